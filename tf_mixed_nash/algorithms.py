@@ -1,0 +1,205 @@
+"""Every named algorithm as sampler + prox step + scheme. The first page to read.
+
+    sampler  how a stochastic gradient moves a point         tf_mixed_nash/samplers.py
+    prox     a mirror-descent step MD(anchor; opponent)      tf_mixed_nash/prox.py
+    scheme   which steps, from which anchor, against whom    tf_mixed_nash/schemes.py
+
+To change an algorithm, change one of its three parts; to add one, add a function and a
+line to ALGORITHMS.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from tf_mixed_nash import samplers, schemes
+from tf_mixed_nash.prox import Prox, langevin_mean, one_step
+from tf_mixed_nash.samplers import Preconditioner, Sampler
+from tf_mixed_nash.schedules import Schedule, constant
+from tf_mixed_nash.schemes import Scheme
+from tf_mixed_nash.types import Pair
+
+__all__ = ["ALGORITHMS", "Algorithm", "Hyperparameters", "build"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Hyperparameters:
+    """One player's hyperparameters. Each algorithm reads those that concern it.
+
+    Attributes:
+      step_size: t -> gamma_t >= 0.
+      temperature: t -> eps_t >= 0 (Langevin algorithms).
+      num_inner_steps: t -> K_t >= 1 (Mirror algorithms).
+      damping: beta in (0, 1] (Mirror algorithms).
+      preconditioner: "rms" (pSGLD) or "none" (SGLD), for the Mirror algorithms.
+      rms_decay: a of the RMSProp preconditioner.
+      stability: lambda of the RMSProp preconditioner, or Adam's constant.
+      decay_1: of Adam's first moment.
+      decay_2: of Adam's second moment.
+    """
+
+    step_size: Schedule = constant(1e-4)
+    temperature: Schedule = constant(0.0)
+    num_inner_steps: Schedule = constant(1)
+    damping: float = 0.9
+    preconditioner: str = "rms"
+    rms_decay: float = 0.99
+    stability: float = 1e-8
+    decay_1: float = 0.5
+    decay_2: float = 0.9
+
+    def __post_init__(self):
+        if self.preconditioner not in ("rms", "none"):
+            raise ValueError(
+                f"Unknown preconditioner {self.preconditioner!r}. Choose one of: rms, none."
+            )
+
+
+def _rms(h: Hyperparameters) -> Preconditioner:
+    return samplers.rms(h.rms_decay, h.stability)
+
+
+def _sgd(h: Hyperparameters) -> Sampler:
+    return samplers.langevin(h.step_size, constant(0.0), samplers.identity())
+
+
+def _rmsprop(h: Hyperparameters) -> Sampler:
+    return samplers.langevin(h.step_size, constant(0.0), _rms(h))
+
+
+def _adam(h: Hyperparameters) -> Sampler:
+    return samplers.adam(h.step_size, h.decay_1, h.decay_2, h.stability)
+
+
+def _reference_adam(h: Hyperparameters) -> Sampler:
+    """With the conventions of Gidel et al.'s public code."""
+    return samplers.adam(
+        h.step_size, h.decay_1, h.decay_2, h.stability, stability_before_correction=True
+    )
+
+
+def _langevin_mean(h: Hyperparameters) -> Prox:
+    preconditioner = _rms(h) if h.preconditioner == "rms" else samplers.identity()
+    sampler = samplers.langevin(h.step_size, h.temperature, preconditioner)
+    return langevin_mean(sampler, h.num_inner_steps, h.damping)
+
+
+def _both(make: Callable, h: Pair[Hyperparameters]) -> Pair:
+    return Pair(make(h.theta), make(h.w))
+
+
+def sgd(h):
+    return schemes.mirror_descent(_both(lambda h: one_step(_sgd(h)), h))
+
+
+def rmsprop(h):
+    return schemes.mirror_descent(_both(lambda h: one_step(_rmsprop(h)), h))
+
+
+def adam(h):
+    return schemes.mirror_descent(_both(lambda h: one_step(_adam(h)), h))
+
+
+def optimistic_adam(h):
+    return schemes.mirror_descent(
+        _both(lambda h: one_step(samplers.optimistic(_reference_adam(h))), h)
+    )
+
+
+def extra_adam(h):
+    return schemes.mirror_prox(_both(lambda h: one_step(_reference_adam(h)), h))
+
+
+def alt_extra_adam(h):
+    return schemes.alternated_extragradient(_both(lambda h: one_step(_reference_adam(h)), h))
+
+
+def past_extra_adam(h):
+    return schemes.past_extragradient(_both(_reference_adam, h))
+
+
+def mirror_gan(h):
+    return schemes.mirror_descent(_both(_langevin_mean, h))
+
+
+def mirror_prox_gan(h):
+    return schemes.mirror_prox(_both(_langevin_mean, h))
+
+
+def alt_mirror_gan(h):
+    return schemes.mirror_descent(_both(_langevin_mean, h), alternated=True)
+
+
+def alt_mirror_prox_gan(h):
+    return schemes.mirror_prox(_both(_langevin_mean, h), alternated=True)
+
+
+def chambolle_pock(h, kappa: float = 1.0, extrapolate: str = "measure"):
+    return schemes.chambolle_pock(_both(_langevin_mean, h), kappa, extrapolate)
+
+
+@dataclasses.dataclass(frozen=True)
+class Algorithm:
+    """An entry of the registry.
+
+    Attributes:
+      title: for tables and figures.
+      source: where it comes from. [P] printed in the paper, [D] derived from it, [C] from
+        another paper or public code.
+      scheme: Pair of Hyperparameters -> Scheme.
+      langevin: whether it samples (reads temperature, damping, num_inner_steps).
+    """
+
+    title: str
+    source: str
+    scheme: Callable[..., Scheme]
+    langevin: bool = False
+
+
+ALGORITHMS: dict[str, Algorithm] = {
+    "sgd": Algorithm("SGD", "simultaneous gradient descent-ascent", sgd),
+    "rmsprop": Algorithm("RMSProp", "Tieleman & Hinton 2012", rmsprop),
+    "adam": Algorithm("Adam", "[C] Kingma & Ba 2015", adam),
+    "optimistic_adam": Algorithm("Optimistic Adam", "[C] Daskalakis et al. 2018", optimistic_adam),
+    "extra_adam": Algorithm("Extra-Adam", "[C] Gidel et al. 2019, simultaneous", extra_adam),
+    "alt_extra_adam": Algorithm(
+        "Alternated Extra-Adam", "[C] Gidel et al. 2019, alternated", alt_extra_adam
+    ),
+    "past_extra_adam": Algorithm(
+        "Past Extra-Adam", "[C] Gidel et al. 2019, extrapolation from the past", past_extra_adam
+    ),
+    "mirror_gan": Algorithm("Mirror-GAN", "[P] Algorithm 3", mirror_gan, langevin=True),
+    "mirror_prox_gan": Algorithm(
+        "Mirror-Prox-GAN", "[D] Algorithms 2 and 3", mirror_prox_gan, langevin=True
+    ),
+    "alt_mirror_gan": Algorithm(
+        "Alternated Mirror-GAN", "[D] Algorithm 3, section 6", alt_mirror_gan, langevin=True
+    ),
+    "alt_mirror_prox_gan": Algorithm(
+        "Alternated Mirror-Prox-GAN", "[D] section 6", alt_mirror_prox_gan, langevin=True
+    ),
+    "chambolle_pock": Algorithm(
+        "Chambolle-Pock", "[D] section 6; Chambolle & Pock 2011", chambolle_pock, langevin=True
+    ),
+}
+
+
+def build(
+    name: str, hyperparameters: Pair[Hyperparameters], discriminator_steps: int = 1, **options
+) -> Scheme:
+    """The algorithm called `name`.
+
+    Args:
+      name: a key of ALGORITHMS.
+      hyperparameters: of each player.
+      discriminator_steps: outer steps of the discriminator per one of the generator.
+      **options: of the algorithm (`kappa` and `extrapolate` of chambolle_pock).
+
+    Raises:
+      ValueError: for an unknown name or a hyperparameter out of range.
+    """
+    if name not in ALGORITHMS:
+        raise ValueError(f"Unknown algorithm {name!r}. Choose one of: {', '.join(ALGORITHMS)}.")
+    scheme = ALGORITHMS[name].scheme(hyperparameters, **options)
+    return schemes.discriminator_steps(scheme, discriminator_steps)

@@ -1,0 +1,218 @@
+"""Games: the descent direction of a player against a measure over the opponent.
+
+The payoff is F(theta, w); theta descends it and w ascends it (paper eq. 3). Lifted to
+mixed strategies the payoff is bi-affine (paper eq. 4, 5), so a player's field is linear in
+the opponent's measure, whatever F is:
+
+    field(player, z, sum_j a_j delta(z_j)) = sum_j a_j * (+-) grad_player F(z, z_j)
+
+Signs and real data live here and nowhere else. All fields are to be *descended*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import tensorflow as tf
+
+from tf_mixed_nash import rng
+from tf_mixed_nash.models.network import Network
+from tf_mixed_nash.objectives import Objective, wgan
+from tf_mixed_nash.types import Measure, Player
+
+__all__ = ["BilinearGame", "FunctionGame", "Game", "GanGame", "Regularizers"]
+
+
+class Game(Protocol):
+    """What a scheme needs to know of a game."""
+
+    def field(
+        self, player: Player, z: tf.Tensor, opponent: Measure, batch: Any, key: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """The stochastic descent direction.
+
+        Args:
+          player: whose turn it is.
+          z: [d], the player's parameters.
+          opponent: the measure it plays against.
+          batch: real data (GANs), or None.
+          key: int32[2], of the latents and other draws.
+
+        Returns:
+          (g [d], scalars to log, among them "loss").
+        """
+        ...
+
+    def project(self, player: Player, z: tf.Tensor) -> tf.Tensor:
+        """The nearest point of the player's parameter set (all of R^d unless clipped)."""
+        ...
+
+
+class Regularizers(NamedTuple):
+    """What is added to the discriminator's loss, and the box it lives in.
+
+    Attributes:
+      gradient_penalty: weight of E (|grad_x f_w(x)| - 1)^2 between real and generated data
+        (Gulrajani et al. 2017).
+      r1: weight of E |grad_x f_w(x)|^2 / 2 on real data (Mescheder et al. 2018).
+      weight_clip: c > 0 clips every parameter of w to [-c, c] (Arjovsky et al. 2017); 0: no
+        clipping.
+    """
+
+    gradient_penalty: float = 0.0
+    r1: float = 0.0
+    weight_clip: float = 0.0
+
+
+class GanGame:
+    """A GAN as a game between the parameter vectors of two networks.
+
+    Args:
+      generator: network from latents [n, latent_dim] to samples [n, ...].
+      discriminator: network from samples to logits [n, 1].
+      latent_dim: the latents are N(0, I) of this dimension.
+      objective: see `tf_mixed_nash.objectives`.
+      regularizers: of the discriminator.
+    """
+
+    def __init__(
+        self,
+        generator: Network,
+        discriminator: Network,
+        latent_dim: int,
+        objective: Objective = wgan,
+        regularizers: Regularizers = Regularizers(),  # noqa: B008 - immutable
+    ):
+        self.generator = generator
+        self.discriminator = discriminator
+        self.latent_dim = latent_dim
+        self.objective = objective
+        self.regularizers = regularizers
+
+    def latents(self, key: tf.Tensor, num: int, dtype: tf.DType) -> tf.Tensor:
+        """num latents ~ N(0, I): [num, latent_dim]."""
+        return tf.random.stateless_normal(
+            [num, self.latent_dim], rng.fold_in(key, 0), dtype=dtype, alg="philox"
+        )
+
+    def field(self, player, z, opponent, batch, key):
+        """See `Game.field`; `batch` is real data [n, ...] of the parameters' dtype."""
+        if player == "theta":
+            return self._generator_field(z, opponent, batch, key)
+        return self._discriminator_field(z, opponent, batch, key)
+
+    def project(self, player, z):
+        """Clips w to its box, where there is one."""
+        c = self.regularizers.weight_clip
+        return tf.clip_by_value(z, -c, c) if player == "w" and c > 0 else z
+
+    def _generator_field(self, theta, mu, real, key):
+        """A ~ P_theta;  grad_theta of  sum_j a_j loss(f_{w_j}(A))."""
+        latents = self.latents(key, real.shape[0], theta.dtype)
+        leaves = self.generator.unflatten(theta)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(leaves)
+            fake = self.generator.apply(leaves, latents)
+            loss = 0.0
+            for a, w in _atoms(mu):
+                # No built-in objective reads the real logits here; the graph drops them then.
+                f = lambda x, w=w: self.discriminator(w, x)  # noqa: E731
+                loss += a * self.objective(f(real), f(fake)).generator
+        g = self.generator.flatten(tape.gradient(loss, leaves))
+        return g, {"loss": loss, "penalty": tf.zeros([], theta.dtype)}
+
+    def _discriminator_field(self, w, nu, real, key):
+        """B real, B'_j ~ P_{theta_j};  grad_w of  sum_j a_j [loss(f_w(B), f_w(B'_j)) + penalty].
+
+        The atoms share their latents (common random numbers), which keeps the variance of
+        signed measures such as 2 nu_t - nu_{t-1} that of the difference.
+        """
+        n = real.shape[0]
+        latents = self.latents(key, n, w.dtype)
+        weights, fakes = zip(
+            *[(a, self.generator(theta, latents)) for a, theta in _atoms(nu)], strict=True
+        )
+        leaves = self.discriminator.unflatten(w)
+        f = lambda x: self.discriminator.apply(leaves, x)  # noqa: E731
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(leaves)
+            logits = tf.split(f(tf.concat([real, *fakes], axis=0)), 1 + len(fakes))
+            loss, penalty = 0.0, tf.zeros([], w.dtype)
+            for a, fake, fake_logits in zip(weights, fakes, logits[1:], strict=True):
+                loss += a * self.objective(logits[0], fake_logits).discriminator
+                if self.regularizers.gradient_penalty:
+                    penalty += a * self._gradient_penalty(f, real, fake, key)
+            if self.regularizers.r1:
+                penalty += _total(weights) * self._r1(f, real)
+            total = loss + penalty
+        g = self.discriminator.flatten(tape.gradient(total, leaves))
+        return g, {"loss": loss, "penalty": penalty}
+
+    def _gradient_penalty(self, f, real, fake, key):
+        shape = [real.shape[0]] + [1] * (real.shape.rank - 1)
+        u = tf.random.stateless_uniform(shape, rng.fold_in(key, 1), dtype=real.dtype, alg="philox")
+        norm = tf.sqrt(_squared_gradient_norm(f, u * real + (1.0 - u) * fake) + 1e-12)
+        return self.regularizers.gradient_penalty * tf.reduce_mean((norm - 1.0) ** 2)
+
+    def _r1(self, f, real):
+        return self.regularizers.r1 * 0.5 * tf.reduce_mean(_squared_gradient_norm(f, real))
+
+
+def _squared_gradient_norm(f, x):
+    """|grad_x f(x)|^2 for every row of x: [n]."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(x)
+        y = tf.reduce_sum(f(x))
+    return tf.reduce_sum(tape.gradient(y, x) ** 2, axis=list(range(1, x.shape.rank)))
+
+
+def _atoms(measure: Measure):
+    return [(measure.weights[j], measure.atoms[j]) for j in range(measure.num_atoms)]
+
+
+def _total(weights):
+    return sum(weights[1:], start=weights[0])
+
+
+class FunctionGame:
+    """The game of a differentiable payoff F(theta [d], w [e]) -> scalar, without data.
+
+    Args:
+      payoff: F; theta descends it, w ascends it.
+    """
+
+    def __init__(self, payoff: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]):
+        self.payoff = payoff
+
+    def field(self, player, z, opponent, batch=None, key=None):
+        """See `Game.field`; batch and key are not used."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(z)
+            value = 0.0
+            for a, atom in _atoms(opponent):
+                value += a * (self.payoff(z, atom) if player == "theta" else self.payoff(atom, z))
+            loss = value if player == "theta" else -value
+        g = tape.gradient(loss, z)
+        return g, {"loss": loss, "penalty": tf.zeros([], z.dtype)}
+
+    def project(self, player, z):
+        """The identity."""
+        return z
+
+
+class BilinearGame(FunctionGame):
+    """F(theta, w) = theta^T A w + <b, theta> + <c, w>.
+
+    Args:
+      matrix: A [d, e].
+      b: [d] or 0.
+      c: [e] or 0.
+    """
+
+    def __init__(self, matrix, b=0.0, c=0.0):
+        def payoff(theta, w):
+            linear = tf.reduce_sum(b * theta) + tf.reduce_sum(c * w)
+            return tf.tensordot(theta, tf.linalg.matvec(matrix, w), 1) + linear
+
+        super().__init__(payoff)

@@ -1,0 +1,43 @@
+"""The paper's networks on synthetic data: three hidden layers of 512 ReLU units (section 5.1)."""
+
+from __future__ import annotations
+
+import keras
+
+from tf_mixed_nash.models.network import Network
+
+__all__ = ["mlp"]
+
+
+def mlp(
+    input_dim: int,
+    output_dim: int,
+    hidden_units: tuple[int, ...] = (512, 512, 512),
+    activation: str = "relu",
+    seed: int = 0,
+    dtype: str = "float32",
+    name: str = "mlp",
+) -> Network:
+    """A multilayer perceptron with a linear output, He-initialised, biases 0.
+
+    Args:
+      input_dim: width of x [n, input_dim].
+      output_dim: width of the output [n, output_dim].
+      hidden_units: widths of the hidden layers; not empty.
+      activation: any Keras activation.
+      seed: of the initialisation; layer i uses seed + i.
+      dtype: a Keras dtype policy: "float32", "float64", "mixed_bfloat16", ...
+      name: of the Keras model.
+    """
+    policy = keras.DTypePolicy(dtype)
+    layers: list = [keras.Input((input_dim,), dtype=policy.variable_dtype)]
+    for i, units in enumerate((*hidden_units, output_dim)):
+        layers.append(
+            keras.layers.Dense(
+                units,
+                activation=activation if i < len(hidden_units) else None,
+                kernel_initializer=keras.initializers.HeNormal(seed=seed + i),
+                dtype=policy,
+            )
+        )
+    return Network(keras.Sequential(layers, name=name))

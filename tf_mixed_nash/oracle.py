@@ -1,0 +1,57 @@
+"""The stochastic oracle: everything random that a scheme sees, by mini-batch index.
+
+m counts mini-batches from the start of the run ("one iteration", paper footnote 3). Real
+data, latents and weight noise are functions of (seed, m): the same m gives the same draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from tf_mixed_nash import rng
+from tf_mixed_nash.games import Game
+from tf_mixed_nash.types import PLAYERS, Measure, Player
+
+__all__ = ["Oracle"]
+
+
+class Oracle:
+    """Fields and noise of one run.
+
+    Args:
+      game: see `tf_mixed_nash.games`.
+      batch_at: m -> the real mini-batch number m (None for games without data).
+      seed: of the run.
+      evaluate: how `game.field` is called with (player, z, opponent, batch, key); a
+        distribution strategy splits the batch here and averages the fields. By default a
+        plain call.
+    """
+
+    def __init__(
+        self,
+        game: Game,
+        batch_at: Callable[[Any], Any] | None = None,
+        seed: int = 0,
+        evaluate: Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]] | None = None,
+    ):
+        self.game = game
+        self._batch_at = batch_at or (lambda m: None)
+        self._evaluate = evaluate or game.field
+        self._field_keys = {p: rng.stream(seed, f"field/{p}") for p in PLAYERS}
+        self._noise_keys = {p: rng.stream(seed, f"noise/{p}") for p in PLAYERS}
+
+    def field(self, player: Player, z: tf.Tensor, opponent: Measure, m) -> tuple[tf.Tensor, dict]:
+        """The descent direction of `player` at z against `opponent` on mini-batch m."""
+        key = rng.fold_in(self._field_keys[player], m)
+        return self._evaluate(player, z, opponent, self._batch_at(m), key)
+
+    def noise(self, player: Player, z: tf.Tensor, m) -> tf.Tensor:
+        """xi ~ N(0, I), shaped like z [d], for the step of `player` on mini-batch m."""
+        return rng.normal(rng.fold_in(self._noise_keys[player], m), int(z.shape[0]), z.dtype)
+
+    def project(self, player: Player, z: tf.Tensor) -> tf.Tensor:
+        """The nearest point of the player's parameter set."""
+        return self.game.project(player, z)
