@@ -108,7 +108,9 @@ def optimistic_adam(h):
 
 
 def extra_adam(h):
-    return schemes.mirror_prox(_both(lambda h: one_step(_reference_adam(h)), h))
+    scheme = schemes.mirror_prox(_both(lambda h: one_step(_reference_adam(h)), h))
+    # Extragradient's iterate is the updated anchor, not the lookahead.
+    return scheme._replace(output=lambda s: Pair(s.theta.tilde, s.w.tilde))
 
 
 def alt_extra_adam(h):

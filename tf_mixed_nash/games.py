@@ -21,14 +21,39 @@ from tf_mixed_nash.models.network import Network
 from tf_mixed_nash.objectives import Objective, wgan
 from tf_mixed_nash.types import Measure, Player
 
-__all__ = ["BilinearGame", "FunctionGame", "Game", "GanGame", "Regularizers"]
+__all__ = ["BilinearGame", "FunctionGame", "Game", "GanGame", "Regularizers", "Shard"]
+
+
+class Shard(NamedTuple):
+    """Which part of a mini-batch a call sees: number `index` of `count` equal ones.
+
+    The draws are those of the whole mini-batch, cut to the shard's rows, so that the sum
+    over the shards does not depend on how many there are.
+    """
+
+    index: Any = 0
+    count: int = 1
+
+    def rows(self, draw: Callable[[int], tf.Tensor], num: int) -> tf.Tensor:
+        """The shard's `num` rows of draw(all rows)."""
+        if self.count == 1:
+            return draw(num)
+        whole = draw(num * self.count)
+        begin = [self.index * num, *[0] * (whole.shape.rank - 1)]
+        return tf.slice(whole, begin, [num, *whole.shape[1:]])
 
 
 class Game(Protocol):
     """What a scheme needs to know of a game."""
 
     def field(
-        self, player: Player, z: tf.Tensor, opponent: Measure, batch: Any, key: tf.Tensor
+        self,
+        player: Player,
+        z: tf.Tensor,
+        opponent: Measure,
+        batch: Any,
+        key: tf.Tensor,
+        shard: Shard = Shard(),  # noqa: B008 - immutable
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """The stochastic descent direction.
 
@@ -38,6 +63,7 @@ class Game(Protocol):
           opponent: the measure it plays against.
           batch: real data (GANs), or None.
           key: int32[2], of the latents and other draws.
+          shard: which part of the mini-batch `batch` is.
 
         Returns:
           (g [d], scalars to log, among them "loss").
@@ -96,25 +122,24 @@ class GanGame:
             [num, self.latent_dim], rng.fold_in(key, 0), dtype=dtype, alg="philox"
         )
 
-    def field(self, player, z, opponent, batch, key):
+    def field(self, player, z, opponent, batch, key, shard=Shard()):  # noqa: B008
         """See `Game.field`; `batch` is real data [n, ...] of the parameters' dtype."""
-        if player == "theta":
-            return self._generator_field(z, opponent, batch, key)
-        return self._discriminator_field(z, opponent, batch, key)
+        field = self._generator_field if player == "theta" else self._discriminator_field
+        latents = shard.rows(lambda num: self.latents(key, num, z.dtype), batch.shape[0])
+        return field(z, opponent, batch, latents, key, shard)
 
     def project(self, player, z):
         """Clips w to its box, where there is one."""
         c = self.regularizers.weight_clip
         return tf.clip_by_value(z, -c, c) if player == "w" and c > 0 else z
 
-    def _generator_field(self, theta, mu, real, key):
+    def _generator_field(self, theta, mu, real, latents, key, shard):
         """A ~ P_theta;  grad_theta of  sum_j a_j loss(f_{w_j}(A))."""
-        latents = self.latents(key, real.shape[0], theta.dtype)
         leaves = self.generator.unflatten(theta)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(leaves)
             fake = self.generator.apply(leaves, latents)
-            loss = 0.0
+            loss = tf.zeros([], theta.dtype)
             for a, w in _atoms(mu):
                 # No built-in objective reads the real logits here; the graph drops them then.
                 f = lambda x, w=w: self.discriminator(w, x)  # noqa: E731
@@ -122,14 +147,12 @@ class GanGame:
         g = self.generator.flatten(tape.gradient(loss, leaves))
         return g, {"loss": loss, "penalty": tf.zeros([], theta.dtype)}
 
-    def _discriminator_field(self, w, nu, real, key):
+    def _discriminator_field(self, w, nu, real, latents, key, shard):
         """B real, B'_j ~ P_{theta_j};  grad_w of  sum_j a_j [loss(f_w(B), f_w(B'_j)) + penalty].
 
         The atoms share their latents (common random numbers), which keeps the variance of
         signed measures such as 2 nu_t - nu_{t-1} that of the difference.
         """
-        n = real.shape[0]
-        latents = self.latents(key, n, w.dtype)
         weights, fakes = zip(
             *[(a, self.generator(theta, latents)) for a, theta in _atoms(nu)], strict=True
         )
@@ -138,20 +161,25 @@ class GanGame:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(leaves)
             logits = tf.split(f(tf.concat([real, *fakes], axis=0)), 1 + len(fakes))
-            loss, penalty = 0.0, tf.zeros([], w.dtype)
+            loss = penalty = tf.zeros([], w.dtype)
             for a, fake, fake_logits in zip(weights, fakes, logits[1:], strict=True):
                 loss += a * self.objective(logits[0], fake_logits).discriminator
                 if self.regularizers.gradient_penalty:
-                    penalty += a * self._gradient_penalty(f, real, fake, key)
+                    penalty += a * self._gradient_penalty(f, real, fake, key, shard)
             if self.regularizers.r1:
                 penalty += _total(weights) * self._r1(f, real)
             total = loss + penalty
         g = self.discriminator.flatten(tape.gradient(total, leaves))
         return g, {"loss": loss, "penalty": penalty}
 
-    def _gradient_penalty(self, f, real, fake, key):
-        shape = [real.shape[0]] + [1] * (real.shape.rank - 1)
-        u = tf.random.stateless_uniform(shape, rng.fold_in(key, 1), dtype=real.dtype, alg="philox")
+    def _gradient_penalty(self, f, real, fake, key, shard):
+        def uniforms(num):
+            shape = [num] + [1] * (real.shape.rank - 1)
+            return tf.random.stateless_uniform(
+                shape, rng.fold_in(key, 1), dtype=real.dtype, alg="philox"
+            )
+
+        u = shard.rows(uniforms, real.shape[0])
         norm = tf.sqrt(_squared_gradient_norm(f, u * real + (1.0 - u) * fake) + 1e-12)
         return self.regularizers.gradient_penalty * tf.reduce_mean((norm - 1.0) ** 2)
 
@@ -185,11 +213,11 @@ class FunctionGame:
     def __init__(self, payoff: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]):
         self.payoff = payoff
 
-    def field(self, player, z, opponent, batch=None, key=None):
-        """See `Game.field`; batch and key are not used."""
+    def field(self, player, z, opponent, batch=None, key=None, shard=Shard()):  # noqa: B008
+        """See `Game.field`; batch, key and shard are not used."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(z)
-            value = 0.0
+            value = tf.zeros([], z.dtype)
             for a, atom in _atoms(opponent):
                 value += a * (self.payoff(z, atom) if player == "theta" else self.payoff(atom, z))
             loss = value if player == "theta" else -value

@@ -50,7 +50,8 @@ class Oracle:
 
     def noise(self, player: Player, z: tf.Tensor, m) -> tf.Tensor:
         """xi ~ N(0, I), shaped like z [d], for the step of `player` on mini-batch m."""
-        return rng.normal(rng.fold_in(self._noise_keys[player], m), int(z.shape[0]), z.dtype)
+        key = rng.fold_in(self._noise_keys[player], m)
+        return rng.normal(key, tf.compat.dimension_value(z.shape[0]), z.dtype)
 
     def project(self, player: Player, z: tf.Tensor) -> tf.Tensor:
         """The nearest point of the player's parameter set."""

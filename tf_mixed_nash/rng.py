@@ -59,7 +59,6 @@ def normal(key: tf.Tensor, num: int, dtype: tf.DType = tf.float32) -> tf.Tensor:
     return tf.slice(_normal(-(-num // 1024) * 1024, dtype)(key), [0], [num])
 
 
-
 @functools.cache
 def _normal(num: int, dtype: tf.DType):
     def draw(key):

@@ -45,6 +45,11 @@ class Preconditioner(NamedTuple):
     update: Callable[[tf.Tensor, Any], tuple[Any, Any]]
 
 
+def _cast(value, dtype: tf.DType) -> tf.Tensor:
+    """A number or tensor in dtype (tf.cast alone rounds Python floats to float32 first)."""
+    return tf.cast(value, dtype) if tf.is_tensor(value) else tf.constant(value, dtype)
+
+
 def identity() -> Preconditioner:
     """P = 1."""
     return Preconditioner(init=lambda z: (), update=lambda g, V: (1.0, V))
@@ -66,12 +71,12 @@ def rms(decay: float = 0.99, stability: float = 1e-8, initial: float = 0.0) -> P
         V = decay * V + (1.0 - decay) * g**2
         return 1.0 / (tf.sqrt(V) + stability), V
 
-    return Preconditioner(init=lambda z: tf.fill(tf.shape(z), tf.cast(initial, z.dtype)), update=update)
+    return Preconditioner(
+        init=lambda z: tf.fill(tf.shape(z), _cast(initial, z.dtype)), update=update
+    )
 
 
-def langevin(
-    step_size: Schedule, temperature: Schedule, preconditioner: Preconditioner
-) -> Sampler:
+def langevin(step_size: Schedule, temperature: Schedule, preconditioner: Preconditioner) -> Sampler:
     """Preconditioned stochastic gradient Langevin dynamics (paper eq. 8 and remark in 4.1).
 
         z <- z - gamma_t P g + sqrt(2 gamma_t eps_t P) xi
@@ -88,7 +93,7 @@ def langevin(
     noisy = getattr(temperature, "value", None) != 0
 
     def update(g, V, t, xi):
-        gamma, eps = tf.cast(step_size(t), g.dtype), tf.cast(temperature(t), g.dtype)
+        gamma, eps = _cast(step_size(t), g.dtype), _cast(temperature(t), g.dtype)
         P, V = preconditioner.update(g, V)
         displacement = -gamma * P * g
         if noisy:
@@ -138,7 +143,7 @@ def adam(
             root = (tf.sqrt(second) + stability) / tf.sqrt(correction_2)
         else:
             root = tf.sqrt(second / correction_2) + stability
-        gamma = tf.cast(step_size(t), g.dtype)
+        gamma = _cast(step_size(t), g.dtype)
         return -gamma * (first / correction_1) / root, AdamState(first, second, count)
 
     return Sampler(init, update, noisy=False)

@@ -46,7 +46,9 @@ def cosine(value: float, num_steps: int, end: float = 0.0) -> Schedule:
     """Half a cosine from `value` at t = 0 to `end` at t = num_steps."""
     return lambda t: (
         end
-        + (value - end) * 0.5 * (1.0 + tf.cos(3.141592653589793 * tf.minimum(_float(t) / num_steps, 1.0)))
+        + (value - end)
+        * 0.5
+        * (1.0 + tf.cos(3.141592653589793 * tf.minimum(_float(t) / num_steps, 1.0)))
     )
 
 

@@ -88,8 +88,8 @@ def _most(a, b):
 def mirror_descent(prox: Pair[Prox], alternated: bool = False) -> Scheme:
     """Mirror-GAN (paper Algorithm 3); with a one-step prox, simultaneous gradient descent.
 
-        theta, w <- MD(theta; w), MD(w; theta)                  simultaneous
-        w <- MD(w; theta);  theta <- MD(theta; w)               alternated (section 6)
+    theta, w <- MD(theta; w), MD(w; theta)                  simultaneous
+    w <- MD(w; theta);  theta <- MD(theta; w)               alternated (section 6)
     """
 
     def init(theta, w):
@@ -235,7 +235,9 @@ def past_extragradient(sampler: Pair[Sampler]) -> Scheme:
         half = oracle.project(player, mine.z + displacement)
         return (
             tf.where(started, half, mine.z),
-            tf.nest.map_structure(lambda new, old: tf.where(started, new, old), state, mine.sampler),
+            tf.nest.map_structure(
+                lambda new, old: tf.where(started, new, old), state, mine.sampler
+            ),
         )
 
     def step(oracle, s, t, m):
@@ -256,9 +258,7 @@ def past_extragradient(sampler: Pair[Sampler]) -> Scheme:
     return Scheme(init, step, lambda s: Pair(s.theta.z, s.w.z), num_batches=lambda t: 1)
 
 
-def chambolle_pock(
-    prox: Pair[Prox], kappa: float = 1.0, extrapolate: str = "measure"
-) -> Scheme:
+def chambolle_pock(prox: Pair[Prox], kappa: float = 1.0, extrapolate: str = "measure") -> Scheme:
     """Chambolle-Pock 2011, which paper section 6 names, lifted to mixed strategies.
 
         w     <- MD(w; theta_hat)
@@ -300,9 +300,7 @@ def chambolle_pock(
         w = MD("w", theta_hat(s.theta))
         theta = MD("theta", dirac(w.z))
         return (
-            Pair(
-                TwoIterates(theta.z, s.theta.z, theta.state), TwoIterates(w.z, s.w.z, w.state)
-            ),
+            Pair(TwoIterates(theta.z, s.theta.z, theta.state), TwoIterates(w.z, s.w.z, w.state)),
             Pair(theta.logs, w.logs),
         )
 

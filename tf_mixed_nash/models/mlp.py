@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from tf_mixed_nash.models.network import Network
@@ -36,8 +38,12 @@ def mlp(
             keras.layers.Dense(
                 units,
                 activation=activation if i < len(hidden_units) else None,
-                kernel_initializer=keras.initializers.HeNormal(seed=seed + i),
+                kernel_initializer=_he_normal(seed + i),
                 dtype=policy,
             )
         )
     return Network(keras.Sequential(layers, name=name))
+
+
+def _he_normal(seed: int) -> Any:
+    return keras.initializers.HeNormal(seed=seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -47,7 +48,7 @@ class Network:
         """The model's initialisation as a vector [d]."""
         return self.flatten([tf.convert_to_tensor(v.value) for v in self.model.trainable_variables])
 
-    def flatten(self, leaves: Sequence[tf.Tensor]) -> tf.Tensor:
+    def flatten(self, leaves: Sequence[Any]) -> tf.Tensor:
         """The vector [d] of tensors shaped like the model's variables."""
         padding = tf.zeros([self.dim - self.num_parameters], leaves[0].dtype)
         return tf.concat([*(tf.reshape(leaf, [-1]) for leaf in leaves), padding], axis=0)
@@ -64,7 +65,7 @@ class Network:
 
         The output has the parameters' dtype, whatever precision the layers compute in.
         """
-        output, _ = self.model.stateless_call(list(leaves), [], x, training=True)
+        output = self.model.stateless_call(list(leaves), [], x, training=True)[0]
         return tf.cast(output, leaves[0].dtype)
 
     def __call__(self, z: tf.Tensor, x: tf.Tensor) -> tf.Tensor:

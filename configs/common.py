@@ -1,0 +1,90 @@
+"""What all experiments share. Every key here is a flag: --config.KEY=VALUE.
+
+A hyperparameter that is None takes the algorithm's tuned default (configs/tuned.py);
+`generator.KEY` and `discriminator.KEY` override it for one player.
+"""
+
+from __future__ import annotations
+
+import ml_collections
+from ml_collections.config_dict import placeholder
+
+_HYPERPARAMETERS = {
+    "step_size": float,  # gamma at t = 0
+    "step_size_schedule": str,  # constant, linear (to 0 at the end), cosine, exponential
+    "step_size_rate": float,  # r of exponential: gamma (1 - r)^t
+    "temperature": float,  # epsilon at t = 0; Langevin noise sqrt(2 gamma epsilon P)
+    "temperature_schedule": str,
+    "temperature_rate": float,
+    "num_inner_steps": int,  # K: K_t = min(K, floor((1 + inner_steps_rate)^t)); rate 0: K_t = K
+    "inner_steps_rate": float,
+    "damping": float,  # beta in (0, 1]
+    "preconditioner": str,  # rms (pSGLD) or none (SGLD)
+    "rms_decay": float,  # a
+    "stability": float,  # lambda, or Adam's constant
+    "decay_1": float,  # of Adam's first moment
+    "decay_2": float,  # of Adam's second moment
+}
+
+
+def _hyperparameters() -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict({k: placeholder(t) for k, t in _HYPERPARAMETERS.items()})
+
+
+def planar(dataset: str, algorithm: str, variant: str | None = None) -> ml_collections.ConfigDict:
+    """An experiment in the plane: the paper's MLPs (3 x 512 ReLU), WGAN with penalty 0.1.
+
+    Args:
+      dataset: gaussians8, gaussians25 or swissroll.
+      algorithm: a key of `tf_mixed_nash.algorithms.ALGORITHMS`.
+      variant: None, or "tiny": two outer steps of small networks, in seconds.
+
+    Raises:
+      ValueError: for an unknown variant.
+    """
+    if variant not in (None, "", "tiny"):
+        raise ValueError(f"Unknown config variant {variant!r}. Choose 'tiny' or none.")
+    c = _hyperparameters()
+    c.dataset = dataset
+    c.algorithm = algorithm
+    c.seed = 0
+    c.num_batches = 12_000
+    c.batch_size = 64
+    c.precision = "float32"  # or mixed_bfloat16, float64
+    c.strategy = "default"  # or mirrored: tf.distribute.MirroredStrategy on all devices
+    c.discriminator_steps = 1
+    c.generator = _hyperparameters()
+    c.discriminator = _hyperparameters()
+    c.chambolle_pock = ml_collections.ConfigDict({"kappa": 1.0, "extrapolate": "measure"})
+    c.game = ml_collections.ConfigDict(
+        {
+            "objective": "wgan",  # or FILE.py:NAME, a function (real, fake) -> Losses
+            "gradient_penalty": 0.1,
+            "r1": 0.0,
+            "weight_clip": 0.0,
+        }
+    )
+    c.model = ml_collections.ConfigDict(
+        {"hidden_units": (512, 512, 512), "activation": "relu", "latent_dim": 2}
+    )
+    # M snapshots, each uniform over this window of the run: the paper's random t-hat.
+    c.mixture = ml_collections.ConfigDict({"num_components": 30, "window": (0.75, 1.0)})
+    c.ema_decay = 0.999  # per mini-batch
+    c.publish = "mixture"  # or last, ema
+    c.scorecard = ml_collections.ConfigDict({"num_samples": 10_000, "capture_samples": 2_500})
+    c.data = ml_collections.ConfigDict({"path": placeholder(str), "tfds_dir": placeholder(str)})
+    c.log_every = 100
+    c.picture_every = 3_000
+    c.checkpoint_every = 3_000
+    c.keep_checkpoints = 3
+    if variant == "tiny":
+        c.num_batches = 4 if algorithm.endswith("mirror_prox_gan") else 2
+        c.batch_size = 16
+        c.model.hidden_units = (16, 16)
+        c.mixture.num_components = 2
+        c.mixture.window = (0.0, 1.0)
+        c.scorecard.num_samples = 500
+        c.scorecard.capture_samples = 250
+        c.log_every = c.picture_every = c.checkpoint_every = 2
+    c.lock()
+    return c

@@ -1,0 +1,11 @@
+"""gaussians25 by mirror_gan.
+
+python -m trainers.run --config=configs/gaussians25_md.py --workdir=runs/gaussians25_md
+"""
+
+from configs import common
+
+
+def get_config(variant=None):
+    """The experiment; `:tiny` after the file name runs two steps in seconds."""
+    return common.planar("gaussians25", "mirror_gan", variant)

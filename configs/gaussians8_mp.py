@@ -1,0 +1,11 @@
+"""gaussians8 by mirror_prox_gan.
+
+python -m trainers.run --config=configs/gaussians8_mp.py --workdir=runs/gaussians8_mp
+"""
+
+from configs import common
+
+
+def get_config(variant=None):
+    """The experiment; `:tiny` after the file name runs two steps in seconds."""
+    return common.planar("gaussians8", "mirror_prox_gan", variant)

@@ -1,0 +1,11 @@
+"""swissroll by mirror_gan.
+
+python -m trainers.run --config=configs/swissroll_md.py --workdir=runs/swissroll_md
+"""
+
+from configs import common
+
+
+def get_config(variant=None):
+    """The experiment; `:tiny` after the file name runs two steps in seconds."""
+    return common.planar("swissroll", "mirror_gan", variant)

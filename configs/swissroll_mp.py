@@ -1,0 +1,11 @@
+"""swissroll by mirror_prox_gan.
+
+python -m trainers.run --config=configs/swissroll_mp.py --workdir=runs/swissroll_mp
+"""
+
+from configs import common
+
+
+def get_config(variant=None):
+    """The experiment; `:tiny` after the file name runs two steps in seconds."""
+    return common.planar("swissroll", "mirror_prox_gan", variant)

@@ -1,0 +1,48 @@
+"""Tuned defaults: what `--config.algorithm=NAME` means where a flag says nothing.
+
+Looked up as ANY < TUNED[algorithm] < TUNED_FOR[dataset][algorithm]; a flag beats them all.
+The values come from the sweeps recorded in docs/decisions/0005.
+"""
+
+# The starting point of every algorithm. The linear decay to 0 is offered to all alike.
+ANY = {
+    "step_size": 5e-4,
+    "step_size_schedule": "linear",
+    "step_size_rate": 0.0,
+    "temperature": 0.0,
+    "temperature_schedule": "linear",
+    "temperature_rate": 0.0,
+    "num_inner_steps": 1,
+    "inner_steps_rate": 0.0,
+    "damping": 0.9,
+    "preconditioner": "rms",
+    "rms_decay": 0.99,
+    "stability": 1e-8,
+    "decay_1": 0.5,
+    "decay_2": 0.9,
+}
+
+_LANGEVIN = {"temperature": 1e-6}
+
+TUNED = {
+    "sgd": {"step_size": 1e-2},
+    "rmsprop": {},
+    "adam": {},
+    "optimistic_adam": {},
+    "extra_adam": {},
+    "alt_extra_adam": {},
+    "past_extra_adam": {},
+    "mirror_gan": _LANGEVIN,
+    "mirror_prox_gan": _LANGEVIN,
+    "alt_mirror_gan": _LANGEVIN,
+    "alt_mirror_prox_gan": _LANGEVIN,
+    "chambolle_pock": _LANGEVIN,
+}
+
+TUNED_FOR: dict[str, dict[str, dict]] = {}
+
+
+def defaults(algorithm: str, dataset: str) -> dict:
+    """The hyperparameters of an algorithm on a data set, before any flag."""
+    special = TUNED_FOR.get(dataset, {}).get(algorithm, {})
+    return {**ANY, **TUNED.get(algorithm, {}), **special}

@@ -1,0 +1,145 @@
+"""What must hold of a SavedModel before it is published (the traps of SERVING.md)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from export.runtime import ServedModel
+from tf_mixed_nash.errors import InputError
+
+__all__ = ["Call", "check_calls", "check_graph"]
+
+# Draws that depend on a state or on the time of loading (trap 4).
+_STATEFUL_RANDOM = re.compile(
+    r"^(Random(?!Dataset)|TruncatedNormal|ParameterizedTruncatedNormal|Multinomial|Stateful("
+    r"Standard|Uniform|Truncated|Random)|Rng|NonDeterministic|AnonymousRandomSeed|Dummy.*Seed)"
+)
+_PYTHON = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
+_XLA_LAUNCH = {"XlaLaunch", "XlaLaunchV2", "_XlaRun", "_XlaCompile"}
+_STATELESS_RANDOM = re.compile(
+    r"^Stateless(RandomNormal|RandomUniform|RandomUniformInt|RandomUniformFullInt|TruncatedNormal)"
+    r"(V2)?$"
+)
+_PHILOX = tf.random.Algorithm.PHILOX.value
+
+
+class Call(NamedTuple):
+    """A call of a signature whose answer is known.
+
+    Attributes:
+      signature: its name.
+      inputs: an array for each input.
+      expected: the output `samples`, float32 [n, ...].
+    """
+
+    signature: str
+    inputs: Mapping[str, np.ndarray]
+    expected: np.ndarray
+
+
+def check_graph(directory: Path) -> None:
+    """Checks the graph of a SavedModel without running it.
+
+    Raises:
+      InputError: for an operation that a server cannot run or that would not repeat its
+        samples, or variables whose number differs from that of their handles (trap 1).
+    """
+    proto = saved_model_pb2.SavedModel.FromString((directory / "saved_model.pb").read_bytes())
+    for meta_graph in proto.meta_graphs:
+        graph = meta_graph.graph_def
+        _check_nodes("the graph", graph.node)
+        for function in graph.library.function:
+            if function.attr["_XlaMustCompile"].b:
+                raise _refusal(
+                    f"function {function.signature.name} must be compiled by XLA, which TF "
+                    "Serving disables. Export plain functions, without jit_compile"
+                )
+            _check_nodes(f"function {function.signature.name}", function.node_def)
+        handles = [n for n in graph.node if n.op == "VarHandleOp"]
+        names = {n.attr["shared_name"].s for n in handles}
+        saved = [n for n in meta_graph.object_graph_def.nodes if n.WhichOneof("kind") == "variable"]
+        if not len(handles) == len(names) == len(saved):
+            raise _refusal(
+                f"{len(saved)} variables have {len(handles)} handles with {len(names)} names. "
+                "Servers restore one handle per variable: track each variable once"
+            )
+
+
+def _check_nodes(where: str, nodes: Iterable) -> None:
+    by_name = {node.name: node for node in nodes}
+    for node in nodes:
+        if _STATEFUL_RANDOM.match(node.op):
+            raise _refusal(
+                f"{node.op} in {where} gives different samples at each load. Draw by key"
+            )
+        if node.op in _PYTHON:
+            raise _refusal(f"{node.op} in {where} needs this Python process. Use TensorFlow's own")
+        if node.op in _XLA_LAUNCH or node.attr["_XlaMustCompile"].b:
+            raise _refusal(
+                f"{node.op} {node.name!r} in {where} must be compiled by XLA, which TF Serving "
+                "disables. Export plain functions, without jit_compile"
+            )
+        if _STATELESS_RANDOM.match(node.op) and not _is_philox(node, by_name):
+            raise _refusal(
+                f"{node.op} {node.name!r} in {where} does not pin the generator, so that XLA "
+                "would draw other samples. Pass alg='philox'"
+            )
+
+
+def _is_philox(node, by_name: Mapping) -> bool:
+    # The V2 operations take (shape, key, counter, algorithm, ...), the last a constant.
+    source = by_name.get(node.input[3].split(":")[0]) if node.op.endswith("V2") else None
+    if source is None or source.op != "Const":
+        return False
+    return int(tf.make_ndarray(source.attr["value"].tensor)) == _PHILOX
+
+
+def check_calls(directory: Path, calls: Iterable[Call]) -> list[np.ndarray]:
+    """Checks what a SavedModel answers, by both of TensorFlow's loaders.
+
+    Returns:
+      The `samples` of each call in the C++ session.
+
+    Raises:
+      InputError: if a loader fails, or an answer is not finite, or differs from the expected
+        one by more than 1e-5, absolutely and relatively.
+    """
+    loaded = tf.saved_model.load(str(directory))
+    answers = []
+    with ServedModel(directory) as served:
+        for call in calls:
+            tensors = {name: tf.constant(value) for name, value in call.inputs.items()}
+            try:
+                by_python = loaded.signatures[call.signature](**tensors)["samples"].numpy()
+                by_session = served.run(call.signature, call.inputs)["samples"]
+            except tf.errors.OpError as error:
+                reason, _, _ = error.message.partition("\n")
+                raise _refusal(f"{call.signature} fails: {reason}") from error
+            _check_answer(f"{call.signature} by tf.saved_model.load", by_python, call.expected)
+            _check_answer(f"{call.signature} in a C++ session", by_session, call.expected)
+            answers.append(by_session)
+    return answers
+
+
+def _check_answer(where: str, values: np.ndarray, expected: np.ndarray) -> None:
+    if values.dtype != np.float32 or values.shape != expected.shape:
+        raise _refusal(
+            f"{where} gives {values.dtype} {list(values.shape)} instead of float32 "
+            f"{list(expected.shape)}"
+        )
+    if not np.isfinite(values).all():
+        raise _refusal(f"{where} gives samples that are not finite: its parameters diverged")
+    if not np.allclose(values, expected, rtol=1e-5, atol=1e-5):
+        error = np.abs(values - expected).max()
+        raise _refusal(f"{where} differs from the strategy in memory by up to {error:.3g}")
+
+
+def _refusal(reason: str) -> InputError:
+    return InputError(f"The model cannot be published: {reason.rstrip('.')}.")

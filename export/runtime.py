@@ -1,0 +1,139 @@
+"""A published version as a server runs it: the C++ session, and no Keras.
+
+TF Serving builds its session from the graph and the checkpoint alone. `tf.saved_model.load`
+rebuilds Python objects, and so reads models that fail there (SERVING.md, trap 1).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from tf_mixed_nash import quiet
+from tf_mixed_nash.errors import InputError
+
+__all__ = ["ServedModel", "import_tensorflow"]
+
+
+def import_tensorflow():
+    """Imports TensorFlow as if Keras were not installed; returns the module.
+
+    `import tensorflow` would import an installed Keras, to register its optimizers. If Keras
+    is there already, it stays.
+    """
+    hidden = "keras" not in sys.modules and "tensorflow" not in sys.modules
+    if hidden:
+        sys.modules["keras"] = None  # type: ignore[assignment]  # Python: "not installed"
+    try:
+        return quiet.import_tensorflow()
+    finally:
+        if hidden:
+            del sys.modules["keras"]
+
+
+class ServedModel:
+    """A version folder in a session like TF Serving's: XLA off, variables by name.
+
+    Use it as a context manager, or `close` it. Calls from several threads may run at once.
+
+    Args:
+      directory: the folder of the SavedModel.
+
+    Attributes:
+      signatures: names of the signatures -> {input name: (dtype, shape)}; a shape is a tuple
+        with None where any size is allowed.
+
+    Raises:
+      InputError: if the session cannot load it.
+    """
+
+    def __init__(self, directory: Path):
+        tf = import_tensorflow()
+        options = tf.compat.v1.OptimizerOptions(global_jit_level=tf.compat.v1.OptimizerOptions.OFF)
+        config = tf.compat.v1.ConfigProto(
+            graph_options=tf.compat.v1.GraphOptions(optimizer_options=options)
+        )
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
+        try:
+            with _without_warnings():
+                meta_graph = tf.compat.v1.saved_model.loader.load(
+                    self._session, [tf.saved_model.SERVING], str(directory)
+                )
+        except (OSError, ValueError, RuntimeError, KeyError, tf.errors.OpError) as error:
+            self._session.close()
+            raise InputError(
+                f"{directory} does not load as a SavedModel: {str(error).partition(chr(10))[0]} "
+                "Expected a version folder made by python -m export.saved_model."
+            ) from error
+        self._definitions = {
+            name: definition
+            for name, definition in meta_graph.signature_def.items()
+            if not name.startswith("__")
+        }
+        self.signatures = {
+            name: {key: _spec(tf, info) for key, info in definition.inputs.items()}
+            for name, definition in self._definitions.items()
+        }
+
+    def run(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Calls a signature.
+
+        Args:
+          signature: one of `signatures`.
+          inputs: an array for each input.
+
+        Returns:
+          An array for each output.
+
+        Raises:
+          InputError: for an unknown signature or wrong names of inputs.
+          tf.errors.InvalidArgumentError: if the graph refuses the values.
+        """
+        if signature not in self._definitions:
+            raise InputError(
+                f"Unknown signature {signature!r}. Choose one of: "
+                f"{', '.join(sorted(self._definitions))}."
+            )
+        definition = self._definitions[signature]
+        if inputs.keys() != set(definition.inputs):
+            raise InputError(
+                f"Signature {signature!r} takes the inputs {', '.join(sorted(definition.inputs))}"
+                f", got {', '.join(sorted(inputs)) or 'none'}."
+            )
+        return self._session.run(
+            {key: info.name for key, info in definition.outputs.items()},
+            {definition.inputs[key].name: value for key, value in inputs.items()},
+        )
+
+    def close(self) -> None:
+        """Frees the session; calls after it fail."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+
+def _spec(tf, info) -> tuple[np.dtype, tuple[int | None, ...]]:
+    dims = tuple(None if d.size < 0 else d.size for d in info.tensor_shape.dim)
+    return np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype), dims
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Without TensorFlow's warning that the session loader is deprecated (Serving uses it)."""
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

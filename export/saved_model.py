@@ -1,0 +1,272 @@
+"""Publishes the strategy of a finished run as a SavedModel.
+
+    python -m export.saved_model --workdir=DIR --output=BASE/NAME [--strategy=mixture]
+
+BASE/NAME/<version> then holds one SavedModel, whatever the number of generators in the
+mixture: each row of a request draws its component from its own key. Every version is checked
+by TensorFlow's C++ session before it appears; it was not yet verified against
+tensorflow_model_server.
+
+| signature                    | inputs                                | output               |
+|------------------------------|---------------------------------------|----------------------|
+| `sample` = `serving_default` | seeds int64 [n, 2]: (seed, index)     | samples float32 [n, ...] |
+| `generate`                   | latents float32 [n, D]                | samples              |
+| `generate_component`         | latents, components int64 [n]         | samples              |
+
+Row (s, i) is sample number i of seed s. On one machine its bytes do not depend on the batch
+that it comes in. In `generate` the component is a hash of the row's latents.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from absl import flags
+
+from export import publish
+from tf_mixed_nash import quiet
+from tf_mixed_nash.errors import InputError
+from trainers import cli
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from export.checks import Call
+    from tf_mixed_nash.models import Network
+    from tf_mixed_nash.strategies import MixedStrategy
+
+__all__ = ["GOLDEN", "build_module", "publish_strategy"]
+
+# In assets.extra, the folder that TF Serving leaves to others.
+GOLDEN = "assets.extra/golden.npz"
+
+_GOLDEN_SEED, _GOLDEN_ROWS = 0, 8
+_SEED_RULE = (
+    "Row (s, i) of seeds is sample number i of seed s: stateless philox normals of that key "
+    "give the latents and the component."
+)
+# Matrix products over whole groups of so many rows round alike however many groups there are;
+# a single row would take the matrix-vector product, which differs in the last bits.
+_ROW_GROUP = 8
+
+
+class _InWholeGroups:
+    """A network that is called on whole groups of rows, the last filled up with zeros."""
+
+    def __init__(self, network: Network):
+        self.network, self.model = network, network.model
+
+    def __call__(self, z: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        import tensorflow as tf
+
+        n = tf.shape(x)[0]
+        filled = tf.pad(x, [[0, tf.math.floormod(-n, _ROW_GROUP)]] + [[0, 0]] * (x.shape.rank - 1))
+        return self.network(z, filled)[:n]
+
+
+def build_module(strategy: MixedStrategy) -> tuple[tf.Module, dict[str, Any]]:
+    """A strategy as something that `tf.saved_model.save` writes and TF Serving reads.
+
+    Args:
+      strategy: of M components with d parameters each.
+
+    Returns:
+      The module, which tracks two variables, `atoms` [M, d] and `weights` float32 [M], and
+      nothing else; and its signatures, plain functions that draw by key.
+    """
+    import tensorflow as tf
+
+    from tf_mixed_nash.strategies import MixedStrategy
+    from tf_mixed_nash.types import Measure
+
+    module = tf.Module(name="mixed_strategy")
+    module.atoms = tf.Variable(tf.convert_to_tensor(strategy.atoms), trainable=False, name="atoms")
+    module.weights = tf.Variable(
+        tf.cast(strategy.weights, tf.float32), trainable=False, name="weights"
+    )
+    # The Keras model stays in the closures. As an attribute of the module it would be tracked,
+    # and its variables, which are never used here, would be exported too (trap 1).
+    whole_groups = cast("Network", _InWholeGroups(strategy.generator))
+    served = MixedStrategy(Measure(module.atoms, module.weights), whole_groups, strategy.latent_dim)
+    seeds = tf.TensorSpec([None, 2], tf.int64, name="seeds")
+    latents = tf.TensorSpec([None, strategy.latent_dim], tf.float32, name="latents")
+    components = tf.TensorSpec([None], tf.int64, name="components")
+
+    def sample(seeds):
+        return {"samples": served.sample(seeds)}
+
+    def generate(latents):
+        return {"samples": served.generate(served.component_of_latents(latents), latents)}
+
+    def generate_component(latents, components):
+        rows = tf.debugging.Assert(
+            tf.shape(components)[0] == tf.shape(latents)[0],
+            ["components and latents must have the same number of rows"],
+        )
+        inside = tf.debugging.Assert(
+            tf.reduce_all((components >= 0) & (components < served.num_components)),
+            [f"components must be in [0, {served.num_components}), got", components],
+        )
+        with tf.control_dependencies([rows, inside]):
+            return {"samples": served.generate(components, latents)}
+
+    def signature(function, *specs):
+        return tf.function(function, input_signature=specs, autograph=False)
+
+    by_key = signature(sample, seeds)
+    return module, {
+        "serving_default": by_key,
+        "sample": by_key,
+        "generate": signature(generate, latents),
+        "generate_component": signature(generate_component, latents, components),
+    }
+
+
+def publish_strategy(strategy: MixedStrategy, base: Path, metadata: Mapping[str, Any]) -> Path:
+    """Publishes a strategy as the next version of the model in `base`.
+
+    The version holds the SavedModel, `assets.extra/golden.npz` (seeds and samples of 8 rows)
+    and manifest.json. Before it appears it is loaded back, by `tf.saved_model.load` and in a
+    C++ session, and every signature and component must answer as the strategy in memory.
+
+    Args:
+      strategy: what is published.
+      base: the model's folder, named as the model.
+      metadata: entries of the manifest: the run's git commit, config, value range, the
+        strategy's name, and `plot`: {"window": [xmin, xmax, ymin, ymax], "modes": [[x, y],
+        ...]} for `export.sample`. The strategy's own facts win over entries of their names.
+
+    Returns:
+      The version's folder.
+
+    Raises:
+      InputError: if base cannot be written, or the strategy fails a check (`export.checks`);
+        nothing is published then.
+    """
+    import tensorflow as tf
+
+    from export import checks
+
+    calls = _known_calls(strategy)
+
+    def write(directory: Path) -> None:
+        module, signatures = build_module(strategy)
+        tf.saved_model.save(module, str(directory), signatures=signatures)
+        checks.check_graph(directory)
+        golden, *_ = checks.check_calls(directory, calls)
+        (directory / GOLDEN).parent.mkdir()
+        np.savez(directory / GOLDEN, samples=golden, seeds=calls[0].inputs["seeds"])
+        facts = _facts(strategy, list(signatures), golden)
+        publish.write_manifest(directory, {**metadata, **facts})
+
+    return publish.publish(base, write)
+
+
+def _known_calls(strategy: MixedStrategy) -> list[Call]:
+    """A call of every signature, with the strategy's own answer; the golden one first."""
+    import tensorflow as tf
+
+    from export.checks import Call
+    from tf_mixed_nash.strategies import seed_rows
+
+    seeds = seed_rows(_GOLDEN_SEED, _GOLDEN_ROWS)
+    components = tf.range(strategy.num_components, dtype=tf.int64)
+    latents = tf.random.stateless_normal(
+        [strategy.num_components, strategy.latent_dim], (0, 0), alg="philox"
+    )
+
+    def answer(function, *inputs):
+        # Each row in a group of its own, so that the strategy in memory, which does not fill
+        # groups up, takes the same matrix products (in bfloat16 they differ by more than 1e-5).
+        rows = [tf.repeat(x, _ROW_GROUP, axis=0) for x in inputs]
+        return tf.function(function, autograph=False)(*rows)[::_ROW_GROUP].numpy()
+
+    by_seed = {"seeds": seeds.numpy()}, answer(strategy.sample, seeds)
+    by_latent = answer(lambda z: strategy.generate(strategy.component_of_latents(z), z), latents)
+    by_component = answer(strategy.generate, components, latents)
+    return [
+        Call("sample", *by_seed),
+        Call("serving_default", *by_seed),
+        Call("generate", {"latents": latents.numpy()}, by_latent),
+        Call(
+            "generate_component",
+            {"components": components.numpy(), "latents": latents.numpy()},
+            by_component,
+        ),
+    ]
+
+
+def _facts(strategy: MixedStrategy, signatures: list[str], samples: np.ndarray) -> dict[str, Any]:
+    """What the manifest says of the strategy itself."""
+    import tensorflow as tf
+
+    return {
+        "dim": int(strategy.atoms.shape[1]),
+        "num_components": strategy.num_components,
+        "weights": np.asarray(tf.convert_to_tensor(strategy.weights)).tolist(),
+        "latent_dim": strategy.latent_dim,
+        "sample_shape": list(samples.shape[1:]),
+        "signatures": sorted(signatures),
+        "seed_rule": _SEED_RULE,
+        "golden": {
+            "file": GOLDEN,
+            "signature": "sample",
+            # Of the samples' bytes, little-endian, in C order. Another kind of processor may
+            # round differently; compare the values there.
+            "sha256": hashlib.sha256(samples.astype("<f4").tobytes()).hexdigest(),
+        },
+    }
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("workdir", None, "The folder of a finished run of trainers.run.")
+    flags.DEFINE_string("output", None, "The model's folder, BASE/NAME; versions go below it.")
+    flags.DEFINE_string(
+        "strategy", "mixture", "Which of the run's strategies: mixture, last or ema."
+    )
+    flags.mark_flags_as_required(["workdir", "output"])
+
+
+def _run() -> None:
+    f = flags.FLAGS
+    base = _check_output(Path(f.output))
+    workdir = Path(f.workdir)
+    if not workdir.is_dir():
+        raise InputError(
+            f"No such workdir: {workdir}. Expected the folder that trainers.run wrote "
+            "(its --workdir)."
+        )
+    quiet.import_tensorflow()
+    from trainers import artifacts
+
+    strategies = artifacts.load_strategies(workdir)
+    if f.strategy not in strategies:
+        raise InputError(
+            f"Unknown strategy {f.strategy!r}. {workdir} holds: {', '.join(strategies)}."
+        )
+    metadata = {"strategy": f.strategy, **artifacts.export_metadata(workdir)}
+    try:
+        version = publish_strategy(strategies[f.strategy], base, metadata)
+    except OSError as error:
+        raise InputError(f"{base} could not be written ({error}). Nothing was published.") from None
+    print(f"Published {version}")
+    print(f"Draw from it: python -m export.sample --model={base} --num=64 --output=samples.png")
+
+
+def _check_output(base: Path) -> Path:
+    if base.name.isdecimal():
+        raise InputError(
+            f"--output={base} ends in a number, and versions are numbered by themselves. "
+            f"Give the model's folder, BASE/NAME, such as --output={base.parent}."
+        )
+    publish.check_writable(base)
+    return base
+
+
+if __name__ == "__main__":
+    _define_flags()
+    cli.main(_run)

@@ -1,0 +1,56 @@
+"""Packaging of tf_mixed_nash. What was tested together is in constraints.txt."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = next(
+    line.split('"')[1]
+    for line in (HERE / "tf_mixed_nash" / "__init__.py").read_text().splitlines()
+    if line.startswith("__version__")
+)
+
+setup(
+    name="tf_mixed_nash",
+    version=VERSION,
+    description="Mixed Nash equilibria of GANs (Mirror-GAN, Mirror-Prox-GAN) in TensorFlow",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["tf_mixed_nash*", "trainers*", "export*", "configs*"]),
+    install_requires=[
+        "absl-py>=2.1,<3",
+        "importlib_resources>=6",  # tensorflow-datasets 4.9.10 needs it and does not say so
+        "keras>=3.10,<4",
+        "matplotlib>=3.8,<4",
+        "ml_collections>=1.0,<2",
+        "numpy>=1.26,<3",
+        "POT>=0.9.4,<0.10",
+        "scipy>=1.11,<2",
+        "tensorflow>=2.20,<2.22",
+        "tensorflow-datasets>=4.9.10,<4.10",
+        "tensorflow-probability>=0.25,<0.26",
+        "tensorboard>=2.19,<2.22",
+        "tf-keras>=2.20,<2.22",  # tensorflow-probability 0.25 imports it
+        "tqdm>=4.66,<5",
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.20,<2.22"],
+        "serving": ["grpcio>=1.60", "tensorflow-serving-api>=2.19"],
+        "dev": [
+            "basedpyright>=1.29",
+            "pytest>=8",
+            "pytest-timeout>=2.3",
+            "ruff>=0.11",
+        ],
+    },
+    classifiers=[
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Operating System :: POSIX :: Linux",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

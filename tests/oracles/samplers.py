@@ -1,0 +1,109 @@
+"""One step of every sampler on a loss h; g is a stochastic gradient of h (float64 arrays).
+
+A sampler is (start, move): `start(z) -> state` and `move(g, state, t, xi) -> (displacement,
+state)`. States are never written in place, so that an old one can be kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Hyper(NamedTuple):
+    """One player's hyperparameters; gamma, eps and K are functions of the outer step t."""
+
+    gamma: Callable[[int], float]
+    eps: Callable[[int], float] = lambda t: 0.0
+    K: Callable[[int], int] = lambda t: 1
+    beta: float = 0.9
+    preconditioned: bool = True
+    a: float = 0.99  # decay of V
+    lam: float = 1e-8  # lambda of RMSProp, or Adam's constant
+    decay_1: float = 0.5
+    decay_2: float = 0.9
+
+
+class Sampler(NamedTuple):
+    start: Callable
+    move: Callable
+
+
+def sgld(h: Hyper) -> Sampler:
+    """z <- z - gamma g + sqrt(2 gamma eps) xi."""
+
+    def move(g, nothing, t, xi):
+        return -h.gamma(t) * g + np.sqrt(2 * h.gamma(t) * h.eps(t)) * xi, nothing
+
+    return Sampler(lambda z: None, move)
+
+
+def psgld(h: Hyper) -> Sampler:
+    """V <- a V + (1-a) g^2;  P = 1/(sqrt V + lam);  z <- z - gamma P g + sqrt(2 gamma eps P) xi."""
+
+    def move(g, V, t, xi):
+        V = h.a * V + (1 - h.a) * g * g
+        P = 1 / (np.sqrt(V) + h.lam)
+        return -h.gamma(t) * P * g + np.sqrt(2 * h.gamma(t) * h.eps(t) * P) * xi, V
+
+    return Sampler(lambda z: np.zeros(z.shape), move)
+
+
+def langevin(h: Hyper) -> Sampler:
+    return psgld(h) if h.preconditioned else sgld(h)
+
+
+def sgd(h: Hyper) -> Sampler:
+    """z <- z - gamma g."""
+    return Sampler(lambda z: None, lambda g, nothing, t, xi: (-h.gamma(t) * g, nothing))
+
+
+def rmsprop(h: Hyper) -> Sampler:
+    """V <- a V + (1-a) g^2;  z <- z - gamma g / (sqrt V + lam)."""
+
+    def move(g, V, t, xi):
+        V = h.a * V + (1 - h.a) * np.square(g)
+        return -h.gamma(t) * g / (np.sqrt(V) + h.lam), V
+
+    return Sampler(lambda z: np.zeros(z.shape), move)
+
+
+def kingma_adam(h: Hyper) -> Sampler:
+    """Kingma & Ba 2015, algorithm 1: the constant joins the root of the corrected moment."""
+
+    def move(g, state, t, xi):
+        m, v, n = state
+        n = n + 1
+        m = h.decay_1 * m + (1 - h.decay_1) * g
+        v = h.decay_2 * v + (1 - h.decay_2) * g**2
+        m_hat, v_hat = m / (1 - h.decay_1**n), v / (1 - h.decay_2**n)
+        return -h.gamma(t) * m_hat / (np.sqrt(v_hat) + h.lam), (m, v, n)
+
+    return Sampler(lambda z: (np.zeros(z.shape), np.zeros(z.shape), 0), move)
+
+
+def gidel_adam(h: Hyper) -> Sampler:
+    """As in Gidel et al.'s public code: lr sqrt(c_2)/c_1 * m / (sqrt(v) + lam)."""
+
+    def move(g, state, t, xi):
+        m, v, n = state[0], state[1], state[2] + 1
+        m = h.decay_1 * m + (1 - h.decay_1) * g
+        v = h.decay_2 * v + (1 - h.decay_2) * g**2
+        rate = h.gamma(t) * np.sqrt(1 - h.decay_2**n) / (1 - h.decay_1**n)
+        return -rate * m / (np.sqrt(v) + h.lam), (m, v, n)
+
+    return Sampler(lambda z: (np.zeros(z.shape), np.zeros(z.shape), 0), move)
+
+
+def optimistic(inner: Sampler) -> Sampler:
+    """z <- z - 2 Delta_t + Delta_{t-1}, with no second term at the first step."""
+
+    def move(g, state, t, xi):
+        inside, last = state
+        displacement, inside = inner.move(g, inside, t, xi)
+        moved = 2 * displacement if last is None else 2 * displacement - last
+        return moved, (inside, displacement)
+
+    return Sampler(lambda z: (inner.start(z), None), move)

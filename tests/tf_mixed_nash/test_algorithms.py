@@ -1,0 +1,95 @@
+"""Every algorithm of the registry against its NumPy transcription, step by step."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from tests import helpers
+from tests.helpers import CASE_IDS, CASES, assert_close
+from tests.oracles import algorithms as oracles
+from tf_mixed_nash.algorithms import ALGORITHMS, Hyperparameters, build
+from tf_mixed_nash.oracle import Oracle
+from tf_mixed_nash.schedules import constant
+from tf_mixed_nash.types import Pair
+
+NUM_STEPS = 6
+
+# (growing K_t, preconditioned); the gradient methods read neither.
+SETTINGS = {"growing-rms": (True, True), "constant-identity": (False, False)}
+
+
+def trajectories():
+    for (name, options), label in zip(CASES, CASE_IDS, strict=True):
+        settings = SETTINGS if ALGORITHMS[name].langevin else {"": (True, True)}
+        for (setting, values), steps in itertools.product(settings.items(), (1, 3)):
+            yield pytest.param(name, options, *values, steps, id=f"{label}-{setting}-{steps}")
+
+
+def assert_same_trajectory(actual, desired):
+    assert len(actual) == len(desired) == NUM_STEPS
+    for ours, theirs in zip(actual, desired, strict=True):
+        for player in ("theta", "w"):
+            assert_close(ours[player], theirs[player])
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "growing", "preconditioned", "discriminator_steps"), list(trajectories())
+)
+def test_trajectory_on_a_nonlinear_game(
+    name, options, growing, preconditioned, discriminator_steps
+):
+    box = 0.95  # |w| <= box binds in a part of the coordinates
+    ours, theirs = helpers.hyperparameters(growing, preconditioned)
+    oracle = Oracle(helpers.StochasticGame(box), helpers.StochasticGame.batch_at, seed=3)
+    scheme = build(name, ours, discriminator_steps, **options)
+    actual, _ = helpers.run(scheme, oracle, helpers.payoff_start(), NUM_STEPS)
+
+    start = {p: z.numpy() for p, z in helpers.payoff_start()._asdict().items()}
+    desired = oracles.trajectory(
+        name,
+        helpers.payoff_problem(oracle, box),
+        theirs,
+        start,
+        NUM_STEPS,
+        discriminator_steps,
+        **options,
+    )
+    assert_same_trajectory(actual, desired)
+    assert np.all(np.abs(desired[-1]["theta"] - start["theta"]) > 1e-3)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=CASE_IDS)
+def test_trajectory_of_a_gan(name, options):
+    penalties = {"gradient_penalty": 0.7, "r1": 0.3}
+    game = helpers.small_gan("nonsaturating", weight_clip=1.2, **penalties)
+    oracle = helpers.gan_oracle(game)
+    start = helpers.gan_start(game)
+    ours, theirs = helpers.hyperparameters(growing=True, preconditioned=True)
+    actual, _ = helpers.run(build(name, ours, **options), oracle, start, NUM_STEPS)
+
+    problem = helpers.gan_problem(game, oracle, "nonsaturating", **penalties)
+    arrays = {p: z.numpy() for p, z in start._asdict().items()}
+    desired = oracles.trajectory(name, problem, theirs, arrays, NUM_STEPS, **options)
+    assert_same_trajectory(actual, desired)
+
+
+def test_the_transcriptions_cover_the_registry():
+    assert list(oracles.ALGORITHMS) == list(ALGORITHMS)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda h: build("adamw", h), "Unknown algorithm 'adamw'. Choose one of: sgd, "),
+        (lambda h: build("sgd", h, discriminator_steps=0), "must be at least 1, got 0"),
+        (lambda h: build("chambolle_pock", h, extrapolate="both"), "measure, parameters"),
+        (lambda h: Hyperparameters(preconditioner="adam"), "Choose one of: rms, none"),
+        (lambda h: build("mirror_gan", Pair(h.theta, Hyperparameters(damping=0.0))), "got 0.0"),
+        (lambda h: build("mirror_gan", Pair(h.theta, Hyperparameters(damping=1.1))), "got 1.1"),
+    ],
+)
+def test_errors_say_what_is_allowed(make, message):
+    h = Hyperparameters(step_size=constant(0.1))
+    with pytest.raises(ValueError, match=message):
+        make(Pair(h, h))

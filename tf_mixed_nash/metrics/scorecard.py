@@ -1,0 +1,112 @@
+"""The scorecard of a generator in the plane, against a distribution with known modes.
+
+All figures are for one set of samples; they mean something only beside the same figures
+for fresh real samples (`real_data_ceiling` in scorecard.json).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import ot
+
+__all__ = ["KEYS", "scorecard", "wasserstein2"]
+
+KEYS = (
+    "num_samples",
+    "num_modes",
+    "modes_captured",
+    "high_quality_3sigma",
+    "high_quality_4sigma",
+    "reverse_kl",
+    "std_ratio",
+    "mean_bias_sigma",
+    "wasserstein2",
+)
+
+
+def scorecard(
+    samples: np.ndarray,
+    real: np.ndarray,
+    data,
+    capture_samples: int = 2500,
+    wasserstein_samples: int = 2000,
+) -> dict[str, float]:
+    """The scorecard of `samples`.
+
+    Args:
+      samples: [n, 2], generated.
+      real: [n', 2], n' >= wasserstein_samples, fresh real samples, for wasserstein2 only.
+      data: has num_modes, sigma and nearest_mode (`trainers.data.synthetic.PlanarData`).
+      capture_samples: how many of the samples decide which modes are captured.
+      wasserstein_samples: of each side.
+
+    Returns:
+      num_samples, num_modes;
+      high_quality_{3,4}sigma: the fraction within k sigma of the nearest mode;
+      modes_captured: modes with at least one 3-sigma sample among `capture_samples`;
+      reverse_kl: KL(histogram of the nearest modes || uniform), in nats;
+      std_ratio: mean over the captured modes of the per-coordinate standard deviation of
+        the samples nearest to the mode and within 4 sigma, over sigma, corrected for the
+        truncation and the sample size, so that real data score 1; NaN if no mode has two;
+      mean_bias_sigma: mean over the captured modes of |mean of those samples - mode| / sigma;
+      wasserstein2: the 2-Wasserstein distance to real data (POT's exact solver).
+      Not-finite samples raise ValueError.
+    """
+    samples = np.asarray(samples, np.float64)
+    if not np.isfinite(samples).all():
+        raise ValueError("The samples are not all finite; there is no scorecard of them.")
+    index, offset = data.nearest_mode(samples)
+    distance = np.linalg.norm(offset, axis=1) / data.sigma
+    captured = np.unique(index[:capture_samples][distance[:capture_samples] <= 3.0])
+    ratios, biases = [], []
+    for mode in captured:
+        near = offset[(index == mode) & (distance <= 4.0)]
+        biases.append(np.linalg.norm(near.mean(axis=0)) / data.sigma)
+        if len(near) >= 2:
+            ratios.append(near.std(axis=0, ddof=1).mean() / data.sigma / _c4(len(near)))
+    histogram = np.bincount(index, minlength=data.num_modes) / len(samples)
+    return {
+        "num_samples": len(samples),
+        "num_modes": data.num_modes,
+        "modes_captured": len(captured),
+        "high_quality_3sigma": float((distance <= 3.0).mean()),
+        "high_quality_4sigma": float((distance <= 4.0).mean()),
+        "reverse_kl": _entropy_gap(histogram),
+        "std_ratio": float(np.mean(ratios)) / _truncated_std(4.0, offset.shape[1])
+        if ratios
+        else math.nan,
+        "mean_bias_sigma": float(np.mean(biases)) if biases else math.nan,
+        "wasserstein2": wasserstein2(samples[:wasserstein_samples], real[:wasserstein_samples]),
+    }
+
+
+def wasserstein2(x: np.ndarray, y: np.ndarray) -> float:
+    """The 2-Wasserstein distance between two samples [n, c] and [m, c], exact (POT)."""
+    uniform = lambda z: np.full(len(z), 1.0 / len(z))  # noqa: E731
+    squared: Any = ot.emd2(uniform(x), uniform(y), ot.dist(x, y), numItermax=10_000_000)
+    return math.sqrt(max(float(squared), 0.0))
+
+
+def _entropy_gap(p: np.ndarray) -> float:
+    """KL(p || uniform)."""
+    positive = p[p > 0]
+    return float((positive * np.log(positive * len(p))).sum())
+
+
+def _c4(n: int) -> float:
+    """E[sample standard deviation of n normals] / sigma."""
+    log = math.lgamma(n / 2) - math.lgamma((n - 1) / 2)
+    return math.sqrt(2 / (n - 1)) * math.exp(log)
+
+
+def _truncated_std(radius: float, dim: int) -> float:
+    """Per-coordinate standard deviation of N(0, I_dim) inside a ball, for dim 1 and 2."""
+    r2 = radius**2
+    if dim == 1:
+        density = math.exp(-r2 / 2) / math.sqrt(2 * math.pi)
+        return math.sqrt(1 - 2 * radius * density / math.erf(radius / math.sqrt(2)))
+    outside = math.exp(-r2 / 2)
+    return math.sqrt(1 - (r2 / 2) * outside / (1 - outside))

@@ -1,0 +1,39 @@
+"""TensorFlow without the log lines that its C++ side prints before logging can be set up."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+
+__all__ = ["import_tensorflow"]
+
+
+def import_tensorflow():
+    """Imports TensorFlow and finds its devices with stderr held back; returns the module.
+
+    The text is shown if the import fails. Users who set TF_CPP_MIN_LOG_LEVEL themselves
+    see everything that they asked for.
+    """
+    if "tensorflow" in sys.modules or "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        import tensorflow as tf
+
+        return tf
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            # The first look at the devices prints more lines of the same kind.
+            tf.config.list_physical_devices()
+        except BaseException:
+            held.seek(0)
+            os.write(kept, held.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+    return tf

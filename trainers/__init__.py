@@ -1,0 +1,1 @@
+"""Training, evaluation and comparison: everything with files, flags and devices."""

@@ -1,0 +1,136 @@
+"""What a workdir holds, read back: strategies, metadata, provenance."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.strategies import MixedStrategy
+from tf_mixed_nash.types import Measure
+from trainers import settings
+from trainers.build import build
+from trainers.checkpoint import Checkpoints
+from trainers.data import synthetic
+from trainers.loop import Loop
+
+__all__ = [
+    "STRATEGIES",
+    "export_metadata",
+    "load_strategies",
+    "provenance",
+    "strategies_of",
+]
+
+STRATEGIES = ("last", "ema", "mixture")
+
+
+def strategies_of(loop: Loop) -> dict[str, MixedStrategy]:
+    """The three answers of a run: last iterate, EMA, and mixture of snapshots.
+
+    Before the mixture's window begins, the mixture is the last iterate.
+    """
+    generator = loop.run.networks.theta
+    latent_dim = loop.run.config["model"]["latent_dim"]
+    last = loop.last().theta[None]
+    snapshots = loop.mixture()
+    atoms = {
+        "last": last,
+        "ema": loop.ema()[None],
+        "mixture": snapshots if len(snapshots) else last,
+    }
+
+    def uniform(a):
+        weights = tf.fill([a.shape[0]], tf.constant(1.0 / a.shape[0], tf.float32))
+        return MixedStrategy(Measure(a, weights), generator, latent_dim)
+
+    return {name: uniform(atoms[name]) for name in STRATEGIES}
+
+
+def load_strategies(workdir: Path) -> dict[str, MixedStrategy]:
+    """The strategies of the newest checkpoint of a workdir.
+
+    Raises:
+      InputError: if the folder is no workdir or has no checkpoint.
+    """
+    workdir = Path(workdir)
+    loop = Loop(build(settings.load_workdir_config(workdir)))
+    folder = workdir / "checkpoints"
+    found = Checkpoints(folder, loop, keep=1).restore() if folder.is_dir() else None
+    if not found:
+        raise InputError(
+            f"{workdir} has no checkpoint yet. Let trainers.run reach its first "
+            "--config.checkpoint_every."
+        )
+    return strategies_of(loop)
+
+
+def export_metadata(workdir: Path) -> dict[str, Any]:
+    """What a published model says of its origin, for its manifest."""
+    config = settings.load_workdir_config(Path(workdir))
+    return {
+        "config": config,
+        "dataset": config["dataset"],
+        "algorithm": config["algorithm"],
+        "code": _git(),
+        "plot": {"window": list(synthetic.make(config["dataset"]).window)},
+    }
+
+
+def provenance(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a run comes from: versions, code, hardware, command, seed."""
+    packages = ("tensorflow", "keras", "tensorflow-probability", "numpy", "ml_dtypes")
+    return {
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "seed": config["seed"],
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in packages},
+        },
+        "code": _git(),
+        "hardware": {
+            "machine": platform.machine(),
+            "processor": _processor(),
+            "cores": len(tf.config.list_physical_devices("CPU")) and _cores(),
+            "gpus": [d.name for d in tf.config.list_physical_devices("GPU")],
+        },
+    }
+
+
+def _git() -> dict[str, Any]:
+    """The commit of this code and whether files differ from it; None outside a checkout."""
+
+    def git(*arguments):
+        here = Path(__file__).resolve().parent
+        done = subprocess.run(
+            ["git", *arguments], cwd=here, capture_output=True, text=True, check=False
+        )
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except OSError:
+        return {"commit": None, "dirty": None}
+
+
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0))
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "unknown")

@@ -1,0 +1,102 @@
+"""What all commands share: flags, exit codes, one clear message for bad input.
+
+Exit codes: 0 done, 2 bad input, 3 diverged, 143 stopped by SIGTERM after a checkpoint.
+This module must stay cheap to import: `--help` and errors answer before TensorFlow loads.
+"""
+
+from __future__ import annotations
+
+import difflib
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from absl import flags
+
+from tf_mixed_nash.errors import InputError
+
+__all__ = ["BAD_INPUT", "DIVERGED", "DONE", "STOPPED", "experiments", "fail", "main"]
+
+DONE, BAD_INPUT, DIVERGED, STOPPED = 0, 2, 3, 143
+
+
+def fail(message: str) -> int:
+    """Prints the message for bad input and returns the exit code."""
+    print(f"error: {message}", file=sys.stderr)
+    return BAD_INPUT
+
+
+def main(run: Callable[[], int | None], argv: list[str] | None = None) -> None:
+    """Parses the flags, calls `run()`, and exits with its code (None means 0).
+
+    Flag errors and `InputError` become one message on stderr and exit code 2.
+    """
+    argv = sys.argv if argv is None else argv
+    if any(arg in ("-h", "-help", "--help") for arg in argv[1:]):
+        print((sys.modules["__main__"].__doc__ or "").strip())
+        print("\nFlags:\n" + flags.FLAGS.main_module_help())
+        sys.exit(DONE)
+    try:
+        _check_config(argv)
+        rest = flags.FLAGS(argv)[1:]
+        if rest:
+            raise InputError(f"Unexpected argument {rest[0]!r}: all options are --name=value.")
+    except InputError as error:
+        sys.exit(fail(str(error)))
+    except Exception as error:  # absl and ml_collections raise many kinds here
+        sys.exit(fail(f"{_first_line(error)} Run with --help for the flags."))
+    try:
+        code = run()
+    except InputError as error:
+        code = fail(str(error))
+    except KeyboardInterrupt:
+        code = 130
+    sys.stdout.flush()
+    sys.exit(code or DONE)
+
+
+def experiments() -> str:
+    """The config files of this folder, for messages."""
+    here = sorted(p.as_posix() for p in Path("configs").glob("*_m[dp].py"))
+    return ", ".join(here) or "none in ./configs; run from the project's folder"
+
+
+def _check_config(argv: list[str]) -> None:
+    """Raises InputError for a --config flag that ml_collections would reject less clearly."""
+    # "--config FILE" is as good as "--config=FILE".
+    joined = " ".join(argv[1:]).replace("--config ", "--config=").split(" ")
+    given = [arg.lstrip("-") for arg in joined if arg.startswith("-")]
+    address = next((g.split("=", 1)[1] for g in given if g.startswith("config=")), None)
+    if address is None:
+        return
+    file, _, variant = address.partition(":")
+    if not Path(file).is_file():
+        raise InputError(f"There is no config file {file!r}. There are: {experiments()}.")
+    try:
+        get_config = runpy.run_path(file)["get_config"]
+        keys = sorted(_dotted(get_config(*([variant] if variant else []))))
+    except KeyError:
+        raise InputError(f"{file} has no function get_config().") from None
+    except Exception as error:
+        raise InputError(f"{address}: {_first_line(error)}") from None
+    for name in (g.split("=", 1)[0][7:] for g in given if g.startswith("config.")):
+        if name not in keys:
+            close = difflib.get_close_matches(name, keys, n=1)
+            hint = f" Did you mean --config.{close[0]}?" if close else ""
+            raise InputError(
+                f"Unknown config key --config.{name}.{hint} Choose one of: {', '.join(keys)}."
+            )
+
+
+def _dotted(tree, prefix: str = "") -> list[str]:
+    keys = []
+    for key, value in tree.items():
+        keys += _dotted(value, f"{prefix}{key}.") if hasattr(value, "items") else [prefix + key]
+    return keys
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    line = text[0] if text else type(error).__name__
+    return line if line.endswith((".", "!", "?")) else line + "."

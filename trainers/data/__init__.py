@@ -1,0 +1,1 @@
+"""Data sources: batches as functions of (seed, mini-batch index)."""

@@ -1,0 +1,160 @@
+"""The paper's synthetic data (section 5.1), with exact densities where they exist.
+
+Set-up as in Gulrajani et al. 2017: 8 Gaussians on a circle of radius 2, sigma 0.02, all
+divided by 1.414; 25 Gaussians on 2 * {-2..2}^2, sigma 0.05, divided by 2.828; Swiss roll with
+noise 0.25, two columns, divided by 7.5.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tf_mixed_nash.errors import InputError
+
+__all__ = ["DATASETS", "GaussianMixture", "PlanarData", "SwissRoll", "make"]
+
+tfd = tfp.distributions
+
+
+class PlanarData(Protocol):
+    """A distribution in the plane.
+
+    Attributes:
+      name: in configs.
+      num_modes: for the scorecard.
+      sigma: the standard deviation of a mode.
+      window: (xmin, xmax, ymin, ymax) of its pictures.
+    """
+
+    name: str
+    num_modes: int
+    sigma: float
+    window: tuple[float, float, float, float]
+
+    def sample(self, key: tf.Tensor, num: int, dtype: tf.DType = tf.float32) -> tf.Tensor:
+        """num samples [num, 2]; a function of the key, int32[2]."""
+        ...
+
+    def nearest_mode(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The nearest mode of every row of x [n, 2]: (index [n], offset from it [n, c]).
+
+        The offset has c = 2 coordinates for point modes and c = 1 for the roll, where it is
+        the signed distance from the curve.
+        """
+        ...
+
+
+class GaussianMixture:
+    """An equal mixture of isotropic Gaussians, as a `tfp` distribution.
+
+    Attributes:
+      modes: [m, 2] float64, the means.
+      distribution: the exact law, with `log_prob` (float64).
+    """
+
+    def __init__(self, name: str, modes: np.ndarray, sigma: float):
+        self.name = name
+        self.modes = np.asarray(modes, np.float64)
+        self.num_modes = len(self.modes)
+        self.sigma = sigma
+        reach = 1.25 * float(np.abs(self.modes).max()) + 3 * sigma
+        self.window = (-reach, reach, -reach, reach)
+
+    @property
+    def distribution(self) -> Any:
+        """The exact law, a `tfp.distributions.Distribution`."""
+        return self._law(tf.float64)
+
+    def _law(self, dtype):
+        return tfd.MixtureSameFamily(
+            tfd.Categorical(logits=tf.zeros([self.num_modes], dtype)),
+            tfd.MultivariateNormalDiag(
+                loc=tf.constant(self.modes, dtype),
+                scale_diag=tf.fill([self.num_modes, 2], tf.constant(self.sigma, dtype)),
+            ),
+        )
+
+    def sample(self, key, num, dtype=tf.float32):
+        """See `PlanarData.sample`."""
+        return self._law(dtype).sample(num, seed=key)
+
+    def nearest_mode(self, x):
+        """See `PlanarData.nearest_mode`."""
+        offsets = x[:, None, :] - self.modes[None]
+        index = np.argmin((offsets**2).sum(-1), axis=1)
+        return index, offsets[np.arange(len(x)), index]
+
+
+class SwissRoll:
+    """(t cos t, t sin t) + noise with t uniform on 1.5 pi [1, 3], all divided by 7.5.
+
+    It has no modes; the scorecard takes 50 arcs of equal probability for them, and the
+    signed distance from the curve for the offset. On real data that distance is normal
+    but for the curvature.
+    """
+
+    num_arcs = 50
+
+    def __init__(self, name: str = "swissroll", noise: float = 0.25, scale: float = 7.5):
+        self.name = name
+        self.num_modes = self.num_arcs
+        self.scale = scale
+        self.sigma = noise / scale
+        self.window = (-2.4, 2.4, -2.4, 2.4)
+        self._t = np.linspace(1.5 * math.pi, 4.5 * math.pi, 200 * self.num_arcs)
+        self._curve = np.stack([np.cos(self._t), np.sin(self._t)], 1) * self._t[:, None] / scale
+
+    def sample(self, key, num, dtype=tf.float32):
+        """See `PlanarData.sample`."""
+        keys = tfp.random.split_seed(key, n=2, salt="swissroll")
+        u = tf.random.stateless_uniform([num], keys[0], dtype=dtype, alg="philox")
+        xi = tf.random.stateless_normal([num, 2], keys[1], dtype=dtype, alg="philox")
+        t = 1.5 * math.pi * (1.0 + 2.0 * u)
+        curve = t[:, None] * tf.stack([tf.cos(t), tf.sin(t)], axis=1) / self.scale
+        return curve + self.sigma * xi
+
+    def nearest_mode(self, x):
+        """See `PlanarData.nearest_mode`."""
+        # A k-d tree of SciPy's: 10^4 samples against 10^4 points of the curve.
+        from scipy.spatial import cKDTree
+
+        _, index = cKDTree(self._curve).query(x)
+        tangent = np.gradient(self._curve, axis=0)[index]
+        tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
+        away = x - self._curve[index]
+        signed = tangent[:, 0] * away[:, 1] - tangent[:, 1] * away[:, 0]
+        # Beyond the two ends of the roll the distance is along the tangent, too.
+        sign = np.where(signed < 0, -1.0, 1.0)
+        distance = sign * np.linalg.norm(away, axis=1)
+        return index * self.num_arcs // len(self._t), distance[:, None]
+
+
+def _gaussians8() -> GaussianMixture:
+    angle = 2 * math.pi * np.arange(8) / 8
+    modes = 2 * np.stack([np.cos(angle), np.sin(angle)], 1) / 1.414
+    return GaussianMixture("gaussians8", modes, 0.02 / 1.414)
+
+
+def _gaussians25() -> GaussianMixture:
+    grid = 2.0 * np.arange(-2, 3)
+    modes = np.stack(np.meshgrid(grid, grid, indexing="ij"), -1).reshape(-1, 2) / 2.828
+    return GaussianMixture("gaussians25", modes, 0.05 / 2.828)
+
+
+DATASETS = {"gaussians8": _gaussians8, "gaussians25": _gaussians25, "swissroll": SwissRoll}
+
+
+def make(name: str) -> PlanarData:
+    """The data set called `name`, a key of DATASETS.
+
+    Raises:
+      InputError: for an unknown name.
+    """
+    if name not in DATASETS:
+        raise InputError(f"Unknown data set {name!r}. Choose one of: {', '.join(DATASETS)}.")
+    return DATASETS[name]()

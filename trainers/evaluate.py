@@ -1,0 +1,149 @@
+"""Scores a workdir or an exported model, beside fresh real samples.
+
+python -m trainers.evaluate --workdir=DIR
+python -m trainers.evaluate --model=BASE/NAME [--dataset=gaussians8]
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.quiet import import_tensorflow
+from trainers import cli
+
+__all__ = ["format_table", "score_samples", "score_strategies"]
+
+# Scores use draws of their own, the same ones for every run: a difference between two
+# runs is not a difference between two test sets.
+_SEED = 20190609
+_COLUMNS = (
+    ("modes", "modes_captured", "{:.0f}"),
+    ("HQ 3s", "high_quality_3sigma", "{:.3f}"),
+    ("HQ 4s", "high_quality_4sigma", "{:.3f}"),
+    ("rev. KL", "reverse_kl", "{:.4f}"),
+    ("std ratio", "std_ratio", "{:.2f}"),
+    ("bias/s", "mean_bias_sigma", "{:.2f}"),
+    ("W2", "wasserstein2", "{:.3f}"),
+)
+
+
+def _real(data, num: int, name: str):
+    from tf_mixed_nash import rng
+
+    return data.sample(rng.stream(_SEED, name), num).numpy()
+
+
+def score_samples(sampler: Callable, data, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The scorecard of sampler(seeds int64 [n, 2]) -> samples [n, 2]."""
+    import numpy as np
+
+    from tf_mixed_nash.metrics.scorecard import scorecard
+    from tf_mixed_nash.strategies import seed_rows
+
+    num = settings["num_samples"]
+    samples = np.asarray(sampler(seed_rows(_SEED, num)))
+    return scorecard(samples, _real(data, num, "reference"), data, settings["capture_samples"])
+
+
+def score_strategies(strategies: Mapping[str, Any], data, settings: Mapping[str, Any]) -> dict:
+    """`strategies` (each strategy's scorecard) and `real_data_ceiling`."""
+    import tensorflow as tf
+
+    from tf_mixed_nash.metrics.scorecard import scorecard
+
+    real, reference = (_real(data, settings["num_samples"], n) for n in ("real", "reference"))
+    return {
+        "strategies": {
+            name: score_samples(tf.function(s.sample, autograph=False), data, settings)
+            for name, s in strategies.items()
+        },
+        "real_data_ceiling": scorecard(real, reference, data, settings["capture_samples"]),
+    }
+
+
+def format_table(scores: Mapping[str, Any], published: str | None = None) -> str:
+    """A text table: one line for each strategy, and one for real data."""
+    rows = {**scores["strategies"], "real data": scores["real_data_ceiling"]}
+    lines = [" " * 12 + "".join(f"{title:>11}" for title, _, _ in _COLUMNS)]
+    for name, card in rows.items():
+        cells = []
+        for _, key, form in _COLUMNS:
+            value = card[key]
+            text = "-" if value is None or value != value else form.format(value)
+            if key == "modes_captured":
+                text = f"{text}/{card['num_modes']}"
+            cells.append(f"{text:>11}")
+        mark = "*" if name == published else " "
+        lines.append(f"{mark}{name:<11}" + "".join(cells))
+    if published:
+        lines.append("* published")
+    return "\n".join(lines)
+
+
+def _score_model(model: Path, dataset: str | None) -> tuple[dict, dict]:
+    import json
+
+    import tensorflow as tf
+
+    from trainers.data import synthetic
+
+    if not (model / "saved_model.pb").is_file():
+        versions = [p for p in model.glob("*") if p.name.isdigit()] if model.is_dir() else []
+        if not versions:
+            raise InputError(f"{model} is not an exported model, nor a folder of versions of one.")
+        model = max(versions, key=lambda p: int(p.name))
+    manifest_path = model / "manifest.json"
+    manifest = json.loads(manifest_path.read_text()) if manifest_path.is_file() else {}
+    dataset = dataset or manifest.get("extra", manifest).get("dataset")
+    if not dataset:
+        raise InputError(f"{model} does not say its data set. Give it with --dataset.")
+    settings = {"num_samples": 10_000, "capture_samples": 2_500}
+    loaded = tf.saved_model.load(str(model))
+    sample = loaded.signatures["serving_default"]
+    sampler = lambda seeds: sample(seeds=seeds)["samples"].numpy()  # noqa: E731
+    data = synthetic.make(dataset)
+    card = score_samples(sampler, data, settings)
+    real = score_strategies({}, data, settings)["real_data_ceiling"]
+    return card, {"strategies": {"model": card}, "real_data_ceiling": real}
+
+
+def main() -> int:
+    """The command."""
+    workdir, model = flags.FLAGS.workdir, flags.FLAGS.model
+    if bool(workdir) == bool(model):
+        raise InputError("Give one of --workdir=DIR and --model=BASE/NAME.")
+    import_tensorflow()
+    from trainers import settings
+    from trainers.files import write_json
+
+    if workdir:
+        workdir = Path(workdir)
+        config = settings.load_workdir_config(workdir)
+        from trainers import artifacts
+        from trainers.data import synthetic
+
+        data = synthetic.make(config["dataset"])
+        scores = score_strategies(artifacts.load_strategies(workdir), data, config["scorecard"])
+        card, published = scores["strategies"][config["publish"]], config["publish"]
+    else:
+        card, scores = _score_model(Path(model), flags.FLAGS.dataset)
+        published = None
+    print(format_table(scores, published))
+    if flags.FLAGS.output:
+        write_json(Path(flags.FLAGS.output), {**card, **scores})
+        print(f"wrote {flags.FLAGS.output}")
+    return cli.DONE
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("workdir", None, "A workdir of trainers.run: scores its newest checkpoint.")
+    flags.DEFINE_string("model", None, "An exported model: BASE/NAME or BASE/NAME/VERSION.")
+    flags.DEFINE_string("dataset", None, "The data set, where the model does not say it.")
+    flags.DEFINE_string("output", None, "Also write the scores to this JSON file.")
+    cli.main(main, sys.argv)

@@ -1,0 +1,196 @@
+"""The compiled loop: many outer steps of a scheme in one call.
+
+The state lives in variables between the calls, for checkpoints; inside a call it is plain
+tensors. Nothing goes back to the host within a call.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import tensorflow as tf
+
+from tf_mixed_nash import rng
+from tf_mixed_nash.compile import fused
+from tf_mixed_nash.strategies import reservoir_slot
+from tf_mixed_nash.types import PLAYERS, Pair
+from trainers.build import Run
+
+__all__ = ["Divergence", "Loop"]
+
+_NEVER = tf.int64.max
+_SUMMED = ("loss", "penalty", "field_norm")
+
+
+@dataclasses.dataclass(frozen=True)
+class Divergence:
+    """Where a run left the finite numbers: mini-batch `step`, and which players did."""
+
+    step: int
+    players: tuple[str, ...]
+
+
+class Loop:
+    """The state of a run and the function that advances it.
+
+    Args:
+      run: see `trainers.build`.
+
+    Attributes:
+      variables: every tensor that a checkpoint must hold, by name.
+    """
+
+    def __init__(self, run: Run):
+        self.run = run
+        config = run.config
+        state = run.initial_state()
+        theta = run.scheme.output(state).theta
+        components = config["mixture"]["num_components"]
+        zero = tf.zeros([], tf.int64)
+        sums = {p: {k: tf.zeros([], tf.float64) for k in _SUMMED} for p in PLAYERS}
+        self._state = {
+            "scheme": tf.nest.map_structure(tf.Variable, state),
+            "ema": tf.Variable(theta),
+            "mixture": tf.Variable(tf.zeros([components, theta.shape[0]], theta.dtype)),
+            "t": tf.Variable(zero),
+            "m": tf.Variable(zero),
+            "diverged_at": Pair(*(tf.Variable(_NEVER, dtype=tf.int64) for _ in PLAYERS)),
+            "sums": tf.nest.map_structure(tf.Variable, sums),
+            "summed_steps": tf.Variable(zero),
+        }
+        names = tf.nest.flatten(_joined_names(self._state))
+        self.variables = dict(zip(names, tf.nest.flatten(self._state), strict=True))
+        first, last = config["mixture"]["window"]
+        self._window = (int(first * run.num_outer_steps), int(last * run.num_outer_steps))
+        self._reservoir_key = rng.stream(config["seed"], "reservoir")
+        self._ema = fused(lambda ema, theta, weight: ema + weight * (theta - ema))
+        self._advance = tf.function(
+            self._many_steps, input_signature=[tf.TensorSpec([], tf.int64)], autograph=False
+        )
+
+    @property
+    def step(self) -> int:
+        """m, the mini-batches used so far."""
+        return int(self._state["m"])
+
+    @property
+    def outer_step(self) -> int:
+        """t, the outer steps done so far."""
+        return int(self._state["t"])
+
+    def advance(self, until: int) -> Divergence | None:
+        """Runs outer steps until at least `until` mini-batches are used.
+
+        Returns:
+          None, or where it stopped because a point was not finite.
+        """
+        self._advance(tf.constant(until, tf.int64))
+        steps = {p: int(self._state["diverged_at"].of(p)) for p in PLAYERS}
+        first = min(steps.values())
+        if first == _NEVER:
+            return None
+        return Divergence(first, tuple(p for p in PLAYERS if steps[p] == first))
+
+    def logs(self) -> dict[str, float]:
+        """Means of the logged scalars since the last call, which starts the sums anew."""
+        count = max(int(self._state["summed_steps"]), 1)
+        means = {
+            f"{name}/{player}": float(total) / count
+            for player, sums in self._state["sums"].items()
+            for name, total in sums.items()
+        }
+        for variable in (*tf.nest.flatten(self._state["sums"]), self._state["summed_steps"]):
+            variable.assign(tf.zeros_like(variable))
+        return means
+
+    def last(self) -> Pair:
+        """The algorithm's output now: Pair of vectors."""
+        return self.run.scheme.output(
+            tf.nest.map_structure(tf.convert_to_tensor, self._state["scheme"])
+        )
+
+    def ema(self) -> tf.Tensor:
+        """The exponential moving average of the generator's output: [d]."""
+        return tf.convert_to_tensor(self._state["ema"])
+
+    def mixture(self) -> tf.Tensor:
+        """The kept snapshots of the generator: [min(M, seen), d]; none before the window."""
+        seen = min(self.outer_step, self._window[1]) - self._window[0]
+        kept = max(0, min(seen, self._state["mixture"].shape[0]))
+        return self._state["mixture"][:kept]
+
+    def _many_steps(self, until):
+        v = self._state
+        scheme, oracle = self.run.scheme, self.run.oracle
+
+        # The condition reads the counter alone, so that the next steps' noise and data are
+        # drawn on idle cores while this step's gradients run: half of the time at batch 64.
+        # A run that has left the finite numbers goes on to the end of the call.
+        def more(s):
+            return s["m"] < until
+
+        def diverged_at(before, m, logs):
+            return tf.where(logs["finite"], before, tf.minimum(before, m))
+
+        def body(s):
+            t, m = s["t"], s["m"]
+            state, logs = scheme.step(oracle, s["scheme"], t, m)
+            theta = scheme.output(state).theta
+            used = tf.cast(scheme.num_batches(t), tf.int64)
+            self._keep_snapshot(t, theta)
+            return (
+                {
+                    "scheme": state,
+                    "ema": self._ema(s["ema"], theta, self._ema_weight(used, theta.dtype)),
+                    "t": t + 1,
+                    "m": m + used,
+                    "diverged_at": Pair(
+                        *(diverged_at(s["diverged_at"].of(p), m, logs.of(p)) for p in PLAYERS)
+                    ),
+                    "sums": {
+                        p: {
+                            k: s["sums"][p][k] + tf.cast(logs.of(p)[k], tf.float64) for k in _SUMMED
+                        }
+                        for p in PLAYERS
+                    },
+                    "summed_steps": s["summed_steps"] + 1,
+                },
+            )
+
+        # The snapshots are written in place; everything else is a loop variable.
+        carried = {k: x for k, x in v.items() if k != "mixture"}
+        start = tf.nest.map_structure(tf.convert_to_tensor, carried)
+        (end,) = tf.while_loop(more, body, (start,))
+        tf.nest.map_structure(lambda variable, x: variable.assign(x), carried, end)
+
+    def _ema_weight(self, used, dtype):
+        """1 - decay^used: the decay is per mini-batch, so that all algorithms look back alike."""
+        decay = tf.constant(self.run.config["ema_decay"], tf.float64)
+        return tf.cast(1.0 - decay ** tf.cast(used, tf.float64), dtype)
+
+    def _keep_snapshot(self, t, theta):
+        first, last = self._window
+        mixture = self._state["mixture"]
+        key = rng.fold_in(self._reservoir_key, t)
+        index = tf.maximum(t - first, 0)
+        slot = reservoir_slot(index, mixture.shape[0], key)
+        keep = (t >= first) & (t < last) & (slot >= 0)
+
+        def write():
+            mixture.scatter_nd_update([[slot]], [theta])
+            return tf.constant(True)
+
+        tf.cond(keep, write, lambda: tf.constant(False))
+
+
+def _joined_names(tree: Any, prefix: str = "") -> Any:
+    """The tree with every leaf replaced by its path, such as "scheme/theta/z"."""
+    if isinstance(tree, dict):
+        return {k: _joined_names(v, f"{prefix}{k}/") for k, v in tree.items()}
+    if hasattr(tree, "_fields"):
+        named = zip(tree._fields, tree, strict=True)
+        return type(tree)(*(_joined_names(v, f"{prefix}{k}/") for k, v in named))
+    if isinstance(tree, tuple):
+        return tuple(_joined_names(v, f"{prefix}{i}/") for i, v in enumerate(tree))
+    return prefix.rstrip("/")

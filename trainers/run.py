@@ -1,0 +1,51 @@
+"""Trains one generator: an algorithm, a data set, a workdir.
+
+    python -m trainers.run --config=configs/gaussians8_mp.py --workdir=runs/gaussians8_mp
+    python -m trainers.run --config=configs/gaussians25_md.py --config.algorithm=adam \\
+        --config.step_size=1e-4 --workdir=runs/adam
+    python -m trainers.run --config=configs/gaussians8_mp.py:tiny      two steps, in seconds
+
+The same command on the same workdir resumes. Every key of configs/common.py is a flag.
+Exit codes: 0 done, 2 bad input, 3 diverged, 143 stopped by SIGTERM after a checkpoint.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.quiet import import_tensorflow
+from trainers import cli
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment: configs/NAME.py[:tiny].")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where everything is written (runs/...).")
+_DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "Print the resolved config and the model sizes, and stop."
+)
+
+
+def main() -> int:
+    """The command."""
+    if _CONFIG.value is None:
+        raise InputError(f"Give an experiment with --config. There are: {cli.experiments()}.")
+    import_tensorflow()
+    from trainers import distribute, settings, train
+
+    name = _CONFIG.value.strategy
+    config = settings.resolve(_CONFIG.value, distribute.num_replicas(name))
+    if _DRY_RUN.value:
+        print(train.describe(config))
+        return cli.DONE
+    return train.train(config, Path(_WORKDIR.value or _default_workdir(config)))
+
+
+def _default_workdir(config) -> str:
+    return f"runs/{config['dataset']}-{config['algorithm']}-seed{config['seed']}"
+
+
+if __name__ == "__main__":
+    cli.main(main, sys.argv)

@@ -1,0 +1,177 @@
+"""From a user's config to a checked, resolved one: plain values, no placeholders left."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from configs import tuned
+from tf_mixed_nash.errors import InputError
+
+__all__ = ["HYPERPARAMETERS", "differences", "load_workdir_config", "resolve", "to_json"]
+
+HYPERPARAMETERS = tuple(tuned.ANY)
+
+# Keys that change what is written along the way, not the result of the run.
+_FREE = ("log_every", "picture_every", "checkpoint_every", "keep_checkpoints", "data")
+
+
+def resolve(config: ml_collections.ConfigDict, num_replicas: int = 1) -> dict[str, Any]:
+    """The config as a plain dict with every hyperparameter filled in, for each player.
+
+    A hyperparameter is the player's own flag, else the common flag, else the algorithm's
+    tuned default on this data set.
+
+    Args:
+      config: as made by a file in configs/, with the user's overrides.
+      num_replicas: devices that a batch is split over.
+
+    Raises:
+      InputError: for the first value out of its range, with the valid choices.
+    """
+    c = json.loads(config.to_json_best_effort())
+    common = {key: c.pop(key) for key in HYPERPARAMETERS}
+    defaults = tuned.defaults(c["algorithm"], c["dataset"])
+    for player in ("generator", "discriminator"):
+        own = c[player]
+        c[player] = {key: _first(own[key], common[key], defaults[key]) for key in HYPERPARAMETERS}
+    _check(c, num_replicas)
+    return c
+
+
+def _first(*values):
+    return next(v for v in values if v is not None)
+
+
+def _check(c: Mapping[str, Any], num_replicas: int) -> None:
+    # Imported here: the names live with the mathematics, which loads TensorFlow.
+    from tf_mixed_nash.algorithms import ALGORITHMS
+    from tf_mixed_nash.objectives import OBJECTIVES
+    from tf_mixed_nash.schedules import SCHEDULES
+    from trainers.data.synthetic import DATASETS
+
+    _choice("dataset", c["dataset"], DATASETS)
+    _choice("algorithm", c["algorithm"], ALGORITHMS)
+    _choice("precision", c["precision"], ("float32", "mixed_bfloat16", "float64"))
+    _choice("strategy", c["strategy"], ("default", "mirrored"))
+    _choice("publish", c["publish"], ("mixture", "last", "ema"))
+    for player in ("generator", "discriminator"):
+        h = c[player]
+        at = lambda key, player=player: f"{player}.{key}"  # noqa: E731
+        for key in ("step_size", "temperature", "stability", "inner_steps_rate"):
+            _number(at(key), h[key], lambda v: v >= 0, "at least 0")
+        for key in ("step_size_rate", "temperature_rate", "rms_decay", "decay_1", "decay_2"):
+            _number(at(key), h[key], lambda v: 0 <= v < 1, "in [0, 1)")
+        _number(at("damping"), h["damping"], lambda v: 0 < v <= 1, "(beta) in (0, 1]")
+        _integer(at("num_inner_steps"), h["num_inner_steps"], 1, "(K_t)")
+        _choice(at("step_size_schedule"), h["step_size_schedule"], SCHEDULES)
+        _choice(at("temperature_schedule"), h["temperature_schedule"], SCHEDULES)
+        _choice(at("preconditioner"), h["preconditioner"], ("rms", "none"))
+    for key in ("num_batches", "batch_size", "discriminator_steps", "log_every"):
+        _integer(key, c[key], 1)
+    for key in ("picture_every", "checkpoint_every", "keep_checkpoints"):
+        _integer(key, c[key], 1)
+    if not (isinstance(c["seed"], int) and 0 <= c["seed"] < 2**62):
+        raise InputError(f"seed must be an integer in [0, 2**62), got {c['seed']!r}.")
+    if c["batch_size"] % num_replicas:
+        raise InputError(
+            f"batch_size {c['batch_size']} is not divisible by the {num_replicas} replicas of "
+            f"strategy={c['strategy']}. Choose a multiple of {num_replicas}."
+        )
+    game = c["game"]
+    if not _is_user_function(game["objective"]):
+        _choice("game.objective", game["objective"], (*OBJECTIVES, "FILE.py:NAME"))
+    for key in ("gradient_penalty", "r1", "weight_clip"):
+        _number(f"game.{key}", game[key], lambda v: v >= 0, "at least 0")
+    _number("chambolle_pock.kappa", c["chambolle_pock"]["kappa"], lambda v: v >= 0, "at least 0")
+    _choice(
+        "chambolle_pock.extrapolate", c["chambolle_pock"]["extrapolate"], ("measure", "parameters")
+    )
+    model = c["model"]
+    if not model["hidden_units"] or any(
+        not isinstance(u, int) or u < 1 for u in model["hidden_units"]
+    ):
+        raise InputError(
+            f"model.hidden_units must be positive widths, such as (512, 512, 512), got "
+            f"{tuple(model['hidden_units'])}."
+        )
+    _integer("model.latent_dim", model["latent_dim"], 1)
+    mixture = c["mixture"]
+    _integer("mixture.num_components", mixture["num_components"], 1)
+    start, end = mixture["window"]
+    if not 0 <= start < end <= 1:
+        raise InputError(
+            f"mixture.window must be fractions of the run with 0 <= start < end <= 1, got "
+            f"({start}, {end})."
+        )
+    _number("ema_decay", c["ema_decay"], lambda v: 0 <= v < 1, "in [0, 1)")
+    _integer("scorecard.num_samples", c["scorecard"]["num_samples"], 100)
+    _integer("scorecard.capture_samples", c["scorecard"]["capture_samples"], 1)
+
+
+def _is_user_function(objective: str) -> bool:
+    return ".py:" in objective
+
+
+def _choice(key: str, value: Any, valid) -> None:
+    if value not in valid:
+        raise InputError(f"Unknown {key} {value!r}. Choose one of: {', '.join(valid)}.")
+
+
+def _number(key: str, value: Any, holds: Callable[[float], bool], what: str) -> None:
+    if not (isinstance(value, (int, float)) and math.isfinite(value) and holds(value)):
+        raise InputError(f"{key} must be {what}, got {value}.")
+
+
+def _integer(key: str, value: Any, minimum: int, symbol: str = "") -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        name = f"{key} {symbol}".strip()
+        raise InputError(f"{name} must be an integer of at least {minimum}, got {value!r}.")
+
+
+def to_json(resolved: Mapping[str, Any]) -> str:
+    """The text of config.json."""
+    return json.dumps(resolved, indent=2, sort_keys=True) + "\n"
+
+
+def load_workdir_config(workdir: Path) -> dict[str, Any]:
+    """The resolved config of a workdir.
+
+    Raises:
+      InputError: if the folder holds no readable config.json.
+    """
+    path = workdir / "config.json"
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(
+            f"{workdir} is not a workdir of trainers.run: it has no config.json."
+        ) from None
+    except (json.JSONDecodeError, OSError) as error:
+        raise InputError(f"{path} cannot be read: {error}.") from None
+
+
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """The keys in which two resolved configs describe different runs, as "key: a != b"."""
+    flat_ours, flat_theirs = _flatten(ours), _flatten(theirs)
+    return [
+        f"{key}: {flat_theirs.get(key)!r} there, {flat_ours.get(key)!r} now"
+        for key in sorted(flat_ours.keys() | flat_theirs.keys())
+        if key.split(".")[0] not in _FREE and flat_ours.get(key) != flat_theirs.get(key)
+    ]
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, name + "."))
+        else:
+            flat[name] = value
+    return flat

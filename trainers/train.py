@@ -1,0 +1,251 @@
+"""One run from its config to its published generator."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tf_mixed_nash import rng
+from tf_mixed_nash.algorithms import ALGORITHMS
+from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.strategies import seed_rows
+from tf_mixed_nash.types import PLAYERS
+from trainers import artifacts, cli, evaluate, pictures, settings
+from trainers.build import Run, build
+from trainers.checkpoint import Checkpoints
+from trainers.files import make_writable, write_atomically, write_json
+from trainers.loop import Divergence, Loop
+
+__all__ = ["describe", "train"]
+
+_NAMES = {"theta": "generator", "w": "discriminator"}
+_PICTURE_SAMPLES = 2_500
+
+
+def describe(config: Mapping[str, Any]) -> str:
+    """The resolved config, the model sizes and the length of the run, for --dry_run."""
+    run = build(config)
+    lines = [settings.to_json(config).rstrip()]
+    for player in PLAYERS:
+        network = run.networks.of(player)
+        widths = " -> ".join(
+            str(s)
+            for s in (
+                network.model.input_shape[-1],
+                *(layer.units for layer in network.model.layers),
+            )
+        )
+        lines.append(f"{_NAMES[player]:<14}{network.num_parameters:>10,} parameters   {widths}")
+    lines.append(f"{run.num_outer_steps:,} outer steps use {config['num_batches']:,} mini-batches")
+    return "\n".join(lines)
+
+
+def train(config: Mapping[str, Any], workdir: Path) -> int:
+    """Trains, scores and publishes; resumes where the workdir's checkpoint is.
+
+    Args:
+      config: resolved.
+      workdir: a new or empty folder, or that of the same config.
+
+    Returns:
+      The exit code.
+
+    Raises:
+      InputError: if the workdir cannot be used.
+    """
+    if _finished_before(config, workdir):
+        print(f"{workdir} holds this run, finished. Its scorecard: {workdir / 'scorecard.json'}")
+        return cli.DONE
+    tf.config.experimental.enable_op_determinism()
+    run = build(config)
+    _check_window(run)
+    loop = Loop(run)
+    make_writable(workdir, "--workdir")
+    for folder in ("checkpoints", "samples"):
+        (workdir / folder).mkdir(exist_ok=True)
+    write_atomically(workdir / "config.json", lambda p: p.write_text(settings.to_json(config)))
+    checkpoints = Checkpoints(workdir / "checkpoints", loop, config["keep_checkpoints"])
+    restored = checkpoints.restore()
+    if restored:
+        print(f"Resuming from {restored}")
+    else:
+        write_json(workdir / "provenance.json", artifacts.provenance(config))
+    code = _loop(run, loop, checkpoints, workdir)
+    return code if code != cli.DONE else _finish(run, loop, workdir)
+
+
+def _finished_before(config: Mapping[str, Any], workdir: Path) -> bool:
+    if not (workdir / "config.json").is_file():
+        if workdir.is_dir() and any(workdir.iterdir()):
+            raise InputError(
+                f"{workdir} is not empty and is no workdir of trainers.run. Give a new folder "
+                "with --workdir."
+            )
+        return False
+    changed = settings.differences(config, settings.load_workdir_config(workdir))
+    if changed:
+        raise InputError(
+            f"{workdir} holds a run of another config ({'; '.join(changed[:5])}"
+            f"{'; ...' if len(changed) > 5 else ''}). Give a new --workdir, or the same flags."
+        )
+    return (workdir / "scorecard.json").is_file()
+
+
+def _check_window(run: Run) -> None:
+    first, last = run.config["mixture"]["window"]
+    if int(first * run.num_outer_steps) >= int(last * run.num_outer_steps):
+        raise InputError(
+            f"mixture.window ({first}, {last}) holds none of the run's {run.num_outer_steps} "
+            "outer steps. Widen it or raise num_batches."
+        )
+
+
+class _StopRequest:
+    """Whether SIGTERM came; the loop looks between its compiled calls."""
+
+    def __enter__(self):
+        self.came = False
+        self._before = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def _note(self, *_):
+        self.came = True
+
+    def __exit__(self, *_):
+        signal.signal(signal.SIGTERM, self._before)
+
+
+def _loop(run: Run, loop: Loop, checkpoints: Checkpoints, workdir: Path) -> int:
+    from tqdm import tqdm
+
+    config, total = run.config, run.config["num_batches"]
+    _truncate_metrics(workdir / "metrics.jsonl", loop.step)
+    board = tf.summary.create_file_writer(str(workdir / "tensorboard"))
+    bar = tqdm(
+        total=total,
+        initial=loop.step,
+        unit="batch",
+        desc=config["algorithm"],
+        mininterval=0.5 if sys.stderr.isatty() else 15,
+        dynamic_ncols=True,
+    )
+    with bar, board.as_default(), _StopRequest() as stop:
+        while loop.step < total:
+            before, started = loop.step, time.perf_counter()
+            diverged = loop.advance(min(_next(before, config["log_every"]), total))
+            if diverged:
+                bar.close()
+                return _report(diverged, checkpoints, workdir)
+            ms = (time.perf_counter() - started) * 1e3 / (loop.step - before)
+            record = _record(run, loop)
+            _append(workdir / "metrics.jsonl", record)
+            for name, value in {**record, "ms_per_batch": ms}.items():
+                tf.summary.scalar(name, value, step=loop.step)
+            bar.set_postfix_str(
+                f"{ms:.1f} ms/batch, generator {record['loss/theta']:.3f}, "
+                f"discriminator {record['loss/w']:.3f}",
+                refresh=False,
+            )
+            bar.update(min(loop.step, total) - bar.n)
+            crossed = lambda every, before=before: before // every != loop.step // every  # noqa: E731
+            if crossed(config["picture_every"]) or loop.step >= total:
+                _picture(run, loop, workdir)
+            if crossed(config["checkpoint_every"]) or loop.step >= total or stop.came:
+                checkpoints.save()
+            if stop.came and loop.step < total:
+                bar.close()
+                print(f"Stopped by SIGTERM after {checkpoints.latest}; the same command resumes.")
+                return cli.STOPPED
+    return cli.DONE
+
+
+def _next(step: int, every: int) -> int:
+    return (step // every + 1) * every
+
+
+def _record(run: Run, loop: Loop) -> dict[str, Any]:
+    t = max(loop.outer_step - 1, 0)
+    record = {"step": loop.step, "outer_step": loop.outer_step, **loop.logs()}
+    for player in PLAYERS:
+        h = run.hyperparameters.of(player)
+        record[f"step_size/{player}"] = float(h.step_size(t))
+        if ALGORITHMS[run.config["algorithm"]].langevin:
+            record[f"temperature/{player}"] = float(h.temperature(t))
+            record[f"inner_steps/{player}"] = int(h.num_inner_steps(t))
+    return record
+
+
+def _append(path: Path, record: Mapping[str, Any]) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def _truncate_metrics(path: Path, step: int) -> None:
+    """Drops the lines after `step`, which a resumed run will write again."""
+    if path.is_file():
+        lines = path.read_text().splitlines(keepends=True)
+        kept = [x for x in lines if x.endswith("\n") and json.loads(x)["step"] <= step]
+        write_atomically(path, lambda temporary: temporary.write_text("".join(kept)))
+
+
+def _report(diverged: Divergence, checkpoints: Checkpoints, workdir: Path) -> int:
+    players = " and ".join(_NAMES[p] for p in diverged.players)
+    good = checkpoints.latest or "none yet"
+    print(
+        f"error: diverged: the {players} left the finite numbers at mini-batch "
+        f"{diverged.step}. Last good checkpoint: {good}. Try a smaller --config.step_size or "
+        f"--config.temperature in a new workdir ({workdir} keeps the evidence).",
+        file=sys.stderr,
+    )
+    return cli.DIVERGED
+
+
+def _real(run: Run):
+    return run.data.sample(rng.stream(run.config["seed"], "picture"), _PICTURE_SAMPLES).numpy()
+
+
+def _picture(run: Run, loop: Loop, workdir: Path) -> None:
+    last = artifacts.strategies_of(loop)["last"]
+    fake = last.sample(seed_rows(0, _PICTURE_SAMPLES)).numpy()
+    title = f"{run.config['algorithm']}, last iterate, {loop.step:,} mini-batches"
+    path = workdir / "samples" / f"step_{loop.step:08d}.png"
+    pictures.scatter(path, _real(run), {title: fake}, run.data.window)
+
+
+def _finish(run: Run, loop: Loop, workdir: Path) -> int:
+    """Scores, draws and publishes. scorecard.json comes last: it marks a finished run."""
+    from export.saved_model import publish_strategy
+
+    config, publish = run.config, run.config["publish"]
+    strategies = artifacts.strategies_of(loop)
+    scores = evaluate.score_strategies(strategies, run.data, config["scorecard"])
+    panels = {
+        name: strategies[name].sample(seed_rows(0, _PICTURE_SAMPLES)).numpy()
+        for name in artifacts.STRATEGIES
+    }
+    picture = pictures.scatter(
+        workdir / "samples" / "published.png", _real(run), panels, run.data.window
+    )
+    metadata = {
+        **artifacts.export_metadata(workdir),
+        "strategy": publish,
+        "step": loop.step,
+        "scorecard": scores["strategies"][publish],
+    }
+    model = publish_strategy(strategies[publish], workdir / "export" / "generator", metadata)
+    write_json(workdir / "scorecard.json", {**scores["strategies"][publish], **scores})
+    print(evaluate.format_table(scores, published=publish))
+    print(f"picture      {picture}")
+    print(f"SavedModel   {model}")
+    print("sample it    ", end="")
+    print(
+        f"python -m export.sample --model={model.parent} --num=2500 --seed=0 --output=samples.png"
+    )
+    return cli.DONE
