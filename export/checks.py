@@ -135,7 +135,7 @@ def _check_answer(where: str, values: np.ndarray, expected: np.ndarray) -> None:
             f"{list(expected.shape)}"
         )
     if not np.isfinite(values).all():
-        raise _refusal(f"{where} gives samples that are not finite: its parameters diverged")
+        raise _refusal(f"{where} gives samples that are not finite: the run diverged")
     if not np.allclose(values, expected, rtol=1e-5, atol=1e-5):
         error = np.abs(values - expected).max()
         raise _refusal(f"{where} differs from the strategy in memory by up to {error:.3g}")

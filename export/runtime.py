@@ -67,9 +67,10 @@ class ServedModel:
                 )
         except (OSError, ValueError, RuntimeError, KeyError, tf.errors.OpError) as error:
             self._session.close()
+            reason, _, _ = str(error).partition("\n")
             raise InputError(
-                f"{directory} does not load as a SavedModel: {str(error).partition(chr(10))[0]} "
-                "Expected a version folder made by python -m export.saved_model."
+                f"{directory} does not load as a SavedModel ({reason}). Expected a version folder "
+                "made by python -m export.saved_model."
             ) from error
         self._definitions = {
             name: definition

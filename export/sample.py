@@ -86,7 +86,7 @@ def _draw_points(samples: np.ndarray, plot: Mapping[str, Any], path: Path) -> No
     figure = Figure(figsize=(5, 5), dpi=100, layout="constrained")
     axes = figure.add_subplot(aspect="equal")
     # Many points: smaller and paler, so that the density shows.
-    size, alpha = (9, 0.8) if len(samples) <= 1000 else (2, 0.3)
+    size, alpha = (9, 1.0) if len(samples) <= 1000 else (2, 0.3)
     axes.scatter(*samples.T, s=size, alpha=alpha, color="tab:red", linewidths=0, label="samples")
     if modes := plot.get("modes"):
         axes.scatter(*np.array(modes).T, s=60, color="black", marker="+", label="real modes")

@@ -131,7 +131,7 @@ def publish_strategy(strategy: MixedStrategy, base: Path, metadata: Mapping[str,
 
     The version holds the SavedModel, `assets.extra/golden.npz` (seeds and samples of 8 rows)
     and manifest.json. Before it appears it is loaded back, by `tf.saved_model.load` and in a
-    C++ session, and every signature and component must answer as the strategy in memory.
+    C++ session, and every signature and component must answer as the strategy in memory does.
 
     Args:
       strategy: what is published.
@@ -144,13 +144,19 @@ def publish_strategy(strategy: MixedStrategy, base: Path, metadata: Mapping[str,
       The version's folder.
 
     Raises:
-      InputError: if base cannot be written, or the strategy fails a check (`export.checks`);
-        nothing is published then.
+      InputError: if base cannot be written, a parameter is not finite, or the SavedModel fails
+        a check (`export.checks`); nothing is published then.
     """
     import tensorflow as tf
 
     from export import checks
 
+    finite = tf.reduce_all(tf.math.is_finite(strategy.atoms), axis=1).numpy()
+    if not finite.all():
+        raise InputError(
+            f"The strategy cannot be published: component {int(np.argmin(finite))} of "
+            f"{strategy.num_components} has parameters that are not finite. The run diverged."
+        )
     calls = _known_calls(strategy)
 
     def write(directory: Path) -> None:
@@ -174,16 +180,17 @@ def _known_calls(strategy: MixedStrategy) -> list[Call]:
     from tf_mixed_nash.strategies import seed_rows
 
     seeds = seed_rows(_GOLDEN_SEED, _GOLDEN_ROWS)
-    components = tf.range(strategy.num_components, dtype=tf.int64)
+    components = tf.repeat(tf.range(strategy.num_components, dtype=tf.int64), _GOLDEN_ROWS)
     latents = tf.random.stateless_normal(
-        [strategy.num_components, strategy.latent_dim], (0, 0), alg="philox"
+        [len(components), strategy.latent_dim], (0, 0), alg="philox"
     )
 
     def answer(function, *inputs):
         # Each row in a group of its own, so that the strategy in memory, which does not fill
         # groups up, takes the same matrix products (in bfloat16 they differ by more than 1e-5).
         rows = [tf.repeat(x, _ROW_GROUP, axis=0) for x in inputs]
-        return tf.function(function, autograph=False)(*rows)[::_ROW_GROUP].numpy()
+        concrete = tf.function(function, autograph=False).get_concrete_function(*rows)
+        return concrete(*rows)[::_ROW_GROUP].numpy()
 
     by_seed = {"seeds": seeds.numpy()}, answer(strategy.sample, seeds)
     by_latent = answer(lambda z: strategy.generate(strategy.component_of_latents(z), z), latents)

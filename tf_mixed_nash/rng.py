@@ -29,7 +29,8 @@ def stream(seed: int, name: str) -> tf.Tensor:
     Returns:
       int32[2].
     """
-    root = tf.constant([seed & 0x7FFFFFFF, (seed >> 31) & 0x7FFFFFFF], tf.int32)
+    high = seed >> 31  # 32 bits, of which the first is the sign of an int32
+    root = tf.constant([seed & 0x7FFFFFFF, high - (high >> 31 << 32)], tf.int32)
     salted = tfp.random.split_seed(root, n=2, salt=name)[0]
     # TFP hashes the salt into the key; folding a CRC in as well costs nothing and keeps
     # streams apart even if a future TFP ignored the salt.

@@ -75,7 +75,7 @@ class MixedStrategy:
             lambda row: tf.random.stateless_normal([self.latent_dim + 1], row, alg="philox"),
             seeds,
             fn_output_signature=tf.TensorSpec([self.latent_dim + 1], tf.float32),
-            parallel_iterations=64,
+            parallel_iterations=None if tf.executing_eagerly() else 64,
         )
         uniform = 0.5 * (1.0 + tf.math.erf(normals[:, -1] * 0.5**0.5))
         return self.component_at(uniform), normals[:, :-1]

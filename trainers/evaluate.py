@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -17,7 +17,17 @@ from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.quiet import import_tensorflow
 from trainers import cli
 
-__all__ = ["format_table", "score_samples", "score_strategies"]
+if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
+
+    from tf_mixed_nash.strategies import MixedStrategy
+    from trainers.data.synthetic import PlanarData
+
+    # seeds int64 [n, 2] -> samples [n, 2]
+    Sampler = Callable[[tf.Tensor], np.ndarray]
+
+__all__ = ["format_table", "sampler", "score_samplers"]
 
 # Scores use draws of their own, the same ones for every run: a difference between two
 # runs is not a difference between two test sets.
@@ -39,31 +49,37 @@ def _real(data, num: int, name: str):
     return data.sample(rng.stream(_SEED, name), num).numpy()
 
 
-def score_samples(sampler: Callable, data, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The scorecard of sampler(seeds int64 [n, 2]) -> samples [n, 2]."""
-    import numpy as np
+def sampler(strategy: MixedStrategy) -> Sampler:
+    """A compiled sampler of a strategy."""
+    import tensorflow as tf
 
+    signature = [tf.TensorSpec([None, 2], tf.int64)]
+    draw = tf.function(strategy.sample, input_signature=signature, autograph=False)
+    return lambda seeds: draw(seeds).numpy()
+
+
+def score_samplers(
+    samplers: Mapping[str, Sampler], data: PlanarData, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """`strategies` (the scorecard of each sampler) and `real_data_ceiling`.
+
+    Args:
+      samplers: name -> sampler.
+      data: the real distribution.
+      settings: the config's `scorecard`: num_samples and capture_samples.
+    """
     from tf_mixed_nash.metrics.scorecard import scorecard
     from tf_mixed_nash.strategies import seed_rows
 
-    num = settings["num_samples"]
-    samples = np.asarray(sampler(seed_rows(_SEED, num)))
-    return scorecard(samples, _real(data, num, "reference"), data, settings["capture_samples"])
-
-
-def score_strategies(strategies: Mapping[str, Any], data, settings: Mapping[str, Any]) -> dict:
-    """`strategies` (each strategy's scorecard) and `real_data_ceiling`."""
-    import tensorflow as tf
-
-    from tf_mixed_nash.metrics.scorecard import scorecard
-
-    real, reference = (_real(data, settings["num_samples"], n) for n in ("real", "reference"))
+    num, capture = settings["num_samples"], settings["capture_samples"]
+    real, reference = _real(data, num, "real"), _real(data, num, "reference")
+    seeds = seed_rows(_SEED, num)
     return {
         "strategies": {
-            name: score_samples(tf.function(s.sample, autograph=False), data, settings)
-            for name, s in strategies.items()
+            name: scorecard(draw(seeds), reference, data, capture)
+            for name, draw in samplers.items()
         },
-        "real_data_ceiling": scorecard(real, reference, data, settings["capture_samples"]),
+        "real_data_ceiling": scorecard(real, reference, data, capture),
     }
 
 
@@ -106,11 +122,10 @@ def _score_model(model: Path, dataset: str | None) -> tuple[dict, dict]:
     settings = {"num_samples": 10_000, "capture_samples": 2_500}
     loaded = tf.saved_model.load(str(model))
     sample = loaded.signatures["serving_default"]
-    sampler = lambda seeds: sample(seeds=seeds)["samples"].numpy()  # noqa: E731
+    draw = lambda seeds: sample(seeds=seeds)["samples"].numpy()  # noqa: E731
     data = synthetic.make(dataset)
-    card = score_samples(sampler, data, settings)
-    real = score_strategies({}, data, settings)["real_data_ceiling"]
-    return card, {"strategies": {"model": card}, "real_data_ceiling": real}
+    scores = score_samplers({"model": draw}, data, settings)
+    return scores["strategies"]["model"], scores
 
 
 def main() -> int:
@@ -129,7 +144,9 @@ def main() -> int:
         from trainers.data import synthetic
 
         data = synthetic.make(config["dataset"])
-        scores = score_strategies(artifacts.load_strategies(workdir), data, config["scorecard"])
+        strategies = artifacts.load_strategies(workdir)
+        samplers = {name: sampler(s) for name, s in strategies.items()}
+        scores = score_samplers(samplers, data, config["scorecard"])
         card, published = scores["strategies"][config["publish"]], config["publish"]
     else:
         card, scores = _score_model(Path(model), flags.FLAGS.dataset)

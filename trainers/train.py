@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tf_mixed_nash import rng
 from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.strategies import seed_rows
-from tf_mixed_nash.types import PLAYERS
+from tf_mixed_nash.strategies import MixedStrategy, seed_rows
+from tf_mixed_nash.types import PLAYERS, Measure
 from trainers import artifacts, cli, evaluate, pictures, settings
 from trainers.build import Run, build
 from trainers.checkpoint import Checkpoints
@@ -126,6 +127,7 @@ def _loop(run: Run, loop: Loop, checkpoints: Checkpoints, workdir: Path) -> int:
     from tqdm import tqdm
 
     config, total = run.config, run.config["num_batches"]
+    draw = _last_sampler(run)
     _truncate_metrics(workdir / "metrics.jsonl", loop.step)
     board = tf.summary.create_file_writer(str(workdir / "tensorboard"))
     bar = tqdm(
@@ -156,7 +158,7 @@ def _loop(run: Run, loop: Loop, checkpoints: Checkpoints, workdir: Path) -> int:
             bar.update(min(loop.step, total) - bar.n)
             crossed = lambda every, before=before: before // every != loop.step // every  # noqa: E731
             if crossed(config["picture_every"]) or loop.step >= total:
-                _picture(run, loop, workdir)
+                _picture(run, loop, draw, workdir)
             if crossed(config["checkpoint_every"]) or loop.step >= total or stop.came:
                 checkpoints.save()
             if stop.came and loop.step < total:
@@ -211,12 +213,29 @@ def _real(run: Run):
     return run.data.sample(rng.stream(run.config["seed"], "picture"), _PICTURE_SAMPLES).numpy()
 
 
-def _picture(run: Run, loop: Loop, workdir: Path) -> None:
-    last = artifacts.strategies_of(loop)["last"]
-    fake = last.sample(seed_rows(0, _PICTURE_SAMPLES)).numpy()
+def _last_sampler(run: Run):
+    """theta [d] -> the picture's samples [n, 2] of that pure strategy, traced once."""
+    seeds = seed_rows(0, _PICTURE_SAMPLES)
+
+    @tf.function(autograph=False)
+    def draw(theta):
+        pure = Measure(theta[None], tf.ones([1]))
+        strategy = MixedStrategy(pure, run.networks.theta, run.config["model"]["latent_dim"])
+        return strategy.sample(seeds)
+
+    return draw
+
+
+def _picture(run: Run, loop: Loop, draw, workdir: Path) -> None:
+    fake = draw(loop.last().theta).numpy()
     title = f"{run.config['algorithm']}, last iterate, {loop.step:,} mini-batches"
     path = workdir / "samples" / f"step_{loop.step:08d}.png"
     pictures.scatter(path, _real(run), {title: fake}, run.data.window)
+
+
+def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def _finish(run: Run, loop: Loop, workdir: Path) -> int:
@@ -225,14 +244,13 @@ def _finish(run: Run, loop: Loop, workdir: Path) -> int:
 
     config, publish = run.config, run.config["publish"]
     strategies = artifacts.strategies_of(loop)
-    scores = evaluate.score_strategies(strategies, run.data, config["scorecard"])
-    panels = {
-        name: strategies[name].sample(seed_rows(0, _PICTURE_SAMPLES)).numpy()
-        for name in artifacts.STRATEGIES
-    }
+    samplers = {name: evaluate.sampler(s) for name, s in strategies.items()}
+    scores = evaluate.score_samplers(samplers, run.data, config["scorecard"])
+    panels = {name: draw(seed_rows(0, _PICTURE_SAMPLES)) for name, draw in samplers.items()}
     picture = pictures.scatter(
         workdir / "samples" / "published.png", _real(run), panels, run.data.window
     )
+    write_atomically(workdir / "samples" / "final.npz", lambda path: _save_arrays(path, panels))
     metadata = {
         **artifacts.export_metadata(workdir),
         "strategy": publish,

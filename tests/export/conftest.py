@@ -1,0 +1,111 @@
+"""Mixtures whose components stand apart, and what they publish to."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl import flags
+
+from export import publish, runtime, saved_model
+from tf_mixed_nash.models import mlp
+from tf_mixed_nash.strategies import MixedStrategy
+from tf_mixed_nash.types import Measure
+from trainers import cli
+
+# Wide enough that one row and several rows round differently in a plain matrix product.
+LATENT_DIM, HIDDEN = 3, (256, 256)
+SPACING = 40
+# A component of weight 0 must never be drawn.
+WEIGHTS = {1: (1.0,), 8: (0.3, 0.05, 0.0, 0.25, 0.1, 0.1, 0.05, 0.15)}
+PLOT = {"window": [-50.0, 330.0, -190.0, 190.0], "modes": [[0.0, 100.0], [100.0, -100.0]]}
+
+
+def make_strategy(num_components: int, dtype: str = "float32") -> MixedStrategy:
+    """Component j lives around (SPACING j, 0); no component is its network's initialisation."""
+    networks = [
+        mlp(LATENT_DIM, 2, HIDDEN, seed=100 * j, dtype=dtype) for j in range(num_components)
+    ]
+    atoms = np.stack([network.initial().numpy() for network in networks])
+    noise = np.random.default_rng(0).normal(size=atoms.shape)
+    atoms = (atoms + 0.01 * noise).astype(atoms.dtype)
+    atoms[:, networks[0].num_parameters - 2] += SPACING * np.arange(num_components)
+    weights = tf.constant(WEIGHTS[num_components], tf.float32)
+    return MixedStrategy(Measure(tf.constant(atoms), weights), networks[0], LATENT_DIM)
+
+
+def forward(z: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The multilayer perceptron in NumPy, float64, from its vector of parameters."""
+    h, offset = x.astype(np.float64), 0
+    widths = (LATENT_DIM, *HIDDEN, 2)
+    for i, (rows, columns) in enumerate(itertools.pairwise(widths)):
+        kernel = z[offset : offset + rows * columns].reshape(rows, columns)
+        offset += rows * columns
+        h = h @ kernel + z[offset : offset + columns]
+        offset += columns
+        h = np.maximum(h, 0) if i < len(HIDDEN) else h
+    return h
+
+
+def answers(strategy: MixedStrategy, components, latents) -> np.ndarray:
+    """Row i is component components[i] at latents[i], in NumPy: [n, 2]."""
+    components, latents = np.asarray(components), np.asarray(latents)
+    out = np.full([len(latents), 2], np.nan)
+    for j, z in enumerate(strategy.atoms.numpy()):
+        out[components == j] = forward(z, latents[components == j])
+    return out
+
+
+def seed_array(seed: int, num: int) -> np.ndarray:
+    return np.array([[seed, i] for i in range(num)], np.int64)
+
+
+@pytest.fixture(scope="session", params=[1, 8], ids=["one", "mixture"])
+def published(request, tmp_path_factory):
+    """A published strategy: `strategy`, `version` (its folder), `manifest`, `served`."""
+    strategy = make_strategy(request.param)
+    base = tmp_path_factory.mktemp("published") / "model"
+    metadata = {"plot": PLOT, "strategy": "mixture", "config": {"seed": 3}}
+    version = saved_model.publish_strategy(strategy, base, metadata)
+    manifest = json.loads((version / publish.MANIFEST).read_text())
+    with runtime.ServedModel(version) as served:
+        yield SimpleNamespace(strategy=strategy, version=version, manifest=manifest, served=served)
+
+
+@pytest.fixture
+def command(capsys):
+    """Runs a command in this process: command(module, *arguments) -> (code, stdout, stderr)."""
+
+    def run(module, *arguments):
+        before = set(flags.FLAGS)
+        module._define_flags()
+        try:
+            with pytest.raises(SystemExit) as exit_:
+                cli.main(module._run, [module.__name__, *map(str, arguments)])
+        finally:
+            for name in set(flags.FLAGS) - before:
+                delattr(flags.FLAGS, name)
+            flags.FLAGS.unparse_flags()
+        out, err = capsys.readouterr()
+        return exit_.value.code, out, err
+
+    return run
+
+
+@pytest.fixture
+def refused(command):
+    """Runs a command that must refuse its input; returns its one message."""
+
+    def run(module, *arguments):
+        code, out, err = command(module, *arguments)
+        assert (code, out) == (2, "")
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        assert "Traceback" not in err
+        return err
+
+    return run

@@ -1,0 +1,87 @@
+"""Rules for the whole package, read from its source."""
+
+import ast
+import pathlib
+
+import pytest
+
+import tf_mixed_nash
+
+ROOT = pathlib.Path(tf_mixed_nash.__file__).parent
+TREES = {
+    str(path.relative_to(ROOT)): ast.parse(path.read_text()) for path in sorted(ROOT.rglob("*.py"))
+}
+each_module = pytest.mark.parametrize("module", TREES)
+
+DEFINITIONS = (ast.FunctionDef, ast.ClassDef)
+
+
+def imported(tree):
+    """The top-level packages that a module imports, anywhere in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            yield node.module.split(".")[0]
+
+
+def exported(tree):
+    """The names in __all__, or None."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and node.targets[0].id == "__all__":
+            return ast.literal_eval(node.value)
+    return None
+
+
+def definitions(tree):
+    return {node.name: node for node in tree.body if isinstance(node, DEFINITIONS)}
+
+
+def test_there_is_something_to_check():
+    assert {"algorithms.py", "prox.py", "models/network.py"} <= set(TREES)
+    assert "tensorflow" in set(imported(TREES["prox.py"]))
+    assert "Prox" in exported(TREES["prox.py"])
+
+
+@each_module
+def test_the_mathematics_imports_neither_trainers_nor_export(module):
+    forbidden = {"trainers", "export", "configs", "benchmarks", "tests", "absl", "ml_collections"}
+    assert not forbidden & set(imported(TREES[module]))
+
+
+@each_module
+def test_the_mathematics_uses_no_distribution_strategy(module):
+    attributes = {n.attr for n in ast.walk(TREES[module]) if isinstance(n, ast.Attribute)}
+    assert "distribute" not in attributes
+
+
+@each_module
+def test_modules_have_a_docstring(module):
+    assert ast.get_docstring(TREES[module])
+
+
+@each_module
+def test_modules_say_what_is_public(module):
+    """__all__ holds defined names only; a package without definitions or imports needs none."""
+    tree, names = TREES[module], exported(TREES[module])
+    if names is None:
+        assert module.endswith("__init__.py")
+        assert not definitions(tree)
+        assert not set(imported(tree)) - {"__future__"}
+    else:
+        namespace = vars(__import__(f"tf_mixed_nash.{module[:-3].replace('/', '.')}", fromlist="_"))
+        assert names == sorted(set(names), key=names.index)
+        assert set(names) <= set(namespace)
+
+
+@each_module
+def test_public_functions_and_classes_and_their_methods_are_documented(module):
+    public = exported(TREES[module]) or []
+    for name, node in definitions(TREES[module]).items():
+        if name not in public:
+            continue
+        assert ast.get_docstring(node), name
+        for method in node.body if isinstance(node, ast.ClassDef) else []:
+            if isinstance(method, ast.FunctionDef) and not method.name.startswith("_"):
+                assert ast.get_docstring(method), f"{name}.{method.name}"

@@ -1,0 +1,130 @@
+"""The weight noise is N(0, I), and every stream is its own."""
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.stats
+import tensorflow as tf
+
+from tests.statistics import NUM_SIGMAS, P_VALUE
+from tf_mixed_nash import rng
+from tf_mixed_nash.games import FunctionGame
+from tf_mixed_nash.oracle import Oracle
+
+FLOATS = [tf.float32, tf.float64]
+each_dtype = pytest.mark.parametrize("dtype", FLOATS, ids=["float32", "float64"])
+NUM = 1_000_000
+
+
+@each_dtype
+def test_normal_has_the_moments_of_a_normal(dtype):
+    """Standard errors of n normals: mean 1/sqrt n, variance sqrt(2/n), skewness sqrt(6/n),
+    kurtosis sqrt(24/n)."""
+    x = rng.normal(rng.stream(1, "moments"), NUM, dtype).numpy().astype(np.float64)
+    assert abs(np.mean(x)) < NUM_SIGMAS / np.sqrt(NUM)
+    assert abs(np.var(x) - 1) < NUM_SIGMAS * np.sqrt(2 / NUM)
+    assert abs(scipy.stats.skew(x)) < NUM_SIGMAS * np.sqrt(6 / NUM)
+    assert abs(scipy.stats.kurtosis(x, fisher=False) - 3) < NUM_SIGMAS * np.sqrt(24 / NUM)
+
+
+@each_dtype
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_normal_has_the_law_of_a_normal(dtype, seed):
+    x = rng.normal(rng.stream(seed, "law"), NUM, dtype).numpy()
+    assert scipy.stats.kstest(x, "norm").pvalue > P_VALUE
+
+
+def test_normal_is_finite_where_its_uniforms_are_extreme():
+    """A float32 uniform takes 2^23 values; of 2^26 draws each comes e^8 > 2000 times to one.
+    The lowest, -1 + 2^-24, is sqrt(2) erfinv of it = -5.42; without care it would be -inf."""
+    lowest = highest = 0.0
+    for m in range(16):
+        x = rng.normal(rng.fold_in(rng.stream(0, "edges"), m), 2**22)
+        lowest = min(lowest, float(tf.reduce_min(x)))
+        highest = max(highest, float(tf.reduce_max(x)))
+    # float32's erfinv near -1 is good to about 1e-3.
+    np.testing.assert_allclose(lowest, scipy.stats.norm.ppf(2.0**-25), atol=1e-2)
+    assert 5.0 < highest < 5.5
+
+
+@each_dtype
+@pytest.mark.parametrize("num", [1, 7, 1023, 1024, 1025, 3333])
+def test_normal_has_any_length(dtype, num):
+    key = rng.stream(5, "lengths")
+    x = rng.normal(key, num, dtype)
+    assert x.shape == [num]
+    assert x.dtype == dtype
+    # No block is repeated. Of 3333 values among 2^23, 0.7 pairs are expected to coincide.
+    assert len(np.unique(x)) > 0.99 * num
+    np.testing.assert_array_equal(x, rng.normal(key, num, dtype))
+
+
+def test_normal_is_the_same_inside_a_graph():
+    key = rng.stream(5, "graph")
+    inside = tf.function(lambda key: rng.normal(key, 100))(key)
+    np.testing.assert_array_equal(inside, rng.normal(key, 100))
+
+
+def test_draws_of_different_seeds_players_and_mini_batches_are_uncorrelated():
+    """Correlations of n independent pairs have standard error 1/sqrt n; so have those of the
+    squares. 276 pairs and five standard errors: one false alarm in 6,000."""
+    num = 20_000
+    z, game = tf.zeros([num]), FunctionGame(lambda theta, w: tf.constant(0.0))
+    draws = [
+        Oracle(game, seed=seed).noise(player, z, m)
+        for seed, player, m in itertools.product([0, 1], ["theta", "w"], [0, 1, 2, 3, 1000, 10**6])
+    ]
+    assert len(draws) == 24
+    for rows in (np.array(draws), np.array(draws) ** 2):
+        correlations = np.corrcoef(rows)[np.triu_indices(24, 1)]
+        assert np.max(np.abs(correlations)) < NUM_SIGMAS / np.sqrt(num)
+
+
+def test_coordinates_and_time_are_uncorrelated():
+    """Neighbours within a draw, and the same coordinate in successive mini-batches."""
+    key = rng.stream(9, "time")
+    x = np.array([rng.normal(rng.fold_in(key, m), 2000) for m in range(100)])
+    n = x[:, 1:].size
+    assert abs(np.mean(x[:, 1:] * x[:, :-1])) < NUM_SIGMAS / np.sqrt(n)
+    assert abs(np.mean(x[1:] * x[:-1])) < NUM_SIGMAS / np.sqrt(n)
+
+
+def keys(make, arguments):
+    """How many different keys `make` gives."""
+    return len({tuple(make(*a).numpy()) for a in arguments})
+
+
+def test_streams_are_separate():
+    """By seed, also beyond 31 bits, and by name."""
+    seeds = [0, 1, 2, 2**31 - 1, 2**31, 2**31 + 1, 2**40, 2**62, 2**63 - 1]
+    names = ["noise/theta", "noise/w", "field/theta", "field/w", ""]
+    arguments = list(itertools.product(seeds, names))
+    assert keys(rng.stream, arguments) == len(arguments)
+
+
+def test_a_stream_is_a_function_of_its_arguments():
+    key = rng.stream(3, "noise/theta")
+    assert key.dtype == tf.int32
+    assert key.shape == [2]
+    np.testing.assert_array_equal(key, rng.stream(3, "noise/theta"))
+
+
+def test_fold_in_gives_every_counter_its_own_key():
+    """64-bit keys: two of 20,000 random ones collide once in 10^11."""
+    key = rng.stream(0, "counter")
+    fold = tf.function(lambda m: tf.map_fn(lambda i: rng.fold_in(key, i), m))
+    counters = tf.concat([tf.range(19_999), [2**31 - 1]], axis=0)
+    assert len(np.unique(fold(counters), axis=0)) == 20_000
+
+
+@pytest.mark.parametrize("counter", [7, tf.constant(7, tf.int64), tf.constant(7)])
+def test_fold_in_takes_any_integer_type(counter):
+    key = rng.stream(0, "counter")
+    np.testing.assert_array_equal(rng.fold_in(key, counter), rng.fold_in(key, 7))
+
+
+def test_python_seed_fits_31_bits_and_separates_keys():
+    seeds = [rng.python_seed(rng.stream(seed, "init")) for seed in range(100)]
+    assert all(isinstance(seed, int) and 0 <= seed < 2**31 for seed in seeds)
+    assert len(set(seeds)) == 100
