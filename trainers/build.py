@@ -18,7 +18,7 @@ from tf_mixed_nash.models import mlp
 from tf_mixed_nash.objectives import OBJECTIVES, Objective
 from tf_mixed_nash.oracle import Oracle
 from tf_mixed_nash.schemes import Scheme
-from tf_mixed_nash.types import Pair
+from tf_mixed_nash.types import PLAYERS, Pair
 from trainers import distribute
 from trainers.data import synthetic
 
@@ -47,8 +47,9 @@ class Run:
     hyperparameters: Pair
 
     def initial_state(self) -> Pair:
-        """The scheme's state at t = 0."""
-        return self.scheme.init(self.networks.theta.initial(), self.networks.w.initial())
+        """The scheme's state at t = 0, inside the players' parameter sets."""
+        start = (self.oracle.project(p, self.networks.of(p).initial()) for p in PLAYERS)
+        return self.scheme.init(*start)
 
 
 def build(config: Mapping[str, Any]) -> Run:
@@ -65,10 +66,9 @@ def build(config: Mapping[str, Any]) -> Run:
         ),
     )
     key = rng.stream(config["seed"], "data")
-    dtype = tf.as_dtype(nets.theta.model.variable_dtype)
 
     def batch_at(m):
-        return data.sample(rng.fold_in(key, m), config["batch_size"], dtype)
+        return data.sample(rng.fold_in(key, m), config["batch_size"], nets.theta.dtype)
 
     strategy = distribute.make_strategy(config["strategy"])
     oracle = Oracle(game, batch_at, config["seed"], distribute.evaluator(game, strategy))

@@ -60,6 +60,12 @@ def answers(strategy: MixedStrategy, components, latents) -> np.ndarray:
     return out
 
 
+def samples_of(strategy: MixedStrategy, seeds: np.ndarray) -> np.ndarray:
+    """The samples of seeds: the strategy's own draws, through the networks in NumPy: [n, 2]."""
+    draw = tf.function(strategy.draw, autograph=False)
+    return answers(strategy, *draw(tf.constant(seeds)))
+
+
 def seed_array(seed: int, num: int) -> np.ndarray:
     return np.array([[seed, i] for i in range(num)], np.int64)
 
@@ -74,6 +80,9 @@ def published(request, tmp_path_factory):
     manifest = json.loads((version / publish.MANIFEST).read_text())
     with runtime.ServedModel(version) as served:
         yield SimpleNamespace(strategy=strategy, version=version, manifest=manifest, served=served)
+
+
+ONLY_MIXTURE = pytest.mark.parametrize("published", [8], ids=["mixture"], indirect=True)
 
 
 @pytest.fixture

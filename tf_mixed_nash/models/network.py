@@ -25,6 +25,7 @@ class Network:
       model: the Keras model (built).
       num_parameters: how many entries of z the model reads.
       dim: d, the length of z.
+      dtype: of z, whatever precision the layers compute in.
     """
 
     ALIGNMENT = 256
@@ -38,6 +39,7 @@ class Network:
                 "statistics, such as LayerNormalization."
             )
         self.model = model
+        self.dtype = tf.as_dtype(model.trainable_variables[0].dtype)
         self.shapes = [tuple(v.shape) for v in model.trainable_variables]
         self.sizes = [math.prod(shape) for shape in self.shapes]
         self.offsets = [sum(self.sizes[:i]) for i in range(len(self.sizes))]

@@ -1,0 +1,103 @@
+"""The scorecard on samples whose scores are known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tf_mixed_nash.metrics.scorecard import KEYS, scorecard, wasserstein2
+
+
+class Grid:
+    """Two modes on a line, sigma 0.1."""
+
+    num_modes, sigma = 2, 0.1
+    modes = np.array([[0.0, 0.0], [10.0, 0.0]])
+
+    def nearest_mode(self, x):
+        offsets = x[:, None] - self.modes[None]
+        index = (offsets**2).sum(-1).argmin(1)
+        return index, offsets[np.arange(len(x)), index]
+
+
+def draw(n=20_000, scale=1.0, shift=(0.0, 0.0), weights=(0.5, 0.5), seed=0):
+    generator = np.random.default_rng(seed)
+    modes = Grid.modes[generator.choice(2, n, p=weights)]
+    noise = generator.normal(size=(n, 2))
+    return modes + np.array(shift) + scale * Grid.sigma * noise
+
+
+REAL = draw(2_000, seed=99)
+
+
+def test_real_data_score_what_theory_says():
+    card = scorecard(draw(), REAL, Grid())
+    assert tuple(card) == KEYS
+    n = card["num_samples"]
+    # In two dimensions P(|x| <= k sigma) = 1 - exp(-k^2 / 2); binomial, 5 deviations.
+    for k in (3, 4):
+        p = 1 - math.exp(-(k**2) / 2)
+        assert abs(card[f"high_quality_{k}sigma"] - p) < 5 * math.sqrt(p * (1 - p) / n) + 1e-9
+    # The standard deviation of the mean of four standard deviations of n/2 samples.
+    assert abs(card["std_ratio"] - 1) < 5 / math.sqrt(4 * n)
+    assert card["modes_captured"] == card["num_modes"] == 2
+    # |mean of n/2| is Rayleigh with scale sqrt(2/n) per mode.
+    assert card["mean_bias_sigma"] < 5 * math.sqrt(2 / n)
+    # 2n KL is chi-square with 1 degree of freedom.
+    assert card["reverse_kl"] < 25 / (2 * n)
+
+
+def test_std_ratio_is_one_for_few_samples_too():
+    ratios = [scorecard(draw(16, seed=s), REAL[:20], Grid())["std_ratio"] for s in range(1600)]
+    # About 8 samples a mode: without the small-sample correction the mean is 0.965.
+    assert abs(np.mean(ratios) - 1) < 5 * np.std(ratios) / 40 < 0.03
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.8])
+def test_std_ratio_measures_the_spread(scale):
+    # Narrower samples are not truncated: the correction adds 0.13 %.
+    card = scorecard(draw(scale=scale), REAL, Grid())
+    assert abs(card["std_ratio"] / scale - 1) < 0.0014 + 5 / math.sqrt(80_000)
+
+
+def test_a_shift_is_a_bias_in_units_of_sigma():
+    card = scorecard(draw(scale=0.1, shift=(0.06, 0.08)), REAL, Grid())
+    assert abs(card["mean_bias_sigma"] - 1.0) < 0.01
+    assert card["high_quality_3sigma"] == 1.0
+
+
+def test_a_lost_mode_and_unequal_weights_show_in_the_histogram():
+    lost = scorecard(draw(weights=(1.0, 0.0)), REAL, Grid())
+    assert lost["modes_captured"] == 1
+    assert lost["reverse_kl"] == pytest.approx(math.log(2))
+    uneven = scorecard(draw(weights=(0.25, 0.75)), REAL, Grid())
+    expected = 0.25 * math.log(0.5) + 0.75 * math.log(1.5)
+    assert abs(uneven["reverse_kl"] - expected) < 0.02
+
+
+def test_capture_needs_one_high_quality_sample_among_the_first():
+    samples = np.concatenate([draw(100, weights=(1.0, 0.0)), draw(100, weights=(0.0, 1.0))])
+    assert scorecard(samples, REAL, Grid(), capture_samples=100)["modes_captured"] == 1
+    assert scorecard(samples, REAL, Grid(), capture_samples=200)["modes_captured"] == 2
+    near_miss = Grid.modes[[1]] + [[3.01 * Grid.sigma, 0]]
+    samples = np.concatenate([draw(100, weights=(1.0, 0.0)), near_miss])
+    assert scorecard(samples, REAL, Grid())["modes_captured"] == 1
+
+
+def test_no_sample_near_any_mode_scores_without_errors():
+    card = scorecard(np.full((300, 2), 5.0), REAL, Grid())
+    assert card["modes_captured"] == card["high_quality_4sigma"] == 0
+    assert math.isnan(card["std_ratio"])
+    assert math.isnan(card["mean_bias_sigma"])
+
+
+def test_wasserstein2_of_shifted_points_is_the_shift():
+    x = np.random.default_rng(0).normal(size=(300, 2))
+    assert wasserstein2(x, x + [3.0, 4.0]) == pytest.approx(5.0)
+    # Optimal, not row by row: the order does not matter.
+    assert wasserstein2(x, x[::-1]) == pytest.approx(0.0, abs=1e-7)
+
+
+def test_not_finite_samples_are_refused():
+    with pytest.raises(ValueError, match="finite"):
+        scorecard(np.array([[0.0, math.inf]]), REAL, Grid())

@@ -1,0 +1,116 @@
+"""The compiled loop against the scheme stepped by hand."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.trainers.conftest import tiny
+from tf_mixed_nash import rng
+from tf_mixed_nash.strategies import reservoir_slot
+from trainers.build import build, num_outer_steps
+from trainers.loop import Loop
+
+KEYS = ("loss", "penalty", "field_norm")
+
+
+def by_hand(config, num_steps):
+    """States, outputs and logs of `num_steps` outer steps, one call of the scheme each."""
+    run = build(config)
+    step = tf.function(lambda s, t, m: run.scheme.step(run.oracle, s, t, m), autograph=False)
+    state, m, thetas, logs = run.initial_state(), 0, [], []
+    for t in range(num_steps):
+        state, log = step(state, tf.constant(t, tf.int64), tf.constant(m, tf.int64))
+        m += int(run.scheme.num_batches(t))
+        thetas.append(run.scheme.output(state).theta.numpy())
+        logs.append(log)
+    return run, state, m, np.stack(thetas), logs
+
+
+@pytest.mark.parametrize("algorithm", ["mirror_prox_gan", "adam", "chambolle_pock"])
+def test_the_loop_is_the_scheme_stepped_by_hand(algorithm):
+    config = tiny(algorithm, num_batches=16, num_inner_steps=3, inner_steps_rate=0.3)
+    run, state, m, thetas, logs = by_hand(config, 5)
+    loop = Loop(run)
+    assert loop.advance(m) is None
+    assert (loop.outer_step, loop.step) == (5, m)
+    mine = [v.numpy() for name, v in loop.variables.items() if name.startswith("scheme/")]
+    for a, b in zip(mine, tf.nest.flatten(state), strict=True):
+        # The graphs differ, and with them the order of sums.
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
+    means = loop.logs()
+    for key in KEYS:
+        by_step = [float(log.w[key]) for log in logs]
+        assert means[f"{key}/w"] == pytest.approx(np.mean(by_step), rel=1e-4)
+    assert loop.logs()["loss/w"] == 0.0, "the sums start anew"
+    # EMA: the decay counts mini-batches.
+    per_step = [int(run.scheme.num_batches(t)) for t in range(5)]
+    ema = run.networks.theta.initial().numpy()
+    for theta, used in zip(thetas, per_step, strict=True):
+        ema += (1 - config["ema_decay"] ** used) * (theta - ema)
+    np.testing.assert_allclose(loop.ema(), ema, rtol=1e-5, atol=1e-7)
+
+
+def test_one_long_call_is_two_short_ones_bit_for_bit():
+    run = build(tiny("mirror_gan", num_batches=20))
+    one, two = Loop(run), Loop(run)
+    one.advance(20)
+    two.advance(7)
+    two.advance(20)
+    for name, variable in one.variables.items():
+        np.testing.assert_array_equal(variable.numpy(), two.variables[name].numpy(), name)
+
+
+def test_the_mixture_is_the_reservoir_over_the_window():
+    config = tiny("sgd", num_batches=40, mixture__num_components=4, mixture__window=(0.25, 0.75))
+    run, *_, thetas, _ = by_hand(config, 40)
+    loop = Loop(run)
+    loop.advance(10)
+    assert len(loop.mixture()) == 0, "the window has not begun"
+    loop.advance(12)
+    np.testing.assert_allclose(loop.mixture(), thetas[10:12], rtol=1e-5, atol=1e-6)
+    loop.advance(40)
+    key, kept = rng.stream(config["seed"], "reservoir"), {}
+    for t in range(10, 30):
+        slot = int(reservoir_slot(t - 10, 4, rng.fold_in(key, t)))
+        if slot >= 0:
+            kept[slot] = t
+    assert any(t >= 14 for t in kept.values()), "the reservoir must have replaced a snapshot"
+    expected = thetas[[kept[slot] for slot in range(4)]]
+    np.testing.assert_allclose(loop.mixture(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_divergence_names_the_step_and_the_player():
+    run = build(tiny("sgd", num_batches=40))
+    inner = run.oracle.field
+
+    def field(player, z, opponent, m):
+        g, logs = inner(player, z, opponent, m)
+        bad = (player == "w") & (tf.cast(m, tf.int64) >= 13)
+        return tf.where(bad, np.nan, g), logs
+
+    run.oracle.field = field
+    loop = Loop(run)
+    assert loop.advance(10) is None
+    diverged = loop.advance(40)
+    assert diverged is not None
+    assert (diverged.step, diverged.players) == (13, ("w",))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "inner", "rate", "batches", "steps"),
+    [
+        ("mirror_gan", 1, 0.0, 10, 10),
+        ("mirror_prox_gan", 1, 0.0, 11, 6),
+        ("mirror_gan", 3, 0.0, 10, 4),
+        # K_t = floor(2^t) up to 4: 1, 2, 4, 4 -> 1, 3, 7, 11
+        ("mirror_gan", 4, 1.0, 10, 4),
+        ("mirror_gan", 4, 1.0, 7, 3),
+    ],
+)
+def test_the_number_of_outer_steps(algorithm, inner, rate, batches, steps):
+    config = tiny(algorithm, num_batches=batches, num_inner_steps=inner, inner_steps_rate=rate)
+    run = build(config)
+    assert num_outer_steps(run.scheme, batches) == run.num_outer_steps == steps
+    loop = Loop(run)
+    loop.advance(batches)
+    assert loop.outer_step == steps
