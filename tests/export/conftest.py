@@ -18,7 +18,7 @@ from tf_mixed_nash.types import Measure
 from trainers import cli
 
 # Wide enough that one row and several rows round differently in a plain matrix product.
-LATENT_DIM, HIDDEN = 3, (256, 256)
+LATENT_DIM, HIDDEN = 3, (512, 512)
 SPACING = 40
 # A component of weight 0 must never be drawn.
 WEIGHTS = {1: (1.0,), 8: (0.3, 0.05, 0.0, 0.25, 0.1, 0.1, 0.05, 0.15)}

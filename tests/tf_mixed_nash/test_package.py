@@ -29,7 +29,7 @@ def imported(tree):
 def exported(tree):
     """The names in __all__, or None."""
     for node in tree.body:
-        if isinstance(node, ast.Assign) and node.targets[0].id == "__all__":
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             return ast.literal_eval(node.value)
     return None
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tests.statistics import NUM_SIGMAS, P_VALUE
 from tf_mixed_nash import rng
+from tf_mixed_nash.compile import fused
 from tf_mixed_nash.games import FunctionGame
 from tf_mixed_nash.oracle import Oracle
 
@@ -35,17 +36,33 @@ def test_normal_has_the_law_of_a_normal(dtype, seed):
     assert scipy.stats.kstest(x, "norm").pvalue > P_VALUE
 
 
-def test_normal_is_finite_where_its_uniforms_are_extreme():
-    """A float32 uniform takes 2^23 values; of 2^26 draws each comes e^8 > 2000 times to one.
-    The lowest, -1 + 2^-24, is sqrt(2) erfinv of it = -5.42; without care it would be -inf."""
-    lowest = highest = 0.0
-    for m in range(16):
-        x = rng.normal(rng.fold_in(rng.stream(0, "edges"), m), 2**22)
-        lowest = min(lowest, float(tf.reduce_min(x)))
-        highest = max(highest, float(tf.reduce_max(x)))
-    # float32's erfinv near -1 is good to about 1e-3.
-    np.testing.assert_allclose(lowest, scipy.stats.norm.ppf(2.0**-25), atol=1e-2)
-    assert 5.0 < highest < 5.5
+def test_normal_is_finite_and_symmetric_where_its_words_are_extreme():
+    """The outermost of 2^23 cells has its centre at the quantile 2^-24; with care for the
+    rounding in float32 it is neither -1 nor 1, whose normals are infinite."""
+    words = tf.constant([0, 0xFFFFFFFF, 511, 512], tf.uint32)
+    lowest, highest, same, next_cell = fused(rng._normal_from_bits)(words).numpy()
+    # float32's erfinv near 1 is good to about 1e-3.
+    np.testing.assert_allclose(lowest, scipy.stats.norm.ppf(2.0**-24), rtol=2e-3)
+    assert highest == -lowest
+    assert same == lowest, "the lowest nine bits are not used"
+    assert next_cell > lowest + 0.1
+
+
+@pytest.mark.parametrize(
+    ("rounds", "key", "counter", "answer"),
+    [  # The known answers that Random123 publishes.
+        (13, (0, 0), (0, 0), (0x9D1C5EC6, 0x8BD50731)),
+        (13, (0xFFFFFFFF,) * 2, (0xFFFFFFFF,) * 2, (0xFD36D048, 0x2D17272C)),
+        (13, (0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3), (0xBA3E4725, 0xF27D669E)),
+        (20, (0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
+        (20, (0xFFFFFFFF,) * 2, (0xFFFFFFFF,) * 2, (0x1CB996FC, 0xBB002BE7)),
+        (20, (0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3), (0xC4923A9C, 0x483DF7A0)),
+    ],
+)
+def test_threefry_gives_the_known_answers(rounds, key, counter, answer):
+    words = [tf.constant([word], tf.uint32) for word in counter]
+    result = rng.threefry(tf.constant(key, tf.uint32), *words, rounds)
+    assert tuple(int(word[0]) for word in result) == answer
 
 
 @each_dtype
