@@ -46,8 +46,8 @@ GOLDEN = "assets.extra/golden.npz"
 
 _GOLDEN_SEED, _GOLDEN_ROWS = 0, 8
 _SEED_RULE = (
-    "Row (s, i) of seeds is sample number i of seed s: stateless philox normals of that key "
-    "give the latents and the component."
+    "Row (s, i) of seeds is sample number i of seed s: Threefry-2x32-20 words of that key "
+    "(tf_mixed_nash.rng.row_words) give the latents and the component."
 )
 # Matrix products over whole groups of so many rows round alike however many groups there are;
 # a single row would take the matrix-vector product, which differs in the last bits.

@@ -9,13 +9,23 @@ from __future__ import annotations
 
 import functools
 import zlib
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tf_mixed_nash.compile import fused
 
-__all__ = ["fold_in", "normal", "python_seed", "stream", "threefry"]
+__all__ = [
+    "fold_in",
+    "normal",
+    "normal_from_bits",
+    "python_seed",
+    "row_words",
+    "stream",
+    "threefry",
+    "uniform_from_bits",
+]
 
 
 def stream(seed: int, name: str) -> tf.Tensor:
@@ -50,7 +60,7 @@ def normal(key: tf.Tensor, num: int, dtype: tf.DType = tf.float32) -> tf.Tensor:
     """xi ~ N(0, I_num), the weight noise of the Langevin samplers: [num].
 
     Counter-based: entry i is a function of (key, i). Threefry-2x32 bits with 13 rounds give
-    uniforms of 23 bits, and the inverse error function normals, within 5.2 sigma. The draw
+    uniforms of 23 bits, and the inverse error function normals, within 5.3 sigma. The draw
     is in float32 for every dtype.
 
     `tf.random.stateless_normal` takes four times as long in a plain graph, and 60 times
@@ -68,25 +78,50 @@ def _normal(num: int):
     def draw(key):
         counter = tf.bitcast(tf.range(num // 2, dtype=tf.int32), tf.uint32)
         words = threefry(tf.bitcast(key, tf.uint32), counter, tf.zeros_like(counter))
-        return tf.concat([_normal_from_bits(word) for word in words], axis=0)
+        return tf.concat([normal_from_bits(word) for word in words], axis=0)
 
     return fused(draw)
 
 
-def _normal_from_bits(bits: tf.Tensor) -> tf.Tensor:
-    """Standard normals from uint32 words, through uniforms at the centres of 2^23 cells."""
-    # Each step is exact in float32, so that the ends are never -1 and 1 (infinite normals).
+def row_words(seeds: tf.Tensor, num: int) -> tf.Tensor:
+    """num random words for each row of seeds, a function of that row alone.
+
+    Integer operations only: the same in a plain graph, under XLA and in TensorFlow Serving
+    (`tf.random.stateless_normal` orders its numbers differently under XLA, pinned or not).
+
+    Args:
+      seeds: int64 [n, 2].
+      num: how many words a row gets.
+
+    Returns:
+      uint32 [n, num].
+    """
+    halves = tf.bitcast(seeds, tf.uint32)  # [n, 2, 2], the low half first
+    key = threefry((halves[:, 0, 0], halves[:, 0, 1]), halves[:, 1, 0], halves[:, 1, 1], rounds=20)
+    counter = tf.bitcast(tf.range(-(-num // 2), dtype=tf.int32), tf.uint32)[None]
+    words = threefry((key[0][:, None], key[1][:, None]), counter, tf.zeros_like(counter), 20)
+    return tf.concat(words, axis=1)[:, :num]
+
+
+def uniform_from_bits(bits: tf.Tensor) -> tf.Tensor:
+    """Uniforms in (0, 1), float32, at the centres of 2^23 cells, from uint32 words."""
+    # Each step is exact in float32, so that the ends are never 0 and 1.
     cell = tf.cast(tf.bitcast(_right(bits, 9), tf.int32), tf.float32)
-    return 2.0**0.5 * tf.math.erfinv((cell + 0.5) * 2.0**-22 - 1.0)
+    return (cell + 0.5) * 2.0**-23
+
+
+def normal_from_bits(bits: tf.Tensor) -> tf.Tensor:
+    """Standard normals, float32, within 5.3 sigma, from uint32 words."""
+    return 2.0**0.5 * tf.math.erfinv(2.0 * uniform_from_bits(bits) - 1.0)
 
 
 def threefry(
-    key: tf.Tensor, x0: tf.Tensor, x1: tf.Tensor, rounds: int = 13
+    key: Any, x0: tf.Tensor, x1: tf.Tensor, rounds: int = 13
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Threefry-2x32 (Salmon et al. 2011): two random words per counter (x0, x1).
 
     Args:
-      key: uint32[2].
+      key: uint32[2], or two tensors that broadcast with the counters.
       x0: first counter words, uint32 [n].
       x1: second counter words, uint32 [n].
       rounds: 13 or 20 of Random123's known answers.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from tf_mixed_nash import rng
 from tf_mixed_nash.models.network import Network
 from tf_mixed_nash.types import Measure
 
@@ -69,16 +70,14 @@ class MixedStrategy:
         Returns:
           (components int64 [n], latents float32 [n, D]).
         """
-        # philox, because the default differs between XLA and plain graphs. One draw per
-        # row gives the latents and, through the normal's distribution function, a uniform.
-        normals = tf.map_fn(
-            lambda row: tf.random.stateless_normal([self.latent_dim + 1], row, alg="philox"),
-            seeds,
-            fn_output_signature=tf.TensorSpec([self.latent_dim + 1], tf.float32),
-            parallel_iterations=None if tf.executing_eagerly() else 64,
+        # Whole groups of 16 rows: the CPU computes the rest of a vector of floats by other
+        # instructions, whose last bits differ, and a row would depend on its batch.
+        num = tf.shape(seeds)[0]
+        words = rng.row_words(
+            tf.pad(seeds, [[0, tf.math.floormod(-num, 16)], [0, 0]]), self.latent_dim + 1
         )
-        uniform = 0.5 * (1.0 + tf.math.erf(normals[:, -1] * 0.5**0.5))
-        return self.component_at(uniform), normals[:, :-1]
+        component = self.component_at(rng.uniform_from_bits(words[:, -1]))
+        return component[:num], rng.normal_from_bits(words[:, :-1])[:num]
 
     def component_at(self, uniform: tf.Tensor) -> tf.Tensor:
         """The components at quantiles `uniform` [n] in [0, 1]: int64 [n]."""
@@ -92,8 +91,8 @@ class MixedStrategy:
         Latents from N(0, I) then give samples from the mixture, with no draw of its own.
         """
         data = tf.reshape(tf.bitcast(latents, tf.uint8), [-1, 4 * self.latent_dim])
-        bits = tf.bitcast(tf.fingerprint(data)[:, :4], tf.int32)
-        return self.component_at(tf.cast(bits, tf.float32) * 2.0**-32 + 0.5)
+        bits = tf.bitcast(tf.fingerprint(data)[:, :4], tf.uint32)
+        return self.component_at(rng.uniform_from_bits(bits))
 
     def generate(self, components: tf.Tensor, latents: tf.Tensor) -> tf.Tensor:
         """Row i is G_{theta_{components[i]}}(latents[i]): float32 [n, ...].

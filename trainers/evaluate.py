@@ -103,24 +103,17 @@ def format_table(scores: Mapping[str, Any], published: str | None = None) -> str
 
 
 def _score_model(model: Path, dataset: str | None) -> tuple[dict, dict]:
-    import json
-
     import tensorflow as tf
 
+    from export import publish
     from trainers.data import synthetic
 
-    if not (model / "saved_model.pb").is_file():
-        versions = [p for p in model.glob("*") if p.name.isdigit()] if model.is_dir() else []
-        if not versions:
-            raise InputError(f"{model} is not an exported model, nor a folder of versions of one.")
-        model = max(versions, key=lambda p: int(p.name))
-    manifest_path = model / "manifest.json"
-    manifest = json.loads(manifest_path.read_text()) if manifest_path.is_file() else {}
-    dataset = dataset or manifest.get("extra", manifest).get("dataset")
+    version = publish.find_version(model)
+    dataset = dataset or publish.read_manifest(version).get("dataset")
     if not dataset:
-        raise InputError(f"{model} does not say its data set. Give it with --dataset.")
+        raise InputError(f"{version} does not say its data set. Give it with --dataset.")
     settings = {"num_samples": 10_000, "capture_samples": 2_500}
-    loaded = tf.saved_model.load(str(model))
+    loaded = tf.saved_model.load(str(version))
     sample = loaded.signatures["serving_default"]
     draw = lambda seeds: sample(seeds=seeds)["samples"].numpy()  # noqa: E731
     data = synthetic.make(dataset)

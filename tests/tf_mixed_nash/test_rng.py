@@ -40,7 +40,7 @@ def test_normal_is_finite_and_symmetric_where_its_words_are_extreme():
     """The outermost of 2^23 cells has its centre at the quantile 2^-24; with care for the
     rounding in float32 it is neither -1 nor 1, whose normals are infinite."""
     words = tf.constant([0, 0xFFFFFFFF, 511, 512], tf.uint32)
-    lowest, highest, same, next_cell = fused(rng._normal_from_bits)(words).numpy()
+    lowest, highest, same, next_cell = fused(rng.normal_from_bits)(words).numpy()
     # float32's erfinv near 1 is good to about 1e-3.
     np.testing.assert_allclose(lowest, scipy.stats.norm.ppf(2.0**-24), rtol=2e-3)
     assert highest == -lowest

@@ -44,7 +44,7 @@ def test_an_exported_model_scores_like_its_strategy(finished, tmp_path):
     [
         ([], "Give one of"),
         (["--workdir=/nowhere"], "not a workdir"),
-        (["--model=/nowhere"], "not an exported model"),
+        (["--model=/nowhere"], "No such model"),
     ],
 )
 def test_bad_input_exits_2(arguments, says):

@@ -62,7 +62,7 @@ def test_bad_values_are_named_with_what_is_valid(overrides, says):
 
 
 def test_an_unknown_algorithm_names_the_registry():
-    with pytest.raises(InputError, match=f"'adan'. Choose one of: {', '.join(ALGORITHMS)}"):
+    with pytest.raises(InputError, match=rf"'adan'\. Choose one of: {', '.join(ALGORITHMS)}"):
         tiny("adan")
 
 
@@ -80,7 +80,7 @@ def test_differences_name_what_changes_the_run_and_nothing_else():
 
 
 def test_an_unreadable_workdir_is_an_input_error(tmp_path):
-    with pytest.raises(InputError, match="no config.json"):
+    with pytest.raises(InputError, match=r"no config\.json"):
         settings.load_workdir_config(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(InputError, match="cannot be read"):

@@ -93,7 +93,7 @@ def test_no_sample_near_any_mode_scores_without_errors():
 
 def test_wasserstein2_of_shifted_points_is_the_shift():
     x = np.random.default_rng(0).normal(size=(300, 2))
-    assert wasserstein2(x, x + [3.0, 4.0]) == pytest.approx(5.0)
+    assert wasserstein2(x, x + np.array([3.0, 4.0])) == pytest.approx(5.0)
     # Optimal, not row by row: the order does not matter.
     assert wasserstein2(x, x[::-1]) == pytest.approx(0.0, abs=1e-7)
 
