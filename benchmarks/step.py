@@ -60,7 +60,8 @@ def _summary(values: list[float]) -> dict[str, float]:
 
 def main() -> int:
     """The command."""
-    import_tensorflow()
+    # TensorFlow takes the loops of several algorithms for one function that it traces anew.
+    import_tensorflow().get_logger().setLevel("ERROR")
     from trainers import artifacts
     from trainers.files import write_json
 

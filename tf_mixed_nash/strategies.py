@@ -74,7 +74,8 @@ class MixedStrategy:
         # instructions, whose last bits differ, and a row would depend on its batch.
         num = tf.shape(seeds)[0]
         words = rng.row_words(
-            tf.pad(seeds, [[0, tf.math.floormod(-num, 16)], [0, 0]]), self.latent_dim + 1
+            tf.concat([seeds, tf.zeros([tf.math.floormod(-num, 16), 2], tf.int64)], axis=0),
+            self.latent_dim + 1,
         )
         component = self.component_at(rng.uniform_from_bits(words[:, -1]))
         return component[:num], rng.normal_from_bits(words[:, :-1])[:num]
