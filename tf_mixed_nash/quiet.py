@@ -8,6 +8,9 @@ import tempfile
 
 __all__ = ["import_tensorflow"]
 
+# Set beside the level by us, so that a child process does not take it for the user's.
+_MARK = "TF_MIXED_NASH_QUIET"
+
 
 def import_tensorflow():
     """Imports TensorFlow and finds its devices with stderr held back; returns the module.
@@ -15,12 +18,14 @@ def import_tensorflow():
     The text is shown if the import fails. Users who set TF_CPP_MIN_LOG_LEVEL themselves
     see everything that they asked for.
     """
-    if "tensorflow" in sys.modules or "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    chosen = "TF_CPP_MIN_LOG_LEVEL" in os.environ and _MARK not in os.environ
+    if "tensorflow" in sys.modules or chosen:
         import tensorflow as tf
 
         return tf
     # 3, because oneDNN logs a harmless note as an error; real errors are Python exceptions.
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    os.environ[_MARK] = "1"
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:

@@ -40,6 +40,7 @@ def test_a_comparison_runs_once_and_tabulates(tmp_path):
     )  # fmt: skip
     done = command("trainers.compare", *arguments, timeout=300)
     assert done.returncode == 0, done.stderr
+    assert "0000 00:" not in done.stderr, "no log lines of TensorFlow's C++ side"
     table = json.loads((tmp_path / "table.json").read_text())
     assert {"adam/last", "adam/ema", "adam/mixture", "mirror_gan/mixture"} < table["rows"].keys()
     card = json.loads((tmp_path / "adam" / "seed0" / "scorecard.json").read_text())
