@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from tests.trainers.conftest import ROOT, command, tiny
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.metrics.scorecard import KEYS
 from tf_mixed_nash.strategies import seed_rows
-from trainers import artifacts, train
+from trainers import artifacts, settings, train
 from trainers.checkpoint import Checkpoints
 from trainers.loop import Loop
 
@@ -214,6 +215,17 @@ def test_help_is_quick_and_lists_the_flags():
     assert done.returncode == 0
     for flag in ("--config", "--workdir", "dry_run", "Exit codes"):
         assert flag in done.stdout
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("configs/*_m[dp].py")), ids=lambda p: p.stem)
+def test_every_config_runs_two_outer_steps_when_tiny(path, tmp_path):
+    config = runpy.run_path(str(path))["get_config"]("tiny")
+    assert config.dataset == path.stem.rsplit("_", 1)[0]
+    assert config.algorithm == {"md": "mirror_gan", "mp": "mirror_prox_gan"}[path.stem[-2:]]
+    assert train.train(settings.resolve(config), tmp_path / "run") == 0
+    assert lines(tmp_path / "run")[-1]["outer_step"] == 2
+    card = json.loads((tmp_path / "run" / "scorecard.json").read_text())
+    assert card["real_data_ceiling"]["modes_captured"] == card["num_modes"]
 
 
 @pytest.mark.parametrize("objective", ["nonsaturating", "hinge", "user"])
