@@ -65,6 +65,42 @@ def test_threefry_gives_the_known_answers(rounds, key, counter, answer):
     assert tuple(int(word[0]) for word in result) == answer
 
 
+def test_uniforms_are_the_centres_of_their_cells():
+    """Cell c of 2^23 has its centre at (c + 1/2) / 2^23, exactly, and never at 0 or 1."""
+    words = np.array([0, 511, 512, 2**31 - 1, 2**31, 2**32 - 1], np.uint32)
+    uniforms = rng.uniform_from_bits(tf.constant(words))
+    assert uniforms.dtype == tf.float32
+    np.testing.assert_array_equal(uniforms, ((words >> 9) + 0.5) / 2**23)
+
+
+def test_the_words_of_a_row_are_a_function_of_the_row_alone():
+    """The same bits in another batch and under XLA; all 128 bits of a row matter."""
+    seeds = tf.constant([[0, 0], [0, 1], [1, 0], [2**32, 0], [0, 2**32], [-1, 5]], tf.int64)
+    words = rng.row_words(seeds, 7).numpy()
+    assert words.shape == (6, 7)
+    assert words.dtype == np.uint32
+    np.testing.assert_array_equal(rng.row_words(seeds[3:4], 7)[0], words[3])
+    np.testing.assert_array_equal(fused(lambda rows: rng.row_words(rows, 7))(seeds), words)
+    assert len(np.unique(words)) == 42  # two of 42 random words coincide once in 5 million
+
+
+def test_words_of_neighbouring_rows_are_uniform_and_uncorrelated():
+    """Rows (s, i) for s and i from 0 on, as clients send them: the law of every word, and the
+    correlations of words within a row and of neighbouring rows."""
+    seeds = np.stack(np.divmod(np.arange(40_000), 200), axis=1)
+    u = rng.uniform_from_bits(rng.row_words(tf.constant(seeds), 3)).numpy()
+    for column in u.T:
+        assert scipy.stats.kstest(column, "uniform").pvalue > P_VALUE
+    pairs = [
+        (u[:, 0], u[:, 1]),
+        (u[:, 0], u[:, 2]),
+        (u[1:, 0], u[:-1, 0]),
+        (u[200:, 0], u[:-200, 0]),
+    ]
+    for a, b in pairs:
+        assert abs(np.corrcoef(a, b)[0, 1]) < NUM_SIGMAS / np.sqrt(len(a))
+
+
 @each_dtype
 @pytest.mark.parametrize("num", [1, 7, 1023, 1024, 1025, 3333])
 def test_normal_has_any_length(dtype, num):
