@@ -37,8 +37,8 @@ TUNED = {
     "past_extra_adam": {"step_size": 2e-3},
     "mirror_gan": _LANGEVIN,
     "mirror_prox_gan": _LANGEVIN,
-    "alt_mirror_gan": _LANGEVIN,
-    "alt_mirror_prox_gan": {**_LANGEVIN, "step_size": 5e-4},
+    "alt_mirror_gan": {**_LANGEVIN, "step_size": 2e-3},
+    "alt_mirror_prox_gan": _LANGEVIN,
     "chambolle_pock": _LANGEVIN,
 }
 

@@ -124,7 +124,8 @@ def mirror_prox(prox: Pair[Prox], alternated: bool = False) -> Scheme:
         theta_tilde, w_tilde <- MD(theta_tilde; w_t), MD(w_tilde; theta_t)
 
     Both prox steps start at the anchor; the intermediates (theta_T, w_T) are the output.
-    `alternated`: in each of the two phases theta plays against the phase's new w.
+    `alternated`: theta_t, too, plays against the new w, which is w_t. The second phase is as it
+    was; to play theta_tilde against the newest w_tilde fails (docs/decisions/0002, item 4).
     """
 
     def init(theta, w):
@@ -133,7 +134,7 @@ def mirror_prox(prox: Pair[Prox], alternated: bool = False) -> Scheme:
         )
 
     def step(oracle, s, t, m):
-        def phase(at: Pair, samplers: Pair, m) -> Pair[Move]:
+        def phase(at: Pair, samplers: Pair, m, alternated) -> Pair[Move]:
             def MD(player: Player, against) -> Move:
                 return prox.of(player).step(
                     oracle,
@@ -151,11 +152,12 @@ def mirror_prox(prox: Pair[Prox], alternated: bool = False) -> Scheme:
             return Pair(theta, w)
 
         tilde = Pair(s.theta.tilde, s.w.tilde)
-        middle = phase(tilde, Pair(s.theta.sampler, s.w.sampler), m)
+        middle = phase(tilde, Pair(s.theta.sampler, s.w.sampler), m, alternated)
         end = phase(
             Pair(middle.theta.z, middle.w.z),
             Pair(middle.theta.state, middle.w.state),
             m + half(t),
+            alternated=False,
         )
         return _each(
             lambda p: ProxIterate(tilde=end.of(p).z, z=middle.of(p).z, sampler=end.of(p).state)

@@ -134,19 +134,22 @@ def alt_mirror_gan(problem, h, s, t, m):
 
 
 def mirror_prox_gan(problem, h, s, t, m, alternated=False):
-    """z_t = INNER(tilde; tilde);  tilde <- INNER(tilde; z_t). Both restart at the anchor."""
+    """z_t = INNER(tilde; tilde);  tilde <- INNER(tilde; z_t). Both restart at the anchor.
+
+    Alternated: theta_t = INNER(tilde; w_t), and the second line as it is.
+    """
     anchor = {p: s[p]["tilde"] for p in OPPONENT}
     state = {p: s[p]["state"] for p in OPPONENT}
 
-    def phase(opponents, m):
+    def phase(opponents, m, alternated):
         points = {}
         for p in ("w", "theta"):
             rival = points["w"] if alternated and p == "theta" else opponents[OPPONENT[p]]
             points[p], state[p] = inner(problem, h, p, anchor[p], pure(rival), state[p], t, m)
         return points
 
-    middle = phase(anchor, m)
-    end = phase(middle, m + longest_inner(h, t))
+    middle = phase(anchor, m, alternated)
+    end = phase(middle, m + longest_inner(h, t), False)
     return {p: {"z": middle[p], "tilde": end[p], "state": state[p]} for p in OPPONENT}
 
 
