@@ -1,6 +1,8 @@
 """gaussians25 by mirror_gan.
 
 python -m trainers.run --config=configs/gaussians25_md.py --workdir=runs/gaussians25_md
+
+Not tuned, and not yet run at full length with these defaults.
 """
 
 from configs import common

@@ -1,6 +1,8 @@
 """gaussians8 by mirror_gan.
 
 python -m trainers.run --config=configs/gaussians8_md.py --workdir=runs/gaussians8_md
+
+Not tuned, and not yet run at full length with these defaults.
 """
 
 from configs import common

@@ -1,6 +1,8 @@
 """swissroll by mirror_gan.
 
 python -m trainers.run --config=configs/swissroll_md.py --workdir=runs/swissroll_md
+
+Not tuned, and not yet run at full length with these defaults.
 """
 
 from configs import common

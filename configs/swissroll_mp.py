@@ -1,6 +1,8 @@
 """swissroll by mirror_prox_gan.
 
 python -m trainers.run --config=configs/swissroll_mp.py --workdir=runs/swissroll_mp
+
+Not tuned, and not yet run at full length with these defaults.
 """
 
 from configs import common
