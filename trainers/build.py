@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from tf_mixed_nash.types import PLAYERS, Pair
 from trainers import distribute
 from trainers.data import synthetic
 
-__all__ = ["Run", "build", "load_function", "networks", "num_outer_steps"]
+__all__ = ["Run", "build", "load_function", "load_object", "networks", "num_outer_steps"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,14 +135,20 @@ def _objective(name: str) -> Objective:
     return load_function(name, "game.objective")
 
 
-def load_function(address: str, what: str) -> Any:
-    """The Python function at FILE.py:NAME.
+def load_object(address: str, what: str) -> Any:
+    """What FILE.py calls NAME, for the address FILE.py:NAME.
+
+    Args:
+      address: FILE.py:NAME.
+      what: the flag or key that gave it, for messages.
 
     Raises:
-      InputError: if there is no such file or function, or the file fails to run.
+      InputError: if there is no such file or name, or the file fails to run.
     """
     file, _, name = address.rpartition(":")
     path = Path(file)
+    if not file:
+        raise InputError(f"{what}={address}: the form is FILE.py:NAME.")
     if not path.is_file():
         raise InputError(f"{what}={address}: there is no file {file!r}.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -153,10 +159,25 @@ def load_function(address: str, what: str) -> Any:
         spec.loader.exec_module(module)
     except Exception as error:
         raise InputError(f"{what}={address}: running the file failed with {error!r}.") from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        found = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+    if not hasattr(module, name):
+        found = [
+            n
+            for n, v in vars(module).items()
+            if callable(v) and not n.startswith("_") and getattr(v, "__module__", "") == path.stem
+        ]
         raise InputError(
-            f"{what}={address}: no function {name!r} in the file. It has: {', '.join(found)}."
+            f"{what}={address}: there is no {name!r} in the file. It has: {', '.join(found)}."
         )
+    return getattr(module, name)
+
+
+def load_function(address: str, what: str) -> Callable:
+    """The Python function at FILE.py:NAME.
+
+    Raises:
+      InputError: if there is none; see `load_object`.
+    """
+    function = load_object(address, what)
+    if not callable(function):
+        raise InputError(f"{what}={address} must be a function, got {function!r}.")
     return function

@@ -1,0 +1,339 @@
+"""Solves a game to a certified mixed Nash equilibrium.
+
+    python -m trainers.solve --game=configs/games.py:rock_paper_scissors --out=runs/rps
+    python -m trainers.solve --game=configs/games.py:dirac_gan --method=conic_mirror_prox,gda \\
+        --out=runs/dirac
+    python -m trainers.solve --game=mine.py:payoff --x_set=-1:1 --y_set=0:6.2832:periodic \\
+        --out=runs/mine
+
+FILE.py:NAME is a game or a function without arguments that returns one (`MatrixGame`,
+`ContinuousGame`, or a table of payoffs whose rows minimise and whose columns maximise); or,
+with --x_set and --y_set, a payoff (x [d], y [e]) -> number in TensorFlow operations.
+
+OUT gets solution.json (x_atoms, x_weights, y_atoms, y_weights, value, gap, ...), report.md,
+gap.png (the gap over steps with fitted slopes) and strategies.png. Where --method names
+several, all are drawn and the solution is that of the smallest gap.
+Exit codes: 0 done, 2 bad input, 3 diverged.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.quiet import import_tensorflow
+from trainers import cli
+
+if TYPE_CHECKING:
+    from tf_mixed_nash.sets import Box
+    from tf_mixed_nash.solution import Solution
+
+__all__ = ["METHODS", "define_flags", "load_game", "parse_set", "to_json"]
+
+# Method -> (the games that it solves, its source). The first of each kind is the default.
+METHODS = {
+    "mirror_prox": ("matrix", "paper section 2.1, exact"),
+    "mirror_descent": ("matrix", "paper section 2.1, exact"),
+    "alternated_mirror_descent": ("matrix", "paper section 6, exact"),
+    "chambolle_pock": ("matrix", "paper section 6; Chambolle & Pock 2011, exact"),
+    "conic_mirror_prox": ("continuous", "particles; Wang & Chizat 2022"),
+    "wfr": ("continuous", "particles; Domingo-Enrich et al. 2020"),
+    "langevin": ("continuous", "particles of equal weights; Domingo-Enrich et al. 2020"),
+    "gda": ("continuous", "one particle a side, plain simultaneous gradient descent-ascent"),
+    "grid_mirror_prox": ("continuous", "paper Algorithm 2 on a grid"),
+    "grid_mirror_descent": ("continuous", "paper Algorithm 1 on a grid"),
+}
+# Flag -> the methods that read it.
+_READ_BY = {
+    "num_sampled": [m for m, (kind, _) in METHODS.items() if kind == "matrix"],
+    "num_points": [m for m in METHODS if m.startswith("grid_")],
+    "refinements": [m for m in METHODS if m.startswith("grid_")],
+    "num_atoms": ["conic_mirror_prox", "wfr", "langevin"],
+}
+
+
+def parse_set(text: str, flag: str) -> Box:
+    """The box "lower:upper[:periodic],...", one part for each coordinate.
+
+    Raises:
+      InputError: for a text of another form, and for what `Box` refuses.
+    """
+    from tf_mixed_nash.sets import Box
+
+    lower, upper, periodic = [], [], []
+    for part in text.split(","):
+        words = part.strip().split(":")
+        try:
+            if len(words) not in (2, 3) or words[2:] not in ([], ["periodic"]):
+                raise ValueError
+            lower.append(float(words[0]))
+            upper.append(float(words[1]))
+        except ValueError:
+            raise InputError(
+                f"--{flag}={text}: {part!r} is no interval. Write lower:upper or "
+                "lower:upper:periodic for each coordinate, joined by commas, such as -1:1,0:2."
+            ) from None
+        periodic.append(len(words) == 3)
+    return Box(lower, upper, periodic)
+
+
+def load_game(address: str, x_set: str | None = None, y_set: str | None = None) -> Any:
+    """The game at FILE.py:NAME; see the module's docstring for what may be there.
+
+    Returns:
+      A `MatrixGame` or a `ContinuousGame`.
+
+    Raises:
+      InputError: if there is no such thing, or it is not a game.
+    """
+    import inspect
+
+    from tf_mixed_nash.bilinear import MatrixGame
+    from tf_mixed_nash.continuous import ContinuousGame
+    from trainers.build import load_object
+
+    found = load_object(address, "--game")
+    name = address.rpartition(":")[2]
+    parameters = []
+    if callable(found) and not isinstance(found, (MatrixGame, ContinuousGame)):
+        parameters = [
+            p.name
+            for p in inspect.signature(found).parameters.values()
+            if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
+        if len(parameters) == 2:
+            if not (x_set and y_set):
+                raise InputError(
+                    f"--game={address} is a payoff of two arguments, so its strategy sets are "
+                    "needed: give --x_set and --y_set, such as --x_set=-1:1 --y_set=-1:1."
+                )
+            return ContinuousGame(
+                found, parse_set(x_set, "x_set"), parse_set(y_set, "y_set"), name=name
+            )
+        if len(parameters) == 0:
+            try:
+                found = found()
+            except InputError:
+                raise
+            except Exception as error:
+                raise InputError(f"--game={address}: calling it failed with {error!r}.") from error
+    if x_set or y_set:
+        raise InputError(
+            f"--x_set and --y_set go with a payoff of two arguments (x, y); {address} is not one."
+        )
+    if isinstance(found, (MatrixGame, ContinuousGame)):
+        return found
+    if hasattr(found, "__array__") or isinstance(found, (list, tuple)):
+        return MatrixGame.from_table(found, name=name)
+    raise InputError(
+        f"--game={address} is no game: {found!r}. Give a MatrixGame, a ContinuousGame, a table "
+        "of payoffs (rows minimise, columns maximise), a function without arguments that "
+        "returns one of them, or a payoff (x, y) -> number with --x_set and --y_set."
+    )
+
+
+def _methods(game, asked: str | None) -> list[str]:
+    """The methods to run, checked against the kind of game."""
+    from tf_mixed_nash.bilinear import MatrixGame
+
+    kind = "matrix" if isinstance(game, MatrixGame) else "continuous"
+    valid = [name for name, (k, _) in METHODS.items() if k == kind]
+    if not asked:
+        return valid[:1]
+    names = [name.strip() for name in asked.split(",")]
+    for name in names:
+        if name not in valid:
+            what = "is for the other kind of game" if name in METHODS else "is unknown"
+            raise InputError(
+                f"--method={name} {what}: {game.name} is a {kind} game. Choose among: "
+                f"{', '.join(valid)}."
+            )
+    return list(dict.fromkeys(names))
+
+
+def _options(names: list[str]) -> dict[str, Any]:
+    """The flags that were given, by name, checked against the methods."""
+    given = {
+        name: flags.FLAGS[name].value
+        for name in ("num_steps", "step_size", "tolerance", *_READ_BY)
+        if flags.FLAGS[name].value is not None
+    }
+    for flag, readers in _READ_BY.items():
+        if flag in given and not set(names) & set(readers):
+            raise InputError(
+                f"--{flag} is not read by {', '.join(names)}. It belongs to: {', '.join(readers)}."
+            )
+    return given
+
+
+def _solve(game, name: str, options: Mapping[str, Any], seed: int) -> Solution:
+    from tf_mixed_nash import bilinear, grid, particles
+
+    mine = {k: v for k, v in options.items() if name in _READ_BY.get(k, [name])}
+    if METHODS[name][0] == "matrix":
+        return bilinear.solve(game, name, seed=seed, **mine)
+    if name.startswith("grid_"):
+        return grid.solve(game, method=name.removeprefix("grid_"), **mine)
+    return particles.solve(game, name, seed=seed, **mine)
+
+
+def to_json(game, solution: Solution) -> dict[str, Any]:
+    """The content of solution.json, of plain values.
+
+    Atoms of weight 0 are left out. Labels of pure strategies are added where the game has
+    them.
+    """
+
+    def side(letter, measure, labels):
+        kept = measure.weights > 0
+        atoms = measure.atoms[kept]
+        content = {f"{letter}_atoms": atoms.tolist(), f"{letter}_weights": measure.weights[kept]}
+        if labels is not None:
+            content[f"{letter}_labels"] = [labels[int(i)] for i in atoms[:, 0]]
+        return content
+
+    return _plain(
+        {
+            **side("x", solution.nu, getattr(game, "row_labels", None)),
+            **side("y", solution.mu, getattr(game, "column_labels", None)),
+            "value": solution.value,
+            "gap": solution.gap,
+            "certificate": solution.certificate,
+            "method": solution.method,
+            "game": game.name,
+            "history": dict(solution.history),
+            "details": dict(solution.details),
+        }
+    )
+
+
+def _plain(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {str(k): _plain(v) for k, v in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_plain(v) for v in content]
+    if hasattr(content, "tolist"):
+        return _plain(content.tolist())
+    return content if isinstance(content, (str, int, float, bool, type(None))) else str(content)
+
+
+def _finished_before(out: Path, command: Mapping[str, Any]) -> bool:
+    path = out / "solution.json"
+    if not path.is_file():
+        return False
+    try:
+        before = json.loads(path.read_text()).get("command")
+    except (json.JSONDecodeError, OSError) as error:
+        raise InputError(f"{path} cannot be read ({error}). Give another --out.") from None
+    if before != _plain(command):
+        raise InputError(
+            f"{out} holds the solution of another command ({before}). Give a new --out."
+        )
+    return True
+
+
+def main() -> int:
+    """The command."""
+    if not flags.FLAGS.game or not flags.FLAGS.out:
+        raise InputError("Give a game and a folder: --game=FILE.py:NAME --out=DIR.")
+    out = Path(flags.FLAGS.out)
+    for name in ("num_steps", "num_points", "num_atoms", "num_sampled"):
+        _at_least(name, 1)
+    _at_least("refinements", 0)
+    for name in ("step_size", "tolerance"):
+        value = flags.FLAGS[name].value
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise InputError(f"--{name} must be a positive number, got {value}.")
+    import_tensorflow()
+    from trainers import solve_report
+    from trainers.files import make_writable, write_atomically, write_json
+
+    game = load_game(flags.FLAGS.game, flags.FLAGS.x_set, flags.FLAGS.y_set)
+    names = _methods(game, flags.FLAGS.method)
+    options = _options(names)
+    command = {
+        "game": flags.FLAGS.game,
+        "method": names,
+        "seed": flags.FLAGS.seed,
+        "x_set": flags.FLAGS.x_set,
+        "y_set": flags.FLAGS.y_set,
+        **options,
+    }
+    if _finished_before(out, command):
+        print(f"{out} holds this solution, finished: {out / 'solution.json'}")
+        return cli.DONE
+    make_writable(out, "--out")
+    solutions, seconds = {}, {}
+    for name in names:
+        started = time.perf_counter()
+        try:
+            solutions[name] = _solve(game, name, options, flags.FLAGS.seed)
+        except FloatingPointError as error:
+            print(f"error: diverged: {name} on {game.name}: {error}", file=sys.stderr)
+            return cli.DIVERGED
+        seconds[name] = time.perf_counter() - started
+    best = min(names, key=lambda name: solutions[name].gap)
+    report = solve_report.markdown(game, solutions, seconds, best)
+    write_atomically(out / "report.md", lambda path: path.write_text(report))
+    solve_report.draw_gaps(out / "gap.png", game, solutions)
+    solve_report.draw_strategies(out / "strategies.png", game, solutions[best])
+    # Last: its presence says that the solution is complete.
+    content = {**to_json(game, solutions[best]), "seconds": seconds, "command": _plain(command)}
+    write_json(out / "solution.json", content)
+    print(report)
+    print(f"solution     {out / 'solution.json'}")
+    print(f"pictures     {out / 'gap.png'}, {out / 'strategies.png'}")
+    tolerance = options.get("tolerance")
+    if tolerance is not None and solutions[best].gap > tolerance:
+        print(
+            f"note: the gap {solutions[best].gap:.2e} is above --tolerance={tolerance:g}. "
+            "Raise --num_steps.",
+        )
+    return cli.DONE
+
+
+def _at_least(name: str, minimum: int) -> None:
+    value = flags.FLAGS[name].value
+    if value is not None and value < minimum:
+        raise InputError(f"--{name} must be at least {minimum}, got {value}.")
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    texts = {
+        "game": "FILE.py:NAME, a game, its maker, or a payoff of (x, y).",
+        "out": "The folder for solution.json, report.md and the pictures.",
+        "method": "One or more, joined by commas. Finite games: mirror_prox (default), "
+        "mirror_descent, alternated_mirror_descent, chambolle_pock. Continuous games: "
+        "conic_mirror_prox (default), wfr, langevin, gda, grid_mirror_prox, grid_mirror_descent.",
+        "x_set": "X of a payoff: lower:upper[:periodic],...",
+        "y_set": "Y of a payoff: lower:upper[:periodic],...",
+    }
+    for name, text in texts.items():
+        flags.DEFINE_string(name, None, text, flag_values=values)
+    integers = {
+        "num_steps": "Steps of the method; its own default otherwise.",
+        "num_sampled": "Estimate payoffs from so many sampled strategies.",
+        "num_points": "Points of the grid along each coordinate.",
+        "refinements": "How often the grid is refined around its atoms.",
+        "num_atoms": "Particles of each player.",
+    }
+    for name, text in integers.items():
+        flags.DEFINE_integer(name, None, text, flag_values=values)
+    flags.DEFINE_integer("seed", 0, "Of everything random.", flag_values=values)
+    step_size = "The mirror step eta; the theory's otherwise."
+    flags.DEFINE_float("step_size", None, step_size, flag_values=values)
+    flags.DEFINE_float("tolerance", None, "Stop once the gap is at most this.", flag_values=values)
+
+
+if __name__ == "__main__":
+    define_flags(flags.FLAGS)
+    cli.main(main, sys.argv)

@@ -1,0 +1,136 @@
+"""The report of a solved game: a table, the gap over steps, and the strategies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+from tf_mixed_nash.solution import Solution
+from trainers.files import write_atomically
+
+__all__ = ["draw_gaps", "draw_strategies", "markdown", "slope"]
+
+_DPI = 100
+# Below this a gap is rounding, and its slope says nothing.
+_FLOOR = 1e-10
+_ATOMS_SHOWN = 12
+
+
+def slope(steps: np.ndarray, gaps: np.ndarray, first: float = 0.1) -> float:
+    """The exponent of steps in a least-squares fit of log gap over the end of a run.
+
+    Args:
+      steps: [k], positive.
+      gaps: [k].
+      first: the fit begins at this fraction of the last step whose gap is not yet rounding.
+
+    Returns:
+      The slope, NaN where fewer than 3 points are left.
+    """
+    steps, gaps = np.asarray(steps, float), np.asarray(gaps, float)
+    usable = (steps > 0) & np.isfinite(gaps) & (gaps > _FLOOR)
+    if not usable.any():
+        return float("nan")
+    usable &= steps >= first * steps[usable].max()
+    if usable.sum() < 3:
+        return float("nan")
+    return float(np.polyfit(np.log(steps[usable]), np.log(gaps[usable]), 1)[0])
+
+
+def markdown(game, solutions: Mapping[str, Solution], seconds: Mapping[str, float], best: str):
+    """The text of report.md: one line for each method, then the atoms of the best."""
+    lines = [
+        f"# {game.name}",
+        "",
+        "| method | value | gap | slope of the gap | steps | atoms x / y | seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, s in solutions.items():
+        k = slope(s.history["step"], s.history["gap"])
+        counts = " / ".join(str(int((m.weights > 0).sum())) for m in (s.nu, s.mu))
+        lines.append(
+            f"| {name}{' *' * (name == best and len(solutions) > 1)} | {s.value:.6g} | {s.gap:.2e} "
+            f"| {'-' if np.isnan(k) else f'{k:.2f}'} | {int(s.history['step'][-1])} | {counts} "
+            f"| {seconds[name]:.1f} |"
+        )
+    s = solutions[best]
+    lines += ["", f"Gap: {s.certificate}.", "Slope: of log gap over log steps, last decade."]
+    for title, measure, labels in (
+        ("x, who minimises", s.nu, getattr(game, "row_labels", None)),
+        ("y, who maximises", s.mu, getattr(game, "column_labels", None)),
+    ):
+        lines += ["", f"## {title}", "", "| weight | atom |", "|---|---|"]
+        order = np.argsort(-measure.weights, kind="stable")
+        for i in order[:_ATOMS_SHOWN]:
+            if measure.weights[i] > 0:
+                lines.append(f"| {measure.weights[i]:.4f} | {_atom(measure.atoms[i], labels)} |")
+        rest = measure.weights[order[_ATOMS_SHOWN:]]
+        if (rest > 0).any():
+            lines.append(f"| {rest.sum():.4f} | {int((rest > 0).sum())} others |")
+    return "\n".join(lines) + "\n"
+
+
+def _atom(z: np.ndarray, labels) -> str:
+    if labels is not None:
+        return str(labels[int(z[0])])
+    return ", ".join(f"{v:.6g}" for v in z)
+
+
+def draw_gaps(path: Path, game, solutions: Mapping[str, Solution]) -> Path:
+    """The gap of every method over its steps, log-log, with fitted slopes."""
+    figure, axes = plt.subplots(figsize=(5.2, 3.8), dpi=_DPI)
+    for name, s in solutions.items():
+        steps, gaps = np.asarray(s.history["step"], float), np.asarray(s.history["gap"], float)
+        shown = (steps > 0) & (gaps > 0)
+        k = slope(steps, gaps)
+        label = name if np.isnan(k) else f"{name}, slope {k:.2f}"
+        axes.loglog(steps[shown], gaps[shown], "o-", markersize=3, linewidth=1, label=label)
+    axes.set(xlabel="steps", ylabel="duality gap", title=game.name)
+    axes.grid(visible=True, which="major", alpha=0.3)
+    axes.legend(fontsize=8)
+    return _save(figure, path)
+
+
+def draw_strategies(path: Path, game, solution: Solution) -> Path:
+    """Both measures: bars of pure strategies, stems on a line, or discs in the plane."""
+    figure, both = plt.subplots(1, 2, figsize=(8.4, 3.4), dpi=_DPI)
+    sides = (
+        ("x (minimises)", solution.nu, "row_labels", "x_set"),
+        ("y (maximises)", solution.mu, "column_labels", "y_set"),
+    )
+    for axes, (title, measure, labels, box) in zip(both, sides, strict=True):
+        _draw_measure(axes, measure, getattr(game, labels, None), getattr(game, box, None))
+        axes.set_title(f"{title}", fontsize=9)
+    figure.suptitle(f"{game.name}: value {solution.value:.4g}, gap {solution.gap:.1e}", fontsize=10)
+    return _save(figure, path)
+
+
+def _draw_measure(axes, measure, labels, box) -> None:
+    kept = measure.weights > 0
+    atoms, weights = measure.atoms[kept], measure.weights[kept]
+    if box is None:
+        heaviest = np.sort(np.argsort(-weights, kind="stable")[:40])
+        names = [str(labels[int(i)]) if labels else str(int(i)) for i in atoms[heaviest, 0]]
+        axes.bar(range(len(heaviest)), weights[heaviest])
+        axes.set_xticks(range(len(heaviest)), names, rotation=90, fontsize=6)
+        axes.set_ylabel("weight")
+    elif box.dim == 1:
+        axes.vlines(atoms[:, 0], 0.0, weights, linewidth=2)
+        axes.plot(atoms[:, 0], weights, "o", markersize=3)
+        axes.set(xlim=(box.lower[0], box.upper[0]), ylim=(0.0, None), ylabel="weight")
+    else:  # the first two coordinates
+        axes.scatter(atoms[:, 0], atoms[:, 1], s=4 + 400 * weights / weights.max(), alpha=0.5)
+        axes.set(xlim=(box.lower[0], box.upper[0]), ylim=(box.lower[1], box.upper[1]))
+
+
+def _save(figure, path: Path) -> Path:
+    figure.tight_layout()
+    write_atomically(path, lambda temporary: figure.savefig(temporary))
+    plt.close(figure)
+    return path
