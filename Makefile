@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 WORKDIR ?= runs/gaussians8_mp
 SEED   ?= 0
 
-.PHONY: run test test-slow check format bench lock clean
+.PHONY: run test test-slow mutate check format bench lock clean
 
 run: $(STAMP)
 	$(BIN)/python -m trainers.run --config=configs/gaussians8_mp.py --workdir=$(WORKDIR) --config.seed=$(SEED)
@@ -18,6 +18,10 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+# Breaks the mathematics on purpose, in a copy, and sees whether the tests notice.
+mutate: $(STAMP)
+	$(BIN)/python -m tests.mutate
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

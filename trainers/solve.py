@@ -97,6 +97,7 @@ def load_game(address: str, x_set: str | None = None, y_set: str | None = None) 
     import inspect
 
     from tf_mixed_nash.bilinear import MatrixGame
+
     from tf_mixed_nash.continuous import ContinuousGame
     from trainers.build import load_object
 

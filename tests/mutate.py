@@ -1,0 +1,107 @@
+"""Breaks the mathematics on purpose and sees whether the suite goes red.
+
+    make mutate                                   all of them, about ten seconds each
+    python -m tests.mutate --only=prox.py         those of one file
+
+Each mutation is one edit of one line in a copy of the project, and the test files that must
+fail on it. A mutation that no longer applies, or that survives, ends with exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.mutations import MUTATIONS, Mutation
+
+ROOT = Path(__file__).parents[1]
+
+
+def copy_of_the_project(folder: Path) -> Path:
+    """The tracked and the new files of the checkout, in `folder`."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+def tests_pass(folder: Path, tests: tuple[str, ...]) -> bool:
+    """Whether the test files pass in the copy."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-m",
+        "not slow",
+        "-p",
+        "no:cacheprovider",
+    ]
+    done = subprocess.run(
+        [*command, *tests],
+        cwd=folder,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"pytest could not run {tests} in {folder}:\n{done.stdout}{done.stderr}")
+    return done.returncode == 0
+
+
+def outcome(folder: Path, mutation: Mutation) -> str:
+    """ "killed", "SURVIVED", or "DOES NOT APPLY"."""
+    path = folder / mutation.file
+    source = path.read_text()
+    if source.count(mutation.old) != 1:
+        return "DOES NOT APPLY"
+    try:
+        path.write_text(source.replace(mutation.old, mutation.new))
+        return "SURVIVED" if tests_pass(folder, mutation.tests) else "killed"
+    finally:
+        path.write_text(source)
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help="a part of the file's path")
+    only = parser.parse_args().only
+    chosen = [m for m in MUTATIONS if only in m.file]
+    if not chosen:
+        files = sorted({m.file for m in MUTATIONS})
+        print(f"error: no mutation of a file like {only!r}; there are: {', '.join(files)}")
+        return 2
+    with tempfile.TemporaryDirectory() as folder:
+        copy = copy_of_the_project(Path(folder))
+        for tests in sorted({m.tests for m in chosen}):
+            if not tests_pass(copy, tests):
+                print(f"error: {', '.join(tests)} fail without any mutation.")
+                return 2
+        bad = 0
+        for number, mutation in enumerate(chosen, 1):
+            result = outcome(copy, mutation)
+            bad += result != "killed"
+            change = f"{mutation.old.strip()!r} -> {mutation.new.strip()!r}"
+            print(f"{number:3}/{len(chosen)} {result:14} {mutation.file}: {change}", flush=True)
+    print(f"{len(chosen) - bad} of {len(chosen)} mutations were killed.")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
