@@ -101,7 +101,7 @@ def load_game(address: str, x_set: str | None = None, y_set: str | None = None) 
     from tf_mixed_nash.continuous import ContinuousGame
     from trainers.build import load_object
 
-    found = load_object(address, "--game")
+    found: Any = load_object(address, "--game")
     name = address.rpartition(":")[2]
     parameters = []
     if callable(found) and not isinstance(found, (MatrixGame, ContinuousGame)):
