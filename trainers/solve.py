@@ -203,8 +203,8 @@ def to_json(game, solution: Solution) -> dict[str, Any]:
 
     return _plain(
         {
-            **side("x", solution.nu, getattr(game, "row_labels", None)),
-            **side("y", solution.mu, getattr(game, "column_labels", None)),
+            **side("x", solution.nu, getattr(game, "column_labels", None)),
+            **side("y", solution.mu, getattr(game, "row_labels", None)),
             "value": solution.value,
             "gap": solution.gap,
             "certificate": solution.certificate,

@@ -62,8 +62,8 @@ def markdown(game, solutions: Mapping[str, Solution], seconds: Mapping[str, floa
     s = solutions[best]
     lines += ["", f"Gap: {s.certificate}.", "Slope: of log gap over log steps, last decade."]
     for title, measure, labels in (
-        ("x, who minimises", s.nu, getattr(game, "row_labels", None)),
-        ("y, who maximises", s.mu, getattr(game, "column_labels", None)),
+        ("x, who minimises", s.nu, getattr(game, "column_labels", None)),
+        ("y, who maximises", s.mu, getattr(game, "row_labels", None)),
     ):
         lines += ["", f"## {title}", "", "| weight | atom |", "|---|---|"]
         order = np.argsort(-measure.weights, kind="stable")
@@ -101,8 +101,8 @@ def draw_strategies(path: Path, game, solution: Solution) -> Path:
     """Both measures: bars of pure strategies, stems on a line, or discs in the plane."""
     figure, both = plt.subplots(1, 2, figsize=(8.4, 3.4), dpi=_DPI)
     sides = (
-        ("x (minimises)", solution.nu, "row_labels", "x_set"),
-        ("y (maximises)", solution.mu, "column_labels", "y_set"),
+        ("x (minimises)", solution.nu, "column_labels", "x_set"),
+        ("y (maximises)", solution.mu, "row_labels", "y_set"),
     )
     for axes, (title, measure, labels, box) in zip(both, sides, strict=True):
         _draw_measure(axes, measure, getattr(game, labels, None), getattr(game, box, None))
