@@ -55,7 +55,8 @@ def markdown(game, solutions: Mapping[str, Solution], seconds: Mapping[str, floa
         k = slope(s.history["step"], s.history["gap"])
         counts = " / ".join(str(int((m.weights > 0).sum())) for m in (s.nu, s.mu))
         lines.append(
-            f"| {name}{' *' * (name == best and len(solutions) > 1)} | {s.value:.6g} | {s.gap:.2e} "
+            f"| {name}{' *' * (name == best and len(solutions) > 1)} | {_rounded(s.value)} "
+            f"| {s.gap:.2e} "
             f"| {'-' if np.isnan(k) else f'{k:.2f}'} | {int(s.history['step'][-1])} | {counts} "
             f"| {seconds[name]:.1f} |"
         )
@@ -76,10 +77,15 @@ def markdown(game, solutions: Mapping[str, Solution], seconds: Mapping[str, floa
     return "\n".join(lines) + "\n"
 
 
+def _rounded(value: float) -> str:
+    """Six digits; rounding errors around 0 are 0."""
+    return f"{round(value, 12) + 0.0:.6g}"
+
+
 def _atom(z: np.ndarray, labels) -> str:
     if labels is not None:
         return str(labels[int(z[0])])
-    return ", ".join(f"{v:.6g}" for v in z)
+    return ", ".join(_rounded(v) for v in z)
 
 
 def draw_gaps(path: Path, game, solutions: Mapping[str, Solution]) -> Path:
@@ -107,7 +113,9 @@ def draw_strategies(path: Path, game, solution: Solution) -> Path:
     for axes, (title, measure, labels, box) in zip(both, sides, strict=True):
         _draw_measure(axes, measure, getattr(game, labels, None), getattr(game, box, None))
         axes.set_title(f"{title}", fontsize=9)
-    figure.suptitle(f"{game.name}: value {solution.value:.4g}, gap {solution.gap:.1e}", fontsize=10)
+    figure.suptitle(
+        f"{game.name}: value {_rounded(solution.value)}, gap {solution.gap:.1e}", fontsize=10
+    )
     return _save(figure, path)
 
 
