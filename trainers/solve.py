@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tf_mixed_nash.sets import Box
     from tf_mixed_nash.solution import Solution
 
-__all__ = ["define_flags", "load_game", "methods_of", "parse_set", "to_json"]
+__all__ = ["define_flags", "load_game", "methods_of", "parse_set", "solve_by", "to_json"]
 
 _GRID = "grid_"
 # The flags that the solvers of each kind of game read, beside num_steps, tolerance and seed.
@@ -49,7 +49,7 @@ _FLAGS = {
 
 def methods_of(game) -> dict[str, str]:
     """The methods for a game: name -> "matrix", "grid" or "particles"; the default comes first."""
-    from tf_mixed_nash import bilinear, grid, particles
+    from tf_mixed_nash import bilinear, particles
 
     if isinstance(game, bilinear.MatrixGame):
         first, found = "mirror_prox", dict.fromkeys(bilinear.METHODS, "matrix")
@@ -155,14 +155,13 @@ def _methods(game, asked: str | None) -> dict[str, str]:
 def _options(methods: Mapping[str, str]) -> dict[str, Any]:
     """The flags that were given, by name, checked against the methods."""
     kinds = set(methods.values())
-    for kind, names in _FLAGS.items():
-        for name in names:
-            readers = [k for k in _FLAGS if name in _FLAGS[k]]
-            if flags.FLAGS[name].value is not None and not kinds & set(readers):
-                raise InputError(
-                    f"--{name} is not read by {', '.join(methods)}. It belongs to the methods for "
-                    f"{' and '.join(_KINDS[k] for k in readers)}."
-                )
+    for name in sorted(set().union(*_FLAGS.values())):
+        readers = [kind for kind in _FLAGS if name in _FLAGS[kind]]
+        if flags.FLAGS[name].value is not None and not kinds & set(readers):
+            raise InputError(
+                f"--{name} is not read by {', '.join(methods)}. It belongs to the methods for "
+                f"{' and '.join(_KINDS[kind] for kind in readers)}."
+            )
     names = {"num_steps", "tolerance"}.union(*(_FLAGS[kind] for kind in kinds))
     values = {name: flags.FLAGS[name].value for name in sorted(names)}
     return {name: value for name, value in values.items() if value is not None}
@@ -175,7 +174,8 @@ _KINDS = {
 }
 
 
-def _solve(game, name: str, kind: str, options: Mapping[str, Any], seed: int) -> Solution:
+def solve_by(game, name: str, kind: str, options: Mapping[str, Any], seed: int) -> Solution:
+    """The game solved by one method with the given flags (`methods_of`, `_FLAGS`)."""
     from tf_mixed_nash import bilinear, grid, particles
 
     read = ("num_steps", "tolerance", *_FLAGS[kind])
@@ -283,7 +283,7 @@ def main() -> int:
     for name in names:
         started = time.perf_counter()
         try:
-            solutions[name] = _solve(game, name, methods[name], options, flags.FLAGS.seed)
+            solutions[name] = solve_by(game, name, methods[name], options, flags.FLAGS.seed)
         except FloatingPointError as error:
             print(f"error: diverged: {name} on {game.name}: {error}", file=sys.stderr)
             return cli.DIVERGED
