@@ -37,7 +37,16 @@ from tf_mixed_nash.sets import Box
 from tf_mixed_nash.solution import Solution
 from tf_mixed_nash.types import PLAYERS, Measure, Pair, Particles, Player
 
-__all__ = ["METHODS", "Method", "ParticleGame", "Steps", "default_steps", "solve"]
+__all__ = [
+    "METHODS",
+    "Constants",
+    "Method",
+    "ParticleGame",
+    "Steps",
+    "default_steps",
+    "sampled_constants",
+    "solve",
+]
 
 
 class ParticleGame:
@@ -147,28 +156,53 @@ METHODS: dict[str, Method] = {
 }
 
 
-def default_steps(game: ContinuousGame, method: Method, seed: int = 0) -> Steps:
-    """Step sizes from sampled Lipschitz constants of a game on unit boxes.
+class Constants(NamedTuple):
+    """Sampled Lipschitz constants of a payoff on unit boxes.
 
-        eta = 1 / (2 R),   gamma = min(1 / (2 L), 1 / (4 eta G^2)),   eps = R / 1,000
-
-    R is the range of F, G the largest gradient and L the largest spectral norm of the
-    Hessian at 256 random pairs; all three bounds are those under which two-phase steps are
-    contractions of weights, of positions and of their coupling (up to what was sampled).
-
-    Args:
-      game: both sets are [0, 1]^d.
-      method: eta = 0 or eps = 0 where it has none.
-      seed: of the pairs.
+    Attributes:
+      range: R, the largest difference of two values.
+      gradient: G, the largest norm of the gradient in (x, y).
+      curvature: L, the largest spectral norm of the Hessian in (x, y).
     """
-    key = rng.stream(seed, "particles/steps")
+
+    range: float
+    gradient: float
+    curvature: float
+
+
+def sampled_constants(game: ContinuousGame, seed: int = 0) -> Constants:
+    """R, G and L at 256 random pairs of points, a function of the seed."""
+    key = rng.stream(seed, "particles/constants")
     x, y = (
         game.set_of(p).uniform(rng.fold_in(key, i), 256, game.dtype) for i, p in enumerate(PLAYERS)
     )
     F, gradient, hessian = (part.numpy().astype(np.float64) for part in game.derivatives(x, y))
-    R = max(float(np.ptp(F)), 1e-12 * max(1.0, float(np.abs(F).max())))
-    G = float(np.linalg.norm(gradient, axis=1).max())
-    L = float(np.abs(np.linalg.eigvalsh(hessian)).max())
+    if not all(np.isfinite(part).all() for part in (F, gradient, hessian)):
+        raise InputError(
+            f"The derivatives of the payoff of {game.name} are not finite everywhere on its "
+            "sets. Smooth it, or shrink the sets."
+        )
+    return Constants(
+        range=max(float(np.ptp(F)), 1e-12 * max(1.0, float(np.abs(F).max()))),
+        gradient=float(np.linalg.norm(gradient, axis=1).max()),
+        curvature=float(np.abs(np.linalg.eigvalsh(hessian)).max()),
+    )
+
+
+def default_steps(constants: Constants, method: Method) -> Steps:
+    """Step sizes from Lipschitz constants.
+
+        eta = 1 / (2 R),   gamma = min(1 / (2 L), 1 / (4 eta G^2)),   eps = R / 1,000
+
+    With them one step changes the field of a player by at most about half of its own
+    change: in the weights (eta R), in the positions (gamma L) and across (sqrt(eta gamma) G),
+    which is what the two-phase step needs (Nemirovski 2004), up to what was not sampled.
+
+    Args:
+      constants: R, G, L of a game on unit boxes.
+      method: eta = 0 or eps = 0 where it has none.
+    """
+    R, G, L = constants
     eta = 0.5 / R
     gamma = min(0.5 / max(L, 1e-12 * R), 0.25 / max(eta * G**2, 1e-12 * R))
     return Steps(eta if method.weights else 0.0, gamma, 1e-3 * R if method.noisy else 0.0)
@@ -180,7 +214,7 @@ def solve(
     num_atoms: int | None = None,
     num_steps: int = 2000,
     seed: int = 0,
-    tolerance: float = 1e-6,
+    tolerance: float | None = None,
     weight_step: float | None = None,
     position_step: float | None = None,
     temperature: float | None = None,
@@ -196,7 +230,8 @@ def solve(
       num_atoms: m, of each player; the most a solution can have. Default: see METHODS.
       num_steps: outer steps altogether, at most.
       seed: of the first atoms, the noise and the certificate's random starts.
-      tolerance: stop at this certified gap.
+      tolerance: stop at this certified gap. Default: a millionth of the range of F at 256
+        random pairs.
       weight_step: eta, in 1 / units of F. Default: `default_steps`.
       position_step: gamma, in widths^2 / units of F. Default: `default_steps`.
       temperature: eps, in units of F. Default: `default_steps`.
@@ -234,11 +269,14 @@ def solve(
             raise InputError(f"{name} must be finite and at least 0, got {value}.")
     started = time.perf_counter()
     unit = game.on_unit_boxes()
-    steps = default_steps(unit, chosen, seed)
+    constants = sampled_constants(unit, seed)
+    steps = default_steps(constants, chosen)
     given = (weight_step, position_step, temperature)
     steps = Steps(*(s if g is None else g for s, g in zip(steps, given, strict=True)))
     run = _Run(unit, chosen, steps, num_atoms, seed, num_starts)
     refine = chosen.refine if refine is None else refine
+    if tolerance is None:
+        tolerance = 1e-6 * constants.range
     answer, history = _iterate(run, num_steps, num_rounds if refine else 0, tolerance)
     nu, mu = (_in_box(game.set_of(p), m) for p, m in zip(PLAYERS, answer.measures, strict=True))
     return Solution(
@@ -348,7 +386,7 @@ class _Run:
 
 
 # Of the history, on top of the ends of rounds.
-_NUM_RECORDS = 20
+_NUM_RECORDS = 12
 
 
 def _iterate(
@@ -375,14 +413,17 @@ def _iterate(
         last = run.certified(run.measures(state))
         answers = [last] if best is None else [best, last]
         if t in ends or (num_rounds and last.certificate.gap <= tolerance):
-            answers += _polished(run, last.measures)
-        best = min(answers, key=_rank(tolerance))
+            answers += _polished(run, last)
+        previous, best = best, min(answers, key=_rank(tolerance))
         history.append({"step": t, "gap": last.certificate.gap, "best": best.certificate.gap})
         answer = best if num_rounds else last
         if answer.certificate.gap <= tolerance:
             break
         if t in ends and t < num_steps:
-            state = run.scheme.init(*run.particles(_with_insertions(run, best)))
+            # From where it is, if the round did not help: the best would lead to the same again.
+            state = run.scheme.init(
+                *run.particles(_with_insertions(run, last if best is previous else best))
+            )
     assert answer is not None
     return answer, history
 
@@ -398,25 +439,46 @@ def _rank(tolerance: float):
 
 
 # What the polish tries, from careful to rough: (merging radius in widths, weight threshold).
+_NUM_CERTIFIED = 2
 _SUPPORTS = ((1e-3, 1e-4), (1e-2, 1e-3), (5e-2, 1e-2), (0.2, 2e-2))
 
 
-def _polished(run: _Run, measures: Pair) -> list[_Answer]:
-    answers, seen = [], set()
-    for source in (measures, Pair(*reweigh(run.game, *(m.atoms for m in measures)))):
+def _polished(run: _Run, last: _Answer) -> list[_Answer]:
+    """The candidates, of which the most promising are certified."""
+    known = Pair(
+        *(
+            np.concatenate([last.measures.of(p).atoms, response.optima])
+            for p, response in zip(PLAYERS, last.certificate[1:3], strict=True)
+        )
+    )
+
+    def promise(measures: Pair) -> float:
+        """The gap against the points that are known already: a lower bound, at little cost."""
+        nu, mu = measures
+        x, y = (np.concatenate([known.of(p), measures.of(p).atoms]) for p in PLAYERS)
+        ascent = nu.weights @ run.game.matrix(nu.atoms, y).numpy()
+        descent = run.game.matrix(x, mu.atoms).numpy() @ mu.weights
+        return float(ascent.max() - descent.min())
+
+    def merged(measures: Pair, radius: float, threshold: float) -> Pair:
+        return Pair(
+            *(merge(run.game.set_of(p), measures.of(p), radius, threshold) for p in PLAYERS)
+        )
+
+    candidates, seen = [], set()
+    for source in (last.measures, Pair(*reweigh(run.game, *(m.atoms for m in last.measures)))):
         for radius, threshold in _SUPPORTS:
-            merged = Pair(
-                *(merge(run.game.set_of(p), source.of(p), radius, threshold) for p in PLAYERS)
-            )
-            signature = tuple(np.round(part, 6).tobytes() for m in merged for part in m)
-            if signature in seen:
-                continue
-            seen.add(signature)
-            exact = Pair(*equalise(run.game, merged.theta, merged.w))
-            # Newton may have brought atoms together.
-            exact = Pair(*(merge(run.game.set_of(p), exact.of(p), 1e-6, 1e-9) for p in PLAYERS))
-            answers.append(run.certified(exact))
-    return answers
+            rough = merged(source, radius, threshold)
+            signature = tuple(np.round(part, 6).tobytes() for m in rough for part in m)
+            if signature not in seen:
+                seen.add(signature)
+                # Newton may bring atoms together.
+                candidates.append(
+                    merged(Pair(*equalise(run.game, rough.theta, rough.w)), 1e-6, 1e-9)
+                )
+    size = lambda m: sum(len(p.weights) for p in m)  # noqa: E731
+    candidates.sort(key=lambda m: (max(promise(m), 1e-12), size(m)))
+    return [run.certified(m) for m in candidates[:_NUM_CERTIFIED]]
 
 
 def _with_insertions(run: _Run, answer: _Answer, share: float = 0.2) -> Pair:

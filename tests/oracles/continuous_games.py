@@ -55,6 +55,17 @@ class Game(NamedTuple):
         ]
         return np.max(a @ self.matrix(x, own[1])) - np.min(self.matrix(own[0], y) @ b)
 
+    def errors(self, x, a, y, b) -> tuple[float, float]:
+        """(largest distance between an atom and the nearest of the equilibrium's, either way;
+        largest error of the weight around an atom of the equilibrium)."""
+        distance = error = 0.0
+        for atoms, weights, known, masses in ((x, a, self.x, self.a), (y, b, self.y, self.b)):
+            offsets = np.linalg.norm(atoms[:, None] - known[None], axis=2)
+            distance = max(distance, offsets.min(axis=1).max(), offsets.min(axis=0).max())
+            near = np.bincount(offsets.argmin(axis=1), weights, minlength=len(masses))
+            error = max(error, np.abs(near - masses).max())
+        return distance, error
+
 
 def _square(lower=-1.0, upper=1.0, dim=1):
     return ([lower] * dim, [lower] * dim), ([upper] * dim, [upper] * dim)
