@@ -21,7 +21,8 @@ _COLUMNS = ("game", "method", "seed", "atoms", "distance", "weight error", "gap"
 _NOTES = """\
 # Particle solvers on games with known mixed equilibria
 
-`python -m benchmarks.particles --seeds={seeds} --output=docs/particles.md`, {hardware}.
+`python -m benchmarks.particles --methods={methods} --seeds={seeds} --output=docs/particles.md`,
+{hardware}.
 
 Default settings, no tuning per game. *distance*: the largest between an atom and the nearest
 atom of the equilibrium, either way; *weight error*: of the mass nearest to each of its atoms
@@ -76,20 +77,20 @@ def main() -> int:
     hardware = artifacts.provenance({"seed": 0})["hardware"]
     lines = ["| " + " | ".join(_COLUMNS) + " |", "|---" * len(_COLUMNS) + "|"]
     print("\n".join(lines))
+    where = f"{hardware['processor']}, {hardware['cores']} cores"
+    notes = _NOTES.format(seeds=f.seeds, methods=f.methods, hardware=where)
     games = f.games.split(",") if f.games else list(GAMES)
     for row in rows(games, f.methods.split(","), f.seeds):
         lines.append("| " + " | ".join(row) + " |")
         print(lines[-1], flush=True)
-    if f.output:
-        where = f"{hardware['processor']}, {hardware['cores']} cores"
-        text = _NOTES.format(seeds=f.seeds, hardware=where) + "\n".join(lines) + "\n"
-        Path(f.output).write_text(text)
+        if f.output:  # after every row: a run that is stopped leaves what it has
+            Path(f.output).write_text(notes + "\n".join(lines) + "\n")
     return cli.DONE
 
 
 if __name__ == "__main__":
     flags.DEFINE_string("games", "", "Names separated by commas; empty: all.")
-    flags.DEFINE_string("methods", "conic_mirror_prox,wfr,langevin,gda", "Names, by commas.")
+    flags.DEFINE_string("methods", "conic_mirror_prox,gda", "Names, by commas.")
     flags.DEFINE_integer("seeds", 3, "Seeds of each.", lower_bound=1)
     flags.DEFINE_string("output", None, "Also write a Markdown file.")
     cli.main(main, sys.argv)

@@ -19,6 +19,7 @@ import tensorflow as tf
 from tf_mixed_nash import rng
 from tf_mixed_nash.continuous import ContinuousGame
 from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.sets import Box
 from tf_mixed_nash.types import Measure, Player, other
 
 __all__ = ["BestResponse", "Certificate", "best_response", "certify"]
@@ -89,7 +90,7 @@ def certify(
     starts = " and ".join(str(n) for n in sorted({x.num_starts, y.num_starts}))
     words = (
         f"multistart: {starts} starts (Sobol points, random points, all atoms), {num_steps} "
-        f"projected gradient steps each, the best {_NUM_POLISHED} polished by Newton steps; "
+        f"projected gradient steps each, the best {_NUM_POLISHED} distinct ones polished by Newton steps; "
         "a lower bound on the true gap unless the best basins were hit"
     )
     return Certificate(max(y.value - x.value, 0.0), x, y, words)
@@ -139,11 +140,11 @@ def best_response(
             f"The payoff of {game.name} is not finite against the solution, from "
             f"{'x' if player == 'theta' else 'y'}={bad}. Bound it, or shrink the sets."
         )
-    chosen = np.argsort(cost, kind="stable")[:_NUM_POLISHED]
-    z, cost = _newton(game, player, z[chosen], opponent)
+    z = z[np.argsort(cost, kind="stable")]
+    z, cost = _newton(game, player, z[_distinct(z, own, _NUM_POLISHED)], opponent)
     order = np.argsort(cost, kind="stable")
     z, cost = z[order], cost[order]
-    first = _distinct(z, own)
+    first = _distinct(z, own, _NUM_POLISHED)
     sign = _sign(player)
     return BestResponse(z[0], sign * cost[0], z[first], sign * cost[first], len(starts))
 
@@ -164,10 +165,12 @@ def _compact(game: ContinuousGame, measure: Measure) -> Measure:
     return Measure(atoms, weights)
 
 
-def _distinct(z: np.ndarray, own, radius: float = 1e-2) -> list[int]:
-    """The indices of points that are not within `radius` widths of an earlier one."""
+def _distinct(z: np.ndarray, own: Box, number: int, radius: float = 1e-2) -> list[int]:
+    """The first `number` points that are not within `radius` widths of an earlier one."""
     kept: list[int] = []
     for i in range(len(z)):
+        if len(kept) == number:
+            break
         offsets = own.difference(z[i], z[kept]) / own.width
         if not kept or np.abs(offsets).max(axis=1).min() > radius:
             kept.append(i)

@@ -45,7 +45,7 @@ def test_the_claimed_equilibria_have_no_gap_on_a_fine_grid(name):
 def test_other_weights_and_atoms_have_a_gap(name):
     """A unique equilibrium is no equilibrium after a shift of either player."""
     g = GAMES[name]
-    for x, y in ((g.x + 0.05, g.y), (g.x, g.y * 0.9 - 0.02)):
+    for x, y in ((g.x + 0.05, g.y), (g.x, g.y * 0.9 - 0.03)):
         assert g.gap(x, g.a, y, g.b, num=41 if g.x.shape[1] == 2 else 2001) > 1e-4
 
 
@@ -248,11 +248,12 @@ def test_the_noise_has_the_stationary_variance_of_the_discrete_chain():
 # Solutions with default settings.
 
 
-@pytest.mark.parametrize("name", [n for n in GAMES if n not in ("plane_wells", "ripples")])
+@pytest.mark.parametrize("name", ["tilted_pursuit", "double_wells", "rotation", "circle"])
 def test_default_settings_solve(name):
     g = GAMES[name]
     solution = solve(in_tf(name), seed=1)
-    assert g.gap(*solution.nu, *solution.mu) < 2e-6 * 10  # by grid, with our measures only
+    num = 41 if g.x.shape[1] == 2 else 2001
+    assert g.gap(*solution.nu, *solution.mu, num) < 1e-5  # on a grid, by NumPy alone
     assert solution.gap < 1e-5
     assert abs(solution.value - g.value) < 1e-5
     assert_close([solution.nu.weights.sum(), solution.mu.weights.sum()], [1, 1], 1e-12)
@@ -263,14 +264,11 @@ def test_default_settings_solve(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["plane_wells", "ripples"])
-@pytest.mark.parametrize("seed", [0, 1])
-def test_default_settings_solve_in_the_plane_and_among_local_optima(name, seed):
-    solution = solve(in_tf(name), seed=seed)
-    distance, error = GAMES[name].errors(*solution.nu, *solution.mu)
-    assert solution.gap < 1e-5
-    assert distance < 1e-6
-    assert error < 1e-6
+@pytest.mark.parametrize(
+    "name", ["pursuit", "parrilo", "plane_wells", "ripples", "bilinear", "dirac_gan"]
+)
+def test_default_settings_solve_the_other_games(name):
+    test_default_settings_solve(name)
 
 
 def test_descent_ascent_spirals_out_where_mirror_prox_converges():
