@@ -90,8 +90,8 @@ def certify(
     starts = " and ".join(str(n) for n in sorted({x.num_starts, y.num_starts}))
     words = (
         f"multistart: {starts} starts (Sobol points, random points, all atoms), {num_steps} "
-        f"projected gradient steps each, the best {_NUM_POLISHED} distinct ones polished by Newton steps; "
-        "a lower bound on the true gap unless the best basins were hit"
+        f"projected gradient steps each, the best {_NUM_POLISHED} distinct ends polished by "
+        "Newton steps; a lower bound on the true gap unless the best basins were hit"
     )
     return Certificate(max(y.value - x.value, 0.0), x, y, words)
 
