@@ -123,7 +123,7 @@ def best_response(
     total = 64 * 2 ** min(own.dim, 4) if num_starts is None else num_starts
     if total < 1:
         raise InputError(f"num_starts must be at least 1, got {total}.")
-    opponent = _compact(game, opponent)
+    opponent = _compact(game, other(player), opponent)
     key = rng.stream(seed, f"certificate/{player}")
     num_random = total // 4
     starts = [own.sobol(total - num_random, game.dtype)]
@@ -154,15 +154,12 @@ def _sign(player: Player) -> float:
     return 1.0 if player == "theta" else -1.0
 
 
-def _compact(game: ContinuousGame, measure: Measure) -> Measure:
-    """Without atoms of weight 0, in the game's dtype."""
-    atoms = np.asarray(measure.atoms, game.dtype.as_numpy_dtype)
-    weights = np.asarray(measure.weights, game.dtype.as_numpy_dtype)
-    if weights.ndim == 1 and atoms.ndim == 2 and len(weights) == len(atoms):
-        atoms, weights = atoms[weights != 0], weights[weights != 0]
-    if not weights.size:
+def _compact(game: ContinuousGame, player: Player, measure: Measure) -> Measure:
+    """A measure of `player` without atoms of weight 0, in NumPy and the game's dtype."""
+    atoms, weights = (part.numpy() for part in game.checked(player, measure))
+    if not (weights != 0).any():
         raise InputError(f"A measure of {game.name} has no atom of positive weight.")
-    return Measure(atoms, weights)
+    return Measure(atoms[weights != 0], weights[weights != 0])
 
 
 def _distinct(z: np.ndarray, own: Box, number: int, radius: float = 1e-2) -> list[int]:

@@ -96,14 +96,14 @@ class ContinuousGame:
           InputError: if F has no gradient in z, or for points of another dimension.
         """
         z = self._points(player, z)
-        atoms, weights = self._measure(other(player), opponent)
+        atoms, weights = self.checked(other(player), opponent)
         if tf.executing_eagerly():
             return self._compiled.against[player](z, atoms, weights)
         return self._against(player, z, atoms, weights)
 
     def value(self, nu: Measure, mu: Measure) -> tf.Tensor:
         """F(nu, mu), a scalar."""
-        (x, a), (y, b) = self._measure("theta", nu), self._measure("w", mu)
+        (x, a), (y, b) = self.checked("theta", nu), self.checked("w", mu)
         return tf.tensordot(a, tf.linalg.matvec(self.matrix(x, y), b), 1)
 
     def derivatives(self, x: Any, y: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -184,7 +184,12 @@ class ContinuousGame:
             )
         return z
 
-    def _measure(self, player: Player, measure: Measure) -> tuple[tf.Tensor, tf.Tensor]:
+    def checked(self, player: Player, measure: Measure) -> tuple[tf.Tensor, tf.Tensor]:
+        """(atoms [m, d], weights [m]) of a measure of `player`, as tensors of the game's dtype.
+
+        Raises:
+          InputError: for shapes that do not fit the game or each other.
+        """
         atoms = self._points(player, measure.atoms)
         weights = tf.convert_to_tensor(measure.weights, self.dtype)
         if weights.shape.rank != 1 or not weights.shape.is_compatible_with(atoms.shape[:1]):
