@@ -54,7 +54,7 @@ class Game(Protocol):
         batch: Any,
         key: tf.Tensor,
         shard: Shard = Shard(),  # noqa: B008 - immutable
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    ) -> tuple[Any, dict[str, tf.Tensor]]:
         """The stochastic descent direction.
 
         Args:
@@ -66,7 +66,7 @@ class Game(Protocol):
           shard: which part of the mini-batch `batch` is.
 
         Returns:
-          (g [d], scalars to log, among them "loss").
+          (g [d], or in the form of z; scalars to log, among them "loss").
         """
         ...
 

@@ -49,10 +49,14 @@ class Oracle:
         return self._evaluate(player, z, opponent, self._batch_at(m), key)
 
     def noise(self, player: Player, z: tf.Tensor, m) -> tf.Tensor:
-        """xi ~ N(0, I), shaped like z [d], for the step of `player` on mini-batch m."""
+        """xi ~ N(0, I), shaped like z, for the step of `player` on mini-batch m.
+
+        z is a parameter vector [d], or atoms [m, d]; its shape must be static.
+        """
         key = rng.fold_in(self._noise_keys[player], m)
-        return rng.normal(key, tf.compat.dimension_value(z.shape[0]), z.dtype)
+        xi = rng.normal(key, z.shape.num_elements(), z.dtype)
+        return xi if z.shape.rank == 1 else tf.reshape(xi, z.shape)
 
     def project(self, player: Player, z: tf.Tensor) -> tf.Tensor:
-        """The nearest point of the player's parameter set."""
+        """The nearest point (atoms: points) of the player's parameter set."""
         return self.game.project(player, z)

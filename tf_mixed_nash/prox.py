@@ -2,7 +2,8 @@
 
 `one_step` moves the anchor by one sampler step. `langevin_mean` is the paper's INNER loop
 (Algorithm 3): it samples from the mirror-descent iterate by Langevin dynamics and
-summarises the samples by an exponentially damped mean.
+summarises the samples by an exponentially damped mean. `conic` moves the atoms and the
+weights of a mixed strategy.
 """
 
 from __future__ import annotations
@@ -17,22 +18,22 @@ from tf_mixed_nash.compile import fused
 from tf_mixed_nash.oracle import Oracle
 from tf_mixed_nash.samplers import Sampler
 from tf_mixed_nash.schedules import Schedule
-from tf_mixed_nash.types import Measure, Player
+from tf_mixed_nash.types import Measure, Particles, Player
 
-__all__ = ["Move", "Prox", "langevin_mean", "one_step"]
+__all__ = ["Move", "Prox", "conic", "langevin_mean", "one_step"]
 
 
 class Move(NamedTuple):
     """The result of a prox step.
 
     Attributes:
-      z: [d], the new point.
+      z: [d], the new point; of `conic`, Particles.
       state: the sampler's new state.
       logs: scalars of the last field: "loss", "penalty", "field_norm", and "finite", which
         is false if any point of the step was not finite.
     """
 
-    z: tf.Tensor
+    z: Any
     state: Any
     logs: dict[str, tf.Tensor]
 
@@ -149,3 +150,48 @@ def langevin_mean(sampler: Sampler, num_inner_steps: Schedule, damping: float) -
         return Move(summarise(anchor, z_bar), state, logs)
 
     return Prox(init=sampler.init, num_batches=num_inner_steps, step=step)
+
+
+def conic(weight_step: Schedule, position_step: Schedule, temperature: Schedule) -> Prox:
+    """One step of a player's particles: atoms by Langevin, weights by entropic mirror descent.
+
+        log a_i <- log a_i - eta V(z_i) - log sum_j exp(log a_j - eta V(z_j))
+        z_i     <- project(z_i - gamma grad V(z_i) + sqrt(2 gamma eps) xi_i)
+
+    V is the player's first variation at the particles `at`, as a cost. [C] Domingo-Enrich et
+    al. 2020 (Wasserstein-Fisher-Rao Langevin descent-ascent: under `schemes.mirror_descent`)
+    and Wang & Chizat 2022 (conic particles, eps = 0: under `schemes.mirror_prox`, where
+    particle i of the anchor moves by V at particle i of the intermediate measure). eta = 0 is
+    Langevin descent-ascent; with eps = 0 and one atom, too, gradient descent-ascent; gamma =
+    eps = 0 the entropic step on a finite game.
+
+    Args:
+      weight_step: t -> eta_t >= 0.
+      position_step: t -> gamma_t >= 0.
+      temperature: t -> eps_t >= 0; a schedule that is constantly 0 draws no noise.
+
+    Points are `Particles` of m atoms in R^d, the field is `Particles` of (V [m], grad V
+    [m, d]), and the step has no state. Absent atoms (log weight -inf) stay absent.
+    """
+    noisy = getattr(temperature, "value", None) != 0
+
+    def step(oracle: Oracle, player: Player, anchor, at, opponent: Measure, state, t, m) -> Move:
+        def number(schedule: Schedule):
+            value = schedule(t)
+            dtype = anchor.atoms.dtype  # tf.cast alone rounds Python floats to float32 first
+            return tf.cast(value, dtype) if tf.is_tensor(value) else tf.constant(value, dtype)
+
+        g, logs = oracle.field(player, at, opponent, m)
+        V, grad_V = g.log_weights, g.atoms
+        eta, gamma, eps = number(weight_step), number(position_step), number(temperature)
+        z = anchor.atoms - gamma * grad_V
+        if noisy:
+            z += tf.sqrt(2.0 * gamma * eps) * oracle.noise(player, z, m)
+        z = oracle.project(player, z)
+        log_a = tf.nn.log_softmax(anchor.log_weights - eta * V)
+        # Not of log_a: -inf is an absent atom, and a V that is not finite makes it so.
+        finite = _finite(z) & _finite(V)
+        logs = {**logs, "field_norm": _norm(grad_V), "finite": finite}
+        return Move(Particles(log_a, z), state, logs)
+
+    return Prox(init=lambda z: (), num_batches=lambda t: 1, step=step)

@@ -72,11 +72,22 @@ class Box:
         wrapped = low + tf.math.floormod(z - low, high - low)
         return tf.where(tf.constant(self.periodic), wrapped, tf.clip_by_value(z, low, high))
 
+    def clip(self, z: np.ndarray) -> np.ndarray:
+        """`project` in NumPy: float64 [..., d]."""
+        z = np.asarray(z, np.float64)
+        wrapped = self.lower + (z - self.lower) % self.width
+        return np.where(self.periodic, wrapped, np.clip(z, self.lower, self.upper))
+
     def difference(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """a - b, the short way round on circles: float64 [..., d]."""
         d = np.asarray(a, np.float64) - np.asarray(b, np.float64)
         wrapped = (d + self.width / 2) % self.width - self.width / 2
         return np.where(self.periodic, wrapped, d)
+
+    def sobol(self, num: int, dtype: tf.DType = tf.float64) -> tf.Tensor:
+        """The first num points of Sobol's low-discrepancy sequence: [num, d], d <= 1111."""
+        low, width = tf.constant(self.lower, dtype), tf.constant(self.width, dtype)
+        return low + tf.math.sobol_sample(self.dim, num, dtype=dtype) * width
 
     def uniform(self, key: tf.Tensor, num: int, dtype: tf.DType = tf.float64) -> tf.Tensor:
         """num uniform points, a function of key (int32[2]): [num, d]."""

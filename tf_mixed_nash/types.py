@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import tensorflow as tf
 
-__all__ = ["PLAYERS", "Measure", "Pair", "Player", "dirac", "other"]
+__all__ = ["PLAYERS", "Measure", "Pair", "Particles", "Player", "dirac", "other"]
 
 Player = Literal["theta", "w"]
 PLAYERS: tuple[Player, Player] = ("theta", "w")
@@ -63,3 +63,18 @@ class Measure(NamedTuple):
 def dirac(z: tf.Tensor) -> Measure:
     """The measure delta(z): a pure strategy, and the paper's mean approximation (4.2)."""
     return Measure(atoms=(z,), weights=(1.0,))
+
+
+class Particles(NamedTuple):
+    """A mixed strategy  sum_i a_i delta(x_i)  as the state of a player: see `prox.conic`.
+
+    A player's field, taken at particles, has the same form: the first variation of the
+    payoff at the atoms [m], and its gradients there [m, d].
+
+    Attributes:
+      log_weights: [m] float, log a_i; -inf for an atom that is absent.
+      atoms: [m, d] float, the x_i.
+    """
+
+    log_weights: Any
+    atoms: Any
