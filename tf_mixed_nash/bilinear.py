@@ -376,7 +376,7 @@ def theory_step_sizes(
             eta = Pair(min(largest * ratio, best[0]), min(largest / ratio, best[1]))
 
     # A hair's breadth for rounding: eta may be the very largest.
-    stable = eta.theta * eta.w * L**2 <= (1 / 3 if noisy else 1.0) * (1 + 1e-9)
+    stable = (eta.theta * L) * (eta.w * L) <= (1 / 3 if noisy else 1.0) * (1 + 1e-9)
     proven = METHODS[method].proven and min(eta) >= 0 and (descent or stable)
     if method == "chambolle_pock" and noisy:
         proven = False
