@@ -127,11 +127,13 @@ def table(results: dict[str, dict]) -> str:
     lines = [
         "# Rates on random matrix games",
         "",
-        f"`python -m benchmarks.rates`: {len(results)} games, payoffs scaled to [-1, 1], gap of the "
-        f"averages, slopes fitted over steps {FIRST} to {LAST}. MD: the horizon's constant step, one "
-        "run per horizon; MD anytime: eta_t = eta / sqrt(t), weighted averages, one run; "
-        f"stochastic MP: {NUM_SAMPLED} sampled strategies per product, one run and one seed per "
-        f"horizon, games up to {STOCHASTIC_SIZE} strategies. "
+        f"`python -m benchmarks.rates`: {len(results)} games, payoffs scaled to [-1, 1], gap of "
+        f"the averages, slopes fitted over steps {FIRST} to {LAST}. MD: the horizon's constant "
+        "step, one run per horizon; MD anytime: eta_t = eta / sqrt(t), weighted averages, one "
+        f"run; stochastic MP: {NUM_SAMPLED} sampled strategies per product, one run and one seed "
+        f"per horizon, games up to {STOCHASTIC_SIZE} strategies. Its step sizes come from a loose "
+        "bound on the noise, so that short horizons hardly leave the start and slopes over this "
+        "range are flatter than the theorem's. "
         "LP: SciPy HiGHS; the errors are of F(p, q) at the averages after "
         f"{LAST} steps.",
         "",
