@@ -33,7 +33,7 @@ def products(tf, transpose: bool):
     @tf.function(autograph=False)
     def run(A, other, p, q, num):
         def body(i, p, q):
-            # Each product needs the one before, so that none is skipped; A is scaled by 1/n.
+            # Either product feeds the next pair, so that none is skipped.
             left = tf.linalg.matvec(A, p)
             return i + 1, tf.linalg.matvec(other, q, transpose_a=transpose), left
 
@@ -52,7 +52,8 @@ def compare(dtype: str, size: int, steps: int, rounds: int) -> None:
 
     A = np.random.default_rng(0).uniform(-1, 1, (size, size))
     game = bilinear.MatrixGame(A, dtype=dtype)
-    small = game.payoff / size
+    # Of norm 1, so that repeated products neither overflow nor die out.
+    small = game.payoff / np.linalg.norm(A, 2)
     v = tf.ones([size], dtype)
     pairs = tf.constant(2 * steps)
     alone, both, copy = products(tf, True), products(tf, False), tf.transpose(small)
