@@ -15,6 +15,7 @@ from tf_mixed_nash.types import Pair
 CIRCLE, INTERVAL = Box(0.0, 2 * np.pi, periodic=True), Box(-1.0, 1.0)
 
 # min_x max_y (x - y)^2 on [-1, 1]: x = 0; y = -1 and 1, half each; value 1.
+WEIGHTS = np.arange(1, 6) / 15
 SQUARE = ArrayGame(lambda x, y: (x - y.T) ** 2, INTERVAL, INTERVAL, "square")
 PENNIES = ContinuousGame(lambda x, y: tf.cos(x[0] - y[0]), CIRCLE, CIRCLE)
 
@@ -51,10 +52,10 @@ def test_payoffs_are_those_of_the_midpoints():
 def test_batches_do_not_change_the_payoffs(monkeypatch):
     cells = grid.cut(CIRCLE, 7)
     whole = grid.matrix_game(PENNIES, cells, cells).payoff.numpy()
-    gap = grid.off_grid_gap(SQUARE, *[grid.cut(INTERVAL, 5)] * 2, np.eye(5)[0], np.eye(5)[1])
-    monkeypatch.setattr(grid, "_BATCH", 10)
+    gap = grid.off_grid_gap(SQUARE, *[grid.cut(INTERVAL, 5)] * 2, WEIGHTS, WEIGHTS[::-1])
+    monkeypatch.setattr(grid, "_BATCH", 3)
     assert_close(grid.matrix_game(PENNIES, cells, cells).payoff, whole)
-    other = grid.off_grid_gap(SQUARE, *[grid.cut(INTERVAL, 5)] * 2, np.eye(5)[0], np.eye(5)[1])
+    other = grid.off_grid_gap(SQUARE, *[grid.cut(INTERVAL, 5)] * 2, WEIGHTS, WEIGHTS[::-1])
     assert_close(other, gap)
 
 
