@@ -60,7 +60,9 @@ class Source(Protocol):
     num_classes: int | None
     fingerprint: str
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """How many records there are."""
+        ...
 
     def read(self, index: int) -> Record:
         """Record number `index`, in [0, len(self))."""
@@ -97,7 +99,7 @@ class ArraySource:
             )
         self.name, self._images, self._labels = name, images, labels
         self.num_classes = None if labels is None else int(labels.max()) + 1
-        content = hashlib.blake2b(np.ascontiguousarray(images), digest_size=8)
+        content = hashlib.blake2b(np.ascontiguousarray(images).data, digest_size=8)
         self.fingerprint = _digest(name, images.shape, content.hexdigest())
 
     def __len__(self) -> int:
@@ -185,7 +187,8 @@ class LmdbSource:
                 f"{data} cannot be read as LMDB ({error}); it is {data.stat().st_size:,} bytes. "
                 f"The download may be cut short: unzip it again. {_LSUN_HELP}"
             ) from None
-        self.name, self.num_classes = str(path), None
+        self.name = str(path)
+        self.num_classes: int | None = None
         with self._environment.begin() as transaction:
             entries = transaction.stat()["entries"]
         if entries == 0:
@@ -265,15 +268,14 @@ class TfdsSource:
                     "has it, or add --config.data.download=true."
                 )
             builder.download_and_prepare()
-        images = [k for k, f in builder.info.features.items() if isinstance(f, tfds.features.Image)]
+        features: Any = builder.info.features
+        images = [k for k, f in features.items() if isinstance(f, tfds.features.Image)]
         if not images:
-            found = ", ".join(builder.info.features)
+            found = ", ".join(features)
             raise InputError(f"The TFDS data set {name!r} has no image feature. It has: {found}.")
-        labels = [
-            k for k, f in builder.info.features.items() if isinstance(f, tfds.features.ClassLabel)
-        ]
+        labels = [k for k, f in features.items() if isinstance(f, tfds.features.ClassLabel)]
         self.name = f"{name}/{split}"
-        self.num_classes = builder.info.features[labels[0]].num_classes if labels else None
+        self.num_classes = features[labels[0]].num_classes if labels else None
         self._image, self._label = images[0], labels[0] if labels else None
         try:
             info = builder.info.splits[split]
