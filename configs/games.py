@@ -24,6 +24,19 @@ def rock_paper_scissors():
     )
 
 
+def weighted_rock_paper_scissors():
+    """Rock wins 1, paper 2, scissors 3. Value 0; both play (1/2, 1/6, 1/3).
+
+    The loss of x is antisymmetric, [[0, 2, -1], [-2, 0, 3], [1, -3, 0]], and its kernel is
+    spanned by (3, 1, 2): weights that make the opponent indifferent.
+    """
+    moves = ("rock", "paper", "scissors")
+    table = np.array([[0, 2, -1], [-2, 0, 3], [1, -3, 0]])
+    return MatrixGame.from_table(
+        table, name="weighted rock-paper-scissors", row_labels=moves, column_labels=moves
+    )
+
+
 def colonel_blotto(soldiers: int = 6, battlefields: int = 3):
     """Two colonels spread their soldiers over battlefields; the larger force takes each.
 

@@ -36,28 +36,27 @@ if TYPE_CHECKING:
     from tf_mixed_nash.sets import Box
     from tf_mixed_nash.solution import Solution
 
-__all__ = ["METHODS", "define_flags", "load_game", "parse_set", "to_json"]
+__all__ = ["define_flags", "load_game", "methods_of", "parse_set", "solve_by", "to_json"]
 
-# Method -> (the games that it solves, its source). The first of each kind is the default.
-METHODS = {
-    "mirror_prox": ("matrix", "paper section 2.1, exact"),
-    "mirror_descent": ("matrix", "paper section 2.1, exact"),
-    "alternated_mirror_descent": ("matrix", "paper section 6, exact"),
-    "chambolle_pock": ("matrix", "paper section 6; Chambolle & Pock 2011, exact"),
-    "conic_mirror_prox": ("continuous", "particles; Wang & Chizat 2022"),
-    "wfr": ("continuous", "particles; Domingo-Enrich et al. 2020"),
-    "langevin": ("continuous", "particles of equal weights; Domingo-Enrich et al. 2020"),
-    "gda": ("continuous", "one particle a side, plain simultaneous gradient descent-ascent"),
-    "grid_mirror_prox": ("continuous", "paper Algorithm 2 on a grid"),
-    "grid_mirror_descent": ("continuous", "paper Algorithm 1 on a grid"),
+_GRID = "grid_"
+# The flags that the solvers of each kind of game read, beside num_steps, tolerance and seed.
+_FLAGS = {
+    "matrix": ("step_size", "num_sampled", "noise_std"),
+    "grid": ("step_size", "num_points", "refinements"),
+    "particles": ("num_atoms", "weight_step", "position_step", "temperature"),
 }
-# Flag -> the methods that read it.
-_READ_BY = {
-    "num_sampled": [m for m, (kind, _) in METHODS.items() if kind == "matrix"],
-    "num_points": [m for m in METHODS if m.startswith("grid_")],
-    "refinements": [m for m in METHODS if m.startswith("grid_")],
-    "num_atoms": ["conic_mirror_prox", "wfr", "langevin"],
-}
+
+
+def methods_of(game) -> dict[str, str]:
+    """The methods for a game: name -> "matrix", "grid" or "particles"; the default comes first."""
+    from tf_mixed_nash import bilinear, particles
+
+    if isinstance(game, bilinear.MatrixGame):
+        first, found = "mirror_prox", dict.fromkeys(bilinear.METHODS, "matrix")
+    else:
+        first, found = "conic_mirror_prox", dict.fromkeys(particles.METHODS, "particles")
+        found |= dict.fromkeys((_GRID + name for name in bilinear.METHODS), "grid")
+    return {first: found[first], **found}
 
 
 def parse_set(text: str, flag: str) -> Box:
@@ -101,7 +100,7 @@ def load_game(address: str, x_set: str | None = None, y_set: str | None = None) 
     from tf_mixed_nash.continuous import ContinuousGame
     from trainers.build import load_object
 
-    found = load_object(address, "--game")
+    found: Any = load_object(address, "--game")
     name = address.rpartition(":")[2]
     parameters = []
     if callable(found) and not isinstance(found, (MatrixGame, ContinuousGame)):
@@ -141,49 +140,56 @@ def load_game(address: str, x_set: str | None = None, y_set: str | None = None) 
     )
 
 
-def _methods(game, asked: str | None) -> list[str]:
-    """The methods to run, checked against the kind of game."""
-    from tf_mixed_nash.bilinear import MatrixGame
-
-    kind = "matrix" if isinstance(game, MatrixGame) else "continuous"
-    valid = [name for name, (k, _) in METHODS.items() if k == kind]
-    if not asked:
-        return valid[:1]
-    names = [name.strip() for name in asked.split(",")]
+def _methods(game, asked: str | None) -> dict[str, str]:
+    """The methods to run and their kinds, checked against the game."""
+    valid = methods_of(game)
+    names = [name.strip() for name in asked.split(",")] if asked else list(valid)[:1]
     for name in names:
         if name not in valid:
-            what = "is for the other kind of game" if name in METHODS else "is unknown"
             raise InputError(
-                f"--method={name} {what}: {game.name} is a {kind} game. Choose among: "
-                f"{', '.join(valid)}."
+                f"--method={name} is no method for {game.name}. Choose among: {', '.join(valid)}."
             )
-    return list(dict.fromkeys(names))
+    return {name: valid[name] for name in names}
 
 
-def _options(names: list[str]) -> dict[str, Any]:
+def _options(methods: Mapping[str, str]) -> dict[str, Any]:
     """The flags that were given, by name, checked against the methods."""
-    given = {
-        name: flags.FLAGS[name].value
-        for name in ("num_steps", "step_size", "tolerance", *_READ_BY)
-        if flags.FLAGS[name].value is not None
-    }
-    for flag, readers in _READ_BY.items():
-        if flag in given and not set(names) & set(readers):
+    kinds = set(methods.values())
+    for name in sorted(set().union(*_FLAGS.values())):
+        readers = [kind for kind in _FLAGS if name in _FLAGS[kind]]
+        if flags.FLAGS[name].value is not None and not kinds & set(readers):
             raise InputError(
-                f"--{flag} is not read by {', '.join(names)}. It belongs to: {', '.join(readers)}."
+                f"--{name} is not read by {', '.join(methods)}. It belongs to the methods for "
+                f"{' and '.join(_KINDS[kind] for kind in readers)}."
             )
-    return given
+    names = {"num_steps", "tolerance"}.union(*(_FLAGS[kind] for kind in kinds))
+    values = {name: flags.FLAGS[name].value for name in sorted(names)}
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _solve(game, name: str, options: Mapping[str, Any], seed: int) -> Solution:
+_KINDS = {
+    "matrix": "finite games",
+    "grid": "continuous games on a grid (grid_mirror_prox, ...)",
+    "particles": "continuous games by particles (conic_mirror_prox, ...)",
+}
+
+
+def solve_by(game, name: str, kind: str, options: Mapping[str, Any], seed: int) -> Solution:
+    """The game solved by one method with the given flags (`methods_of`, `_FLAGS`)."""
     from tf_mixed_nash import bilinear, grid, particles
 
-    mine = {k: v for k, v in options.items() if name in _READ_BY.get(k, [name])}
-    if METHODS[name][0] == "matrix":
-        return bilinear.solve(game, name, seed=seed, **mine)
-    if name.startswith("grid_"):
-        return grid.solve(game, method=name.removeprefix("grid_"), **mine)
-    return particles.solve(game, name, seed=seed, **mine)
+    read = ("num_steps", "tolerance", *_FLAGS[kind])
+    mine = {key: value for key, value in options.items() if key in read}
+    if kind == "particles":
+        return particles.solve(game, name, seed=seed, **mine)
+    method = name.removeprefix(_GRID)
+    # Mirror descent's best constant step depends on the horizon, and its gap then shows no
+    # rate on the way; steps like 1 / sqrt(t) show it.
+    if bilinear.METHODS[method].descent and "step_size" not in mine:
+        mine["anytime"] = True
+    if kind == "grid":
+        return grid.solve(game, method=method, **mine)
+    return bilinear.solve(game, method, seed=seed, **mine)
 
 
 def to_json(game, solution: Solution) -> dict[str, Any]:
@@ -203,8 +209,8 @@ def to_json(game, solution: Solution) -> dict[str, Any]:
 
     return _plain(
         {
-            **side("x", solution.nu, getattr(game, "row_labels", None)),
-            **side("y", solution.mu, getattr(game, "column_labels", None)),
+            **side("x", solution.nu, getattr(game, "column_labels", None)),
+            **side("y", solution.mu, getattr(game, "row_labels", None)),
             "value": solution.value,
             "gap": solution.gap,
             "certificate": solution.certificate,
@@ -248,8 +254,9 @@ def main() -> int:
     out = Path(flags.FLAGS.out)
     for name in ("num_steps", "num_points", "num_atoms", "num_sampled"):
         _at_least(name, 1)
-    _at_least("refinements", 0)
-    for name in ("step_size", "tolerance"):
+    for name in ("refinements", "noise_std", "temperature"):
+        _at_least(name, 0)
+    for name in ("step_size", "tolerance", "weight_step", "position_step"):
         value = flags.FLAGS[name].value
         if value is not None and not (math.isfinite(value) and value > 0):
             raise InputError(f"--{name} must be a positive number, got {value}.")
@@ -258,8 +265,8 @@ def main() -> int:
     from trainers.files import make_writable, write_atomically, write_json
 
     game = load_game(flags.FLAGS.game, flags.FLAGS.x_set, flags.FLAGS.y_set)
-    names = _methods(game, flags.FLAGS.method)
-    options = _options(names)
+    methods = _methods(game, flags.FLAGS.method)
+    options, names = _options(methods), list(methods)
     command = {
         "game": flags.FLAGS.game,
         "method": names,
@@ -276,7 +283,7 @@ def main() -> int:
     for name in names:
         started = time.perf_counter()
         try:
-            solutions[name] = _solve(game, name, options, flags.FLAGS.seed)
+            solutions[name] = solve_by(game, name, methods[name], options, flags.FLAGS.seed)
         except FloatingPointError as error:
             print(f"error: diverged: {name} on {game.name}: {error}", file=sys.stderr)
             return cli.DIVERGED
@@ -313,8 +320,8 @@ def define_flags(values: flags.FlagValues) -> None:
         "game": "FILE.py:NAME, a game, its maker, or a payoff of (x, y).",
         "out": "The folder for solution.json, report.md and the pictures.",
         "method": "One or more, joined by commas. Finite games: mirror_prox (default), "
-        "mirror_descent, alternated_mirror_descent, chambolle_pock. Continuous games: "
-        "conic_mirror_prox (default), wfr, langevin, gda, grid_mirror_prox, grid_mirror_descent.",
+        "mirror_descent, chambolle_pock, ... Continuous games: conic_mirror_prox (default), wfr, "
+        "langevin, gda, ..., and those of finite games on a grid, such as grid_mirror_prox.",
         "x_set": "X of a payoff: lower:upper[:periodic],...",
         "y_set": "Y of a payoff: lower:upper[:periodic],...",
     }
@@ -330,9 +337,16 @@ def define_flags(values: flags.FlagValues) -> None:
     for name, text in integers.items():
         flags.DEFINE_integer(name, None, text, flag_values=values)
     flags.DEFINE_integer("seed", 0, "Of everything random.", flag_values=values)
-    step_size = "The mirror step eta; the theory's otherwise."
-    flags.DEFINE_float("step_size", None, step_size, flag_values=values)
-    flags.DEFINE_float("tolerance", None, "Stop once the gap is at most this.", flag_values=values)
+    numbers = {
+        "step_size": "The mirror step eta of finite and gridded games; the theory's otherwise.",
+        "weight_step": "The mirror step eta of the particles' weights.",
+        "position_step": "The step gamma of the particles' positions.",
+        "temperature": "The temperature epsilon of the particles' noise.",
+        "noise_std": "Standard deviation of noise on every payoff.",
+        "tolerance": "Stop once the gap is at most this.",
+    }
+    for name, text in numbers.items():
+        flags.DEFINE_float(name, None, text, flag_values=values)
 
 
 if __name__ == "__main__":

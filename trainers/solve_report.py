@@ -55,15 +55,16 @@ def markdown(game, solutions: Mapping[str, Solution], seconds: Mapping[str, floa
         k = slope(s.history["step"], s.history["gap"])
         counts = " / ".join(str(int((m.weights > 0).sum())) for m in (s.nu, s.mu))
         lines.append(
-            f"| {name}{' *' * (name == best and len(solutions) > 1)} | {s.value:.6g} | {s.gap:.2e} "
+            f"| {name}{' *' * (name == best and len(solutions) > 1)} | {_rounded(s.value)} "
+            f"| {s.gap:.2e} "
             f"| {'-' if np.isnan(k) else f'{k:.2f}'} | {int(s.history['step'][-1])} | {counts} "
             f"| {seconds[name]:.1f} |"
         )
     s = solutions[best]
     lines += ["", f"Gap: {s.certificate}.", "Slope: of log gap over log steps, last decade."]
     for title, measure, labels in (
-        ("x, who minimises", s.nu, getattr(game, "row_labels", None)),
-        ("y, who maximises", s.mu, getattr(game, "column_labels", None)),
+        ("x, who minimises", s.nu, getattr(game, "column_labels", None)),
+        ("y, who maximises", s.mu, getattr(game, "row_labels", None)),
     ):
         lines += ["", f"## {title}", "", "| weight | atom |", "|---|---|"]
         order = np.argsort(-measure.weights, kind="stable")
@@ -76,10 +77,15 @@ def markdown(game, solutions: Mapping[str, Solution], seconds: Mapping[str, floa
     return "\n".join(lines) + "\n"
 
 
+def _rounded(value: float) -> str:
+    """Six digits; rounding errors around 0 are 0."""
+    return f"{round(value, 12) + 0.0:.6g}"
+
+
 def _atom(z: np.ndarray, labels) -> str:
     if labels is not None:
         return str(labels[int(z[0])])
-    return ", ".join(f"{v:.6g}" for v in z)
+    return ", ".join(_rounded(v) for v in z)
 
 
 def draw_gaps(path: Path, game, solutions: Mapping[str, Solution]) -> Path:
@@ -101,13 +107,15 @@ def draw_strategies(path: Path, game, solution: Solution) -> Path:
     """Both measures: bars of pure strategies, stems on a line, or discs in the plane."""
     figure, both = plt.subplots(1, 2, figsize=(8.4, 3.4), dpi=_DPI)
     sides = (
-        ("x (minimises)", solution.nu, "row_labels", "x_set"),
-        ("y (maximises)", solution.mu, "column_labels", "y_set"),
+        ("x (minimises)", solution.nu, "column_labels", "x_set"),
+        ("y (maximises)", solution.mu, "row_labels", "y_set"),
     )
     for axes, (title, measure, labels, box) in zip(both, sides, strict=True):
         _draw_measure(axes, measure, getattr(game, labels, None), getattr(game, box, None))
         axes.set_title(f"{title}", fontsize=9)
-    figure.suptitle(f"{game.name}: value {solution.value:.4g}, gap {solution.gap:.1e}", fontsize=10)
+    figure.suptitle(
+        f"{game.name}: value {_rounded(solution.value)}, gap {solution.gap:.1e}", fontsize=10
+    )
     return _save(figure, path)
 
 

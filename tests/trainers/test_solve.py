@@ -135,7 +135,7 @@ def test_a_payoff_with_sets_is_solved_by_particles(games, tmp_path):
         (["--game={}:nothing", "--out=O"], "strategy"),
         (["--game={}:empty_set", "--out=O"], "empty"),
         (["--game={}:table", "--out=O", "--method=wfr"], "mirror_prox"),
-        (["--game={}:table", "--out=O", "--method=simplex"], "unknown"),
+        (["--game={}:table", "--out=O", "--method=simplex"], "chambolle_pock"),
         (["--game={}:table", "--out=O", "--num_points=3"], "grid_mirror_prox"),
         (["--game={}:table", "--out=O", "--num_steps=0"], "at least 1"),
         (["--game={}:table", "--out=O", "--step_size=-1"], "positive"),
@@ -160,6 +160,37 @@ def test_bad_input_exits_2_and_writes_nothing(
     assert message.startswith("error: ")
     assert says in message
     assert not (out / "solution.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("rock_paper_scissors", 0.0),
+        ("weighted_rock_paper_scissors", 0.0),
+        ("colonel_blotto", 0.0),
+        ("matching_pennies_on_the_circle", 0.0),
+        ("polynomial", 1.0),
+        ("dirac_gan", 0.0),
+    ],
+)
+def test_the_examples_have_the_values_that_they_claim(name, value):
+    game = solve.load_game(f"configs/games.py:{name}")
+    method, kind = next(iter(solve.methods_of(game).items()))
+    solution = solve.solve_by(game, method, kind, {}, seed=0)
+    assert solution.gap <= 1e-3
+    assert solution.value == pytest.approx(value, abs=1e-3)
+
+
+def test_every_method_has_a_solver_that_takes_its_flags():
+    """Inspected, not run: a flag that a solver does not know would fail only when given."""
+    import inspect
+
+    from tf_mixed_nash import bilinear, grid, particles
+
+    modules = {"matrix": bilinear, "grid": grid, "particles": particles}
+    for kind, names in solve._FLAGS.items():
+        known = set(inspect.signature(modules[kind].solve).parameters)
+        assert {*names, "num_steps", "tolerance", "method"} <= known, kind
 
 
 def test_sets_are_read_coordinate_by_coordinate():
