@@ -43,6 +43,7 @@ setup(
         "serving": ["grpcio>=1.60", "tensorflow-serving-api>=2.19"],
         "dev": [
             "basedpyright>=1.29",
+            "prdc>=0.2,<0.3",
             "pytest>=8",
             "pytest-timeout>=2.3",
             "ruff>=0.11",
