@@ -24,9 +24,11 @@ setup(
         "absl-py>=2.1,<3",
         "importlib_resources>=6",  # tensorflow-datasets 4.9.10 needs it and does not say so
         "keras>=3.10,<4",
+        "lmdb>=1.6,<4",
         "matplotlib>=3.8,<4",
         "ml_collections>=1.0,<2",
         "numpy>=1.26,<3",
+        "pillow>=11,<14",
         "POT>=0.9.4,<0.10",
         "scipy>=1.11,<2",
         "tensorflow>=2.20,<2.22",
@@ -41,6 +43,7 @@ setup(
         "serving": ["grpcio>=1.60", "tensorflow-serving-api>=2.19"],
         "dev": [
             "basedpyright>=1.29",
+            "prdc>=0.2,<0.3",
             "pytest>=8",
             "pytest-timeout>=2.3",
             "ruff>=0.11",

@@ -1,0 +1,251 @@
+"""Image data: sources, decoding, mini-batches by index, corrupt records, blocks."""
+
+import io
+import itertools
+import os
+from pathlib import Path
+
+import lmdb
+import matplotlib.cbook
+import numpy as np
+import pytest
+from PIL import Image
+
+from tf_mixed_nash.errors import InputError
+from trainers.data import order
+from trainers.data.images import Blocks, Images, Preprocessing, decode, to_unit
+from trainers.data.sources import ArraySource, FolderSource, LmdbSource, TfdsSource, open_path
+
+TFDS_DIR = Path(__file__).parents[3] / "shared" / "data" / "tfds"
+needs_tfds = pytest.mark.skipif(
+    not TFDS_DIR.is_dir(), reason=f"needs the real data sets in {TFDS_DIR}"
+)
+
+
+def photograph() -> np.ndarray:
+    """A real photograph that ships with matplotlib: uint8 [600, 512, 3]."""
+    with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
+        return np.asarray(Image.open(file).convert("RGB"))
+
+
+def encoded(pixels, kind, **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def lsun(tmp_path_factory):
+    """A small LMDB in LSUN's layout: JPEG, WebP, grey, odd sizes, two corrupt records."""
+    folder = tmp_path_factory.mktemp("lsun") / "bedroom_train_lmdb"
+    folder.mkdir()
+    photo = photograph()
+    values = []
+    for i in range(22):
+        top, left = 11 * i, 7 * i
+        part = photo[top : top + 256 + i, left : left + 300 - 3 * i]
+        values.append(encoded(part, "WEBP" if i % 2 else "JPEG", quality=90))
+    values.append(encoded(np.asarray(Image.fromarray(photo).convert("L")), "JPEG"))
+    values[5] = values[5][: len(values[5]) // 3]  # cut short
+    values[8] = b"no image at all"
+    with lmdb.open(str(folder), map_size=2**26) as environment, environment.begin(write=True) as t:
+        for i, value in enumerate(values):
+            # As LSUN's: hexadecimal digests; one ends in a zero byte to try the key list.
+            t.put(f"{i:040x}".encode() + b"\0" * (i == 3), value)
+    return folder
+
+
+def test_lmdb_records_come_back_in_the_order_of_their_keys(lsun):
+    source = LmdbSource(lsun)
+    assert len(source) == 23
+    assert source.num_classes is None
+    for i in (0, 3, 22):
+        image = decode(source.read(i).image, Preprocessing(64))
+        assert image.shape == (64, 64, 3)
+        assert image.std() > 20  # a photograph, not a blank
+    # The second time the keys come from the list beside the data.
+    assert (lsun / LmdbSource._LIST).is_file()
+    assert LmdbSource(lsun).read(3) == source.read(3)
+
+
+def test_a_stale_key_list_is_made_anew(lsun):
+    np.save(lsun / LmdbSource._LIST, np.array([b"\0\1x"]))
+    assert len(LmdbSource(lsun)) == 23
+
+
+def test_corrupt_records_are_replaced_by_the_next_and_counted(lsun):
+    images = Images(LmdbSource(lsun), Preprocessing(32), 23, seed=0, cache=False)
+    batch, _ = images.at(np.arange(23))
+    assert sorted(images.corrupt) == [5, 8]
+    np.testing.assert_array_equal(batch[5], batch[6])
+    np.testing.assert_array_equal(batch[8], batch[9])
+    assert not np.array_equal(batch[4], batch[5])
+
+
+def test_too_many_corrupt_records_are_an_error(lsun):
+    images = Images(LmdbSource(lsun), Preprocessing(32), 23, seed=0, max_corrupt=1, cache=False)
+    with pytest.raises(InputError, match="max_corrupt=1"):
+        images.at(np.arange(23))
+
+
+def test_only_corrupt_records_are_an_error_not_a_loop(tmp_path):
+    for i in range(3):
+        (tmp_path / f"{i}.jpg").write_bytes(b"x")
+    images = Images(FolderSource(tmp_path), Preprocessing(8), 3, seed=0, cache=False)
+    with pytest.raises(InputError, match="cannot be read"):
+        images.batch(0)
+
+
+def test_the_centre_square_is_resized_with_antialiasing():
+    """Stripes one pixel wide are grey when halved, not black or white; the sides are cut off."""
+    stripes = np.zeros((40, 60, 3), np.uint8)
+    stripes[:, ::2] = 255
+    stripes[:, :10] = stripes[:, 50:] = [255, 0, 0]
+    small = decode(encoded(stripes, "PNG"), Preprocessing(20))
+    inner = small[2:-2, 2:-2].astype(float)
+    assert abs(inner - 127.5).max() < 30
+    assert abs(small[..., 0].astype(float) - small[..., 2]).max() < 40  # no red is left
+    same = decode(stripes, Preprocessing(40))
+    np.testing.assert_array_equal(same, stripes[:, 10:50])
+
+
+def test_channels():
+    photo = photograph()
+    grey = decode(photo, Preprocessing(32, channels=1))
+    assert grey.shape == (32, 32, 1)
+    luminance = decode(photo, Preprocessing(32)) @ [0.299, 0.587, 0.114]
+    assert abs(grey[..., 0] - luminance).max() < 3
+    colours = decode(np.asarray(Image.fromarray(photo).convert("L")), Preprocessing(32))
+    np.testing.assert_array_equal(colours[..., 0], colours[..., 2])
+
+
+def test_pixels_go_to_the_unit_interval_around_zero():
+    np.testing.assert_allclose(to_unit(np.array([0.0, 127.5, 255.0])), [-1.0, 0.0, 1.0])
+
+
+def _random_source(num=50, size=8):
+    pixels = np.random.default_rng(0).integers(0, 256, (num, size, size, 3), np.uint8)
+    return ArraySource(pixels, np.arange(num) % 7)
+
+
+def test_a_batch_is_a_function_of_seed_and_index_alone():
+    one = Images(_random_source(), Preprocessing(8, flip=True), 16, seed=3, num_threads=1)
+    many = Images(
+        _random_source(), Preprocessing(8, flip=True), 16, seed=3, num_threads=4, cache=False
+    )
+    for m in (1000, 0, 7):  # in any order
+        for a, b in zip(one.batch(m), many.batch(m), strict=True):
+            np.testing.assert_array_equal(a, b)
+    other = Images(_random_source(), Preprocessing(8, flip=True), 16, seed=4)
+    assert not np.array_equal(one.batch(0)[0], other.batch(0)[0])
+
+
+def test_rows_are_the_records_of_the_order_with_their_labels_and_flips():
+    source = _random_source()
+    images = Images(source, Preprocessing(8, flip=True), 16, seed=3)
+    batch, labels = images.batch(5)
+    indices, mirrored = order.records(3, 5, 16, 50), order.coin(3, 5, 16)
+    assert 0 < mirrored.sum() < 16
+    np.testing.assert_array_equal(labels, indices % 7)
+    for row, i, flip in zip(batch, indices, mirrored, strict=True):
+        pixels = source.read(i).image
+        np.testing.assert_array_equal(row, pixels[:, ::-1] if flip else pixels)
+
+
+def test_flipping_does_not_write_into_the_cache():
+    images = Images(_random_source(), Preprocessing(8, flip=True), 50, seed=0, cache=True)
+    before = images.at(np.arange(50))[0].copy()
+    for m in range(5):
+        images.batch(m)
+    np.testing.assert_array_equal(images.at(np.arange(50))[0], before)
+
+
+def test_blocks_are_the_batches_in_order():
+    images = Images(_random_source(), Preprocessing(8), 4, seed=0)
+    blocks = Blocks(images, start=10, lengths=iter([3, 1, 2]))
+    got = list(blocks)
+    assert [len(b) for b, _ in got] == [3, 1, 2]
+    for m, (row, label) in enumerate(
+        itertools.chain.from_iterable(zip(*block, strict=True) for block in got), start=10
+    ):
+        np.testing.assert_array_equal(row, images.batch(m)[0])
+        np.testing.assert_array_equal(label, images.batch(m)[1])
+
+
+def test_an_error_in_the_reading_thread_reaches_the_consumer(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"x")
+    images = Images(FolderSource(tmp_path), Preprocessing(8), 1, seed=0, cache=False)
+    with pytest.raises(InputError, match="cannot be read"):
+        next(Blocks(images, 0, iter([1])))
+
+
+def test_closing_stops_a_reader_that_waits():
+    images = Images(_random_source(), Preprocessing(8), 4, seed=0)
+    blocks = Blocks(images, 0, itertools.repeat(1), ahead=1)
+    next(blocks)
+    blocks.close()
+    assert not blocks._thread.is_alive()
+
+
+def test_sub_folders_are_classes(tmp_path):
+    photo = photograph()
+    for name in ("dog/1.jpg", "cat/2.png", "cat/deep/3.webp"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(photo[:64, :64]).save(tmp_path / name)
+    (tmp_path / "cat" / "notes.txt").write_text("no image")
+    source = open_path(tmp_path)
+    assert len(source) == 3
+    assert source.num_classes == 2
+    assert [source.read(i).label for i in range(3)] == [0, 0, 1]
+    (tmp_path / "loose.jpg").write_bytes((tmp_path / "dog/1.jpg").read_bytes())
+    assert open_path(tmp_path).num_classes is None
+    assert open_path(tmp_path).fingerprint != source.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda d: open_path(d / "none"), "42.8 GiB"),
+        (lambda d: open_path(d), "no images"),
+        (lambda d: LmdbSource(d), "no data.mdb"),
+        (lambda d: ArraySource(np.zeros((3, 4, 4))), "uint8"),
+        (lambda d: ArraySource(np.zeros((0, 4, 4), np.uint8)), "n >= 1"),
+        (lambda d: ArraySource(np.zeros((2, 4, 4, 2), np.uint8)), "channels"),
+        (lambda d: ArraySource(np.zeros((2, 4, 4), np.uint8), np.zeros(3, int)), "labels"),
+        (lambda d: TfdsSource("no_such_set", "train", str(d)), "no data set"),
+        (lambda d: TfdsSource("mnist", "train", str(d)), "not prepared"),
+    ],
+)
+def test_bad_input_is_named(tmp_path, make, says):
+    with pytest.raises(InputError, match=says):
+        make(tmp_path)
+
+
+def test_an_unreadable_lmdb_is_named(tmp_path):
+    (tmp_path / "data.mdb").write_bytes(os.urandom(5000))
+    with pytest.raises(InputError, match="cannot be read as LMDB"):
+        open_path(tmp_path)
+
+
+def test_an_empty_lmdb_is_named(tmp_path):
+    with lmdb.open(str(tmp_path)):
+        pass
+    with pytest.raises(InputError, match="without any record"):
+        open_path(tmp_path)
+
+
+@needs_tfds
+def test_fashion_mnist_as_tfds_has_it():
+    source = TfdsSource("fashion_mnist", "test", str(TFDS_DIR))
+    assert len(source) == 10_000
+    assert source.num_classes == 10
+    images, labels = Images(source, Preprocessing(32, channels=1), 64, seed=0, cache=False).batch(0)
+    assert images.shape == (64, 32, 32, 1)
+    assert 30 < images.mean() < 110
+    assert set(labels) <= set(range(10))
+
+
+@needs_tfds
+def test_an_unknown_split_is_named():
+    with pytest.raises(InputError, match="It has: "):
+        TfdsSource("mnist", "validation", str(TFDS_DIR))
