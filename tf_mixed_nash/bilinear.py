@@ -557,8 +557,8 @@ def solve(
       (with compilation), "converged" (None without a tolerance).
 
     Raises:
-      InputError: for an unknown method, numbers out of range, a start that does not fit, or
-        iterates that stopped being finite.
+      InputError: for an unknown method, numbers out of range, or a start that does not fit.
+      FloatingPointError: for iterates that stopped being finite.
     """
     _check_settings(method, num_steps, tolerance, num_sampled, noise_std, records_per_decade)
     began = time.perf_counter()
@@ -578,7 +578,7 @@ def solve(
         carry = advance(game.payoff, game.offset, eta, carry, tf.constant(int(step), tf.int64))
         averages = Pair(*(s.numpy() / s.numpy().sum() for s in carry.sums))
         if not bool(carry.finite) or not all(np.isfinite(x).all() for x in averages):
-            raise InputError(
+            raise FloatingPointError(
                 f"{method} on {game.name} stopped being finite between steps {before} and {step}, "
                 f"with step sizes {theory.eta.theta:.3g} and {theory.eta.w:.3g}. Choose a smaller "
                 "step_size, or None for theory's."

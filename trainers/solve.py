@@ -96,7 +96,6 @@ def load_game(address: str, x_set: str | None = None, y_set: str | None = None) 
     import inspect
 
     from tf_mixed_nash.bilinear import MatrixGame
-
     from tf_mixed_nash.continuous import ContinuousGame
     from trainers.build import load_object
 
@@ -115,8 +114,9 @@ def load_game(address: str, x_set: str | None = None, y_set: str | None = None) 
                     f"--game={address} is a payoff of two arguments, so its strategy sets are "
                     "needed: give --x_set and --y_set, such as --x_set=-1:1 --y_set=-1:1."
                 )
+            payoff: Any = found
             return ContinuousGame(
-                found, parse_set(x_set, "x_set"), parse_set(y_set, "y_set"), name=name
+                payoff, parse_set(x_set, "x_set"), parse_set(y_set, "y_set"), name=name
             )
         if len(parameters) == 0:
             try:

@@ -337,7 +337,7 @@ def test_log_weights_of_dominated_strategies_stay_finite():
 
 def test_iterates_that_overflow_are_flagged():
     with pytest.raises(
-        InputError, match=r"stopped being finite between steps 0 and 1\b.*step_size"
+        FloatingPointError, match=r"stopped being finite between steps 0 and 1\b.*step_size"
     ):
         solve(MatrixGame([[0.0, 1e30], [0.0, -1e30]]), num_steps=10, step_size=1e300)
 

@@ -54,7 +54,7 @@ class SpectralConv2D(keras.layers.Conv2D):
             v = tf.math.l2_normalize(tf.linalg.matvec(constant, u, transpose_a=True))
             u = tf.math.l2_normalize(tf.linalg.matvec(constant, v))
         sigma = tf.tensordot(u, tf.linalg.matvec(matrix, v), 1)
-        output = self.convolution_op(inputs, kernel / (sigma + 1e-12))
+        output: Any = self.convolution_op(inputs, kernel / (sigma + 1e-12))
         if self.use_bias:
             output += tf.cast(tf.convert_to_tensor(self.bias), output.dtype)
         return self.activation(output) if self.activation is not None else output

@@ -140,7 +140,8 @@ class Network:
         ]
 
     def _call(self, leaves, moving, x, training):
-        output, moved = self.model.stateless_call(list(leaves), moving, x, training=training)
+        called: Any = self.model.stateless_call(list(leaves), moving, x, training=training)
+        output, moved = called
         return tf.cast(output, leaves[0].dtype), moved
 
 
