@@ -84,10 +84,11 @@ class Monitor:
             "last": self._timed(_pure(theta), _pure(w), last),
             "ema": self._timed(_pure(ema), _pure(w), Pair(ema, w)),
         }
-        kept, t = loop.mixture_pairs()
-        if int(tf.size(t)) and int(tf.reduce_min(t)) >= 0:
+        kept, steps = loop.mixture_pairs()
+        t = steps.numpy()
+        if len(t) and (t >= 0).all():
             results["mixture"] = self._timed(_uniform(kept.theta), _uniform(kept.w), last)
-        elif not int(tf.size(t)):
+        elif not len(t):
             results["mixture"] = results["last"]
         return results
 
@@ -108,5 +109,5 @@ def _pure(z: tf.Tensor) -> Measure:
 
 
 def _uniform(atoms: tf.Tensor) -> Measure:
-    count = int(atoms.shape[0])
+    count = len(atoms)
     return Measure(atoms, tf.fill([count], tf.constant(1.0 / count, atoms.dtype)))

@@ -212,7 +212,7 @@ def gan_duality_gap(
         zero_sum(game.objective),
         game.regularizers,
     )
-    latents = game.latents(rng.stream(seed, "evaluation"), real.shape[0], real.dtype)
+    latents = game.latents(rng.stream(seed, "evaluation"), len(real), real.dtype)
     payoff = gan_payoff(game, real, latents)
     return DualityGap(payoff_game, payoff, samplers, num_steps, batch_at, seed, max_atoms)
 
