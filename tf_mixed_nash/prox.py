@@ -2,7 +2,8 @@
 
 `one_step` moves the anchor by one sampler step. `langevin_mean` is the paper's INNER loop
 (Algorithm 3): it samples from the mirror-descent iterate by Langevin dynamics and
-summarises the samples by an exponentially damped mean.
+summarises the samples by an exponentially damped mean. `entropic` is the exact step on a
+simplex, for games whose strategies can be listed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tf_mixed_nash.samplers import Sampler
 from tf_mixed_nash.schedules import Schedule
 from tf_mixed_nash.types import Measure, Player
 
-__all__ = ["Move", "Prox", "langevin_mean", "one_step"]
+__all__ = ["Move", "Prox", "entropic", "langevin_mean", "one_step"]
 
 
 class Move(NamedTuple):
@@ -81,6 +82,28 @@ def one_step(sampler: Sampler) -> Prox:
         return Move(z, state, {**logs, "field_norm": norm, "finite": finite})
 
     return Prox(init=sampler.init, num_batches=lambda t: 1, step=step)
+
+
+def entropic(step_size: Schedule) -> Prox:
+    """The exact mirror-descent step of the entropy on a simplex (paper eq. 2), in log space.
+
+        MD_eta(z, b)_i  is proportional to  z_i exp(-eta b_i);
+        log-weights:  log_softmax(anchor - eta_t g)
+
+    A point is its log-weights [d], of which any shift is the same mixture; a weight that
+    would underflow keeps its logarithm.
+
+    Args:
+      step_size: t -> eta_t >= 0.
+    """
+
+    def step(oracle: Oracle, player: Player, anchor, at, opponent: Measure, state, t, m) -> Move:
+        g, logs = oracle.field(player, at, opponent, m)
+        eta = tf.cast(step_size(t), anchor.dtype)
+        z = tf.nn.log_softmax(anchor - eta * g)
+        return Move(z, state, {**logs, "field_norm": _norm(g), "finite": _finite(z)})
+
+    return Prox(init=lambda z: (), num_batches=lambda t: 1, step=step)
 
 
 def langevin_mean(sampler: Sampler, num_inner_steps: Schedule, damping: float) -> Prox:
