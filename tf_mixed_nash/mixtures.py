@@ -28,6 +28,7 @@ from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.models.network import Network
 from tf_mixed_nash.objectives import Objective, wgan
 from tf_mixed_nash.solution import Solution
+from tf_mixed_nash.types import Measure
 
 __all__ = [
     "PayoffTable",
@@ -38,6 +39,7 @@ __all__ = [
     "prune",
     "samples_of",
     "weigh",
+    "weigh_some",
     "worst",
 ]
 
@@ -154,15 +156,47 @@ def weigh(F: np.ndarray, tolerance: float = 1e-4, num_steps: int = 20_000) -> So
       num_steps: at most so many.
 
     Returns:
-      The Solution: nu.weights [m] are the mixture's, mu.weights [n] the critics'; `gap` is
-      exact (a finite game) for this F, whose entries are estimates.
+      The Solution, of the averages or of the last iterate, whichever has the smaller gap:
+      nu.weights [m] are the mixture's, mu.weights [n] the critics'. `gap` is exact (a finite
+      game) for this F, whose entries are estimates.
     """
-    return solve(
-        MatrixGame(-F, np.zeros(len(F))),
-        method="mirror_prox",
-        num_steps=num_steps,
-        tolerance=tolerance,
+    solution = solve(MatrixGame(-F), method="mirror_prox", num_steps=num_steps, tolerance=tolerance)
+    if solution.history["last_gap"][-1] >= solution.gap:
+        return solution
+    p, q = (_softmax(z) for z in solution.details["last"])
+    return solution._replace(
+        nu=Measure(solution.nu.atoms, p),
+        mu=Measure(solution.mu.atoms, q),
+        value=float(q @ F @ p),
+        gap=max(float((F @ p).max() - (q @ F).min()), 0.0),
     )
+
+
+def _softmax(z):
+    e = np.exp(z - z.max())
+    return e / e.sum()
+
+
+def weigh_some(
+    F: np.ndarray, components: Sequence[int], tolerance: float = 1e-4, num_steps: int = 5_000
+) -> np.ndarray:
+    """The weights of some of the components, of sum 1, in their order: float64 [k].
+
+    Args:
+      F: [n, m], of all components.
+      components: k >= 1 distinct columns.
+      tolerance: see `weigh`.
+      num_steps: see `weigh`.
+    """
+    if len(components) == 1:
+        return np.ones(1)
+    # The columns are repeated up to m, and the copies' weights added: the same game, and one
+    # compiled solver for all k.
+    k, m = len(components), F.shape[1]
+    copies = np.arange(m) % k
+    solution = weigh(F[:, np.asarray(components)[copies]], tolerance, num_steps)
+    p = np.bincount(copies, weights=solution.nu.weights, minlength=k)
+    return p / p.sum()
 
 
 class Pruned(NamedTuple):
@@ -211,18 +245,14 @@ def prune(
     full = full or weigh(F, tolerance)
     floor = float((np.asarray(full.mu.weights) @ F).min())
 
-    def mixture(components: Sequence[int], weights) -> Pruned:
-        weights = np.asarray(weights, np.float64)
-        weights = weights / weights.sum()
+    def mixture(components: Sequence[int], weights: np.ndarray) -> Pruned:
         value = worst(F[:, components], weights)
         return Pruned(tuple(components), weights, value, value - floor)
 
     def solved(components: Sequence[int]) -> Pruned:
-        if len(components) == 1:
-            return mixture(components, [1.0])
-        return mixture(components, weigh(F[:, components], tolerance, num_steps).nu.weights)
+        return mixture(components, weigh_some(F, components, tolerance, num_steps))
 
-    path = [mixture(range(F.shape[1]), full.nu.weights)]
+    path = [mixture(range(F.shape[1]), np.asarray(full.nu.weights))]
     while len(path[-1].components) > 1:
         last = path[-1]
         tried = np.argsort(last.weights, kind="stable")[:candidates]

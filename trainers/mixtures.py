@@ -240,7 +240,7 @@ def report(run: Run, kept: Kept, game: HeldOut, full: Solution) -> list[dict[str
         for subset in subsets:
             p = {"uniform": np.full(len(subset), 1.0 / len(subset))}
             if len(subset) > 1:
-                p["weighted"] = mixtures.weigh(F[:, subset], num_steps=5_000).nu.weights
+                p["weighted"] = mixtures.weigh_some(F, subset)
             for how, weights in p.items():
                 samples = draw(_spread(subset, weights, m), seeds)
                 card = scorecard(samples, ten, run.data, settings["capture_samples"], 10)
@@ -353,7 +353,7 @@ def _better(workdir: Path, loop: Loop, num_samples: int, tolerance: float, publi
     seconds = time.perf_counter() - began
     F = game.F
     full = mixtures.weigh(F)
-    path = mixtures.prune(F, full, candidates=None if m <= 12 else 4)
+    path = mixtures.prune(F, full, candidates=None if m <= 8 else 2)
     pruned = mixtures.fewest(path, tolerance)
     single = int(np.argmin(F.max(axis=0)))
     floor = float((full.mu.weights @ F).min())
