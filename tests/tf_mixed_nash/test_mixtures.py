@@ -85,6 +85,8 @@ def test_scaled_rows_do_not_depend_on_the_critics_scale_or_sign():
     ours, theirs = (mixtures.worst(mixtures.critic_game(t), p) for t in (table, other))
     assert ours == pytest.approx(theirs, rel=1e-12)
     assert ours == pytest.approx(np.abs(payoff @ p / scale).max(), rel=1e-12)
+    negated = mixtures.critic_game(mixtures.PayoffTable(-payoff, scale, True))
+    assert mixtures.worst(negated, p) == pytest.approx(ours, rel=1e-12)
     raw = mixtures.critic_game(table, normalize=False, both_signs=False)
     np.testing.assert_array_equal(raw, payoff)
     assert mixtures.worst(raw, p) != pytest.approx(ours)

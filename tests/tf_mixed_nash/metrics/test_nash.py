@@ -109,6 +109,13 @@ def test_against_measures_the_gap_is_that_of_the_bi_affine_payoff():
     assert float(result.gap) == pytest.approx(expected, abs=1e-10)
     np.testing.assert_allclose(result.start.w, mean_value(thetas, a, [w], [1.0]), rtol=1e-12)
     np.testing.assert_allclose(result.start.theta, mean_value([theta], [1.0], ws, b), rtol=1e-12)
+    # One step from the given start, against the measures' means.
+    step = gap_of(1)(nu, mu, Pair(f64(theta), f64(w)))
+    mean_w_star, mean_theta_star = responses(a @ thetas, b @ ws)[::-1]
+    w_1 = mean_w_star + (1 - 0.3 * C) * (w - mean_w_star)
+    theta_1 = mean_theta_star + (1 - 0.3 * A) * (theta - mean_theta_star)
+    np.testing.assert_allclose(step.ascended, mean_value(thetas, a, [w_1], [1.0]), rtol=1e-10)
+    np.testing.assert_allclose(step.descended, mean_value([theta_1], [1.0], ws, b), rtol=1e-10)
     # By default the copies are those of the last atoms.
     last = gap_of(0)(nu, mu)
     np.testing.assert_allclose(last.start.w, mean_value(thetas, a, ws[-1:], [1.0]), rtol=1e-12)
