@@ -457,7 +457,7 @@ def _publish(
 
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "The folder of a finished run of trainers.run.")
-    flags.DEFINE_integer("num_samples", 4_096, "Held-out samples of every component.")
+    flags.DEFINE_integer("num_samples", 2_048, "Held-out samples of every component.")
     flags.DEFINE_float(
         "tolerance", 0.01, "The pruned mixture's worst critic may gain so much on the best's."
     )
