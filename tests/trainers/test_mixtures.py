@@ -83,7 +83,10 @@ def test_the_payoffs_are_numpys_on_held_out_draws(better):
     loop = artifacts.load_loop(workdir)
     kept, t = loop.mixture_pairs()
     with np.load(workdir / "mixture" / "weights.npz") as saved:
-        F, steps, p, q = (saved[k] for k in ("F", "t", "p", "q"))
+        F, fresh, steps, p, q = (saved[k] for k in ("F", "fresh", "t", "p", "q"))
+    # The check is on other draws: no payoff is equal, all are near (both have about 50 samples).
+    assert (fresh != F).all()
+    assert np.abs(F - fresh).mean() < 0.5
     np.testing.assert_array_equal(steps, t)
     assert len(set(steps)) == 5
     assert ((steps >= 0) & (steps < 20)).all()
