@@ -284,7 +284,7 @@ def _picture(path: Path, rows: Sequence[Mapping[str, Any]], ceiling: Mapping[str
         most = max(r["num_components"] for r in rows)
         ax.set(title=title, xlabel="components M", xlim=(0.9, 1.1 * most))
         ax.set_xscale("log", base=2)
-    axes[0].legend(fontsize=6)
+    axes[-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.02, 1.0))
     figure.tight_layout()
     write_atomically(path, lambda temporary: figure.savefig(temporary))
     plt.close(figure)
