@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -76,24 +77,32 @@ class BiAffine:
             return -tf.linalg.matvec(self.payoff, opponent, transpose_a=True)
         return self.offset - tf.linalg.matvec(self.payoff, opponent)
 
-    def field(self, player, z, opponent: Measure, batch=None, key=None, shard=Shard()):  # noqa: B008
+    def field(
+        self,
+        player: Player,
+        z: tf.Tensor,
+        opponent: Measure,
+        batch: Any = None,
+        key: Any = None,
+        shard: Shard = Shard(),  # noqa: B008 - immutable
+    ) -> tuple[Any, dict[str, tf.Tensor]]:
         """See `Game.field`: z [d] and the opponent's atoms are log-weights.
 
         "theta" descends -A^T q, "w" descends -(a - A p); both are linear in the measure, with
         q = sum_j a_j softmax(z_j). batch and shard are not used, and key only where the
         derivative is stochastic.
         """
-        terms = list(zip(opponent.weights, opponent.atoms, strict=True))
-        total = sum(a for a, _ in terms)
+        terms = [(opponent.weights[j], opponent.atoms[j]) for j in range(opponent.num_atoms)]
+        total = functools.reduce(operator.add, [a for a, _ in terms])
         if self.num_sampled is None:
             # One product whatever the number of atoms.
-            mixture = functools.reduce(lambda x, y: x + y, [a * tf.nn.softmax(o) for a, o in terms])
+            mixture = functools.reduce(operator.add, [a * tf.nn.softmax(o) for a, o in terms])
             product = tf.linalg.matvec(self.payoff, mixture, transpose_a=player == "theta")
         else:
             # The atoms share their uniforms: a signed measure has the difference's variance.
-            product = sum(
-                a * self._sampled_product(player, o, rng.fold_in(key, 0)) for a, o in terms
-            )
+            key_of_sample = rng.fold_in(key, 0)
+            products = [a * self._sampled_product(player, o, key_of_sample) for a, o in terms]
+            product = functools.reduce(operator.add, products)
         g = -product if player == "theta" else product - total * self.offset
         if self.noise_std:
             num = tf.compat.dimension_value(z.shape[0])
@@ -109,9 +118,8 @@ class BiAffine:
     def _sampled_product(self, player, log_weights, key):
         """The mean of A's rows (theta) or columns (w) at k strategies drawn from the opponent."""
         cumulative = tf.cumsum(tf.nn.softmax(log_weights))
-        u = tf.random.stateless_uniform(
-            [self.num_sampled], key, dtype=log_weights.dtype, alg="philox"
-        )
+        shape: Any = [self.num_sampled]
+        u = tf.random.stateless_uniform(shape, key, dtype=log_weights.dtype, alg="philox")
         last = tf.shape(cumulative)[0] - 1
         drawn = tf.minimum(tf.searchsorted(cumulative, u * cumulative[-1], side="right"), last)
         axis = 0 if player == "theta" else 1
@@ -139,7 +147,7 @@ class MatrixGame(BiAffine):
         self,
         payoff: Any,
         offset: Any = None,
-        dtype: tf.DType = tf.float64,
+        dtype: tf.DType | str = tf.float64,
         name: str = "matrix game",
         row_labels: Sequence[str] | None = None,
         column_labels: Sequence[str] | None = None,
@@ -182,7 +190,7 @@ class MatrixGame(BiAffine):
     def from_table(
         cls,
         table: Any,
-        dtype: tf.DType = tf.float64,
+        dtype: tf.DType | str = tf.float64,
         name: str = "matrix game",
         row_labels: Sequence[str] | None = None,
         column_labels: Sequence[str] | None = None,
@@ -212,8 +220,8 @@ class MatrixGame(BiAffine):
     @property
     def num_strategies(self) -> Pair[int]:
         """Pair(theta=m, w=n)."""
-        n, m = self.payoff.shape
-        return Pair(int(m), int(n))
+        n, m = self.payoff.shape.as_list()
+        return Pair(m, n)
 
     def value(self, p: tf.Tensor, q: tf.Tensor) -> tf.Tensor:
         """F(p, q) = <q, a - A p>, a scalar, for weights p [m] and q [n]."""
@@ -376,7 +384,7 @@ def theory_step_sizes(
             eta = Pair(min(largest * ratio, best[0]), min(largest / ratio, best[1]))
 
     # A hair's breadth for rounding: eta may be the very largest.
-    stable = eta.theta * eta.w * L**2 <= (1 / 3 if noisy else 1.0) * (1 + 1e-9)
+    stable = (eta.theta * L) * (eta.w * L) <= (1 / 3 if noisy else 1.0) * (1 + 1e-9)
     proven = METHODS[method].proven and min(eta) >= 0 and (descent or stable)
     if method == "chambolle_pock" and noisy:
         proven = False

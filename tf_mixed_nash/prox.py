@@ -99,7 +99,8 @@ def entropic(step_size: Schedule) -> Prox:
 
     def step(oracle: Oracle, player: Player, anchor, at, opponent: Measure, state, t, m) -> Move:
         g, logs = oracle.field(player, at, opponent, m)
-        eta = tf.cast(step_size(t), anchor.dtype)
+        # Not cast alone: a Python number would pass through float32.
+        eta = tf.cast(tf.convert_to_tensor(step_size(t), dtype_hint=tf.float64), anchor.dtype)
         z = tf.nn.log_softmax(anchor - eta * g)
         return Move(z, state, {**logs, "field_norm": _norm(g), "finite": _finite(z)})
 
