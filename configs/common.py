@@ -72,6 +72,11 @@ def planar(dataset: str, algorithm: str, variant: str | None = None) -> ml_colle
     c.ema_decay = 0.999  # per mini-batch
     c.publish = "mixture"  # or last, ema
     c.scorecard = ml_collections.ConfigDict({"num_samples": 10_000, "capture_samples": 2_500})
+    # Duality gap by K-step best responses of Adam on held-out data: every so many mini-batches,
+    # 0 is off. Adds to what is written, not to what is trained.
+    c.duality_gap = ml_collections.ConfigDict(
+        {"every": 0, "num_steps": 100, "step_size": 1e-4, "num_samples": 4_096}
+    )
     c.data = ml_collections.ConfigDict({"path": placeholder(str), "tfds_dir": placeholder(str)})
     c.log_every = 100
     c.picture_every = 3_000
@@ -85,6 +90,7 @@ def planar(dataset: str, algorithm: str, variant: str | None = None) -> ml_colle
         c.mixture.window = (0.0, 1.0)
         c.scorecard.num_samples = 500
         c.scorecard.capture_samples = 250
+        c.duality_gap.num_steps, c.duality_gap.num_samples = 3, 128
         c.log_every = c.picture_every = c.checkpoint_every = 2
     c.lock()
     return c

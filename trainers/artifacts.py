@@ -25,6 +25,7 @@ from trainers.loop import Loop
 __all__ = [
     "STRATEGIES",
     "export_metadata",
+    "load_loop",
     "load_strategies",
     "provenance",
     "strategies_of",
@@ -61,6 +62,15 @@ def load_strategies(workdir: Path) -> dict[str, MixedStrategy]:
     Raises:
       InputError: if the folder is no workdir or has no checkpoint.
     """
+    return strategies_of(load_loop(workdir))
+
+
+def load_loop(workdir: Path) -> Loop:
+    """The loop of a workdir, at its newest checkpoint.
+
+    Raises:
+      InputError: if the folder is no workdir or has no checkpoint.
+    """
     workdir = Path(workdir)
     loop = Loop(build(settings.load_workdir_config(workdir)))
     folder = workdir / "checkpoints"
@@ -70,7 +80,7 @@ def load_strategies(workdir: Path) -> dict[str, MixedStrategy]:
             f"{workdir} has no checkpoint yet. Let trainers.run reach its first "
             "--config.checkpoint_every."
         )
-    return strategies_of(loop)
+    return loop
 
 
 def export_metadata(workdir: Path) -> dict[str, Any]:

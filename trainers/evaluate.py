@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     # seeds int64 [n, 2] -> samples [n, 2]
     Sampler = Callable[[tf.Tensor], np.ndarray]
 
-__all__ = ["format_table", "sampler", "score_samplers"]
+__all__ = ["SEED", "format_table", "sampler", "score_samplers"]
 
 # Scores use draws of their own, the same ones for every run: a difference between two
 # runs is not a difference between two test sets.
-_SEED = 20190609
+SEED = 20190609
 _COLUMNS = (
     ("modes", "modes_captured", "{:.0f}"),
     ("HQ 3s", "high_quality_3sigma", "{:.3f}"),
@@ -46,7 +46,7 @@ _COLUMNS = (
 def _real(data, num: int, name: str):
     from tf_mixed_nash import rng
 
-    return data.sample(rng.stream(_SEED, name), num).numpy()
+    return data.sample(rng.stream(SEED, name), num).numpy()
 
 
 def sampler(strategy: MixedStrategy) -> Sampler:
@@ -73,7 +73,7 @@ def score_samplers(
 
     num, capture = settings["num_samples"], settings["capture_samples"]
     real, reference = _real(data, num, "real"), _real(data, num, "reference")
-    seeds = seed_rows(_SEED, num)
+    seeds = seed_rows(SEED, num)
     return {
         "strategies": {
             name: scorecard(draw(seeds), reference, data, capture)

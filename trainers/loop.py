@@ -2,6 +2,10 @@
 
 The state lives in variables between the calls, for checkpoints; inside a call it is plain
 tensors. Nothing goes back to the host within a call.
+
+The reservoir keeps M pairs (theta, w) of the algorithm's outputs at M random outer steps t-hat
+of a window, and the t-hat themselves: 4 M (d + e) + 8 M bytes in float32, 63 MB each for
+theta and w with M = 30 and three layers of 512 units; a checkpoint is as much larger.
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ __all__ = ["Divergence", "Loop"]
 
 _NEVER = tf.int64.max
 _SUMMED = ("loss", "penalty", "field_norm")
+# The reservoir: of theta, of w, and of the outer step at which both were the output.
+_SNAPSHOTS = ("mixture", "mixture_w", "mixture_t")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +51,7 @@ class Loop:
         self.run = run
         config = run.config
         state = run.initial_state()
-        theta = run.scheme.output(state).theta
+        theta, w = run.scheme.output(state)
         components = config["mixture"]["num_components"]
         zero = tf.zeros([], tf.int64)
         sums = {p: {k: tf.zeros([], tf.float64) for k in _SUMMED} for p in PLAYERS}
@@ -53,6 +59,8 @@ class Loop:
             "scheme": tf.nest.map_structure(tf.Variable, state),
             "ema": tf.Variable(theta),
             "mixture": tf.Variable(tf.zeros([components, theta.shape[0]], theta.dtype)),
+            "mixture_w": tf.Variable(tf.zeros([components, w.shape[0]], w.dtype)),
+            "mixture_t": tf.Variable(tf.fill([components], tf.constant(-1, tf.int64))),
             "t": tf.Variable(zero),
             "m": tf.Variable(zero),
             "diverged_at": Pair(*(tf.Variable(_NEVER, dtype=tf.int64) for _ in PLAYERS)),
@@ -116,9 +124,23 @@ class Loop:
 
     def mixture(self) -> tf.Tensor:
         """The kept snapshots of the generator: [min(M, seen), d]; none before the window."""
+        return self._state["mixture"][: self._num_kept()]
+
+    def mixture_pairs(self) -> tuple[Pair, tf.Tensor]:
+        """The kept snapshots of both players and when they were taken.
+
+        Returns:
+          Pair of [m, d] and [m, e], row by row of the same outer step, in the reservoir's
+          order, that of `mixture`; and the outer steps t-hat int64 [m], -1 where an older
+          checkpoint kept no discriminator. m = min(M, seen).
+        """
+        kept = self._num_kept()
+        theta, w, t = (self._state[key][:kept] for key in _SNAPSHOTS)
+        return Pair(theta, w), t
+
+    def _num_kept(self) -> int:
         seen = min(self.outer_step, self._window[1]) - self._window[0]
-        kept = max(0, min(seen, self._state["mixture"].shape[0]))
-        return self._state["mixture"][:kept]
+        return max(0, min(seen, self._state["mixture"].shape[0]))
 
     def _many_steps(self, until):
         v = self._state
@@ -136,9 +158,9 @@ class Loop:
         def body(s):
             t, m = s["t"], s["m"]
             state, logs = scheme.step(oracle, s["scheme"], t, m)
-            theta = scheme.output(state).theta
+            theta, w = scheme.output(state)
             used = tf.cast(scheme.num_batches(t), tf.int64)
-            self._keep_snapshot(t, theta)
+            self._keep_snapshot(t, theta, w)
             return (
                 {
                     "scheme": state,
@@ -159,7 +181,7 @@ class Loop:
             )
 
         # The snapshots are written in place; everything else is a loop variable.
-        carried = {k: x for k, x in v.items() if k != "mixture"}
+        carried = {k: x for k, x in v.items() if k not in _SNAPSHOTS}
         start = tf.nest.map_structure(tf.convert_to_tensor, carried)
         (end,) = tf.while_loop(more, body, (start,))
         tf.nest.map_structure(lambda variable, x: variable.assign(x), carried, end)
@@ -169,7 +191,7 @@ class Loop:
         decay = tf.constant(self.run.config["ema_decay"], tf.float64)
         return tf.cast(1.0 - decay ** tf.cast(used, tf.float64), dtype)
 
-    def _keep_snapshot(self, t, theta):
+    def _keep_snapshot(self, t, theta, w):
         first, last = self._window
         mixture = self._state["mixture"]
         key = rng.fold_in(self._reservoir_key, t)
@@ -178,7 +200,8 @@ class Loop:
         keep = (t >= first) & (t < last) & (slot >= 0)
 
         def write():
-            mixture.scatter_nd_update([[slot]], [theta])
+            for key, value in zip(_SNAPSHOTS, (theta, w, tf.cast(t, tf.int64)), strict=True):
+                self._state[key].scatter_nd_update([[slot]], [value])
             return tf.constant(True)
 
         tf.cond(keep, write, lambda: tf.constant(False))

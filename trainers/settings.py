@@ -18,7 +18,14 @@ __all__ = ["HYPERPARAMETERS", "differences", "load_workdir_config", "resolve", "
 HYPERPARAMETERS = tuple(tuned.ANY)
 
 # Keys that change what is written along the way, not the result of the run.
-_FREE = ("log_every", "picture_every", "checkpoint_every", "keep_checkpoints", "data")
+_FREE = (
+    "log_every",
+    "picture_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "data",
+    "duality_gap",
+)
 
 
 def resolve(config: ml_collections.ConfigDict, num_replicas: int = 1) -> dict[str, Any]:
@@ -110,6 +117,11 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
             f"({start}, {end})."
         )
     _number("ema_decay", c["ema_decay"], lambda v: 0 <= v < 1, "in [0, 1)")
+    gap = c["duality_gap"]
+    _integer("duality_gap.every", gap["every"], 0, "(0: off)")
+    _integer("duality_gap.num_steps", gap["num_steps"], 1, "(K)")
+    _integer("duality_gap.num_samples", gap["num_samples"], 1)
+    _number("duality_gap.step_size", gap["step_size"], lambda v: v > 0, "greater than 0")
     _integer("scorecard.num_samples", c["scorecard"]["num_samples"], 100)
     _integer("scorecard.capture_samples", c["scorecard"]["capture_samples"], 1)
 

@@ -18,7 +18,7 @@ from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.strategies import MixedStrategy, seed_rows
 from tf_mixed_nash.types import PLAYERS, Measure
-from trainers import artifacts, cli, evaluate, pictures, settings
+from trainers import artifacts, cli, evaluate, monitor, pictures, settings
 from trainers.build import Run, build
 from trainers.checkpoint import Checkpoints
 from trainers.files import make_writable, write_atomically, write_json
@@ -78,8 +78,9 @@ def train(config: Mapping[str, Any], workdir: Path) -> int:
         print(f"Resuming from {restored}")
     else:
         write_json(workdir / "provenance.json", artifacts.provenance(config))
-    code = _loop(run, loop, checkpoints, workdir)
-    return code if code != cli.DONE else _finish(run, loop, workdir)
+    gaps = monitor.make(run)
+    code = _loop(run, loop, checkpoints, workdir, gaps)
+    return code if code != cli.DONE else _finish(run, loop, workdir, gaps)
 
 
 def _finished_before(config: Mapping[str, Any], workdir: Path) -> bool:
@@ -123,7 +124,13 @@ class _StopRequest:
         signal.signal(signal.SIGTERM, self._before)
 
 
-def _loop(run: Run, loop: Loop, checkpoints: Checkpoints, workdir: Path) -> int:
+def _loop(
+    run: Run,
+    loop: Loop,
+    checkpoints: Checkpoints,
+    workdir: Path,
+    gaps: monitor.Monitor | None,
+) -> int:
     from tqdm import tqdm
 
     config, total = run.config, run.config["num_batches"]
@@ -146,9 +153,13 @@ def _loop(run: Run, loop: Loop, checkpoints: Checkpoints, workdir: Path) -> int:
                 bar.close()
                 return _report(diverged, checkpoints, workdir)
             ms = (time.perf_counter() - started) * 1e3 / (loop.step - before)
-            record = _record(run, loop)
+            crossed = lambda every, before=before: before // every != loop.step // every  # noqa: E731
+            record, times = _record(run, loop), {"ms_per_batch": ms}
+            if gaps and crossed(gaps.settings["every"]):
+                record["duality_gap"] = gaps.last(loop)
+                times["duality_gap_seconds"] = gaps.seconds[-1]
             _append(workdir / "metrics.jsonl", record)
-            for name, value in {**record, "ms_per_batch": ms}.items():
+            for name, value in {**record, **times}.items():
                 tf.summary.scalar(name, value, step=loop.step)
             bar.set_postfix_str(
                 f"{ms:.1f} ms/batch, generator {record['loss/theta']:.3f}, "
@@ -156,7 +167,6 @@ def _loop(run: Run, loop: Loop, checkpoints: Checkpoints, workdir: Path) -> int:
                 refresh=False,
             )
             bar.update(min(loop.step, total) - bar.n)
-            crossed = lambda every, before=before: before // every != loop.step // every  # noqa: E731
             if crossed(config["picture_every"]) or loop.step >= total:
                 _picture(run, loop, draw, workdir)
             if crossed(config["checkpoint_every"]) or loop.step >= total or stop.came:
@@ -238,7 +248,7 @@ def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
-def _finish(run: Run, loop: Loop, workdir: Path) -> int:
+def _finish(run: Run, loop: Loop, workdir: Path, gaps: monitor.Monitor | None) -> int:
     """Scores, draws and publishes. scorecard.json comes last: it marks a finished run."""
     from export.saved_model import publish_strategy
 
@@ -258,8 +268,11 @@ def _finish(run: Run, loop: Loop, workdir: Path) -> int:
         "scorecard": scores["strategies"][publish],
     }
     model = publish_strategy(strategies[publish], workdir / "export" / "generator", metadata)
-    write_json(workdir / "scorecard.json", {**scores["strategies"][publish], **scores})
+    gap = _gaps(gaps, loop)
+    write_json(workdir / "scorecard.json", {**scores["strategies"][publish], **scores, **gap})
     print(evaluate.format_table(scores, published=publish))
+    if gaps:
+        _print_gaps(gap["duality_gap"], gaps)
     print(f"picture      {picture}")
     print(f"SavedModel   {model}")
     print("sample it    ", end="")
@@ -267,3 +280,23 @@ def _finish(run: Run, loop: Loop, workdir: Path) -> int:
         f"python -m export.sample --model={model.parent} --num=2500 --seed=0 --output=samples.png"
     )
     return cli.DONE
+
+
+def _gaps(gaps: monitor.Monitor | None, loop: Loop) -> dict[str, Any]:
+    """The scorecard's key `duality_gap`; nothing where the monitor is off."""
+    if not gaps:
+        return {}
+    return {"duality_gap": {**gaps.settings, "strategies": gaps.strategies(loop)}}
+
+
+def _print_gaps(card: Mapping[str, Any], gaps: monitor.Monitor) -> None:
+    for name, values in card["strategies"].items():
+        print(
+            f"duality gap  {name:<8}{values['duality_gap']:8.4f} = {values['ascended']:.4f} - "
+            f"{values['descended']:.4f} (K = {card['num_steps']})"
+        )
+    seconds = np.sort(gaps.seconds)
+    print(
+        f"             {len(seconds)} evaluations, {seconds.sum():.1f} s; median "
+        f"{np.median(seconds):.2f} s, slowest (with tracing) {seconds[-1]:.2f} s"
+    )

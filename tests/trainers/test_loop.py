@@ -7,6 +7,7 @@ import tensorflow as tf
 from tests.trainers.conftest import tiny
 from tf_mixed_nash import rng
 from tf_mixed_nash.strategies import reservoir_slot
+from tf_mixed_nash.types import Pair
 from trainers.build import build, num_outer_steps
 from trainers.loop import Loop
 
@@ -17,19 +18,20 @@ def by_hand(config, num_steps):
     """States, outputs and logs of `num_steps` outer steps, one call of the scheme each."""
     run = build(config)
     step = tf.function(lambda s, t, m: run.scheme.step(run.oracle, s, t, m), autograph=False)
-    state, m, thetas, logs = run.initial_state(), 0, [], []
+    state, m, thetas, ws, logs = run.initial_state(), 0, [], [], []
     for t in range(num_steps):
         state, log = step(state, tf.constant(t, tf.int64), tf.constant(m, tf.int64))
         m += int(run.scheme.num_batches(t))
         thetas.append(run.scheme.output(state).theta.numpy())
+        ws.append(run.scheme.output(state).w.numpy())
         logs.append(log)
-    return run, state, m, np.stack(thetas), logs
+    return run, state, m, Pair(np.stack(thetas), np.stack(ws)), logs
 
 
 @pytest.mark.parametrize("algorithm", ["mirror_prox_gan", "adam", "chambolle_pock"])
 def test_the_loop_is_the_scheme_stepped_by_hand(algorithm):
     config = tiny(algorithm, num_batches=16, num_inner_steps=3, inner_steps_rate=0.3)
-    run, state, m, thetas, logs = by_hand(config, 5)
+    run, state, m, (thetas, _), logs = by_hand(config, 5)
     loop = Loop(run)
     assert loop.advance(m) is None
     assert (loop.outer_step, loop.step) == (5, m)
@@ -62,7 +64,7 @@ def test_one_long_call_is_two_short_ones_bit_for_bit():
 
 def test_the_mixture_is_the_reservoir_over_the_window():
     config = tiny("sgd", num_batches=40, mixture__num_components=4, mixture__window=(0.25, 0.75))
-    run, *_, thetas, _ = by_hand(config, 40)
+    run, *_, (thetas, ws), _ = by_hand(config, 40)
     loop = Loop(run)
     loop.advance(10)
     assert len(loop.mixture()) == 0, "the window has not begun"
@@ -77,6 +79,12 @@ def test_the_mixture_is_the_reservoir_over_the_window():
     assert any(t >= 14 for t in kept.values()), "the reservoir must have replaced a snapshot"
     expected = thetas[[kept[slot] for slot in range(4)]]
     np.testing.assert_allclose(loop.mixture(), expected, rtol=1e-4, atol=1e-5)
+    # Beside them the discriminators of the same steps, and the steps.
+    pairs, steps = loop.mixture_pairs()
+    np.testing.assert_array_equal(steps, [kept[slot] for slot in range(4)])
+    np.testing.assert_array_equal(pairs.theta, loop.mixture())
+    np.testing.assert_allclose(pairs.w, ws[steps], rtol=1e-4, atol=1e-5)
+    assert np.abs(np.diff(ws[np.sort(steps)], axis=0)).max() > 1e-3, "steps can be told apart"
 
 
 def test_divergence_names_the_step_and_the_player():

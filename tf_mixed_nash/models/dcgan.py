@@ -210,7 +210,6 @@ class _Builder:
                 )
             ]
         if kind == "layer":
-            return [
-                keras.layers.LayerNormalization(axis=(1, 2, 3), epsilon=1e-5, dtype=self.policy)
-            ]
+            axes: Any = (1, 2, 3)
+            return [keras.layers.LayerNormalization(axis=axes, epsilon=1e-5, dtype=self.policy)]
         return []
