@@ -42,6 +42,7 @@ class Oracle:
         self._evaluate = evaluate or game.field
         self._field_keys = {p: rng.stream(seed, f"field/{p}") for p in PLAYERS}
         self._noise_keys = {p: rng.stream(seed, f"noise/{p}") for p in PLAYERS}
+        self._history_keys = {p: rng.stream(seed, f"history/{p}") for p in PLAYERS}
 
     def field(self, player: Player, z: tf.Tensor, opponent: Measure, m) -> tuple[tf.Tensor, dict]:
         """The descent direction of `player` at z against `opponent` on mini-batch m."""
@@ -52,6 +53,10 @@ class Oracle:
         """xi ~ N(0, I), shaped like z [d], for the step of `player` on mini-batch m."""
         key = rng.fold_in(self._noise_keys[player], m)
         return rng.normal(key, tf.compat.dimension_value(z.shape[0]), z.dtype)
+
+    def history_key(self, player: Player, m) -> tf.Tensor:
+        """The key of what `player` draws from and for histories on mini-batch m: int32[2]."""
+        return rng.fold_in(self._history_keys[player], m)
 
     def project(self, player: Player, z: tf.Tensor) -> tf.Tensor:
         """The nearest point of the player's parameter set."""
