@@ -173,7 +173,7 @@ def _memory(capacity: int, slot, num_terms) -> Memory:
     return Memory(empty, push, past)
 
 
-def exact(chunk: int = 8) -> Play:
+def exact(chunk: int = 4) -> Play:
     """The field against every sample of the past: O(t n') work, so O(T^2) over a run.
 
     Args:
