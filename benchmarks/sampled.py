@@ -1,6 +1,6 @@
 """Algorithms 4 and 5 on the 8 Gaussians with 64-unit nets, beside Mirror-GAN: table and figure.
 
-    python -m benchmarks.sampled --out=runs/sampled [--num_batches=6000] [--seeds=0,1,2] [--variant=]
+    python -m benchmarks.sampled --out=runs/sampled [--num_batches=6000] [--seeds=0,1,2]
 
 Every run is a normal workdir, OUT/ARM/seedN, of `trainers.run`; finished runs are not repeated,
 stopped ones are resumed. All arms use the same networks and the same number of mini-batches.

@@ -13,7 +13,7 @@ import ml_collections
 from configs import tuned
 from tf_mixed_nash.errors import InputError
 
-__all__ = ["HYPERPARAMETERS", "differences", "load_workdir_config", "resolve", "to_json"]
+__all__ = ["HYPERPARAMETERS", "LATER", "differences", "load_workdir_config", "resolve", "to_json"]
 
 HYPERPARAMETERS = tuple(tuned.ANY)
 
@@ -21,7 +21,7 @@ HYPERPARAMETERS = tuple(tuned.ANY)
 _FREE = ("log_every", "picture_every", "checkpoint_every", "keep_checkpoints", "data")
 
 # Keys of the sampled algorithms, which workdirs of earlier versions lack.
-_LATER = {
+LATER = {
     key: tuned.ANY[key]
     for key in ("num_chains", "history", "history_capacity", "history_batch", "mirror_step")
 }
@@ -170,7 +170,7 @@ def load_workdir_config(workdir: Path) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read: {error}.") from None
     for player in ("generator", "discriminator"):
         if player in config:
-            config[player] = {**_LATER, **config[player]}
+            config[player] = {**LATER, **config[player]}
     return config
 
 

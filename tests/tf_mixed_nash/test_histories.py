@@ -110,9 +110,9 @@ def mean_field(filled=5, extra=True, mass=MASS):
     return payoff.descent("theta", payoff.THETA, opponent), opponent
 
 
-def play(how, past, m=0):
+def play(how, past, m=index(0)):  # noqa: B008
     oracle = Oracle(FunctionGame(helpers.payoff_in_tf), seed=6)
-    return how(oracle, "theta", f64(payoff.THETA), past, index(m))
+    return how(oracle, "theta", f64(payoff.THETA), past, m)
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 5, 9])
