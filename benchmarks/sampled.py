@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -68,7 +69,8 @@ def main() -> int:
 
     out = Path(f.out)
     make_writable(out, "--out")
-    cards = {f"{arm}/{strategy}": [] for arm in ARMS for strategy in _STRATEGIES}
+    real: dict[str, Any] = {}
+    cards: dict[str, list] = {f"{arm}/{strategy}": [] for arm in ARMS for strategy in _STRATEGIES}
     for seed in seeds:
         for arm in ARMS:
             path = out / arm / f"seed{seed}" / "scorecard.json"
@@ -85,8 +87,9 @@ def main() -> int:
             for strategy in _STRATEGIES:
                 cards[f"{arm}/{strategy}"].append(scores["strategies"][strategy])
             real = scores["real_data_ceiling"]
-    rows = {name: aggregate(c) if c else "diverged" for name, c in cards.items()}
-    rows["real data/"] = aggregate([real])
+    rows: dict[str, Any] = {n: aggregate(c) if c else "diverged" for n, c in cards.items()}
+    if real:
+        rows["real data/"] = aggregate([real])
     titles = {arm: title for arm, (title, _, _) in ARMS.items()}
     write_json(out / "table.json", {"rows": rows, "scorecards": cards})
     table = markdown(rows, titles)
