@@ -113,7 +113,7 @@ def _figure(out: Path, seed: int) -> Path:
     data = synthetic.make("gaussians8")
     real = data.sample(rng.stream(seed, "picture"), 2_500).numpy()
     figure, axes = plt.subplots(
-        len(_STRATEGIES), len(ARMS), figsize=(2.9 * len(ARMS), 6.2), squeeze=False, dpi=80
+        len(_STRATEGIES), len(ARMS), figsize=(2.9 * len(ARMS), 7.4), squeeze=False, dpi=80
     )
     for column, (arm, (title, _, _)) in enumerate(ARMS.items()):
         path = out / arm / f"seed{seed}" / "samples" / "final.npz"
