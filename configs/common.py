@@ -24,7 +24,17 @@ _HYPERPARAMETERS = {
     "stability": float,  # lambda, or Adam's constant
     "decay_1": float,  # of Adam's first moment
     "decay_2": float,  # of Adam's second moment
+    # The sampled algorithms, sample_md and sample_mp:
+    "num_chains": int,  # n', samples of each strategy
+    "history": str,  # full, reservoir (uniform over the past), window (the last ones)
+    "history_capacity": int,  # H, how many strategies reservoir and window hold
+    "history_batch": int,  # b samples of the opponent's past per Langevin step; 0: all, exactly
+    "mirror_step": float,  # eta; the law's temperature is epsilon / eta
 }
+
+
+# Two phases an outer step.
+_TWO_PHASES = ("mirror_prox_gan", "alt_mirror_prox_gan", "sample_mp")
 
 
 def _hyperparameters() -> ml_collections.ConfigDict:
@@ -83,7 +93,7 @@ def planar(dataset: str, algorithm: str, variant: str | None = None) -> ml_colle
     c.checkpoint_every = 3_000
     c.keep_checkpoints = 3
     if variant == "tiny":
-        c.num_batches = 4 if algorithm.endswith("mirror_prox_gan") else 2
+        c.num_batches = 4 if algorithm in _TWO_PHASES else 2
         c.batch_size = 16
         c.model.hidden_units = (16, 16)
         c.mixture.num_components = 2

@@ -21,6 +21,11 @@ ANY = {
     "stability": 1e-8,
     "decay_1": 0.5,
     "decay_2": 0.9,
+    "num_chains": 1,
+    "history": "reservoir",
+    "history_capacity": 200,
+    "history_batch": 1,
+    "mirror_step": 1.0,
 }
 
 # lambda bounds P by 1000: with 1e-8 the noise sqrt(2 gamma eps P) of units that get no
@@ -40,6 +45,10 @@ TUNED = {
     "alt_mirror_gan": {**_LANGEVIN, "step_size": 2e-3},
     "alt_mirror_prox_gan": _LANGEVIN,
     "chambolle_pock": _LANGEVIN,
+    # As the paper has them: a past, and inner steps enough to follow it. It does not learn 8
+    # Gaussians; a window of 1 with K = 1, which forgets, does (docs/sampled.md).
+    "sample_md": {**_LANGEVIN, "num_inner_steps": 10},
+    "sample_mp": {**_LANGEVIN, "num_inner_steps": 10},
 }
 
 TUNED_FOR: dict[str, dict[str, dict]] = {}

@@ -150,6 +150,43 @@ def payoff_start() -> Pair:
     return Pair(f64(payoff.THETA), f64(payoff.W))
 
 
+class HistoryDraws:
+    """The documented draws of the sample-based algorithms, as arrays (`tests.oracles.sampled`)."""
+
+    def __init__(self, oracle: Oracle):
+        self.oracle = oracle
+
+    def _key(self, player, m, counter):
+        return rng.fold_in(self.oracle.history_key(player, m), counter)
+
+    def index(self, player, m, counter, num, end):
+        key = self._key(player, m, counter)
+        return tf.random.stateless_uniform([num], key, 0, end, tf.int64, alg="philox").numpy()
+
+    def coin(self, player, m, num):
+        key = self._key(player, m, 1)
+        return tf.random.stateless_uniform([num, 1], key, dtype=tf.float64, alg="philox").numpy()
+
+    def slot(self, player, m, count):
+        key = self._key(player, m, 3)
+        return int(tf.random.stateless_uniform([], key, 0, count + 1, tf.int64, alg="philox"))
+
+    def row(self, player, m, num):
+        key = self._key(player, m, 4)
+        return int(tf.random.stateless_uniform([], key, 0, num, tf.int32, alg="philox"))
+
+
+def chain_noise(oracle: Oracle, start: Pair):
+    """(player, m, n) -> [n, d]: one draw of n d numbers, row after row."""
+
+    def noises(player, m, num):
+        dim = start.of(player).shape[-1]
+        flat = oracle.noise(player, tf.zeros([num * dim], tf.float64), m)
+        return flat.numpy().reshape(num, dim)
+
+    return noises
+
+
 def payoff_problem(oracle: Oracle, box: float):
     """StochasticGame for `tests.oracles.algorithms`; the noise is the oracle's."""
     start = payoff_start()
@@ -162,6 +199,8 @@ def payoff_problem(oracle: Oracle, box: float):
     return SimpleNamespace(
         field=field,
         noise=lambda player, m: oracle.noise(player, start.of(player), m).numpy(),
+        noises=chain_noise(oracle, start),
+        draws=HistoryDraws(oracle),
         project=lambda player, z: np.clip(z, -box, box) if player == "w" else z,
     )
 
@@ -235,5 +274,7 @@ def gan_problem(game: GanGame, oracle: Oracle, objective, **penalties):
     return SimpleNamespace(
         field=field,
         noise=lambda player, m: oracle.noise(player, start.of(player), m).numpy(),
+        noises=chain_noise(oracle, start),
+        draws=HistoryDraws(oracle),
         project=lambda player, z: np.clip(z, -clip, clip) if player == "w" else z,
     )

@@ -2,7 +2,7 @@
 
     sampler  how a stochastic gradient moves a point         tf_mixed_nash/samplers.py
     prox     a mirror-descent step MD(anchor; opponent)      tf_mixed_nash/prox.py
-    scheme   which steps, from which anchor, against whom    tf_mixed_nash/schemes.py
+    scheme   which steps, from which anchor, against whom    tf_mixed_nash/schemes.py, sampled.py
 
 To change an algorithm, change one of its three parts; to add one, add a function and a
 line to ALGORITHMS.
@@ -13,8 +13,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from tf_mixed_nash import samplers, schemes
-from tf_mixed_nash.prox import Prox, langevin_mean, one_step
+from tf_mixed_nash import histories, sampled, samplers, schemes
+from tf_mixed_nash.prox import Prox, langevin_atoms, langevin_mean, one_step
 from tf_mixed_nash.samplers import Preconditioner, Sampler
 from tf_mixed_nash.schedules import Schedule, constant
 from tf_mixed_nash.schemes import Scheme
@@ -37,6 +37,12 @@ class Hyperparameters:
       stability: lambda of the RMSProp preconditioner, or Adam's constant.
       decay_1: of Adam's first moment.
       decay_2: of Adam's second moment.
+      num_chains: n' >= 1, samples of each strategy (the sampled algorithms, and so below).
+      history: "full" (the capacity must hold the run), "reservoir" or "window".
+      history_capacity: H >= 1, how many of the player's own strategies are remembered.
+      history_batch: b >= 1, how many samples of the opponent's past each Langevin step plays
+        against; 0: all of them, the exact sum.
+      mirror_step: eta > 0.
     """
 
     step_size: Schedule = constant(1e-4)
@@ -48,6 +54,11 @@ class Hyperparameters:
     stability: float = 1e-8
     decay_1: float = 0.5
     decay_2: float = 0.9
+    num_chains: int = 1
+    history: str = "reservoir"
+    history_capacity: int = 200
+    history_batch: int = 1
+    mirror_step: float = 1.0
 
     def __post_init__(self):
         if self.preconditioner not in ("rms", "none"):
@@ -79,10 +90,22 @@ def _reference_adam(h: Hyperparameters) -> Sampler:
     )
 
 
-def _langevin_mean(h: Hyperparameters) -> Prox:
+def _langevin(h: Hyperparameters) -> Sampler:
     preconditioner = _rms(h) if h.preconditioner == "rms" else samplers.identity()
-    sampler = samplers.langevin(h.step_size, h.temperature, preconditioner)
-    return langevin_mean(sampler, h.num_inner_steps, h.damping)
+    return samplers.langevin(h.step_size, h.temperature, preconditioner)
+
+
+def _langevin_mean(h: Hyperparameters) -> Prox:
+    return langevin_mean(_langevin(h), h.num_inner_steps, h.damping)
+
+
+def _langevin_atoms(h: Hyperparameters) -> Prox:
+    play = histories.subsampled(h.history_batch) if h.history_batch else histories.exact()
+    return langevin_atoms(_langevin(h), h.num_inner_steps, play, h.mirror_step)
+
+
+def _memory(h: Hyperparameters) -> histories.Memory:
+    return histories.make_memory(h.history, h.history_capacity)
 
 
 def _both(make: Callable, h: Pair[Hyperparameters]) -> Pair:
@@ -141,6 +164,16 @@ def chambolle_pock(h, kappa: float = 1.0, extrapolate: str = "measure"):
     return schemes.chambolle_pock(_both(_langevin_mean, h), kappa, extrapolate)
 
 
+def sample_md(h):
+    num_chains = Pair(h.theta.num_chains, h.w.num_chains)
+    return sampled.sample_md(_both(_langevin_atoms, h), _both(_memory, h), num_chains)
+
+
+def sample_mp(h):
+    num_chains = Pair(h.theta.num_chains, h.w.num_chains)
+    return sampled.sample_mp(_both(_langevin_atoms, h), _both(_memory, h), num_chains)
+
+
 @dataclasses.dataclass(frozen=True)
 class Algorithm:
     """An entry of the registry.
@@ -150,7 +183,7 @@ class Algorithm:
       source: where it comes from. [P] printed in the paper, [D] derived from it, [C] from
         another paper or public code.
       scheme: Pair of Hyperparameters -> Scheme.
-      langevin: whether it samples (reads temperature, damping, num_inner_steps).
+      langevin: whether it samples (reads temperature and num_inner_steps).
     """
 
     title: str
@@ -183,6 +216,12 @@ ALGORITHMS: dict[str, Algorithm] = {
     ),
     "chambolle_pock": Algorithm(
         "Chambolle-Pock", "[D] section 6; Chambolle & Pock 2011", chambolle_pock, langevin=True
+    ),
+    "sample_md": Algorithm(
+        "Sampled MD", '[P] section 4.1, "Algorithm 4" [D]', sample_md, langevin=True
+    ),
+    "sample_mp": Algorithm(
+        "Sampled Mirror-Prox", '[P] section 4.1, "Algorithm 5" [D]', sample_mp, langevin=True
     ),
 }
 

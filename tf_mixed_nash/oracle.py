@@ -42,6 +42,7 @@ class Oracle:
         self._evaluate = evaluate or game.field
         self._field_keys = {p: rng.stream(seed, f"field/{p}") for p in PLAYERS}
         self._noise_keys = {p: rng.stream(seed, f"noise/{p}") for p in PLAYERS}
+        self._history_keys = {p: rng.stream(seed, f"history/{p}") for p in PLAYERS}
 
     def field(self, player: Player, z: tf.Tensor, opponent: Measure, m) -> tuple[tf.Tensor, dict]:
         """The descent direction of `player` at z against `opponent` on mini-batch m."""
@@ -56,6 +57,10 @@ class Oracle:
         key = rng.fold_in(self._noise_keys[player], m)
         xi = rng.normal(key, z.shape.num_elements(), z.dtype)
         return xi if z.shape.rank == 1 else tf.reshape(xi, z.shape)
+
+    def history_key(self, player: Player, m) -> tf.Tensor:
+        """The key of what `player` draws from and for histories on mini-batch m: int32[2]."""
+        return rng.fold_in(self._history_keys[player], m)
 
     def project(self, player: Player, z: tf.Tensor) -> tf.Tensor:
         """The nearest point (atoms: points) of the player's parameter set."""

@@ -2,9 +2,9 @@
 
 `one_step` moves the anchor by one sampler step. `langevin_mean` is the paper's INNER loop
 (Algorithm 3): it samples from the mirror-descent iterate by Langevin dynamics and
-summarises the samples by an exponentially damped mean. `entropic` is the exact step on a
-simplex, for games whose strategies can be listed; `conic` moves the atoms and the weights of
-a mixed strategy.
+summarises the samples by an exponentially damped mean. `langevin_atoms` keeps the samples.
+`entropic` is the exact step on a simplex, for games whose strategies can be listed; `conic`
+moves the atoms and the weights of a mixed strategy.
 """
 
 from __future__ import annotations
@@ -16,12 +16,21 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tf_mixed_nash.compile import fused
+from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.oracle import Oracle
 from tf_mixed_nash.samplers import Sampler
 from tf_mixed_nash.schedules import Schedule
 from tf_mixed_nash.types import Measure, Particles, Player
 
-__all__ = ["Move", "Prox", "conic", "entropic", "langevin_mean", "one_step"]
+__all__ = [
+    "Move",
+    "Prox",
+    "conic",
+    "entropic",
+    "langevin_atoms",
+    "langevin_mean",
+    "one_step",
+]
 
 
 class Move(NamedTuple):
@@ -172,6 +181,78 @@ def langevin_mean(sampler: Sampler, num_inner_steps: Schedule, damping: float) -
             lambda k, *_: k < K, body, (tf.zeros([], tf.int64), anchor, anchor, state, logs)
         )
         return Move(summarise(anchor, z_bar), state, logs)
+
+    return Prox(init=sampler.init, num_batches=num_inner_steps, step=step)
+
+
+def langevin_atoms(
+    sampler: Sampler, num_inner_steps: Schedule, play: Callable, mirror_step: float = 1.0
+) -> Prox:
+    """Samples of a mirror-descent iterate, unrolled (paper section 4.1): n' Langevin chains.
+
+        z^(j) = anchor^(j)
+        for k = 1..K_t:   z^(j) <- z^(j) + sampler step                         (eq. 8)
+
+    The law sampled is  exp(-eta sum_s h_s / eps)  with h_s the loss against strategy s of the
+    opponent's past, N of them. Its step of SGLD with the step size gamma / (eta N), for which it
+    does not matter how long the past is, is
+
+        z <- z - gamma (1/N) sum_s grad h_s(z) + sqrt(2 gamma eps / (eta N)) xi      [D]
+
+    the sampler's on the *mean* loss at the temperature eps / (eta N): the paper's at eps = 1,
+    where only the ratio of eps and eta counts. A preconditioner then sees fields of one size.
+
+    `Prox.step` takes anchor [n', d] and a past (`tf_mixed_nash.histories.Past`) for the opponent,
+    and returns z [n', d]; the logs are means over the chains. The chains share the mini-batch and
+    have their own noise.
+
+    Args:
+      sampler: a Langevin sampler; eps is its temperature.
+      num_inner_steps: t -> K_t >= 1.
+      play: (oracle, player, z [d], past, m) -> (g [d], logs), of `tf_mixed_nash.histories`.
+      mirror_step: eta > 0; the paper's is 1.
+
+    Raises:
+      InputError: for an eta that is not above 0.
+    """
+    if not mirror_step > 0.0:
+        raise InputError(f"mirror_step (eta) must be above 0, got {mirror_step}.")
+
+    @functools.cache
+    def compiled(oracle: Oracle, player: Player):
+        def advance(z, g, state, t, xi, num_terms):
+            # The displacement is linear in sqrt(eps) xi: less noise is a lower temperature.
+            if xi is not None:
+                xi = xi / tf.sqrt(mirror_step * num_terms)
+            displacement, state = sampler.update(g, state, t, xi)
+            z = tf.stack([oracle.project(player, x) for x in tf.unstack(z + displacement)])
+            return z, state, tf.reduce_mean(tf.norm(g, axis=1)), _finite(z)
+
+        return fused(advance)
+
+    def step(oracle: Oracle, player: Player, anchor, at, opponent, state, t, m) -> Move:
+        advance = compiled(oracle, player)
+        num_chains, dim = anchor.shape
+
+        def body(k, z, state, logs):
+            fields = [play(oracle, player, x, opponent, m + k) for x in tf.unstack(z)]
+            g, new_logs = tf.nest.map_structure(lambda *each: tf.stack(each), *fields)
+            xi = None
+            if sampler.noisy:
+                flat = oracle.noise(player, tf.reshape(z, [num_chains * dim]), m + k)
+                xi = tf.reshape(flat, [num_chains, dim])
+            z, state, norm, finite = advance(z, g, state, t, xi, opponent.num_terms)
+            finite &= logs["finite"]
+            new_logs = {key: tf.reduce_mean(value) for key, value in new_logs.items()}
+            return k + 1, z, state, {**new_logs, "field_norm": norm, "finite": finite}
+
+        zero = tf.zeros([], anchor.dtype)
+        logs = {"loss": zero, "penalty": zero, "field_norm": zero, "finite": tf.constant(True)}
+        K = tf.cast(num_inner_steps(t), tf.int64)
+        _, z, state, logs = tf.while_loop(
+            lambda k, *_: k < K, body, (tf.zeros([], tf.int64), anchor, state, logs)
+        )
+        return Move(z, state, logs)
 
     return Prox(init=sampler.init, num_batches=num_inner_steps, step=step)
 

@@ -27,6 +27,7 @@ __all__ = [
     "discriminator_steps",
     "mirror_descent",
     "mirror_prox",
+    "most",
     "past_extragradient",
 ]
 
@@ -78,7 +79,7 @@ class TwoIterates(NamedTuple):
     sampler: Any
 
 
-def _most(a, b):
+def most(a, b):
     """max(a, b) that stays a Python number where both are."""
     if isinstance(a, int) and isinstance(b, int):
         return max(a, b)
@@ -113,7 +114,7 @@ def mirror_descent(prox: Pair[Prox], alternated: bool = False) -> Scheme:
         init,
         step,
         output=lambda s: Pair(s.theta.z, s.w.z),
-        num_batches=lambda t: _most(prox.theta.num_batches(t), prox.w.num_batches(t)),
+        num_batches=lambda t: most(prox.theta.num_batches(t), prox.w.num_batches(t)),
     )
 
 
@@ -164,7 +165,7 @@ def mirror_prox(prox: Pair[Prox], alternated: bool = False) -> Scheme:
         ), _each(lambda p: _both_finite(middle.of(p).logs, end.of(p).logs))
 
     def half(t):
-        return _most(prox.theta.num_batches(t), prox.w.num_batches(t))
+        return most(prox.theta.num_batches(t), prox.w.num_batches(t))
 
     return Scheme(
         init,
@@ -203,7 +204,7 @@ def alternated_extragradient(prox: Pair[Prox]) -> Scheme:
         )
 
     def half(t):
-        return _most(prox.theta.num_batches(t), prox.w.num_batches(t))
+        return most(prox.theta.num_batches(t), prox.w.num_batches(t))
 
     return Scheme(
         init,
@@ -310,7 +311,7 @@ def chambolle_pock(prox: Pair[Prox], kappa: float = 1.0, extrapolate: str = "mea
         init,
         step,
         output=lambda s: Pair(s.theta.z, s.w.z),
-        num_batches=lambda t: _most(prox.theta.num_batches(t), prox.w.num_batches(t)),
+        num_batches=lambda t: most(prox.theta.num_batches(t), prox.w.num_batches(t)),
     )
 
 

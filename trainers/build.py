@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,11 +19,14 @@ from tf_mixed_nash.models import mlp
 from tf_mixed_nash.objectives import OBJECTIVES, Objective
 from tf_mixed_nash.oracle import Oracle
 from tf_mixed_nash.schemes import Scheme
-from tf_mixed_nash.types import PLAYERS, Pair
+from tf_mixed_nash.types import PLAYERS, Pair, Player
 from trainers import distribute
 from trainers.data import synthetic
 
-__all__ = ["Run", "build", "load_function", "load_object", "networks", "num_outer_steps"]
+__all__ = ["SAMPLED", "Run", "build", "load_function", "load_object", "networks", "num_outer_steps"]
+
+# The algorithms whose players are several chains (num_chains, n').
+SAMPLED = ("sample_md", "sample_mp")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +51,21 @@ class Run:
     hyperparameters: Pair
 
     def initial_state(self) -> Pair:
-        """The scheme's state at t = 0, inside the players' parameter sets."""
-        start = (self.oracle.project(p, self.networks.of(p).initial()) for p in PLAYERS)
-        return self.scheme.init(*start)
+        """The scheme's state at t = 0, inside the players' parameter sets.
+
+        Where an algorithm keeps several chains of a player, each starts at its own initialisation.
+        """
+        return self.scheme.init(*(self._start(p) for p in PLAYERS))
+
+    def _start(self, player: Player) -> tf.Tensor:
+        """[d], or [n', d]."""
+        project = functools.partial(self.oracle.project, player)
+        first = project(self.networks.of(player).initial())
+        num_chains = self.hyperparameters.of(player).num_chains
+        if self.config["algorithm"] not in SAMPLED or num_chains == 1:
+            return first
+        others = (networks(self.config, f"/{j}").of(player) for j in range(1, num_chains))
+        return tf.stack([first, *(project(network.initial()) for network in others)])
 
 
 def build(config: Mapping[str, Any]) -> Run:
@@ -78,8 +94,8 @@ def build(config: Mapping[str, Any]) -> Run:
     return Run(config, data, nets, oracle, scheme, num_steps, hyperparameters)
 
 
-def networks(config: Mapping[str, Any]) -> Pair:
-    """The generator and the discriminator, initialised from the seed."""
+def networks(config: Mapping[str, Any], salt: str = "") -> Pair:
+    """The generator and the discriminator, initialised from the seed and the salt."""
     model, precision = config["model"], config["precision"]
 
     def make(name, input_dim, output_dim):
@@ -88,7 +104,7 @@ def networks(config: Mapping[str, Any]) -> Pair:
             output_dim,
             tuple(model["hidden_units"]),
             model["activation"],
-            rng.python_seed(rng.stream(config["seed"], f"init/{name}")),
+            rng.python_seed(rng.stream(config["seed"], f"init/{name}{salt}")),
             precision,
             name,
         )
@@ -98,23 +114,27 @@ def networks(config: Mapping[str, Any]) -> Pair:
 
 def _scheme(config: Mapping[str, Any], num_steps: int) -> tuple[Scheme, Pair]:
     both = Pair(
-        _hyperparameters(config["generator"], num_steps),
-        _hyperparameters(config["discriminator"], num_steps),
+        _hyperparameters(config["generator"], num_steps, num_steps + 1),
+        _hyperparameters(
+            config["discriminator"], num_steps, num_steps * config["discriminator_steps"] + 1
+        ),
     )
     name = config["algorithm"]
     options = config["chambolle_pock"] if name == "chambolle_pock" else {}
     return algorithms.build(name, both, config["discriminator_steps"], **options), both
 
 
-def _hyperparameters(h: Mapping[str, Any], num_steps: int) -> Hyperparameters:
+def _hyperparameters(h: Mapping[str, Any], num_steps: int, num_strategies: int) -> Hyperparameters:
     def schedule(key):
         return schedules.make(h[f"{key}_schedule"], h[key], num_steps, h[f"{key}_rate"])
 
     same = ("damping", "preconditioner", "rms_decay", "stability", "decay_1", "decay_2")
+    same += ("num_chains", "history", "history_batch", "mirror_step")
     return Hyperparameters(
         step_size=schedule("step_size"),
         temperature=schedule("temperature"),
         num_inner_steps=schedules.growing_inner_steps(h["num_inner_steps"], h["inner_steps_rate"]),
+        history_capacity=num_strategies if h["history"] == "full" else h["history_capacity"],
         **{key: h[key] for key in same},
     )
 

@@ -13,7 +13,7 @@ import ml_collections
 from configs import tuned
 from tf_mixed_nash.errors import InputError
 
-__all__ = ["HYPERPARAMETERS", "differences", "load_workdir_config", "resolve", "to_json"]
+__all__ = ["HYPERPARAMETERS", "LATER", "differences", "load_workdir_config", "resolve", "to_json"]
 
 HYPERPARAMETERS = tuple(tuned.ANY)
 
@@ -26,6 +26,12 @@ _FREE = (
     "data",
     "duality_gap",
 )
+
+# Keys of the sampled algorithms, which workdirs of earlier versions lack.
+LATER = {
+    key: tuned.ANY[key]
+    for key in ("num_chains", "history", "history_capacity", "history_batch", "mirror_step")
+}
 
 
 def resolve(config: ml_collections.ConfigDict, num_replicas: int = 1) -> dict[str, Any]:
@@ -58,6 +64,7 @@ def _first(*values):
 def _check(c: Mapping[str, Any], num_replicas: int) -> None:
     # Imported here: the names live with the mathematics, which loads TensorFlow.
     from tf_mixed_nash.algorithms import ALGORITHMS
+    from tf_mixed_nash.histories import KINDS
     from tf_mixed_nash.objectives import OBJECTIVES
     from tf_mixed_nash.schedules import SCHEDULES
     from trainers.data.synthetic import DATASETS
@@ -79,6 +86,11 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
         _choice(at("step_size_schedule"), h["step_size_schedule"], SCHEDULES)
         _choice(at("temperature_schedule"), h["temperature_schedule"], SCHEDULES)
         _choice(at("preconditioner"), h["preconditioner"], ("rms", "none"))
+        _choice(at("history"), h["history"], KINDS)
+        _integer(at("num_chains"), h["num_chains"], 1, "(n')")
+        _integer(at("history_capacity"), h["history_capacity"], 1, "(H)")
+        _integer(at("history_batch"), h["history_batch"], 0, "(b; 0 is the exact sum)")
+        _number(at("mirror_step"), h["mirror_step"], lambda v: v > 0, "(eta) above 0")
     for key in ("num_batches", "batch_size", "discriminator_steps", "log_every"):
         _integer(key, c[key], 1)
     for key in ("picture_every", "checkpoint_every", "keep_checkpoints"):
@@ -154,18 +166,24 @@ def to_json(resolved: Mapping[str, Any]) -> str:
 def load_workdir_config(workdir: Path) -> dict[str, Any]:
     """The resolved config of a workdir.
 
+    Hyperparameters that came after the run was made take the value that changes nothing for it.
+
     Raises:
       InputError: if the folder holds no readable config.json.
     """
     path = workdir / "config.json"
     try:
-        return json.loads(path.read_text())
+        config = json.loads(path.read_text())
     except FileNotFoundError:
         raise InputError(
             f"{workdir} is not a workdir of trainers.run: it has no config.json."
         ) from None
     except (json.JSONDecodeError, OSError) as error:
         raise InputError(f"{path} cannot be read: {error}.") from None
+    for player in ("generator", "discriminator"):
+        if player in config:
+            config[player] = {**LATER, **config[player]}
+    return config
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:

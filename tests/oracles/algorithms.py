@@ -1,4 +1,4 @@
-"""The twelve named algorithms in NumPy, from the pseudo-code, one function per outer step.
+"""The named algorithms in NumPy, from the pseudo-code, one function per outer step.
 
 A problem has, with m the index of a mini-batch and opponent = [(weight, atom), ...],
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
-from tests.oracles import samplers
+from tests.oracles import sampled, samplers
 
 OPPONENT = {"theta": "w", "w": "theta"}
 
@@ -203,6 +203,8 @@ ALGORITHMS = {
         lambda h, t: 2 * longest_inner(h, t),
     ),
     "chambolle_pock": Oracle(chambolle_pock, samplers.langevin, longest_inner),
+    "sample_md": Oracle(sampled.sample_md, samplers.langevin, longest_inner),
+    "sample_mp": Oracle(sampled.sample_mp, samplers.langevin, lambda h, t: 2 * longest_inner(h, t)),
 }
 
 

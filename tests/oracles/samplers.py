@@ -24,6 +24,12 @@ class Hyper(NamedTuple):
     lam: float = 1e-8  # lambda of RMSProp, or Adam's constant
     decay_1: float = 0.5
     decay_2: float = 0.9
+    # Of the sample-based algorithms:
+    n: int = 1  # n', chains
+    memory: str = "reservoir"
+    H: int = 200
+    b: int = 1  # samples of the past at a step; 0: all
+    eta: float = 1.0
 
 
 class Sampler(NamedTuple):

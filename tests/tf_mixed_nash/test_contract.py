@@ -116,8 +116,10 @@ def longest(t):
 EXPECTED = {
     **dict.fromkeys(["sgd", "rmsprop", "adam", "optimistic_adam", "past_extra_adam"], lambda t: 1),
     **dict.fromkeys(["extra_adam", "alt_extra_adam"], lambda t: 2),
-    **dict.fromkeys(["mirror_gan", "alt_mirror_gan", "chambolle_pock"], longest),
-    **dict.fromkeys(["mirror_prox_gan", "alt_mirror_prox_gan"], lambda t: 2 * longest(t)),
+    **dict.fromkeys(["mirror_gan", "alt_mirror_gan", "chambolle_pock", "sample_md"], longest),
+    **dict.fromkeys(
+        ["mirror_prox_gan", "alt_mirror_prox_gan", "sample_mp"], lambda t: 2 * longest(t)
+    ),
 }
 
 
@@ -135,7 +137,8 @@ def test_registry_entries_are_described(name):
     entry = ALGORITHMS[name]
     assert entry.title
     assert entry.source
-    assert entry.langevin == ("mirror" in name or name == "chambolle_pock")
+    samples = ("mirror_gan", "mirror_prox_gan", "sample_md", "sample_mp", "chambolle_pock")
+    assert entry.langevin == name.endswith(samples)
 
 
 def test_clipped_discriminators_stay_in_their_box():

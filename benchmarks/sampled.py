@@ -1,0 +1,139 @@
+"""Algorithms 4 and 5 on the 8 Gaussians with 64-unit nets, beside Mirror-GAN: table and figure.
+
+    python -m benchmarks.sampled --out=runs/sampled [--num_batches=6000] [--seeds=0,1,2]
+
+Every run is a normal workdir, OUT/ARM/seedN, of `trainers.run`; finished runs are not repeated,
+stopped ones are resumed. All arms use the same networks and the same number of mini-batches.
+Writes OUT/table.md, OUT/table.json and OUT/sampled.png (docs/sampled.md).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.quiet import import_tensorflow
+from trainers import cli
+
+_PAPER = {
+    "num_inner_steps": "10",
+    "history": "reservoir",
+    "history_capacity": "200",
+    "mixture.window": "(0.0, 1.0)",  # t-hat uniform over the whole run
+}
+_WITHOUT_MEMORY = {"num_inner_steps": "1", "history": "window", "history_capacity": "1"}
+
+# arm -> (title, algorithm, config keys)
+ARMS = {
+    "mirror_gan": ("Mirror-GAN", "mirror_gan", {}),
+    "md": ("Algorithm 4, past of 200, K = 10", "sample_md", _PAPER),
+    "mp": ("Algorithm 5, past of 200, K = 10", "sample_mp", _PAPER),
+    "md_window1": ("Algorithm 4, window 1, K = 1", "sample_md", _WITHOUT_MEMORY),
+    "mp_window1": ("Algorithm 5, window 1, K = 1", "sample_mp", _WITHOUT_MEMORY),
+}
+_STRATEGIES = ("last", "mixture")
+
+
+def command(out: Path, arm: str, seed: int, num_batches: int, variant: str) -> list[str]:
+    """The trainers.run command of one run."""
+    _, algorithm, keys = ARMS[arm]
+    values = {"algorithm": algorithm, "seed": seed, "num_batches": num_batches, **keys}
+    if not variant:
+        values["model.hidden_units"] = "64,64,64"
+    return [
+        *(sys.executable, "-m", "trainers.run"),
+        "--config=configs/gaussians8_md.py" + (f":{variant}" if variant else ""),
+        *(f"--config.{key}={value}" for key, value in values.items()),
+        f"--workdir={out / arm / f'seed{seed}'}",
+    ]
+
+
+def main() -> int:
+    """The command."""
+    f = flags.FLAGS
+    if not f.out:
+        raise InputError("Say where the runs go, with --out=DIR.")
+    try:
+        seeds = [int(part) for part in f.seeds.split(",")]
+    except ValueError:
+        raise InputError(f"--seeds must be integers with commas, got {f.seeds!r}.") from None
+    import_tensorflow()
+    from trainers.compare import aggregate, markdown
+    from trainers.files import make_writable, write_atomically, write_json
+
+    out = Path(f.out)
+    make_writable(out, "--out")
+    real: dict[str, Any] = {}
+    cards: dict[str, list] = {f"{arm}/{strategy}": [] for arm in ARMS for strategy in _STRATEGIES}
+    for seed in seeds:
+        for arm in ARMS:
+            path = out / arm / f"seed{seed}" / "scorecard.json"
+            if not path.is_file():
+                print(f"{arm}, seed {seed}", flush=True)
+                code = subprocess.run(
+                    command(out, arm, seed, f.num_batches, f.variant), check=False
+                ).returncode
+                if code == cli.DIVERGED:
+                    continue
+                if code != cli.DONE:
+                    return code
+            scores = json.loads(path.read_text())
+            for strategy in _STRATEGIES:
+                cards[f"{arm}/{strategy}"].append(scores["strategies"][strategy])
+            real = scores["real_data_ceiling"]
+    rows: dict[str, Any] = {n: aggregate(c) if c else "diverged" for n, c in cards.items()}
+    if real:
+        rows["real data/"] = aggregate([real])
+    titles = {arm: title for arm, (title, _, _) in ARMS.items()}
+    write_json(out / "table.json", {"rows": rows, "scorecards": cards})
+    table = markdown(rows, titles)
+    table += f"\nSeeds {f.seeds}; {f.num_batches:,} mini-batches each; mean ± standard error.\n"
+    write_atomically(out / "table.md", lambda path: path.write_text(table))
+    print(table)
+    print(f"figure  {_figure(out, seeds[0])}")
+    return cli.DONE
+
+
+def _figure(out: Path, seed: int) -> Path:
+    """Real blue, generated red: one column an arm; last iterate above, mixture below."""
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    from tf_mixed_nash import rng
+    from trainers import pictures
+    from trainers.data import synthetic
+    from trainers.files import write_atomically
+
+    data = synthetic.make("gaussians8")
+    real = data.sample(rng.stream(seed, "picture"), 2_500).numpy()
+    figure, axes = plt.subplots(
+        len(_STRATEGIES), len(ARMS), figsize=(2.9 * len(ARMS), 7.4), squeeze=False, dpi=80
+    )
+    for column, (arm, (title, _, _)) in enumerate(ARMS.items()):
+        path = out / arm / f"seed{seed}" / "samples" / "final.npz"
+        for row, strategy in enumerate(_STRATEGIES):
+            fake = np.empty((0, 2))
+            if path.is_file():
+                with np.load(path) as saved:
+                    fake = saved[strategy]
+            name = title.replace(", ", "\n", 1) + f"\n{strategy}"
+            pictures.scatter_axes(axes[row][column], real, fake, data.window, name)
+    figure.tight_layout()
+    path = out / "sampled.png"
+    write_atomically(path, lambda temporary: figure.savefig(temporary))
+    plt.close(figure)
+    return path
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("out", None, "Where the runs, the table and the figure go.")
+    flags.DEFINE_integer("num_batches", 6_000, "Mini-batches of every run.", lower_bound=1)
+    flags.DEFINE_string("seeds", "0,1,2", "Seeds separated by commas.")
+    flags.DEFINE_string("variant", "", "Config variant, such as tiny.")
+    cli.main(main, sys.argv)
