@@ -46,6 +46,7 @@ setup(
             "prdc>=0.2,<0.3",
             "pytest>=8",
             "pytest-timeout>=2.3",
+            "pytest-xdist>=3.6,<4",
             "ruff>=0.11",
         ],
     },

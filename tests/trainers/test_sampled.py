@@ -46,7 +46,9 @@ def test_chains_start_at_initialisations_of_their_own():
 
 
 def test_a_full_history_has_room_for_the_run():
-    config = tiny("sample_md", history="full", num_batches=9, discriminator_steps=3)
+    config = tiny(
+        "sample_md", history="full", num_batches=9, discriminator_steps=3, num_inner_steps=1
+    )
     run = build(config)
     assert run.num_outer_steps == 3
     state = run.initial_state()
