@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.collections import PatchCollection
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from tf_mixed_nash.solution import Solution
 from trainers.files import write_atomically
@@ -104,14 +108,19 @@ def draw_gaps(path: Path, game, solutions: Mapping[str, Solution]) -> Path:
 
 
 def draw_strategies(path: Path, game, solution: Solution) -> Path:
-    """Both measures: bars of pure strategies, stems on a line, or discs in the plane."""
+    """Both measures: bars of pure strategies; on sets the densities (grids) or the atoms."""
     figure, both = plt.subplots(1, 2, figsize=(8.4, 3.4), dpi=_DPI)
     sides = (
         ("x (minimises)", solution.nu, "column_labels", "x_set"),
         ("y (maximises)", solution.mu, "row_labels", "y_set"),
     )
-    for axes, (title, measure, labels, box) in zip(both, sides, strict=True):
-        _draw_measure(axes, measure, getattr(game, labels, None), getattr(game, box, None))
+    for i, (axes, (title, measure, labels, box)) in enumerate(zip(both, sides, strict=True)):
+        own: Any = getattr(game, box, None)
+        if "densities" in solution.details:
+            density, widths = (np.asarray(solution.details[k][i]) for k in ("densities", "widths"))
+            _draw_density(axes, measure.atoms, widths, density, own)
+        else:
+            _draw_measure(axes, measure, getattr(game, labels, None), own)
         axes.set_title(f"{title}", fontsize=9)
     figure.suptitle(
         f"{game.name}: value {_rounded(solution.value)}, gap {solution.gap:.1e}", fontsize=10
@@ -131,10 +140,39 @@ def _draw_measure(axes, measure, labels, box) -> None:
     elif box.dim == 1:
         axes.vlines(atoms[:, 0], 0.0, weights, linewidth=2)
         axes.plot(atoms[:, 0], weights, "o", markersize=3)
-        axes.set(xlim=(box.lower[0], box.upper[0]), ylim=(0.0, None), ylabel="weight")
+        axes.set_ylabel("weight")
+        _frame(axes, box)
     else:  # the first two coordinates
         axes.scatter(atoms[:, 0], atoms[:, 1], s=4 + 400 * weights / weights.max(), alpha=0.5)
-        axes.set(xlim=(box.lower[0], box.upper[0]), ylim=(box.lower[1], box.upper[1]))
+        _frame(axes, box)
+
+
+def _draw_density(axes, centres, widths, density, box) -> None:
+    """The density of every cell: steps on a line, coloured cells in the plane."""
+    if box.dim == 1:
+        order = np.argsort(centres[:, 0])
+        edges = centres[order, 0] - widths[order, 0] / 2
+        # With outlines: refined cells are narrower than a pixel.
+        axes.stairs(density[order], np.append(edges, box.upper[0]), fill=True, ec="C0", lw=1)
+        axes.set_ylabel("density")
+    else:
+        corners = centres - widths / 2
+        cells = [Rectangle((c[0], c[1]), w[0], w[1]) for c, w in zip(corners, widths, strict=True)]
+        drawn = axes.add_collection(PatchCollection(cells, linewidths=0))
+        drawn.set_array(density)
+        axes.figure.colorbar(drawn, ax=axes, label="density")
+    _frame(axes, box)
+
+
+def _frame(axes, box) -> None:
+    """The set with a margin, so that atoms on its boundary are seen."""
+    margin = 0.04 * box.width
+    axes.set_xlim(box.lower[0] - margin[0], box.upper[0] + margin[0])
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    if box.dim == 1:
+        axes.set_ylim(0.0, None)
+    else:
+        axes.set_ylim(box.lower[1] - margin[1], box.upper[1] + margin[1])
 
 
 def _save(figure, path: Path) -> Path:
