@@ -128,10 +128,6 @@ MUTATIONS: list[Mutation] = [
     *_of(
         "tf_mixed_nash/grid.py",
         _tests("grid"),
-        (
-            "start, histories, done = Pair(_shares(x), _shares(y))",
-            "start, histories, done = Pair(*(np.ones(len(c.centres)) for c in (x, y)))",
-        ),
         ("A[:, i : i + len(F)] = -F.T", "A[:, i : i + len(F)] = F.T"),
         (
             "repeat=dim)))\n    children = cells.centres[parents, None] + corners",
