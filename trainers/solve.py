@@ -7,8 +7,9 @@
         --out=runs/mine
 
 FILE.py:NAME is a game or a function without arguments that returns one (`MatrixGame`,
-`ContinuousGame`, or a table of payoffs whose rows minimise and whose columns maximise); or,
-with --x_set and --y_set, a payoff (x [d], y [e]) -> number in TensorFlow operations.
+`ContinuousGame`, `ArrayGame`, or a table of payoffs whose rows minimise and whose columns
+maximise); or, with --x_set and --y_set, a payoff (x [d], y [e]) -> number in TensorFlow
+operations.
 
 OUT gets solution.json (x_atoms, x_weights, y_atoms, y_weights, value, gap, ...), report.md,
 gap.png (the gap over steps with fitted slopes) and strategies.png. Where --method names
@@ -50,12 +51,15 @@ _FLAGS = {
 def methods_of(game) -> dict[str, str]:
     """The methods for a game: name -> "matrix", "grid" or "particles"; the default comes first."""
     from tf_mixed_nash import bilinear, particles
+    from tf_mixed_nash.grid import ArrayGame
 
     if isinstance(game, bilinear.MatrixGame):
         first, found = "mirror_prox", dict.fromkeys(bilinear.METHODS, "matrix")
     else:
-        first, found = "conic_mirror_prox", dict.fromkeys(particles.METHODS, "particles")
-        found |= dict.fromkeys((_GRID + name for name in bilinear.METHODS), "grid")
+        first, found = _GRID + "mirror_prox", {_GRID + name: "grid" for name in bilinear.METHODS}
+        if not isinstance(game, ArrayGame):  # whose payoff is in NumPy, without a gradient
+            first = "conic_mirror_prox"
+            found = {**dict.fromkeys(particles.METHODS, "particles"), **found}
     return {first: found[first], **found}
 
 
@@ -88,7 +92,7 @@ def load_game(address: str, x_set: str | None = None, y_set: str | None = None) 
     """The game at FILE.py:NAME; see the module's docstring for what may be there.
 
     Returns:
-      A `MatrixGame` or a `ContinuousGame`.
+      A `MatrixGame`, a `ContinuousGame` or an `ArrayGame`.
 
     Raises:
       InputError: if there is no such thing, or it is not a game.
@@ -97,12 +101,14 @@ def load_game(address: str, x_set: str | None = None, y_set: str | None = None) 
 
     from tf_mixed_nash.bilinear import MatrixGame
     from tf_mixed_nash.continuous import ContinuousGame
+    from tf_mixed_nash.grid import ArrayGame
     from trainers.build import load_object
 
+    games = (MatrixGame, ContinuousGame, ArrayGame)
     found: Any = load_object(address, "--game")
     name = address.rpartition(":")[2]
     parameters = []
-    if callable(found) and not isinstance(found, (MatrixGame, ContinuousGame)):
+    if callable(found) and not isinstance(found, games):
         parameters = [
             p.name
             for p in inspect.signature(found).parameters.values()
@@ -129,7 +135,7 @@ def load_game(address: str, x_set: str | None = None, y_set: str | None = None) 
         raise InputError(
             f"--x_set and --y_set go with a payoff of two arguments (x, y); {address} is not one."
         )
-    if isinstance(found, (MatrixGame, ContinuousGame)):
+    if isinstance(found, games):
         return found
     if hasattr(found, "__array__") or isinstance(found, (list, tuple)):
         return MatrixGame.from_table(found, name=name)

@@ -44,6 +44,11 @@ def nothing():
 def empty_set():
     return ContinuousGame(payoff, Box(1.0, 1.0), Box(0.0, 1.0))
 
+def steps():
+    from tf_mixed_nash.grid import ArrayGame
+    F = lambda x, y: np.sign(y[None, :, 0] - x[:, None, 0])
+    return ArrayGame(F, Box(0.0, 1.0), Box(0.0, 1.0), name="who is higher")
+
 def broken():
     raise RuntimeError("no luck")
 
@@ -193,6 +198,18 @@ def test_every_method_has_a_solver_that_takes_its_flags():
         if kind == "grid":  # hands what it does not know to the solver of its matrix game
             known |= set(inspect.signature(bilinear.solve).parameters)
         assert {*names, "num_steps", "tolerance", "method"} <= known, kind
+
+
+def test_a_payoff_in_numpy_is_solved_on_a_grid(games):
+    """F = sign(y - x): y plays 1, x does too; value 0. No method needs its gradient."""
+    game = solve.load_game(f"{games}:steps")
+    methods = solve.methods_of(game)
+    assert next(iter(methods)) == "grid_mirror_prox"
+    assert set(methods.values()) == {"grid"}
+    solution = solve.solve_by(game, "grid_mirror_prox", "grid", {"num_points": 20}, seed=0)
+    assert solution.value == pytest.approx(0.0, abs=1e-2)
+    assert solution.nu.weights[-1] > 0.99
+    assert solution.mu.weights[-1] > 0.99
 
 
 def test_sets_are_read_coordinate_by_coordinate():
