@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 import tensorflow as tf
-from tf_mixed_nash.bilinear import MatrixGame
 
+from tf_mixed_nash.bilinear import MatrixGame
 from tf_mixed_nash.continuous import ContinuousGame
 from tf_mixed_nash.sets import Box
 
