@@ -29,8 +29,9 @@ class SpectralConv2D(keras.layers.Conv2D):
     """A convolution whose kernel is divided by its largest singular value (Miyato et al. 2018).
 
     The value is that of the kernel as a matrix [h w c_in, c_out]. It is found by power
-    iterations that start anew at every call, so that the layer has no state of its own;
-    the singular vectors are constants to the gradient, as in the reference.
+    iterations that start anew at every call, so that the layer has no state of its own; on
+    kernels without a gap between their largest values, such as fresh ones, eight leave a few
+    per cent. The singular vectors are constants to the gradient, as in the reference.
 
     Args:
       num_iterations: power iterations of a call.
