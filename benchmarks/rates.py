@@ -77,9 +77,9 @@ def lp_value(A: np.ndarray) -> float:
 
 def slope(steps, gaps) -> float:
     """Of log gap over log steps, within [FIRST, LAST]."""
-    steps, gaps = np.asarray(steps, float), np.asarray(gaps, float)
-    keep = (steps >= FIRST) & (steps <= LAST)
-    return float(np.polyfit(np.log(steps[keep]), np.log(gaps[keep]), 1)[0])
+    from trainers import solve_report
+
+    return solve_report.slope(steps, gaps, first=FIRST / LAST)
 
 
 def measure(name: str, A: np.ndarray) -> dict:

@@ -184,12 +184,14 @@ class Algorithm:
         another paper or public code.
       scheme: Pair of Hyperparameters -> Scheme.
       langevin: whether it samples (reads temperature and num_inner_steps).
+      chains: whether a player is several chains, [n', d] (reads num_chains and the history).
     """
 
     title: str
     source: str
     scheme: Callable[..., Scheme]
     langevin: bool = False
+    chains: bool = False
 
 
 ALGORITHMS: dict[str, Algorithm] = {
@@ -218,10 +220,14 @@ ALGORITHMS: dict[str, Algorithm] = {
         "Chambolle-Pock", "[D] section 6; Chambolle & Pock 2011", chambolle_pock, langevin=True
     ),
     "sample_md": Algorithm(
-        "Sampled MD", '[P] section 4.1, "Algorithm 4" [D]', sample_md, langevin=True
+        "Sampled MD", '[P] section 4.1, "Algorithm 4" [D]', sample_md, langevin=True, chains=True
     ),
     "sample_mp": Algorithm(
-        "Sampled Mirror-Prox", '[P] section 4.1, "Algorithm 5" [D]', sample_mp, langevin=True
+        "Sampled Mirror-Prox",
+        '[P] section 4.1, "Algorithm 5" [D]',
+        sample_mp,
+        langevin=True,
+        chains=True,
     ),
 }
 

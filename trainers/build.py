@@ -23,10 +23,7 @@ from tf_mixed_nash.types import PLAYERS, Pair, Player
 from trainers import distribute
 from trainers.data import synthetic
 
-__all__ = ["SAMPLED", "Run", "build", "load_function", "load_object", "networks", "num_outer_steps"]
-
-# The algorithms whose players are several chains (num_chains, n').
-SAMPLED = ("sample_md", "sample_mp")
+__all__ = ["Run", "build", "load_function", "load_object", "networks", "num_outer_steps"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +59,7 @@ class Run:
         project = functools.partial(self.oracle.project, player)
         first = project(self.networks.of(player).initial())
         num_chains = self.hyperparameters.of(player).num_chains
-        if self.config["algorithm"] not in SAMPLED or num_chains == 1:
+        if not algorithms.ALGORITHMS[self.config["algorithm"]].chains or num_chains == 1:
             return first
         others = (networks(self.config, f"/{j}").of(player) for j in range(1, num_chains))
         return tf.stack([first, *(project(network.initial()) for network in others)])
