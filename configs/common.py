@@ -32,7 +32,6 @@ _HYPERPARAMETERS = {
     "mirror_step": float,  # eta; the law's temperature is epsilon / eta
 }
 
-
 # Two phases an outer step.
 _TWO_PHASES = ("mirror_prox_gan", "alt_mirror_prox_gan", "sample_mp")
 
@@ -41,17 +40,8 @@ def _hyperparameters() -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict({k: placeholder(t) for k, t in _HYPERPARAMETERS.items()})
 
 
-def planar(dataset: str, algorithm: str, variant: str | None = None) -> ml_collections.ConfigDict:
-    """An experiment in the plane: the paper's MLPs (3 x 512 ReLU), WGAN with penalty 0.1.
-
-    Args:
-      dataset: gaussians8, gaussians25 or swissroll.
-      algorithm: a key of `tf_mixed_nash.algorithms.ALGORITHMS`.
-      variant: None, or "tiny": two outer steps of small networks, in seconds.
-
-    Raises:
-      ValueError: for an unknown variant.
-    """
+def _experiment(dataset: str, algorithm: str, variant: str | None) -> ml_collections.ConfigDict:
+    """What experiments of every kind have."""
     if variant not in (None, "", "tiny"):
         raise ValueError(f"Unknown config variant {variant!r}. Choose 'tiny' or none.")
     c = _hyperparameters()
@@ -69,25 +59,26 @@ def planar(dataset: str, algorithm: str, variant: str | None = None) -> ml_colle
     c.game = ml_collections.ConfigDict(
         {
             "objective": "wgan",  # or FILE.py:NAME, a function (real, fake) -> Losses
-            "gradient_penalty": 0.1,
+            "gradient_penalty": 0.0,
             "r1": 0.0,
             "weight_clip": 0.0,
         }
-    )
-    c.model = ml_collections.ConfigDict(
-        {"hidden_units": (512, 512, 512), "activation": "relu", "latent_dim": 2}
     )
     # M snapshots, each uniform over this window of the run: the paper's random t-hat.
     c.mixture = ml_collections.ConfigDict({"num_components": 30, "window": (0.75, 1.0)})
     c.ema_decay = 0.999  # per mini-batch
     c.publish = "mixture"  # or last, ema
-    c.scorecard = ml_collections.ConfigDict({"num_samples": 10_000, "capture_samples": 2_500})
     # Duality gap by K-step best responses of Adam on held-out data: every so many mini-batches,
     # 0 is off. Adds to what is written, not to what is trained.
     c.duality_gap = ml_collections.ConfigDict(
         {"every": 0, "num_steps": 100, "step_size": 1e-4, "num_samples": 4_096}
     )
-    c.data = ml_collections.ConfigDict({"path": placeholder(str), "tfds_dir": placeholder(str)})
+    c.data = ml_collections.ConfigDict(
+        {
+            "path": placeholder(str),  # LMDB directory, folder of images, .npy or .npz
+            "tfds_dir": placeholder(str),  # where TFDS data sets are prepared
+        }
+    )
     c.log_every = 100
     c.picture_every = 3_000
     c.checkpoint_every = 3_000
@@ -95,12 +86,111 @@ def planar(dataset: str, algorithm: str, variant: str | None = None) -> ml_colle
     if variant == "tiny":
         c.num_batches = 4 if algorithm in _TWO_PHASES else 2
         c.batch_size = 16
-        c.model.hidden_units = (16, 16)
         c.mixture.num_components = 2
         c.mixture.window = (0.0, 1.0)
-        c.scorecard.num_samples = 500
-        c.scorecard.capture_samples = 250
         c.duality_gap.num_steps, c.duality_gap.num_samples = 3, 128
         c.log_every = c.picture_every = c.checkpoint_every = 2
+    return c
+
+
+def planar(dataset: str, algorithm: str, variant: str | None = None) -> ml_collections.ConfigDict:
+    """An experiment in the plane: the paper's MLPs (3 x 512 ReLU), WGAN with penalty 0.1.
+
+    Args:
+      dataset: gaussians8, gaussians25 or swissroll.
+      algorithm: a key of `tf_mixed_nash.algorithms.ALGORITHMS`.
+      variant: None, or "tiny": two outer steps of small networks, in seconds.
+
+    Raises:
+      ValueError: for an unknown variant.
+    """
+    c = _experiment(dataset, algorithm, variant)
+    c.game.gradient_penalty = 0.1
+    c.model = ml_collections.ConfigDict(
+        {"hidden_units": (512, 512, 512), "activation": "relu", "latent_dim": 2}
+    )
+    c.scorecard = ml_collections.ConfigDict({"num_samples": 10_000, "capture_samples": 2_500})
+    if variant == "tiny":
+        c.model.hidden_units = (16, 16)
+        c.scorecard.num_samples = 500
+        c.scorecard.capture_samples = 250
+    c.lock()
+    return c
+
+
+def images(
+    dataset: str,
+    algorithm: str,
+    variant: str | None = None,
+    *,
+    size: int = 32,
+    channels: int = 3,
+    num_classes: int = 0,
+    width: int = 64,
+    num_components: int = 30,
+    num_batches: int = 100_000,
+) -> ml_collections.ConfigDict:
+    """An experiment on images: DCGAN with batch normalisation, non-saturating loss.
+
+    Args:
+      dataset: any TFDS image data set, "lsun" or "folder" (both take data.path).
+      algorithm: a key of `tf_mixed_nash.algorithms.ALGORITHMS`.
+      variant: None, or "tiny": two outer steps of small networks, in seconds.
+      size: 28, 32, 64 or 128 pixels.
+      channels: 3 or 1.
+      num_classes: of the labels, for model.conditional; 0 without labels.
+      width: channels of DCGAN's largest maps.
+      num_components: M; each costs the bytes of both networks, on the device and on disk.
+      num_batches: length of the run.
+
+    Raises:
+      ValueError: for an unknown variant.
+    """
+    c = _experiment(dataset, algorithm, variant)
+    c.num_batches = num_batches if variant != "tiny" else c.num_batches
+    c.game.objective = "nonsaturating"
+    c.image = ml_collections.ConfigDict(
+        {
+            "size": size,  # of the centre square, resized with antialiasing
+            "channels": channels,
+            "flip": False,  # left-right, with probability 1/2
+            "num_classes": num_classes,
+        }
+    )
+    c.model = ml_collections.ConfigDict(
+        {
+            "width": width,
+            "latent_dim": 100,
+            "generator_normalization": "batch",  # or layer, none
+            "discriminator_normalization": "batch",  # or layer, spectral (with penalties), none
+            "conditional": False,  # generate by class; needs labels
+        }
+    )
+    c.mixture.num_components = num_components
+    c.data.update(
+        {
+            "split": "train",
+            "download": False,  # let TFDS fetch and prepare what is not there
+            "max_corrupt": 100,  # unreadable records that are skipped before it is an error
+            "cache": placeholder(bool),  # decode all into memory; by default up to 1 GiB
+            "num_threads": 4,  # that decode
+        }
+    )
+    c.scorecard = ml_collections.ConfigDict(
+        {
+            "features": "auto",  # a committed network, FILE.npz, FILE.keras[:LAYER], inception:FILE
+            "num_samples": 10_000,
+            "prdc_samples": 5_000,
+            "nearest_k": 5,
+            "kid_subsets": 50,
+            "kid_subset_size": 1_000,
+        }
+    )
+    c.log_every = 100 if variant != "tiny" else c.log_every
+    if variant == "tiny":
+        c.model.width = 8
+        c.mixture.num_components = 2
+        c.scorecard.num_samples = c.scorecard.prdc_samples = 64
+        c.scorecard.kid_subsets, c.scorecard.kid_subset_size = 5, 32
     c.lock()
     return c

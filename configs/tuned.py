@@ -1,6 +1,6 @@
 """Tuned defaults: what `--config.algorithm=NAME` means where a flag says nothing.
 
-Looked up as ANY < TUNED[algorithm] < TUNED_FOR[dataset][algorithm]; a flag beats them all.
+Looked up as ANY < TUNED[algorithm] < (on images) IMAGES[algorithm]; a flag beats them all.
 The values come from the first sweep on the 8 Gaussians (docs/decisions/0005: one seed, few
 step sizes); they are starting points elsewhere.
 """
@@ -51,10 +51,25 @@ TUNED = {
     "sample_mp": {**_LANGEVIN, "num_inner_steps": 10},
 }
 
-TUNED_FOR: dict[str, dict[str, dict]] = {}
+# Starting points on images (DCGAN's own for Adam, Radford et al. 2016).
+_ADAM_IMAGES = {"step_size": 2e-4, "decay_2": 0.999}
+_LANGEVIN_IMAGES = {"step_size": 2e-4}
+IMAGES: dict[str, dict] = {
+    "rmsprop": {"step_size": 2e-4},
+    "adam": _ADAM_IMAGES,
+    "optimistic_adam": _ADAM_IMAGES,
+    "extra_adam": _ADAM_IMAGES,
+    "alt_extra_adam": _ADAM_IMAGES,
+    "past_extra_adam": _ADAM_IMAGES,
+    "mirror_gan": _LANGEVIN_IMAGES,
+    "mirror_prox_gan": _LANGEVIN_IMAGES,
+    "alt_mirror_gan": _LANGEVIN_IMAGES,
+    "alt_mirror_prox_gan": _LANGEVIN_IMAGES,
+    "chambolle_pock": _LANGEVIN_IMAGES,
+}
 
 
-def defaults(algorithm: str, dataset: str) -> dict:
-    """The hyperparameters of an algorithm on a data set, before any flag."""
-    special = TUNED_FOR.get(dataset, {}).get(algorithm, {})
+def defaults(algorithm: str, images: bool = False) -> dict:
+    """The hyperparameters of an algorithm before any flag, in the plane or on images."""
+    special = IMAGES.get(algorithm, {}) if images else {}
     return {**ANY, **TUNED.get(algorithm, {}), **special}

@@ -100,6 +100,9 @@ class GanGame:
       latent_dim: the latents are N(0, I) of this dimension.
       objective: see `tf_mixed_nash.objectives`.
       regularizers: of the discriminator.
+      num_classes: k > 0 makes the game class-conditional: real data [n, ..., C + k] end with the
+        one-hot classes as constant channels; generated data take the classes of the real ones,
+        which the generator reads behind its latents [n, latent_dim + k].
     """
 
     def __init__(
@@ -109,12 +112,14 @@ class GanGame:
         latent_dim: int,
         objective: Objective = wgan,
         regularizers: Regularizers = Regularizers(),  # noqa: B008 - immutable
+        num_classes: int = 0,
     ):
         self.generator = generator
         self.discriminator = discriminator
         self.latent_dim = latent_dim
         self.objective = objective
         self.regularizers = regularizers
+        self.num_classes = num_classes
 
     def latents(self, key: tf.Tensor, num: int, dtype: tf.DType) -> tf.Tensor:
         """num latents ~ N(0, I): [num, latent_dim]."""
@@ -122,11 +127,35 @@ class GanGame:
             [num, self.latent_dim], rng.fold_in(key, 0), dtype=dtype, alg="philox"
         )
 
+    def inputs(self, key: tf.Tensor, num: int, dtype: tf.DType) -> tf.Tensor:
+        """num latents and, in a conditional game, as many classes in turn: what G reads."""
+        latents = self.latents(key, num, dtype)
+        if not self.num_classes:
+            return latents
+        classes = tf.one_hot(tf.range(num) % self.num_classes, self.num_classes, dtype=dtype)
+        return tf.concat([latents, classes], axis=1)
+
     def field(self, player, z, opponent, batch, key, shard=Shard()):  # noqa: B008
         """See `Game.field`; `batch` is real data [n, ...] of the parameters' dtype."""
         field = self._generator_field if player == "theta" else self._discriminator_field
         latents = shard.rows(lambda num: self.latents(key, num, z.dtype), batch.shape[0])
+        if self.num_classes:
+            latents = tf.concat([latents, self._classes(batch)], axis=1)
         return field(z, opponent, batch, latents, key, shard)
+
+    def _classes(self, real):
+        """The one-hot classes [n, k] of real data."""
+        first = [0] * (real.shape.rank - 2)
+        return real[(slice(None), *first, slice(-self.num_classes, None))]
+
+    def _labelled(self, fake, latents):
+        """Generated data with the classes of their latents as channels, as real data have."""
+        if not self.num_classes:
+            return fake
+        shape = [*fake.shape[:-1], self.num_classes]
+        ones = [1] * (fake.shape.rank - 2)
+        classes = tf.reshape(latents[:, self.latent_dim :], [-1, *ones, self.num_classes])
+        return tf.concat([fake, tf.broadcast_to(classes, shape)], axis=-1)
 
     def project(self, player, z):
         """Clips w to its box, where there is one."""
@@ -138,7 +167,7 @@ class GanGame:
         leaves = self.generator.unflatten(theta)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(leaves)
-            fake = self.generator.apply(leaves, latents)
+            fake = self._labelled(self.generator.apply(leaves, latents), latents)
             loss = tf.zeros([], theta.dtype)
             for a, w in _atoms(mu):
                 # No built-in objective reads the real logits here; the graph drops them then.
@@ -154,13 +183,18 @@ class GanGame:
         signed measures such as 2 nu_t - nu_{t-1} that of the difference.
         """
         weights, fakes = zip(
-            *[(a, self.generator(theta, latents)) for a, theta in _atoms(nu)], strict=True
+            *[(a, self._labelled(self.generator(z, latents), latents)) for a, z in _atoms(nu)],
+            strict=True,
         )
         leaves = self.discriminator.unflatten(w)
         f = lambda x: self.discriminator.apply(leaves, x)  # noqa: E731
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(leaves)
-            logits = tf.split(f(tf.concat([real, *fakes], axis=0)), 1 + len(fakes))
+            if self.discriminator.num_statistics:
+                # Batch normalisation sees real and generated data apart, as in DCGAN.
+                logits = [f(x) for x in (real, *fakes)]
+            else:
+                logits = tf.split(f(tf.concat([real, *fakes], axis=0)), 1 + len(fakes))
             loss = penalty = tf.zeros([], w.dtype)
             for a, fake, fake_logits in zip(weights, fakes, logits[1:], strict=True):
                 loss += a * self.objective(logits[0], fake_logits).discriminator
@@ -180,19 +214,26 @@ class GanGame:
             )
 
         u = shard.rows(uniforms, real.shape[0])
-        norm = tf.sqrt(_squared_gradient_norm(f, u * real + (1.0 - u) * fake) + 1e-12)
+        between = u * real + (1.0 - u) * fake
+        norm = tf.sqrt(_squared_gradient_norm(f, between, self.num_classes) + 1e-12)
         return self.regularizers.gradient_penalty * tf.reduce_mean((norm - 1.0) ** 2)
 
     def _r1(self, f, real):
-        return self.regularizers.r1 * 0.5 * tf.reduce_mean(_squared_gradient_norm(f, real))
+        return (
+            self.regularizers.r1
+            * 0.5
+            * tf.reduce_mean(_squared_gradient_norm(f, real, self.num_classes))
+        )
 
 
-def _squared_gradient_norm(f, x):
-    """|grad_x f(x)|^2 for every row of x: [n]."""
+def _squared_gradient_norm(f, x, num_classes):
+    """|grad_x f(x)|^2 for every row of x, but for its last channels, the classes: [n]."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(x)
         y = tf.reduce_sum(f(x))
-    return tf.reduce_sum(tape.gradient(y, x) ** 2, axis=list(range(1, x.shape.rank)))
+    g = tape.gradient(y, x)
+    g = g[..., : -num_classes or None]
+    return tf.reduce_sum(g**2, axis=list(range(1, x.shape.rank)))
 
 
 def _atoms(measure: Measure):

@@ -6,6 +6,7 @@ data, latents and weight noise are functions of (seed, m): the same m gives the 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +44,12 @@ class Oracle:
         self._field_keys = {p: rng.stream(seed, f"field/{p}") for p in PLAYERS}
         self._noise_keys = {p: rng.stream(seed, f"noise/{p}") for p in PLAYERS}
         self._history_keys = {p: rng.stream(seed, f"history/{p}") for p in PLAYERS}
+
+    def with_batches(self, batch_at: Callable[[Any], Any]) -> Oracle:
+        """The same oracle on other real data: same latents, same noise."""
+        other = copy.copy(self)
+        other._batch_at = batch_at
+        return other
 
     def field(self, player: Player, z: tf.Tensor, opponent: Measure, m) -> tuple[tf.Tensor, dict]:
         """The descent direction of `player` at z against `opponent` on mini-batch m."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tf_mixed_nash import rng
-from tf_mixed_nash.models.network import Network
+from tf_mixed_nash.models.network import FrozenNetwork, Network
 from tf_mixed_nash.types import Measure
 
 __all__ = ["MixedStrategy", "reservoir_slot", "seed_rows"]
@@ -53,12 +53,21 @@ class MixedStrategy:
       measure: atoms [M, d] and weights [M] (non-negative, of sum 1), tensors or variables.
       generator: the network of every component.
       latent_dim: D; latents are N(0, I_D).
+      num_classes: k > 0 for a class-conditional generator, which reads D + k numbers: the
+        latents and a one-hot class.
     """
 
-    def __init__(self, measure: Measure, generator: Network, latent_dim: int):
+    def __init__(
+        self,
+        measure: Measure,
+        generator: Network | FrozenNetwork,
+        latent_dim: int,
+        num_classes: int = 0,
+    ):
         self.atoms, self.weights = measure
         self.generator = generator
         self.latent_dim = latent_dim
+        self.num_classes = num_classes
         self.num_components = int(self.atoms.shape[0])
 
     def draw(self, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -68,17 +77,28 @@ class MixedStrategy:
           seeds: int64 [n, 2].
 
         Returns:
-          (components int64 [n], latents float32 [n, D]).
+          (components int64 [n], latents float32 [n, D], followed in a class-conditional
+          strategy by a class drawn uniformly, one-hot).
         """
         # Whole groups of 16 rows: the CPU computes the rest of a vector of floats by other
         # instructions, whose last bits differ, and a row would depend on its batch.
         num = tf.shape(seeds)[0]
         words = rng.row_words(
             tf.concat([seeds, tf.zeros([tf.math.floormod(-num, 16), 2], tf.int64)], axis=0),
-            self.latent_dim + 1,
+            self.latent_dim + 1 + (self.num_classes > 0),
         )
-        component = self.component_at(rng.uniform_from_bits(words[:, -1]))
-        return component[:num], rng.normal_from_bits(words[:, :-1])[:num]
+        D = self.latent_dim
+        component = self.component_at(rng.uniform_from_bits(words[:, D]))
+        latents = rng.normal_from_bits(words[:, :D])
+        if self.num_classes:
+            u = rng.uniform_from_bits(words[:, D + 1])
+            index = tf.cast(u * float(self.num_classes), tf.int64)
+            latents = self.with_classes(latents, tf.minimum(index, self.num_classes - 1))
+        return component[:num], latents[:num]
+
+    def with_classes(self, latents: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+        """Latents [n, D] followed by one-hot classes, int64 [n] in [0, k): [n, D + k]."""
+        return tf.concat([latents, tf.one_hot(classes, self.num_classes, dtype=latents.dtype)], 1)
 
     def component_at(self, uniform: tf.Tensor) -> tf.Tensor:
         """The components at quantiles `uniform` [n] in [0, 1]: int64 [n]."""
@@ -100,7 +120,7 @@ class MixedStrategy:
 
         Args:
           components: int64 [n] in [0, M).
-          latents: float32 [n, D].
+          latents: float32 [n, D], or [n, D + k] with one-hot classes.
         """
         if self.num_components == 1:
             return tf.cast(self.generator(self.atoms[0], latents), tf.float32)

@@ -15,12 +15,11 @@ import tensorflow as tf
 
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.strategies import MixedStrategy
-from tf_mixed_nash.types import Measure
-from trainers import settings
+from trainers import settings, tasks
 from trainers.build import build
 from trainers.checkpoint import Checkpoints
-from trainers.data import synthetic
 from trainers.loop import Loop
+from trainers.tasks import Sampler
 
 __all__ = [
     "STRATEGIES",
@@ -28,6 +27,7 @@ __all__ = [
     "load_loop",
     "load_strategies",
     "provenance",
+    "sampler",
     "strategies_of",
 ]
 
@@ -39,8 +39,6 @@ def strategies_of(loop: Loop) -> dict[str, MixedStrategy]:
 
     Before the mixture's window begins, the mixture is the last iterate.
     """
-    generator = loop.run.networks.theta
-    latent_dim = loop.run.config["model"]["latent_dim"]
     last = loop.last().theta[None]
     snapshots = loop.mixture()
     atoms = {
@@ -48,12 +46,14 @@ def strategies_of(loop: Loop) -> dict[str, MixedStrategy]:
         "ema": loop.ema()[None],
         "mixture": snapshots if len(snapshots) else last,
     }
+    return {name: loop.run.strategy(atoms[name]) for name in STRATEGIES}
 
-    def uniform(a):
-        weights = tf.fill([a.shape[0]], tf.constant(1.0 / a.shape[0], tf.float32))
-        return MixedStrategy(Measure(a, weights), generator, latent_dim)
 
-    return {name: uniform(atoms[name]) for name in STRATEGIES}
+def sampler(strategy: MixedStrategy) -> Sampler:
+    """A compiled sampler of a strategy."""
+    signature = [tf.TensorSpec([None, 2], tf.int64)]
+    draw = tf.function(strategy.sample, input_signature=signature, autograph=False)
+    return lambda seeds: draw(seeds).numpy()
 
 
 def load_strategies(workdir: Path) -> dict[str, MixedStrategy]:
@@ -91,7 +91,7 @@ def export_metadata(workdir: Path) -> dict[str, Any]:
         "dataset": config["dataset"],
         "algorithm": config["algorithm"],
         "code": _git(),
-        "plot": {"window": list(synthetic.make(config["dataset"]).window)},
+        **tasks.make(config).export_metadata(),
     }
 
 

@@ -15,15 +15,18 @@ from tf_mixed_nash import algorithms, rng, schedules
 from tf_mixed_nash.algorithms import Hyperparameters
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games import GanGame, Regularizers
-from tf_mixed_nash.models import mlp
 from tf_mixed_nash.objectives import OBJECTIVES, Objective
 from tf_mixed_nash.oracle import Oracle
 from tf_mixed_nash.schemes import Scheme
-from tf_mixed_nash.types import PLAYERS, Pair, Player
-from trainers import distribute
-from trainers.data import synthetic
+from tf_mixed_nash.strategies import MixedStrategy
+from tf_mixed_nash.types import PLAYERS, Measure, Pair, Player
+from trainers import distribute, tasks
+from trainers.tasks import Task
 
-__all__ = ["Run", "build", "load_function", "load_object", "networks", "num_outer_steps"]
+__all__ = ["Run", "build", "load_function", "load_object", "num_outer_steps"]
+
+# Of batch_size latents each: the statistics of a published generator are means over them.
+_CALIBRATION_BATCHES = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Run:
     """The objects of a run.
 
     Attributes:
-      data: the real distribution.
+      task: the data, and what is done with samples.
       networks: Pair of `Network`, the generator and the discriminator.
       oracle: fields and noise.
       scheme: the algorithm.
@@ -40,7 +43,7 @@ class Run:
     """
 
     config: Mapping[str, Any]
-    data: synthetic.PlanarData
+    task: Task
     networks: Pair
     oracle: Oracle
     scheme: Scheme
@@ -61,14 +64,56 @@ class Run:
         num_chains = self.hyperparameters.of(player).num_chains
         if not algorithms.ALGORITHMS[self.config["algorithm"]].chains or num_chains == 1:
             return first
-        others = (networks(self.config, f"/{j}").of(player) for j in range(1, num_chains))
+        others = (self.task.networks(f"/{j}").of(player) for j in range(1, num_chains))
         return tf.stack([first, *(project(network.initial()) for network in others)])
+
+    def strategy(self, atoms: tf.Tensor, weights: tf.Tensor | None = None) -> MixedStrategy:
+        """The mixed strategy of some of the run's generators, ready to be sampled.
+
+        Normalisation layers get the statistics of each generator by itself, measured on latents
+        of a stream of its own (docs/decisions/0012).
+
+        Args:
+          atoms: [M, d].
+          weights: [M], of sum 1; equal ones by default.
+        """
+        generator, latent_dim = self.networks.theta, self.config["model"]["latent_dim"]
+        count = atoms.shape[0]
+        if weights is None:
+            weights = tf.fill([count], tf.constant(1.0 / count, tf.float32))
+        if generator.num_statistics:
+            atoms = tf.map_fn(self._calibrate, atoms, fn_output_signature=self._calibrated)
+        return MixedStrategy(
+            Measure(atoms, weights), generator.frozen(), latent_dim, self.task.num_classes
+        )
+
+    @property
+    def _calibrated(self) -> tf.TensorSpec:
+        network = self.networks.theta
+        return tf.TensorSpec([network.frozen().dim], network.dtype)
+
+    @functools.cached_property
+    def _calibrate(self):
+        """theta [d] -> [d + s], compiled once."""
+        game: Any = self.oracle.game
+        generator, size = self.networks.theta, self.config["batch_size"]
+
+        def calibrate(theta):
+            key = rng.stream(self.config["seed"], "calibration")
+            batches = (
+                game.inputs(rng.fold_in(key, i), size, generator.dtype)
+                for i in range(_CALIBRATION_BATCHES)
+            )
+            return generator.calibrated(theta, batches)
+
+        return tf.function(calibrate, autograph=False)
 
 
 def build(config: Mapping[str, Any]) -> Run:
-    """Builds a run from a resolved config (`trainers.settings.resolve`)."""
-    data = synthetic.make(config["dataset"])
-    nets = networks(config)
+    """Builds a run from a resolved config (`trainers.settings.resolve`). Reads no data."""
+    strategy = distribute.make_strategy(config["strategy"])
+    task = tasks.make(config)
+    nets = task.networks()
     game = GanGame(
         nets.theta,
         nets.w,
@@ -77,36 +122,13 @@ def build(config: Mapping[str, Any]) -> Run:
         Regularizers(
             config["game"]["gradient_penalty"], config["game"]["r1"], config["game"]["weight_clip"]
         ),
+        task.num_classes,
     )
-    key = rng.stream(config["seed"], "data")
-
-    def batch_at(m):
-        return data.sample(rng.fold_in(key, m), config["batch_size"], nets.theta.dtype)
-
-    strategy = distribute.make_strategy(config["strategy"])
-    oracle = Oracle(game, batch_at, config["seed"], distribute.evaluator(game, strategy))
+    oracle = Oracle(game, None, config["seed"], distribute.evaluator(game, strategy))
     # How many outer steps T there are depends on K_t alone; the step sizes depend on T.
     num_steps = num_outer_steps(_scheme(config, num_steps=1)[0], config["num_batches"])
     scheme, hyperparameters = _scheme(config, num_steps)
-    return Run(config, data, nets, oracle, scheme, num_steps, hyperparameters)
-
-
-def networks(config: Mapping[str, Any], salt: str = "") -> Pair:
-    """The generator and the discriminator, initialised from the seed and the salt."""
-    model, precision = config["model"], config["precision"]
-
-    def make(name, input_dim, output_dim):
-        return mlp(
-            input_dim,
-            output_dim,
-            tuple(model["hidden_units"]),
-            model["activation"],
-            rng.python_seed(rng.stream(config["seed"], f"init/{name}{salt}")),
-            precision,
-            name,
-        )
-
-    return Pair(make("generator", model["latent_dim"], 2), make("discriminator", 2, 1))
+    return Run(config, task, nets, oracle, scheme, num_steps, hyperparameters)
 
 
 def _scheme(config: Mapping[str, Any], num_steps: int) -> tuple[Scheme, Pair]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tf_mixed_nash.errors import InputError
 
-__all__ = ["make_writable", "write_atomically", "write_json"]
+__all__ = ["make_writable", "save_arrays", "write_atomically", "write_json"]
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> Path:
@@ -37,6 +39,16 @@ def _without_nan(content):
     if isinstance(content, (list, tuple)):
         return [_without_nan(value) for value in content]
     return None if isinstance(content, float) and content != content else content
+
+
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
+    """Writes named arrays as a compressed .npz, atomically."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+
+    return write_atomically(path, write)
 
 
 def make_writable(folder: Path, flag: str) -> None:

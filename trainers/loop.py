@@ -6,6 +6,9 @@ tensors. Nothing goes back to the host within a call.
 The reservoir keeps M pairs (theta, w) of the algorithm's outputs at M random outer steps t-hat
 of a window, and the t-hat themselves: 4 M (d + e) + 8 M bytes in float32, 63 MB each for
 theta and w with M = 30 and three layers of 512 units; a checkpoint is as much larger.
+
+Real data are made in the graph where they can be (planar), or passed in as blocks of
+consecutive mini-batches (images): one copy to the device for many steps.
 """
 
 from __future__ import annotations
@@ -72,9 +75,12 @@ class Loop:
         first, last = config["mixture"]["window"]
         self._window = (int(first * run.num_outer_steps), int(last * run.num_outer_steps))
         self._reservoir_key = rng.stream(config["seed"], "reservoir")
+        self._feed = run.task.feed(run.networks.theta.dtype)
         self._ema = fused(lambda ema, theta, weight: ema + weight * (theta - ema))
         self._advance = tf.function(
-            self._many_steps, input_signature=[tf.TensorSpec([], tf.int64)], autograph=False
+            self._many_steps,
+            input_signature=[tf.TensorSpec([], tf.int64), self._feed.signature],
+            autograph=False,
         )
 
     @property
@@ -93,12 +99,24 @@ class Loop:
         Returns:
           None, or where it stopped because a point was not finite.
         """
-        self._advance(tf.constant(until, tf.int64))
+        while (m := self.step) < until:
+            end = self._feed.limit(m, until)
+            block = self._feed.block(m, self._end_of_steps(end))
+            self._advance(tf.constant(end, tf.int64), block)
         steps = {p: int(self._state["diverged_at"].of(p)) for p in PLAYERS}
         first = min(steps.values())
         if first == _NEVER:
             return None
         return Divergence(first, tuple(p for p in PLAYERS if steps[p] == first))
+
+    @property
+    def waited(self) -> float:
+        """Seconds that the steps stood still for real data, since the start of this process."""
+        return self._feed.waited
+
+    def close(self) -> None:
+        """Ends the threads that read data. The loop cannot be advanced after it."""
+        self._feed.close()
 
     def logs(self) -> dict[str, float]:
         """Means of the logged scalars since the last call, which starts the sums anew."""
@@ -142,9 +160,17 @@ class Loop:
         seen = min(self.outer_step, self._window[1]) - self._window[0]
         return max(0, min(seen, self._state["mixture"].shape[0]))
 
-    def _many_steps(self, until):
+    def _end_of_steps(self, until: int) -> int:
+        """The first multiple of whole outer steps from here that reaches `until`: exclusive."""
+        m, t = self.step, self.outer_step
+        while m < until:
+            m, t = m + int(self.run.scheme.num_batches(t)), t + 1
+        return m
+
+    def _many_steps(self, until, block):
         v = self._state
-        scheme, oracle = self.run.scheme, self.run.oracle
+        scheme = self.run.scheme
+        oracle = self.run.oracle.with_batches(lambda m: self._feed.batch_at(block, m))
 
         # The condition reads the counter alone, so that the next steps' noise and data are
         # drawn on idle cores while this step's gradients run: half of the time at batch 64.

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tf_mixed_nash.types import Pair
     from trainers.build import Run
     from trainers.loop import Loop
+    from trainers.planar import PlanarTask
 
 __all__ = ["HeldOut", "Kept", "kept_of", "measure", "report"]
 
@@ -98,6 +99,22 @@ def kept_of(loop: Loop, workdir: Path) -> Kept:
     return Kept(pairs, t)
 
 
+def _planar(run: Run) -> PlanarTask:
+    """The run's task, whose held-out data are endless and whose samples have exact scores.
+
+    Raises:
+      InputError: for a run on images.
+    """
+    from trainers.planar import PlanarTask
+
+    if not isinstance(run.task, PlanarTask):
+        raise InputError(
+            f"trainers.mixtures weighs mixtures in the plane; {run.task.name} is a data set of "
+            "images. Its uniform mixture is published by trainers.run and export.saved_model."
+        )
+    return run.task
+
+
 def measure(run: Run, loop: Loop, kept: Kept, num_samples: int, draw: int) -> HeldOut:
     """The critics' game on held-out draws number `draw`, of streams of their own.
 
@@ -114,10 +131,9 @@ def measure(run: Run, loop: Loop, kept: Kept, num_samples: int, draw: int) -> He
 
     game: Any = run.oracle.game
     key = rng.fold_in(rng.stream(run.config["seed"], "mixture"), draw)
+    data = _planar(run).data
     real, more_real = (
-        run.data.sample(
-            rng.fold_in(key, i), _REAL_PER_SAMPLE * num_samples, run.networks.theta.dtype
-        )
+        data.sample(rng.fold_in(key, i), _REAL_PER_SAMPLE * num_samples, run.networks.theta.dtype)
         for i in (0, 1)
     )
     thetas = tf.concat([kept.pairs.theta, loop.last().theta[None], loop.ema()[None]], axis=0)
@@ -144,12 +160,7 @@ def _strategy(run: Run, kept: Kept, weights: Any) -> MixedStrategy:
     """The mixture of the kept generators with weights [m]."""
     import tensorflow as tf
 
-    from tf_mixed_nash.strategies import MixedStrategy
-    from tf_mixed_nash.types import Measure
-
-    weights = tf.cast(weights, tf.float32)
-    latent_dim = run.config["model"]["latent_dim"]
-    return MixedStrategy(Measure(kept.pairs.theta, weights), run.networks.theta, latent_dim)
+    return run.strategy(kept.pairs.theta, tf.cast(weights, tf.float32))
 
 
 def _sampler(run: Run, kept: Kept) -> Callable[[Any, Any], np.ndarray]:
@@ -227,14 +238,14 @@ def report(run: Run, kept: Kept, game: HeldOut, full: Solution) -> list[dict[str
     from tf_mixed_nash import mixtures
     from tf_mixed_nash.metrics.scorecard import scorecard
     from tf_mixed_nash.strategies import seed_rows
-    from trainers import evaluate
+    from trainers import tasks
 
     F, settings = game.F, run.config["scorecard"]
     floor = float((full.mu.weights @ F).min())
-    seeds = seed_rows(evaluate.SEED, settings["num_samples"])
+    seeds = seed_rows(tasks.SEED, settings["num_samples"])
     # W2 is the slow part of a scorecard and is not reported here: 10 points of it.
     ten = np.zeros((10, 2))
-    draw, m = _sampler(run, kept), len(kept.t)
+    draw, m, data = _sampler(run, kept), len(kept.t), _planar(run).data
     rows = []
     for window, subsets in _subsets(kept).items():
         for subset in subsets:
@@ -243,7 +254,7 @@ def report(run: Run, kept: Kept, game: HeldOut, full: Solution) -> list[dict[str
                 p["weighted"] = mixtures.weigh_some(F, subset)
             for how, weights in p.items():
                 samples = draw(_spread(subset, weights, m), seeds)
-                card = scorecard(samples, ten, run.data, settings["capture_samples"], 10)
+                card = scorecard(samples, ten, data, settings["capture_samples"], 10)
                 value = mixtures.worst(F[:, subset], weights)
                 rows.append(
                     {
@@ -341,7 +352,7 @@ def _better(workdir: Path, loop: Loop, num_samples: int, tolerance: float, publi
     import numpy as np
 
     from tf_mixed_nash import mixtures
-    from trainers import artifacts, evaluate
+    from trainers import artifacts
     from trainers.files import make_writable, write_atomically, write_json
 
     run = loop.run
@@ -386,10 +397,10 @@ def _better(workdir: Path, loop: Loop, num_samples: int, tolerance: float, publi
 
     # Only now are samples scored: no score has entered the choice.
     strategies, draw = artifacts.strategies_of(loop), _sampler(run, kept)
-    samplers = {name: evaluate.sampler(strategies[name]) for name in game.pure}
+    samplers = {name: artifacts.sampler(strategies[name]) for name in game.pure}
     for name, (components, weights) in chosen.items():
         samplers[name] = functools.partial(draw, _spread(components, weights, m))
-    scores = evaluate.score_samplers(samplers, run.data, run.config["scorecard"])
+    scores = run.task.score(samplers)
     rows = report(run, kept, game, full)
     content = {
         "step": loop.step,
@@ -405,7 +416,7 @@ def _better(workdir: Path, loop: Loop, num_samples: int, tolerance: float, publi
         **scores,
         "report": rows,
     }
-    table = evaluate.format_table(scores)
+    table = run.task.format_table(scores)
     write_atomically(
         out / "weights.npz",
         lambda p: np.savez_compressed(

@@ -43,16 +43,13 @@ class Monitor:
         self.settings: Mapping[str, Any] = run.config["duality_gap"]
         self.seconds: list[float] = []
         seed, batch_size = run.config["seed"], run.config["batch_size"]
-        key = rng.stream(seed, "duality_gap/real")
         dtype = run.networks.theta.dtype
         adam = samplers.adam(schedules.constant(self.settings["step_size"]))
 
-        def batch_at(m):
-            return run.data.sample(rng.fold_in(key, m), batch_size, dtype)
-
-        real = run.data.sample(
-            rng.stream(seed, "duality_gap/evaluation"), self.settings["num_samples"], dtype
+        batch_at = run.task.batches(
+            "duality_gap/real", self.settings["num_steps"], batch_size, dtype
         )
+        real = run.task.held_out("duality_gap/evaluation", self.settings["num_samples"], dtype)
         self._gap = gan_duality_gap(
             run.oracle.game,  # pyright: ignore[reportArgumentType]
             Pair(adam, adam),

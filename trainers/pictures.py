@@ -1,4 +1,4 @@
-"""Scatter pictures in the paper's style: real blue, generated red, over a fixed window."""
+"""Pictures: scatter plots in the paper's style (real blue, generated red), sheets of images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from trainers.files import write_atomically
 
-__all__ = ["scatter", "scatter_axes"]
+__all__ = ["grid", "save_pixels", "scatter", "scatter_axes", "tiles"]
 
 _DPI = 100
 
@@ -37,3 +37,28 @@ def scatter(path: Path, real: np.ndarray, panels: Mapping[str, np.ndarray], wind
     write_atomically(path, lambda temporary: figure.savefig(temporary))
     plt.close(figure)
     return path
+
+
+def tiles(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
+    """Images uint8 [n, S, S, C] side by side, row by row: uint8 [H, W, 3], white between them."""
+    n, size = images.shape[:2]
+    rows = -(-n // columns)
+    sheet = np.full((rows * (size + gap) + gap, columns * (size + gap) + gap, 3), 255, np.uint8)
+    for i, image in enumerate(images):
+        top, left = (gap + (size + gap) * k for k in divmod(i, columns))
+        sheet[top : top + size, left : left + size] = image  # one channel fills all three
+    return sheet
+
+
+def save_pixels(path: Path, sheet: np.ndarray, scale: int = 1) -> Path:
+    """Writes uint8 [H, W, 3] as a PNG, each pixel `scale` times as large; atomic."""
+    from PIL import Image
+
+    large = sheet.repeat(scale, axis=0).repeat(scale, axis=1)
+    return write_atomically(path, lambda temporary: Image.fromarray(large).save(temporary))
+
+
+def grid(path: Path, images: np.ndarray, columns: int | None = None) -> Path:
+    """Writes images uint8 [n, S, S, C] as a square sheet, or with so many columns; atomic."""
+    columns = columns or int(np.ceil(np.sqrt(len(images))))
+    return save_pixels(path, tiles(images, columns), scale=max(1, 64 // images.shape[1]))

@@ -49,7 +49,7 @@ def resolve(config: ml_collections.ConfigDict, num_replicas: int = 1) -> dict[st
     """
     c = json.loads(config.to_json_best_effort())
     common = {key: c.pop(key) for key in HYPERPARAMETERS}
-    defaults = tuned.defaults(c["algorithm"], c["dataset"])
+    defaults = tuned.defaults(c["algorithm"], images="image" in c)
     for player in ("generator", "discriminator"):
         own = c[player]
         c[player] = {key: _first(own[key], common[key], defaults[key]) for key in HYPERPARAMETERS}
@@ -67,9 +67,7 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
     from tf_mixed_nash.histories import KINDS
     from tf_mixed_nash.objectives import OBJECTIVES
     from tf_mixed_nash.schedules import SCHEDULES
-    from trainers.data.synthetic import DATASETS
 
-    _choice("dataset", c["dataset"], DATASETS)
     _choice("algorithm", c["algorithm"], ALGORITHMS)
     _choice("precision", c["precision"], ("float32", "mixed_bfloat16", "float64"))
     _choice("strategy", c["strategy"], ("default", "mirrored"))
@@ -111,15 +109,7 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
     _choice(
         "chambolle_pock.extrapolate", c["chambolle_pock"]["extrapolate"], ("measure", "parameters")
     )
-    model = c["model"]
-    if not model["hidden_units"] or any(
-        not isinstance(u, int) or u < 1 for u in model["hidden_units"]
-    ):
-        raise InputError(
-            f"model.hidden_units must be positive widths, such as (512, 512, 512), got "
-            f"{tuple(model['hidden_units'])}."
-        )
-    _integer("model.latent_dim", model["latent_dim"], 1)
+    _integer("model.latent_dim", c["model"]["latent_dim"], 1)
     mixture = c["mixture"]
     _integer("mixture.num_components", mixture["num_components"], 1)
     start, end = mixture["window"]
@@ -134,8 +124,52 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
     _integer("duality_gap.num_steps", gap["num_steps"], 1, "(K)")
     _integer("duality_gap.num_samples", gap["num_samples"], 1)
     _number("duality_gap.step_size", gap["step_size"], lambda v: v > 0, "greater than 0")
+    (_check_images if "image" in c else _check_planar)(c)
+
+
+def _check_planar(c: Mapping[str, Any]) -> None:
+    from trainers.data.synthetic import DATASETS
+
+    _choice("dataset", c["dataset"], DATASETS)
+    units = c["model"]["hidden_units"]
+    if not units or any(not isinstance(u, int) or u < 1 for u in units):
+        raise InputError(
+            f"model.hidden_units must be positive widths, such as (512, 512, 512), got "
+            f"{tuple(units)}."
+        )
     _integer("scorecard.num_samples", c["scorecard"]["num_samples"], 100)
     _integer("scorecard.capture_samples", c["scorecard"]["capture_samples"], 1)
+
+
+def _check_images(c: Mapping[str, Any]) -> None:
+    from tf_mixed_nash.models.dcgan import NORMALIZATIONS, SIZES
+
+    image, model, data, card = c["image"], c["model"], c["data"], c["scorecard"]
+    _choice("image.size", image["size"], SIZES)
+    _choice("image.channels", image["channels"], (1, 3))
+    _integer("image.num_classes", image["num_classes"], 0)
+    _integer("model.width", model["width"], 1)
+    norms = tuple(n for n in NORMALIZATIONS if n != "spectral")
+    _choice("model.generator_normalization", model["generator_normalization"], norms)
+    _choice(
+        "model.discriminator_normalization", model["discriminator_normalization"], NORMALIZATIONS
+    )
+    if model["conditional"] and image["num_classes"] < 2:
+        raise InputError("model.conditional needs --config.image.num_classes of at least 2.")
+    if c["game"]["gradient_penalty"] and model["discriminator_normalization"] == "batch":
+        raise InputError(
+            "game.gradient_penalty is a penalty on single samples, which batch normalisation ties "
+            "together. Choose --config.model.discriminator_normalization=layer, spectral or none."
+        )
+    _integer("data.max_corrupt", data["max_corrupt"], 0)
+    _integer("data.num_threads", data["num_threads"], 1)
+    _integer("scorecard.num_samples", card["num_samples"], 16)
+    _integer("scorecard.prdc_samples", card["prdc_samples"], 16)
+    _integer("scorecard.nearest_k", card["nearest_k"], 1)
+    _integer("scorecard.kid_subsets", card["kid_subsets"], 1)
+    _integer("scorecard.kid_subset_size", card["kid_subset_size"], 2)
+    if c["duality_gap"]["every"] and image["size"] > 64:
+        raise InputError("duality_gap.every works on images of up to 64 pixels. Set it to 0.")
 
 
 def _is_user_function(objective: str) -> bool:
@@ -144,7 +178,8 @@ def _is_user_function(objective: str) -> bool:
 
 def _choice(key: str, value: Any, valid) -> None:
     if value not in valid:
-        raise InputError(f"Unknown {key} {value!r}. Choose one of: {', '.join(valid)}.")
+        choices = ", ".join(str(v) for v in valid)
+        raise InputError(f"Unknown {key} {value!r}. Choose one of: {choices}.")
 
 
 def _number(key: str, value: Any, holds: Callable[[float], bool], what: str) -> None:

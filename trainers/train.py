@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import sys
@@ -13,12 +14,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_mixed_nash import rng
 from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.strategies import MixedStrategy, seed_rows
-from tf_mixed_nash.types import PLAYERS, Measure
-from trainers import artifacts, cli, evaluate, monitor, pictures, settings
+from tf_mixed_nash.types import PLAYERS
+from trainers import artifacts, cli, monitor, settings
 from trainers.build import Run, build
 from trainers.checkpoint import Checkpoints
 from trainers.files import make_writable, write_atomically, write_json
@@ -27,7 +26,6 @@ from trainers.loop import Divergence, Loop
 __all__ = ["describe", "train"]
 
 _NAMES = {"theta": "generator", "w": "discriminator"}
-_PICTURE_SAMPLES = 2_500
 
 
 def describe(config: Mapping[str, Any]) -> str:
@@ -36,13 +34,9 @@ def describe(config: Mapping[str, Any]) -> str:
     lines = [settings.to_json(config).rstrip()]
     for player in PLAYERS:
         network = run.networks.of(player)
-        widths = " -> ".join(
-            str(s)
-            for s in (
-                network.model.input_shape[-1],
-                *(layer.units for layer in network.model.layers),
-            )
-        )
+        shapes = [network.model.input_shape, *(x.output.shape for x in network.model.layers)]
+        sizes = [" x ".join(str(n) for n in shape[1:]) for shape in shapes]
+        widths = " -> ".join(size for size, _ in itertools.groupby(sizes))
         lines.append(f"{_NAMES[player]:<14}{network.num_parameters:>10,} parameters   {widths}")
     lines.append(f"{run.num_outer_steps:,} outer steps use {config['num_batches']:,} mini-batches")
     return "\n".join(lines)
@@ -67,6 +61,7 @@ def train(config: Mapping[str, Any], workdir: Path) -> int:
     tf.config.experimental.enable_op_determinism()
     run = build(config)
     _check_window(run)
+    run.task.check()
     loop = Loop(run)
     make_writable(workdir, "--workdir")
     for folder in ("checkpoints", "samples"):
@@ -79,7 +74,10 @@ def train(config: Mapping[str, Any], workdir: Path) -> int:
     else:
         write_json(workdir / "provenance.json", artifacts.provenance(config))
     gaps = monitor.make(run)
-    code = _loop(run, loop, checkpoints, workdir, gaps)
+    try:
+        code = _loop(run, loop, checkpoints, workdir, gaps)
+    finally:
+        loop.close()
     return code if code != cli.DONE else _finish(run, loop, workdir, gaps)
 
 
@@ -147,14 +145,16 @@ def _loop(
     )
     with bar, board.as_default(), _StopRequest() as stop:
         while loop.step < total:
-            before, started = loop.step, time.perf_counter()
+            before, started, waited = loop.step, time.perf_counter(), loop.waited
             diverged = loop.advance(min(_next(before, config["log_every"]), total))
             if diverged:
                 bar.close()
                 return _report(diverged, checkpoints, workdir)
-            ms = (time.perf_counter() - started) * 1e3 / (loop.step - before)
+            seconds = time.perf_counter() - started
+            ms = seconds * 1e3 / (loop.step - before)
             crossed = lambda every, before=before: before // every != loop.step // every  # noqa: E731
             record, times = _record(run, loop), {"ms_per_batch": ms}
+            times["data_wait"] = (loop.waited - waited) / seconds
             if gaps and crossed(gaps.settings["every"]):
                 record["duality_gap"] = gaps.last(loop)
                 times["duality_gap_seconds"] = gaps.seconds[-1]
@@ -219,48 +219,31 @@ def _report(diverged: Divergence, checkpoints: Checkpoints, workdir: Path) -> in
     return cli.DIVERGED
 
 
-def _real(run: Run):
-    return run.data.sample(rng.stream(run.config["seed"], "picture"), _PICTURE_SAMPLES).numpy()
-
-
 def _last_sampler(run: Run):
-    """theta [d] -> the picture's samples [n, 2] of that pure strategy, traced once."""
-    seeds = seed_rows(0, _PICTURE_SAMPLES)
+    """theta [d] -> a sampler of that pure strategy, traced once."""
 
-    @tf.function(autograph=False)
-    def draw(theta):
-        pure = Measure(theta[None], tf.ones([1]))
-        strategy = MixedStrategy(pure, run.networks.theta, run.config["model"]["latent_dim"])
-        return strategy.sample(seeds)
+    @tf.function(autograph=False, reduce_retracing=True)
+    def draw(theta, seeds):
+        return run.strategy(theta[None]).sample(seeds)
 
-    return draw
+    return lambda theta: lambda seeds: draw(theta, seeds).numpy()
 
 
 def _picture(run: Run, loop: Loop, draw, workdir: Path) -> None:
-    fake = draw(loop.last().theta).numpy()
     title = f"{run.config['algorithm']}, last iterate, {loop.step:,} mini-batches"
     path = workdir / "samples" / f"step_{loop.step:08d}.png"
-    pictures.scatter(path, _real(run), {title: fake}, run.data.window)
-
-
-def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    with path.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+    run.task.draw_step(path, title, draw(loop.last().theta))
 
 
 def _finish(run: Run, loop: Loop, workdir: Path, gaps: monitor.Monitor | None) -> int:
     """Scores, draws and publishes. scorecard.json comes last: it marks a finished run."""
     from export.saved_model import publish_strategy
 
-    config, publish = run.config, run.config["publish"]
+    publish = run.config["publish"]
     strategies = artifacts.strategies_of(loop)
-    samplers = {name: evaluate.sampler(s) for name, s in strategies.items()}
-    scores = evaluate.score_samplers(samplers, run.data, config["scorecard"])
-    panels = {name: draw(seed_rows(0, _PICTURE_SAMPLES)) for name, draw in samplers.items()}
-    picture = pictures.scatter(
-        workdir / "samples" / "published.png", _real(run), panels, run.data.window
-    )
-    write_atomically(workdir / "samples" / "final.npz", lambda path: _save_arrays(path, panels))
+    samplers = {name: artifacts.sampler(s) for name, s in strategies.items()}
+    scores = run.task.score(samplers)
+    picture = run.task.draw_published(workdir / "samples", samplers)
     metadata = {
         **artifacts.export_metadata(workdir),
         "strategy": publish,
@@ -270,7 +253,7 @@ def _finish(run: Run, loop: Loop, workdir: Path, gaps: monitor.Monitor | None) -
     model = publish_strategy(strategies[publish], workdir / "export" / "generator", metadata)
     gap = _gaps(gaps, loop)
     write_json(workdir / "scorecard.json", {**scores["strategies"][publish], **scores, **gap})
-    print(evaluate.format_table(scores, published=publish))
+    print(run.task.format_table(scores, published=publish))
     if gaps:
         _print_gaps(gap["duality_gap"], gaps)
     print(f"picture      {picture}")

@@ -12,7 +12,7 @@ from trainers import settings
 def test_every_algorithm_resolves_with_its_own_defaults():
     for name in ALGORITHMS:
         resolved = tiny(name)
-        expected = tuned.defaults(name, "gaussians8")
+        expected = tuned.defaults(name)
         assert resolved["generator"] == resolved["discriminator"] == expected, name
     assert tuned.TUNED.keys() == ALGORITHMS.keys()
 
@@ -21,7 +21,7 @@ def test_a_players_flag_beats_the_common_flag_which_beats_the_tuned_default():
     resolved = tiny("adam", step_size=0.25, generator__step_size=0.5)
     assert resolved["generator"]["step_size"] == 0.5
     assert resolved["discriminator"]["step_size"] == 0.25
-    assert resolved["discriminator"]["decay_1"] == tuned.defaults("adam", "gaussians8")["decay_1"]
+    assert resolved["discriminator"]["decay_1"] == tuned.defaults("adam")["decay_1"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import queue
 import threading
-from collections.abc import Iterator
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from tf_mixed_nash.errors import InputError
 from trainers.data import order
 from trainers.data.sources import Source
 
-__all__ = ["Blocks", "Images", "Preprocessing", "decode", "to_unit"]
+__all__ = ["Images", "Prefetch", "Preprocessing", "decode", "to_unit"]
 
 
 class Preprocessing(NamedTuple):
@@ -129,11 +129,21 @@ class Images:
             images[i], labels[i] = image, label
         return images, labels
 
-    def batch(self, m: int) -> tuple[np.ndarray, np.ndarray]:
-        """Mini-batch number m: (uint8 [B, S, S, C], labels int64 [B])."""
-        images, labels = self.at(order.records(self.seed, m, self.batch_size, len(self)))
+    def batch(
+        self, m: int, seed: int | None = None, size: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mini-batch number m: (uint8 [B, S, S, C], labels int64 [B]).
+
+        Args:
+          m: at least 0.
+          seed: of another order than the training's.
+          size: B, where it is not the training's.
+        """
+        seed = self.seed if seed is None else seed
+        size = size or self.batch_size
+        images, labels = self.at(order.records(seed, m, size, len(self)))
         if self.preprocessing.flip:
-            mirrored = order.coin(self.seed, m, self.batch_size)
+            mirrored = order.coin(seed, m, size)
             images[mirrored] = images[mirrored, :, ::-1]
         return images, labels
 
@@ -165,64 +175,89 @@ class Images:
             )
 
 
-class Blocks:
-    """Mini-batches in blocks of consecutive ones, made ahead of their use by a thread.
+class Prefetch:
+    """Consecutive mini-batches, made ahead of their use by a thread.
 
     Args:
       images: whose mini-batches.
-      start: the first mini-batch.
-      lengths: how many mini-batches each block has, one after the other.
-      ahead: how many blocks are kept ready.
+      ahead: how many mini-batches are kept ready, at least 1.
 
-    Iterating gives uint8 [k, B, S, S, C] and labels int64 [k, B]. `waited` counts the seconds
-    that the consumer stood still.
+    Attributes:
+      waited: seconds that `take` stood still, so far; those of the very first mini-batch, which
+        no reader could have had ready, are left out.
     """
 
-    def __init__(self, images: Images, start: int, lengths: Iterator[int], ahead: int = 2):
+    def __init__(self, images: Images, ahead: int):
         self.waited = 0.0
+        self._images, self._ahead = images, ahead
+        self._reader: _Reader | None = None
+
+    def take(self, start: int, num: int) -> tuple[np.ndarray, np.ndarray]:
+        """The mini-batches start .. start + num - 1: uint8 [num, B, S, S, C], int64 [num, B].
+
+        Fast where `start` is where the last call ended; elsewhere the reader starts anew.
+
+        Raises:
+          InputError: whatever reading raised.
+        """
+        if self._reader is None or self._reader.position != start:
+            self.close()
+            self._reader = _Reader(self._images, start, self._ahead)
+            batches = [self._reader.next()]
+        else:
+            batches = []
+        began = time.perf_counter()
+        while len(batches) < num:
+            batches.append(self._reader.next())
+        self.waited += time.perf_counter() - began
+        images, labels = zip(*batches, strict=True)
+        return np.stack(images), np.stack(labels)
+
+    def close(self) -> None:
+        """Ends the thread."""
+        if self._reader:
+            self._reader.close()
+            self._reader = None
+
+
+class _Reader:
+    """A thread that puts mini-batches from `start` on into a queue."""
+
+    def __init__(self, images: Images, start: int, ahead: int):
+        self.position = start
         self._queue: queue.Queue = queue.Queue(ahead)
         self._stop = threading.Event()
         self._thread = threading.Thread(
-            target=self._fill, args=(images, start, lengths), daemon=True, name="blocks"
+            target=self._fill, args=(images, start), daemon=True, name="prefetch"
         )
         self._thread.start()
 
-    def _fill(self, images: Images, m: int, lengths: Iterator[int]) -> None:
-        try:
-            for length in lengths:
-                batches = [images.batch(m + k) for k in range(length)]
-                m += length
-                if not self._put(tuple(np.stack(part) for part in zip(*batches, strict=True))):
-                    return
-            self._put(None)
-        except BaseException as error:  # shown to the consumer, who stops
-            self._put(error)
+    def next(self) -> tuple[np.ndarray, np.ndarray]:
+        item = self._queue.get()
+        if isinstance(item, BaseException):
+            self._queue.put(item)  # a second call fails alike
+            raise item
+        self.position += 1
+        return item
 
-    def _put(self, item) -> bool:
+    def _fill(self, images: Images, m: int) -> None:
+        while not self._stop.is_set():
+            try:
+                item = images.batch(m)
+            except BaseException as error:  # shown to the consumer, who stops
+                self._put(error)
+                return
+            self._put(item)
+            m += 1
+
+    def _put(self, item) -> None:
         while not self._stop.is_set():
             try:
                 self._queue.put(item, timeout=0.1)
-                return True
+                return
             except queue.Full:
                 continue
-        return False
-
-    def __iter__(self) -> Blocks:
-        return self
-
-    def __next__(self) -> tuple[np.ndarray, np.ndarray]:
-        import time
-
-        started = time.perf_counter()
-        item = self._queue.get()
-        self.waited += time.perf_counter() - started
-        if item is None:
-            raise StopIteration
-        if isinstance(item, BaseException):
-            raise item
-        return item
 
     def close(self) -> None:
-        """Stops the thread."""
         self._stop.set()
         self._thread.join()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -20,6 +21,7 @@ import numpy as np
 from tf_mixed_nash.errors import InputError
 
 __all__ = [
+    "LSUN_HELP",
     "ArraySource",
     "FolderSource",
     "LmdbSource",
@@ -33,7 +35,7 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 # What TFDS data sets without random access may hold encoded in memory.
 _MEMORY_LIMIT = 2 * 2**30
 
-_LSUN_HELP = (
+LSUN_HELP = (
     "LSUN is fetched by hand: bedroom_train_lmdb.zip (42.8 GiB, 3,033,042 images) and "
     "bedroom_val_lmdb.zip (300 images) from the data set's own site; unzip, and give the folder "
     "that holds data.mdb with --config.data.path=.../bedroom_train_lmdb."
@@ -179,20 +181,20 @@ class LmdbSource:
 
         data = path / "data.mdb"
         if not data.is_file():
-            raise InputError(f"{path} is no LMDB directory: it has no data.mdb. {_LSUN_HELP}")
+            raise InputError(f"{path} is no LMDB directory: it has no data.mdb. {LSUN_HELP}")
         try:
             self._environment = _environment(str(path.resolve()))
         except lmdb.Error as error:
             raise InputError(
                 f"{data} cannot be read as LMDB ({error}); it is {data.stat().st_size:,} bytes. "
-                f"The download may be cut short: unzip it again. {_LSUN_HELP}"
+                f"The download may be cut short: unzip it again. {LSUN_HELP}"
             ) from None
         self.name = str(path)
         self.num_classes: int | None = None
         with self._environment.begin() as transaction:
             entries = transaction.stat()["entries"]
         if entries == 0:
-            raise InputError(f"{path} is an LMDB without any record. {_LSUN_HELP}")
+            raise InputError(f"{path} is an LMDB without any record. {LSUN_HELP}")
         self.fingerprint = _digest(entries, data.stat().st_size)
         self._keys = self._listed(path, entries)
 
@@ -314,12 +316,30 @@ class TfdsSource:
 
 
 def open_path(path: str | Path) -> Source:
-    """The data at a path: an LMDB directory, or a folder of images.
+    """The data at a path: an LMDB directory, a folder of images, or a NumPy file of them.
+
+    An .npy holds uint8 images; an .npz holds `images` and, if there are any, `labels`.
 
     Raises:
       InputError: if there is nothing of the kind.
     """
     path = Path(path).expanduser()
     if not path.exists():
-        raise InputError(f"There is nothing at {path} (--config.data.path). {_LSUN_HELP}")
+        raise InputError(f"There is nothing at {path} (--config.data.path). {LSUN_HELP}")
+    if path.is_file():
+        return _numpy_file(path)
     return LmdbSource(path) if (path / "data.mdb").exists() else FolderSource(path)
+
+
+def _numpy_file(path: Path) -> ArraySource:
+    try:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return ArraySource(content, name=str(path))
+        labels = content["labels"].astype(np.int64) if "labels" in content else None
+        return ArraySource(content["images"], labels, str(path))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path} is no NumPy file of images ({error}). Expected an .npy of uint8 [n, h, w, c], "
+            "an .npz with `images` and perhaps `labels`, a folder of images, or an LMDB directory."
+        ) from None

@@ -1,0 +1,23 @@
+"""fashion_mnist by mirror_gan.
+
+python -m trainers.run --config=configs/fashion_mnist_md.py --config.data.tfds_dir=DIR \\
+    --workdir=runs/fashion_mnist_md
+
+@@DOC
+"""
+
+from configs import common
+
+
+def get_config(variant=None):
+    """The experiment; `:tiny` after the file name runs two steps in seconds."""
+    return common.images(
+        "fashion_mnist",
+        "mirror_gan",
+        variant,
+        size=32,
+        channels=1,
+        num_classes=10,
+        width=32,
+        num_batches=10_000,
+    )

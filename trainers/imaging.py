@@ -1,0 +1,233 @@
+"""The image task: records of a source, DCGAN, metrics in a feature space, grids of images."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mixed_nash import rng
+from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.models import dcgan_discriminator, dcgan_generator
+from tf_mixed_nash.strategies import seed_rows
+from tf_mixed_nash.types import Pair
+from trainers import pictures
+from trainers.data.images import Images, Prefetch, Preprocessing, to_unit
+from trainers.data.sources import LSUN_HELP, Source, TfdsSource, open_path
+from trainers.tasks import Sampler
+
+__all__ = ["ImageFeed", "ImageTask", "draw_pixels", "to_pixels"]
+
+# Bytes of uint8 pixels: of one block on the device, and of what is kept ready beside it.
+_BLOCK_BYTES = 2**25
+_AHEAD_BYTES = 2**26
+_GRID = 64  # images in a picture of samples
+_KEPT = 256  # images of each strategy in final.npz
+_CHUNK = 250  # samples drawn in one call
+_NEIGHBOURS = 8
+
+
+class ImageFeed:
+    """See `tasks.Feed`. A block is (its first m, uint8 pixels, labels)."""
+
+    def __init__(self, images: Images, num_classes: int, dtype: tf.DType):
+        self._images, self._num_classes, self._dtype = images, num_classes, dtype
+        batch = images.batch_size
+        self._batch_bytes = batch * int(np.prod(images.shape))
+        self._prefetch = Prefetch(images, max(2, _AHEAD_BYTES // self._batch_bytes))
+        self.signature = (
+            tf.TensorSpec([], tf.int64),
+            tf.TensorSpec([None, batch, *images.shape], tf.uint8),
+            tf.TensorSpec([None, batch], tf.int64),
+        )
+
+    @property
+    def waited(self) -> float:
+        """See `tasks.Feed`."""
+        return self._prefetch.waited
+
+    def limit(self, start, end):
+        """See `tasks.Feed.limit`: blocks of at most 32 MiB."""
+        return min(end, start + max(1, _BLOCK_BYTES // self._batch_bytes))
+
+    def block(self, start, end):
+        """See `tasks.Feed.block`."""
+        images, labels = self._prefetch.take(start, end - start)
+        return tf.constant(start, tf.int64), tf.constant(images), tf.constant(labels)
+
+    def batch_at(self, block, m):
+        """See `tasks.Feed.batch_at`: numbers in [-1, 1], and one-hot planes of the classes."""
+        return _batch_at(block, m, self._num_classes, self._dtype)
+
+    def close(self):
+        """See `tasks.Feed.close`."""
+        self._prefetch.close()
+
+
+def _batch_at(block, m, num_classes, dtype):
+    start, images, labels = block
+    index = tf.cast(m, tf.int64) - start
+    batch = to_unit(tf.cast(tf.gather(images, index), dtype))
+    if not num_classes:
+        return batch
+    planes = tf.one_hot(tf.gather(labels, index), num_classes, dtype=dtype)[:, None, None]
+    shape = [*batch.shape[:3], num_classes]
+    return tf.concat([batch, tf.broadcast_to(planes, shape)], axis=-1)
+
+
+class ImageTask:
+    """See `tasks.Task`.
+
+    Args:
+      config: resolved, of `configs.common.images`.
+      source: the records; by default those that the config names, opened when first needed.
+    """
+
+    def __init__(self, config: Mapping[str, Any], source: Source | None = None):
+        self.config = config
+        self.name = config["dataset"]
+        image, model = config["image"], config["model"]
+        self.preprocessing = Preprocessing(image["size"], image["channels"], image["flip"])
+        self.num_classes = image["num_classes"] if model["conditional"] else 0
+        self._given = source
+
+    @functools.cached_property
+    def source(self) -> Source:
+        """The records.
+
+        Raises:
+          InputError: if they are not there or cannot be read.
+        """
+        return self._given or open_source(self.config["dataset"], self.config["data"])
+
+    @functools.cached_property
+    def images(self) -> Images:
+        """The mini-batches of the training.
+
+        Raises:
+          InputError: as `source`; or if a class-conditional model gets other classes.
+        """
+        c, data = self.config, self.config["data"]
+        classes = self.source.num_classes
+        if self.num_classes and classes != self.num_classes:
+            raise InputError(
+                f"model.conditional needs --config.image.num_classes={self.num_classes} classes, "
+                f"but {self.source.name} has {classes or 'no labels'}. Set image.num_classes to "
+                "the data's, or model.conditional=false."
+            )
+        return Images(
+            self.source,
+            self.preprocessing,
+            c["batch_size"],
+            rng.python_seed(rng.stream(c["seed"], "order")),
+            data["max_corrupt"],
+            data["cache"],
+            data["num_threads"],
+        )
+
+    def check(self):
+        """See `tasks.Task.check`: opens the source and decodes one image."""
+        self.images.batch(0)
+
+    def networks(self, salt=""):
+        """See `tasks.Task.networks`: DCGAN."""
+        c, model, size = self.config, self.config["model"], self.preprocessing
+
+        def seed(name):
+            return rng.python_seed(rng.stream(c["seed"], f"init/{name}{salt}"))
+
+        generator = dcgan_generator(
+            size.size,
+            size.channels,
+            model["latent_dim"] + self.num_classes,
+            model["width"],
+            model["generator_normalization"],
+            seed("generator"),
+            c["precision"],
+        )
+        discriminator = dcgan_discriminator(
+            size.size,
+            size.channels + self.num_classes,
+            model["width"],
+            model["discriminator_normalization"],
+            seed("discriminator"),
+            c["precision"],
+        )
+        return Pair(generator, discriminator)
+
+    def feed(self, dtype):
+        """See `tasks.Task.feed`."""
+        return ImageFeed(self.images, self.num_classes, dtype)
+
+    def batches(self, stream, num, size, dtype):
+        """See `tasks.Task.batches`: the same records in another order, kept in memory."""
+        seed = rng.python_seed(rng.stream(self.config["seed"], stream))
+        pixels, labels = zip(*(self.images.batch(m, seed, size) for m in range(num)), strict=True)
+        block = tf.constant(0, tf.int64), tf.constant(np.stack(pixels)), tf.constant(labels)
+        return lambda m: _batch_at(block, m, self.num_classes, dtype)
+
+    def held_out(self, stream, num, dtype):
+        """See `tasks.Task.held_out`: records in another order; the training has seen them."""
+        return self.batches(stream, 1, num, dtype)(tf.constant(0, tf.int64))
+
+    def draw_step(self, path, title, sample):
+        """See `tasks.Task.draw_step`: a grid of the samples of fixed latents."""
+        pictures.grid(path, draw_pixels(sample, 0, _GRID))
+
+    def draw_published(self, folder, samplers):
+        """See `tasks.Task.draw_published`."""
+        raise NotImplementedError
+
+    def score(self, samplers):
+        """See `tasks.Task.score`."""
+        raise NotImplementedError
+
+    def format_table(self, scores, published=None):
+        """See `tasks.Task.format_table`."""
+        raise NotImplementedError
+
+    def export_metadata(self):
+        """See `tasks.Task.export_metadata`."""
+        image = self.preprocessing._asdict()
+        return {"image": {**image, "range": [-1, 1], "num_classes": self.num_classes}}
+
+
+def open_source(dataset: str, data: Mapping[str, Any]) -> Source:
+    """The records of a config: those at data.path, or else a TFDS data set.
+
+    Raises:
+      InputError: if they are not there or cannot be read.
+    """
+    if data["path"]:
+        return open_path(data["path"])
+    if dataset == "lsun":
+        raise InputError(f"The LSUN config needs --config.data.path. {LSUN_HELP}")
+    if dataset == "folder":
+        raise InputError(
+            "dataset=folder needs --config.data.path: a folder of images (sub-folders are "
+            "classes), an LMDB directory, or an .npy/.npz of uint8 images."
+        )
+    return TfdsSource(dataset, data["split"], data["tfds_dir"], data["download"])
+
+
+def to_pixels(samples: np.ndarray) -> np.ndarray:
+    """Numbers in [-1, 1], any shape, as uint8; those outside are cut off.
+
+    Raises:
+      ValueError: if they are not all finite.
+    """
+    if not np.isfinite(samples).all():
+        raise ValueError("The samples are not all finite; they have no pixels.")
+    return np.clip(np.rint((samples + 1.0) * 127.5), 0, 255).astype(np.uint8)
+
+
+def draw_pixels(sample: Sampler, seed: int, num: int) -> np.ndarray:
+    """Samples 0 .. num - 1 of a seed: uint8 [num, S, S, C]."""
+    parts = [
+        to_pixels(sample(seed_rows(seed, min(_CHUNK, num - start), start)))
+        for start in range(0, num, _CHUNK)
+    ]
+    return np.concatenate(parts)

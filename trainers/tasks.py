@@ -1,0 +1,118 @@
+"""What is learned: the data, the networks that fit them, and how samples are judged and drawn.
+
+    planar    points of the plane, MLPs, exact scorecards        (trainers/planar.py)
+    images    records of a source, DCGAN, feature-space metrics  (trainers/imaging.py)
+
+The trainer, the commands and the export know a task only by this protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mixed_nash.types import Pair
+
+__all__ = ["SEED", "Feed", "Sampler", "Task", "make"]
+
+# Scores use draws of their own, the same ones for every run: a difference between two
+# runs is not a difference between two test sets.
+SEED = 20190609
+
+# seeds int64 [n, 2] -> samples [n, ...]
+Sampler = Callable[[tf.Tensor], np.ndarray]
+
+
+class Feed(Protocol):
+    """Real mini-batches for the compiled loop.
+
+    Attributes:
+      signature: the `tf.TensorSpec`s of a block.
+      waited: seconds that `block` stood still for data, so far.
+    """
+
+    signature: tuple[tf.TensorSpec, ...]
+    waited: float
+
+    def limit(self, start: int, end: int) -> int:
+        """How far a block that begins at mini-batch `start` may reach: in (start, end]."""
+        ...
+
+    def block(self, start: int, end: int) -> tuple[Any, ...]:
+        """Tensors from which `batch_at` takes the mini-batches start <= m < end."""
+        ...
+
+    def batch_at(self, block: tuple[tf.Tensor, ...], m: tf.Tensor) -> tf.Tensor:
+        """Mini-batch number m of the block, in a graph: [B, ...] of the parameters' dtype."""
+        ...
+
+    def close(self) -> None:
+        """Ends the threads that read."""
+        ...
+
+
+class Task(Protocol):
+    """See the module.
+
+    Attributes:
+      name: of the data set.
+      num_classes: of a class-conditional generator; 0 without classes.
+    """
+
+    name: str
+    num_classes: int
+
+    def check(self) -> None:
+        """Raises InputError unless the data are there and can be read."""
+        ...
+
+    def networks(self, salt: str = "") -> Pair:
+        """The generator and the discriminator, initialised from the seed and the salt."""
+        ...
+
+    def feed(self, dtype: tf.DType) -> Feed:
+        """The real mini-batches of a run."""
+        ...
+
+    def batches(self, stream: str, num: int, size: int, dtype: tf.DType) -> Callable:
+        """m -> mini-batch number m < num, [size, ...], of a stream apart from the training's."""
+        ...
+
+    def held_out(self, stream: str, num: int, dtype: tf.DType) -> tf.Tensor:
+        """num real data [num, ...] of a stream apart from the training's."""
+        ...
+
+    def draw_step(self, path: Path, title: str, sample: Sampler) -> None:
+        """Writes the picture of one strategy during training."""
+        ...
+
+    def draw_published(self, folder: Path, samplers: Mapping[str, Sampler]) -> Path:
+        """Writes the final pictures and final.npz; returns the main picture's path."""
+        ...
+
+    def score(self, samplers: Mapping[str, Sampler]) -> dict[str, Any]:
+        """`strategies` (the scorecard of each sampler), `real_data_ceiling`, what else is said."""
+        ...
+
+    def format_table(self, scores: Mapping[str, Any], published: str | None = None) -> str:
+        """`score`'s result as text: a line for each strategy, and one for real data."""
+        ...
+
+    def export_metadata(self) -> dict[str, Any]:
+        """What a published model says of its samples."""
+        ...
+
+
+def make(config: Mapping[str, Any]) -> Task:
+    """The task of a resolved config. Opens no data yet."""
+    if "image" in config:
+        from trainers.imaging import ImageTask
+
+        return ImageTask(config)
+    from trainers.planar import PlanarTask
+
+    return PlanarTask(config)
