@@ -1,8 +1,8 @@
 """Image data: sources, decoding, mini-batches by index, corrupt records, blocks."""
 
 import io
-import itertools
 import os
+import time
 from pathlib import Path
 
 import lmdb
@@ -13,7 +13,7 @@ from PIL import Image
 
 from tf_mixed_nash.errors import InputError
 from trainers.data import order
-from trainers.data.images import Blocks, Images, Preprocessing, decode, to_unit
+from trainers.data.images import Images, Prefetch, Preprocessing, decode, to_unit
 from trainers.data.sources import ArraySource, FolderSource, LmdbSource, TfdsSource, open_path
 
 TFDS_DIR = Path(__file__).parents[3] / "shared" / "data" / "tfds"
@@ -160,31 +160,64 @@ def test_flipping_does_not_write_into_the_cache():
     np.testing.assert_array_equal(images.at(np.arange(50))[0], before)
 
 
-def test_blocks_are_the_batches_in_order():
+def test_mini_batches_are_taken_in_order_wherever_one_begins():
     images = Images(_random_source(), Preprocessing(8), 4, seed=0)
-    blocks = Blocks(images, start=10, lengths=iter([3, 1, 2]))
-    got = list(blocks)
-    assert [len(b) for b, _ in got] == [3, 1, 2]
-    for m, (row, label) in enumerate(
-        itertools.chain.from_iterable(zip(*block, strict=True) for block in got), start=10
-    ):
-        np.testing.assert_array_equal(row, images.batch(m)[0])
-        np.testing.assert_array_equal(label, images.batch(m)[1])
+    prefetch = Prefetch(images, ahead=2)
+    for start, num in ((10, 3), (13, 1), (14, 6), (3, 2), (5, 1)):  # 3 is a jump back
+        pixels, labels = prefetch.take(start, num)
+        assert pixels.shape == (num, 4, 8, 8, 3)
+        for k in range(num):
+            np.testing.assert_array_equal(pixels[k], images.batch(start + k)[0])
+            np.testing.assert_array_equal(labels[k], images.batch(start + k)[1])
+    prefetch.close()
 
 
 def test_an_error_in_the_reading_thread_reaches_the_consumer(tmp_path):
     (tmp_path / "a.png").write_bytes(b"x")
     images = Images(FolderSource(tmp_path), Preprocessing(8), 1, seed=0, cache=False)
-    with pytest.raises(InputError, match="cannot be read"):
-        next(Blocks(images, 0, iter([1])))
+    prefetch = Prefetch(images, ahead=1)
+    for _ in range(2):
+        with pytest.raises(InputError, match="cannot be read"):
+            prefetch.take(0, 1)
 
 
 def test_closing_stops_a_reader_that_waits():
+    prefetch = Prefetch(Images(_random_source(), Preprocessing(8), 4, seed=0), ahead=1)
+    prefetch.take(0, 1)
+    thread = prefetch._reader._thread
+    assert thread.is_alive()
+    prefetch.close()
+    assert not thread.is_alive()
+
+
+def test_waiting_is_measured_but_not_for_the_first():
+    """A reader that needs 50 ms for a mini-batch keeps its consumer waiting so long."""
     images = Images(_random_source(), Preprocessing(8), 4, seed=0)
-    blocks = Blocks(images, 0, itertools.repeat(1), ahead=1)
-    next(blocks)
-    blocks.close()
-    assert not blocks._thread.is_alive()
+    fast = images.batch
+    images.batch = lambda m: (time.sleep(0.05), fast(m))[1]
+    prefetch = Prefetch(images, ahead=1)
+    prefetch.take(0, 1)
+    assert prefetch.waited < 0.01
+    prefetch.take(1, 4)
+    assert 0.1 < prefetch.waited < 0.6
+    waited = prefetch.waited
+    time.sleep(0.3)
+    prefetch.take(5, 1)  # was ready
+    assert prefetch.waited - waited < 0.02
+    prefetch.close()
+
+
+def test_numpy_files(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8), np.uint8)
+    np.save(tmp_path / "a.npy", pixels)
+    np.savez(tmp_path / "b.npz", images=pixels, labels=np.arange(5))
+    np.testing.assert_array_equal(open_path(tmp_path / "a.npy").read(3).image, pixels[3])
+    assert open_path(tmp_path / "b.npz").read(3).label == 3
+    np.savez(tmp_path / "c.npz", pictures=pixels)
+    (tmp_path / "d.npy").write_bytes(b"no array")
+    for bad in ("c.npz", "d.npy"):
+        with pytest.raises(InputError, match="no NumPy file of images"):
+            open_path(tmp_path / bad)
 
 
 def test_sub_folders_are_classes(tmp_path):
