@@ -13,6 +13,11 @@ tensorflow_model_server.
 | `generate`                   | latents float32 [n, D]                | samples              |
 | `generate_component`         | latents, components int64 [n]         | samples              |
 
+A class-conditional model draws the class of a row from its key, too. Its `generate` and
+`generate_component` also take labels int64 [n], and it has one signature more:
+
+| `sample_class`               | seeds, labels int64 [n] in [0, k)     | samples              |
+
 Row (s, i) is sample number i of seed s. On one machine its bytes do not depend on the batch
 that it comes in. In `generate` the component is a hash of the row's latents.
 """
@@ -45,6 +50,7 @@ __all__ = ["GOLDEN", "build_module", "publish_strategy"]
 GOLDEN = "assets.extra/golden.npz"
 
 _GOLDEN_SEED, _GOLDEN_ROWS = 0, 8
+_COMPONENT_ROWS = 2  # of each component, checked before publishing
 _SEED_RULE = (
     "Row (s, i) of seeds is sample number i of seed s: Threefry-2x32-20 words of that key "
     "(tf_mixed_nash.rng.row_words) give the latents and the component."
@@ -91,39 +97,78 @@ def build_module(strategy: MixedStrategy) -> tuple[tf.Module, dict[str, Any]]:
     # The Keras model stays in the closures. As an attribute of the module it would be tracked,
     # and its variables, which are never used here, would be exported too (trap 1).
     whole_groups = cast("Network", _InWholeGroups(strategy.generator))
-    served = MixedStrategy(Measure(module.atoms, module.weights), whole_groups, strategy.latent_dim)
+    served = MixedStrategy(
+        Measure(module.atoms, module.weights),
+        whole_groups,
+        strategy.latent_dim,
+        strategy.num_classes,
+    )
     seeds = tf.TensorSpec([None, 2], tf.int64, name="seeds")
     latents = tf.TensorSpec([None, strategy.latent_dim], tf.float32, name="latents")
     components = tf.TensorSpec([None], tf.int64, name="components")
 
+    labels = [tf.TensorSpec([None], tf.int64, name="labels")] if strategy.num_classes else []
+
+    def inputs(latents, labels):
+        """What the generator reads: latents and, in a class-conditional model, the classes."""
+        if not labels:
+            return latents
+        checks = [
+            _same_rows(labels[0], latents, "labels and latents"),
+            _all_in(labels[0], strategy.num_classes, "labels"),
+        ]
+        with tf.control_dependencies(checks):
+            return served.with_classes(latents, labels[0])
+
     def sample(seeds):
         return {"samples": served.sample(seeds)}
 
-    def generate(latents):
-        return {"samples": served.generate(served.component_of_latents(latents), latents)}
+    def sample_class(seeds, labels):
+        components, drawn = served.draw(seeds)
+        latents = drawn[:, : served.latent_dim]
+        return {"samples": served.generate(components, inputs(latents, [labels]))}
 
-    def generate_component(latents, components):
-        rows = tf.debugging.Assert(
-            tf.shape(components)[0] == tf.shape(latents)[0],
-            ["components and latents must have the same number of rows"],
-        )
-        inside = tf.debugging.Assert(
-            tf.reduce_all((components >= 0) & (components < served.num_components)),
-            [f"components must be in [0, {served.num_components}), got", components],
-        )
-        with tf.control_dependencies([rows, inside]):
-            return {"samples": served.generate(components, latents)}
+    def generate(latents, *labels):
+        components = served.component_of_latents(latents)
+        return {"samples": served.generate(components, inputs(latents, labels))}
+
+    def generate_component(latents, components, *labels):
+        checks = [
+            _same_rows(components, latents, "components and latents"),
+            _all_in(components, served.num_components, "components"),
+        ]
+        with tf.control_dependencies(checks):
+            return {"samples": served.generate(components, inputs(latents, labels))}
 
     def signature(function, *specs):
         return tf.function(function, input_signature=specs, autograph=False)
 
     by_key = signature(sample, seeds)
-    return module, {
+    signatures = {
         "serving_default": by_key,
         "sample": by_key,
-        "generate": signature(generate, latents),
-        "generate_component": signature(generate_component, latents, components),
+        "generate": signature(generate, latents, *labels),
+        "generate_component": signature(generate_component, latents, components, *labels),
     }
+    if labels:
+        signatures["sample_class"] = signature(sample_class, seeds, *labels)
+    return module, signatures
+
+
+def _same_rows(x, y, what: str):
+    import tensorflow as tf
+
+    return tf.debugging.Assert(
+        tf.shape(x)[0] == tf.shape(y)[0], [f"{what} must have the same number of rows"]
+    )
+
+
+def _all_in(x, limit: int, what: str):
+    import tensorflow as tf
+
+    return tf.debugging.Assert(
+        tf.reduce_all((x >= 0) & (x < limit)), [f"{what} must be in [0, {limit}), got", x]
+    )
 
 
 def publish_strategy(strategy: MixedStrategy, base: Path, metadata: Mapping[str, Any]) -> Path:
@@ -180,10 +225,13 @@ def _known_calls(strategy: MixedStrategy) -> list[Call]:
     from tf_mixed_nash.strategies import seed_rows
 
     seeds = seed_rows(_GOLDEN_SEED, _GOLDEN_ROWS)
-    components = tf.repeat(tf.range(strategy.num_components, dtype=tf.int64), _GOLDEN_ROWS)
+    components = tf.repeat(tf.range(strategy.num_components, dtype=tf.int64), _COMPONENT_ROWS)
     latents = tf.random.stateless_normal(
         [len(components), strategy.latent_dim], (0, 0), alg="philox"
     )
+    k = strategy.num_classes
+    labels = tf.range(len(components), dtype=tf.int64) % max(k, 1)
+    generated = strategy.with_classes(latents, labels) if k else latents
 
     def answer(function, *inputs):
         # Each row in a group of its own, so that the strategy in memory, which does not fill
@@ -193,18 +241,28 @@ def _known_calls(strategy: MixedStrategy) -> list[Call]:
         return concrete(*rows)[::_ROW_GROUP].numpy()
 
     by_seed = {"seeds": seeds.numpy()}, answer(strategy.sample, seeds)
-    by_latent = answer(lambda z: strategy.generate(strategy.component_of_latents(z), z), latents)
-    by_component = answer(strategy.generate, components, latents)
-    return [
+    by_latent = answer(
+        lambda z, x: strategy.generate(strategy.component_of_latents(z), x), latents, generated
+    )
+    by_component = answer(strategy.generate, components, generated)
+    with_labels = {"latents": latents.numpy(), **({"labels": labels.numpy()} if k else {})}
+    calls = [
         Call("sample", *by_seed),
         Call("serving_default", *by_seed),
-        Call("generate", {"latents": latents.numpy()}, by_latent),
-        Call(
-            "generate_component",
-            {"components": components.numpy(), "latents": latents.numpy()},
-            by_component,
-        ),
+        Call("generate", with_labels, by_latent),
+        Call("generate_component", {"components": components.numpy(), **with_labels}, by_component),
     ]
+    if k:
+        classes = seeds[:, 1] % k
+
+        def of_class(seeds, classes):
+            drawn, inputs = strategy.draw(seeds)
+            latents = inputs[:, : strategy.latent_dim]
+            return strategy.generate(drawn, strategy.with_classes(latents, classes))
+
+        by_class = {"seeds": seeds.numpy(), "labels": classes.numpy()}
+        calls.append(Call("sample_class", by_class, answer(of_class, seeds, classes)))
+    return calls
 
 
 def _facts(strategy: MixedStrategy, signatures: list[str], samples: np.ndarray) -> dict[str, Any]:
@@ -216,6 +274,7 @@ def _facts(strategy: MixedStrategy, signatures: list[str], samples: np.ndarray) 
         "num_components": strategy.num_components,
         "weights": np.asarray(tf.convert_to_tensor(strategy.weights)).tolist(),
         "latent_dim": strategy.latent_dim,
+        "num_classes": strategy.num_classes,
         "sample_shape": list(samples.shape[1:]),
         "signatures": sorted(signatures),
         "seed_rule": _SEED_RULE,

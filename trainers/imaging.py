@@ -12,14 +12,15 @@ import tensorflow as tf
 from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.models import dcgan_discriminator, dcgan_generator
-from tf_mixed_nash.strategies import seed_rows
+from tf_mixed_nash.strategies import MixedStrategy, seed_rows
 from tf_mixed_nash.types import Pair
 from trainers import pictures
 from trainers.data.images import Images, Prefetch, Preprocessing, to_unit
 from trainers.data.sources import LSUN_HELP, Source, TfdsSource, open_path
+from trainers.files import save_arrays
 from trainers.tasks import Sampler
 
-__all__ = ["ImageFeed", "ImageTask", "draw_pixels", "to_pixels"]
+__all__ = ["ImageFeed", "ImageTask", "draw_pixels", "interpolation", "to_pixels"]
 
 # Bytes of uint8 pixels: of one block on the device, and of what is kept ready beside it.
 _BLOCK_BYTES = 2**25
@@ -27,7 +28,8 @@ _AHEAD_BYTES = 2**26
 _GRID = 64  # images in a picture of samples
 _KEPT = 256  # images of each strategy in final.npz
 _CHUNK = 250  # samples drawn in one call
-_NEIGHBOURS = 8
+_NEIGHBOURS = 12
+_STRIPS, _STEPS = 8, 10  # interpolation.png
 
 
 class ImageFeed:
@@ -177,9 +179,21 @@ class ImageTask:
         """See `tasks.Task.draw_step`: a grid of the samples of fixed latents."""
         pictures.grid(path, draw_pixels(sample, 0, _GRID))
 
-    def draw_published(self, folder, samplers):
-        """See `tasks.Task.draw_published`."""
-        raise NotImplementedError
+    def draw_published(self, folder, strategies, samplers):
+        """See `tasks.Task.draw_published`.
+
+        published.png (a sheet of each strategy), interpolation.png (of the one that is published:
+        between two samples of one generator), nearest.png (its samples above the training records
+        that are nearest in feature space and in pixels).
+        """
+        published = self.config["publish"]
+        drawn = {name: draw_pixels(draw, 0, _KEPT) for name, draw in samplers.items()}
+        save_arrays(folder / "final.npz", drawn)
+        strips = interpolation(strategies[published], _STRIPS, _STEPS)
+        pictures.grid(folder / "interpolation.png", strips, columns=_STEPS)
+        self._draw_nearest(folder / "nearest.png", drawn[published][:_NEIGHBOURS])
+        first = {name: images[:_GRID] for name, images in drawn.items()}
+        return pictures.sheets(folder / "published.png", [first], columns=8)
 
     def score(self, samplers):
         """See `tasks.Task.score`."""
@@ -211,6 +225,26 @@ def open_source(dataset: str, data: Mapping[str, Any]) -> Source:
             "classes), an LMDB directory, or an .npy/.npz of uint8 images."
         )
     return TfdsSource(dataset, data["split"], data["tfds_dir"], data["download"])
+
+
+def interpolation(strategy: MixedStrategy, num: int, steps: int) -> np.ndarray:
+    """Great-circle paths between the latents of samples: uint8 [num * steps, S, S, C].
+
+    Path i leads from sample 2 i of seed 0 to sample 2 i + 1, through the generator and the class
+    of the first.
+    """
+    components, inputs = strategy.draw(seed_rows(0, 2 * num))
+    ends = inputs[:, : strategy.latent_dim]
+    a, b = ends[::2, None], ends[1::2, None]
+    cosine = tf.reduce_sum(tf.math.l2_normalize(a, -1) * tf.math.l2_normalize(b, -1), -1)
+    angle = tf.acos(tf.clip_by_value(cosine, -1.0, 1.0))[..., None]
+    s = tf.linspace(0.0, 1.0, steps)[None, :, None]
+    path = (tf.sin((1.0 - s) * angle) * a + tf.sin(s * angle) * b) / tf.sin(angle)
+    classes = tf.repeat(inputs[::2, None, strategy.latent_dim :], steps, axis=1)
+    latents = tf.concat([path, classes], axis=-1)
+    latents = tf.reshape(latents, [num * steps, inputs.shape[1]])
+    samples = strategy.generate(tf.repeat(components[::2], steps), latents)
+    return to_pixels(samples.numpy())
 
 
 def to_pixels(samples: np.ndarray) -> np.ndarray:

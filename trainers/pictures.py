@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -13,7 +13,7 @@ import numpy as np
 
 from trainers.files import write_atomically
 
-__all__ = ["grid", "save_pixels", "scatter", "scatter_axes", "tiles"]
+__all__ = ["grid", "save_pixels", "scatter", "scatter_axes", "sheets", "tiles"]
 
 _DPI = 100
 
@@ -62,3 +62,28 @@ def grid(path: Path, images: np.ndarray, columns: int | None = None) -> Path:
     """Writes images uint8 [n, S, S, C] as a square sheet, or with so many columns; atomic."""
     columns = columns or int(np.ceil(np.sqrt(len(images))))
     return save_pixels(path, tiles(images, columns), scale=max(1, 64 // images.shape[1]))
+
+
+def sheets(path: Path, rows: Sequence[Mapping[str, np.ndarray | None]], columns: int) -> Path:
+    """Titled sheets of images side by side, row by row; atomic.
+
+    Args:
+      path: the PNG.
+      rows: title -> images uint8 [n, S, S, C]; an empty sheet for None.
+      columns: images side by side in a sheet.
+    """
+    width = max(len(row) for row in rows)
+    figure, axes = plt.subplots(
+        len(rows), width, figsize=(3.4 * width, 3.6 * len(rows)), dpi=_DPI, squeeze=False
+    )
+    for row, row_axes in zip(rows, axes, strict=True):
+        for ax in row_axes:
+            ax.axis("off")
+        for (title, images), ax in zip(row.items(), row_axes, strict=False):
+            ax.set_title(title, fontsize=10)
+            if images is not None:
+                ax.imshow(tiles(images, columns, gap=1), interpolation="nearest")
+    figure.tight_layout()
+    write_atomically(path, lambda temporary: figure.savefig(temporary))
+    plt.close(figure)
+    return path

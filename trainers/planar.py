@@ -107,7 +107,7 @@ class PlanarTask:
         fake = sample(seed_rows(0, _PICTURE_SAMPLES))
         pictures.scatter(path, self._real(), {title: fake}, self.data.window)
 
-    def draw_published(self, folder, samplers):
+    def draw_published(self, folder, strategies, samplers):
         """See `tasks.Task.draw_published`: published.png, a panel for each strategy."""
         panels = {name: draw(seed_rows(0, _PICTURE_SAMPLES)) for name, draw in samplers.items()}
         path = pictures.scatter(folder / "published.png", self._real(), panels, self.data.window)

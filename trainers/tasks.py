@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from tf_mixed_nash.strategies import MixedStrategy
 from tf_mixed_nash.types import Pair
 
 __all__ = ["SEED", "Feed", "Sampler", "Task", "make"]
@@ -90,7 +91,12 @@ class Task(Protocol):
         """Writes the picture of one strategy during training."""
         ...
 
-    def draw_published(self, folder: Path, samplers: Mapping[str, Sampler]) -> Path:
+    def draw_published(
+        self,
+        folder: Path,
+        strategies: Mapping[str, MixedStrategy],
+        samplers: Mapping[str, Sampler],
+    ) -> Path:
         """Writes the final pictures and final.npz; returns the main picture's path."""
         ...
 

@@ -243,7 +243,7 @@ def _finish(run: Run, loop: Loop, workdir: Path, gaps: monitor.Monitor | None) -
     strategies = artifacts.strategies_of(loop)
     samplers = {name: artifacts.sampler(s) for name, s in strategies.items()}
     scores = run.task.score(samplers)
-    picture = run.task.draw_published(workdir / "samples", samplers)
+    picture = run.task.draw_published(workdir / "samples", strategies, samplers)
     metadata = {
         **artifacts.export_metadata(workdir),
         "strategy": publish,
