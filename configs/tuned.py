@@ -53,7 +53,7 @@ TUNED = {
 
 # Starting points on images (DCGAN's own for Adam, Radford et al. 2016).
 _ADAM_IMAGES = {"step_size": 2e-4, "decay_2": 0.999}
-_LANGEVIN_IMAGES = {"step_size": 2e-4}
+_LANGEVIN_IMAGES = {"step_size": 1e-3}
 IMAGES: dict[str, dict] = {
     "rmsprop": {"step_size": 2e-4},
     "adam": _ADAM_IMAGES,
