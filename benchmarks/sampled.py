@@ -66,6 +66,7 @@ def main() -> int:
     import_tensorflow()
     from trainers.compare import aggregate, markdown
     from trainers.files import make_writable, write_atomically, write_json
+    from trainers.planar import COLUMNS
 
     out = Path(f.out)
     make_writable(out, "--out")
@@ -87,12 +88,12 @@ def main() -> int:
             for strategy in _STRATEGIES:
                 cards[f"{arm}/{strategy}"].append(scores["strategies"][strategy])
             real = scores["real_data_ceiling"]
-    rows: dict[str, Any] = {n: aggregate(c) if c else "diverged" for n, c in cards.items()}
+    rows: dict[str, Any] = {n: aggregate(c, COLUMNS) if c else "diverged" for n, c in cards.items()}
     if real:
-        rows["real data/"] = aggregate([real])
+        rows["real data/"] = aggregate([real], COLUMNS)
     titles = {arm: title for arm, (title, _, _) in ARMS.items()}
     write_json(out / "table.json", {"rows": rows, "scorecards": cards})
-    table = markdown(rows, titles)
+    table = markdown(rows, titles, COLUMNS)
     table += f"\nSeeds {f.seeds}; {f.num_batches:,} mini-batches each; mean ± standard error.\n"
     write_atomically(out / "table.md", lambda path: path.write_text(table))
     print(table)
@@ -102,33 +103,27 @@ def main() -> int:
 
 def _figure(out: Path, seed: int) -> Path:
     """Real blue, generated red: one column an arm; last iterate above, mixture below."""
-    import matplotlib.pyplot as plt
     import numpy as np
 
     from tf_mixed_nash import rng
     from trainers import pictures
     from trainers.data import synthetic
-    from trainers.files import write_atomically
 
     data = synthetic.make("gaussians8")
     real = data.sample(rng.stream(seed, "picture"), 2_500).numpy()
-    figure, axes = plt.subplots(
-        len(_STRATEGIES), len(ARMS), figsize=(2.9 * len(ARMS), 7.4), squeeze=False, dpi=80
-    )
-    for column, (arm, (title, _, _)) in enumerate(ARMS.items()):
-        path = out / arm / f"seed{seed}" / "samples" / "final.npz"
-        for row, strategy in enumerate(_STRATEGIES):
-            fake = np.empty((0, 2))
-            if path.is_file():
-                with np.load(path) as saved:
-                    fake = saved[strategy]
-            name = title.replace(", ", "\n", 1) + f"\n{strategy}"
-            pictures.scatter_axes(axes[row][column], real, fake, data.window, name)
-    figure.tight_layout()
-    path = out / "sampled.png"
-    write_atomically(path, lambda temporary: figure.savefig(temporary))
-    plt.close(figure)
-    return path
+
+    def panel(arm, title, strategy):
+        path, fake = out / arm / f"seed{seed}" / "samples" / "final.npz", None
+        if path.is_file():
+            with np.load(path) as saved:
+                fake = saved[strategy]
+        return title.replace(", ", "\n", 1) + f"\n{strategy}", fake
+
+    rows = [
+        [panel(arm, title, strategy) for arm, (title, _, _) in ARMS.items()]
+        for strategy in _STRATEGIES
+    ]
+    return pictures.scatter(out / "sampled.png", real, rows, data.window, size=2.9)
 
 
 if __name__ == "__main__":

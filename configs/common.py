@@ -6,6 +6,8 @@ A hyperparameter that is None takes the algorithm's tuned default (configs/tuned
 
 from __future__ import annotations
 
+from typing import Any
+
 import ml_collections
 from ml_collections.config_dict import placeholder
 
@@ -40,7 +42,7 @@ def _hyperparameters() -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict({k: placeholder(t) for k, t in _HYPERPARAMETERS.items()})
 
 
-def _experiment(dataset: str, algorithm: str, variant: str | None) -> ml_collections.ConfigDict:
+def _experiment(dataset: str, algorithm: str, variant: str | None) -> Any:
     """What experiments of every kind have."""
     if variant not in (None, "", "tiny"):
         raise ValueError(f"Unknown config variant {variant!r}. Choose 'tiny' or none.")

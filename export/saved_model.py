@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from export.checks import Call
-    from tf_mixed_nash.models import Network
+    from tf_mixed_nash.models import FrozenNetwork, Network
     from tf_mixed_nash.strategies import MixedStrategy
 
 __all__ = ["GOLDEN", "build_module", "publish_strategy"]
@@ -63,7 +63,7 @@ _ROW_GROUP = 8
 class _InWholeGroups:
     """A network that is called on whole groups of rows, the last filled up with zeros."""
 
-    def __init__(self, network: Network):
+    def __init__(self, network: Network | FrozenNetwork):
         self.network, self.model = network, network.model
 
     def __call__(self, z: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
@@ -230,7 +230,7 @@ def _known_calls(strategy: MixedStrategy) -> list[Call]:
         [len(components), strategy.latent_dim], (0, 0), alg="philox"
     )
     k = strategy.num_classes
-    labels = tf.range(len(components), dtype=tf.int64) % max(k, 1)
+    labels = tf.math.floormod(tf.range(len(components), dtype=tf.int64), max(k, 1))
     generated = strategy.with_classes(latents, labels) if k else latents
 
     def answer(function, *inputs):
@@ -253,7 +253,7 @@ def _known_calls(strategy: MixedStrategy) -> list[Call]:
         Call("generate_component", {"components": components.numpy(), **with_labels}, by_component),
     ]
     if k:
-        classes = seeds[:, 1] % k
+        classes = tf.math.floormod(seeds[:, 1], k)
 
         def of_class(seeds, classes):
             drawn, inputs = strategy.draw(seeds)

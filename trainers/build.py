@@ -78,7 +78,7 @@ class Run:
           weights: [M], of sum 1; equal ones by default.
         """
         generator, latent_dim = self.networks.theta, self.config["model"]["latent_dim"]
-        count = atoms.shape[0]
+        count = int(atoms.shape[0])  # pyright: ignore[reportArgumentType]
         if weights is None:
             weights = tf.fill([count], tf.constant(1.0 / count, tf.float32))
         if generator.num_statistics:

@@ -2,19 +2,24 @@
 
     python -m trainers.compare --dataset=gaussians8 --algorithms=all --num_batches=12000 \\
         --seeds=0,1 --out=runs/compare8
+    python -m trainers.compare --dataset=fashion_mnist --algorithms=rmsprop,adam,mirror_gan \\
+        --seeds=0 --set=data.tfds_dir=DIR --timings=step.json --out=runs/fashion
 
 Every run is a normal workdir, OUT/ALGORITHM/seedN. Finished runs are not repeated, stopped
 ones are resumed. Each algorithm takes its own tuned defaults; --set=KEY=VALUE sets a
 config key for all of them. Writes table.md, table.json and figure_{last,ema,mixture}.png.
+--timings takes the milliseconds per mini-batch from a file of benchmarks.step: times of runs
+that were made one after the other, or beside other work, cannot be compared.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,30 +32,34 @@ from trainers import cli
 __all__ = ["aggregate", "markdown", "panel_order"]
 
 _STRATEGIES = ("last", "ema", "mixture")
-_COLUMNS = {
-    "modes_captured": ("modes", 1),
-    "high_quality_3sigma": ("HQ 3 sigma", 3),
-    "high_quality_4sigma": ("HQ 4 sigma", 3),
-    "reverse_kl": ("reverse KL", 4),
-    "std_ratio": ("std ratio", 2),
-    "mean_bias_sigma": ("bias / sigma", 2),
-    "wasserstein2": ("W2", 3),
-}
 # The paper's Figure 1, row by row; others follow in further columns.
 _FIGURE_1 = (
     ("sgd", "optimistic_adam", "mirror_gan"),
     ("adam", "extra_adam", "mirror_prox_gan"),
 )
+# Its Figure 2; the last place is empty there.
+_FIGURE_2 = (
+    ("rmsprop", "adam", "mirror_gan"),
+    ("extra_adam", "alt_extra_adam", "mirror_prox_gan"),
+)
+
+_NO_VALUE = {"mean": math.nan, "standard_error": math.nan, "count": 0}
 
 
-def aggregate(cards: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+def aggregate(
+    cards: Sequence[Mapping[str, Any]], columns: Iterable[str]
+) -> dict[str, dict[str, float]]:
     """Mean and standard error over seeds of every column; not-a-number values are left out.
+
+    Args:
+      cards: scorecards.
+      columns: the keys.
 
     Returns:
       column -> {"mean", "standard_error" (NaN for one seed), "count"}.
     """
     result = {}
-    for key in _COLUMNS:
+    for key in columns:
         values = [c[key] for c in cards if c[key] is not None and not math.isnan(c[key])]
         n = len(values)
         mean = sum(values) / n if n else math.nan
@@ -61,17 +70,27 @@ def aggregate(cards: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]
     return result
 
 
-def markdown(rows: Mapping[str, Mapping[str, Any]], titles: Mapping[str, str]) -> str:
-    """The table as Markdown: rows["algorithm/strategy"] -> `aggregate`'s result, or a text."""
-    head = ["algorithm", "answer", *(title for title, _ in _COLUMNS.values())]
+def markdown(
+    rows: Mapping[str, Mapping[str, Any]],
+    titles: Mapping[str, str],
+    columns: Mapping[str, tuple[str, int]],
+) -> str:
+    """The table as Markdown.
+
+    Args:
+      rows: "algorithm/strategy" -> `aggregate`'s result, or a text.
+      titles: of the algorithms.
+      columns: key -> (title, digits).
+    """
+    head = ["algorithm", "answer", *(title for title, _ in columns.values())]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for name, row in rows.items():
         algorithm, _, strategy = name.partition("/")
         cells = [titles.get(algorithm, algorithm), strategy]
         if isinstance(row, str):
-            cells += [row] + [""] * (len(_COLUMNS) - 1)
+            cells += [row] + [""] * (len(columns) - 1)
         else:
-            cells += [_cell(row[key], digits) for key, (_, digits) in _COLUMNS.items()]
+            cells += [_cell(row[key], digits) for key, (_, digits) in columns.items()]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -85,10 +104,12 @@ def _cell(value: Mapping[str, float], digits: int) -> str:
     return text
 
 
-def panel_order(algorithms: Sequence[str]) -> list[list[str | None]]:
-    """The rows of the figure: the paper's Figure 1 places, the others behind them."""
-    rows: list[list[str | None]] = [[n if n in algorithms else None for n in r] for r in _FIGURE_1]
-    others = [n for n in algorithms if not any(n in row for row in _FIGURE_1)]
+def panel_order(
+    algorithms: Sequence[str], places: Sequence[Sequence[str]] = _FIGURE_1
+) -> list[list[str | None]]:
+    """The rows of the figure: the places of the paper's, the other algorithms behind them."""
+    rows: list[list[str | None]] = [[n if n in algorithms else None for n in r] for r in places]
+    others = [n for n in algorithms if not any(n in row for row in places)]
     half = -(-len(others) // 2)
     for row, extra in zip(rows, (others[:half], others[half:]), strict=True):
         row += extra + [None] * (half - len(extra))
@@ -103,11 +124,12 @@ def main() -> int:
         raise InputError("Say where the runs go, with --out=DIR.")
     import_tensorflow()
     from tf_mixed_nash.algorithms import ALGORITHMS
-    from trainers.data.synthetic import DATASETS
+    from trainers import settings, tasks
     from trainers.files import make_writable, write_atomically, write_json
 
-    if f.dataset not in DATASETS:
-        raise InputError(f"Unknown data set {f.dataset!r}. Choose one of: {', '.join(DATASETS)}.")
+    datasets = _datasets()
+    if f.dataset not in datasets:
+        raise InputError(f"Unknown data set {f.dataset!r}. Choose one of: {', '.join(datasets)}.")
     names = list(ALGORITHMS) if f.algorithms == "all" else f.algorithms.split(",")
     unknown = [n for n in names if n not in ALGORITHMS]
     if unknown:
@@ -116,6 +138,8 @@ def main() -> int:
         )
     seeds = _integers(f.seeds)
     out = Path(f.out)
+    timings = _timings(f.timings)
+    task = tasks.make(settings.resolve(_config(f, names[0], seeds[0])))
     make_writable(out, "--out")
     jobs = [(name, seed) for seed in seeds for name in names]
     commands = {job: _command(f, out, *job) for job in jobs}
@@ -131,26 +155,33 @@ def main() -> int:
         elif code != cli.DONE:
             return code
     titles = {name: ALGORITHMS[name].title for name in names}
+    columns = dict(task.columns)
+    if timings:
+        columns["ms_per_batch"] = ("ms / mini-batch", 1)
     rows, scores = {}, {}
     for name in names:
         done = [_scores(out, name, s) for s in seeds if (name, s) not in failed]
         for strategy in _STRATEGIES:
             cards = [d["strategies"][strategy] for d in done]
-            rows[f"{name}/{strategy}"] = aggregate(cards) if cards else "diverged"
+            rows[f"{name}/{strategy}"] = aggregate(cards, task.columns) if cards else "diverged"
             scores[f"{name}/{strategy}"] = cards
+            if timings and cards:
+                rows[f"{name}/{strategy}"]["ms_per_batch"] = timings.get(name, _NO_VALUE)
         scores[f"{name}/real"] = [d["real_data_ceiling"] for d in done]
     real = [card for name in names for card in scores[f"{name}/real"]][:1]
     if real:
-        rows["real data/"] = aggregate(real)
-    note = f"\n{len(seeds)} seeds ({f.seeds}), {f.num_batches:,} mini-batches; mean ± s.e.\n"
+        rows["real data/"] = aggregate(real, task.columns)
+        if timings:
+            rows["real data/"]["ms_per_batch"] = _NO_VALUE
+    note = f"\nSeeds {f.seeds}; {f.num_batches:,} mini-batches each{_spread(seeds)}.\n"
     for name, seed in failed:
         note += f"\n{titles[name]}, seed {seed}: diverged.\n"
-    table = f"# {f.dataset}\n\n{markdown(rows, titles)}{note}"
+    table = f"# {f.dataset}\n\n{markdown(rows, titles, columns)}{note}"
     write_atomically(out / "table.md", lambda p: p.write_text(table))
     write_json(out / "table.json", {"rows": rows, "scorecards": scores})
     print(table)
     for strategy in _STRATEGIES:
-        print(f"figure  {_figure(out, f.dataset, names, titles, seeds[0], failed, strategy)}")
+        print(f"figure  {_figure(out, task, names, titles, seeds[0], failed, strategy)}")
     print(f"table   {out / 'table.md'}")
     return cli.DONE
 
@@ -166,35 +197,76 @@ def _workdir(out: Path, name: str, seed: int) -> Path:
     return out / name / f"seed{seed}"
 
 
-def _command(f, out: Path, name: str, seed: int) -> list[str] | None:
-    """The trainers.run command of one run, or None if it is finished."""
-    import importlib
+def _datasets() -> list[str]:
+    import configs
 
-    from trainers import settings
+    folder = Path(configs.__path__[0])
+    return sorted(p.stem.removesuffix("_mp") for p in folder.glob("*_mp.py"))
 
-    module = importlib.import_module(f"configs.{f.dataset}_mp")
-    config = module.get_config(f.variant or None)
+
+def _overrides(f, name: str, seed: int) -> dict[str, str]:
+    """Config keys that the flags set, as text."""
     values = {"algorithm": name, "seed": str(seed), "num_batches": str(f.num_batches)}
     for item in f.set or []:
         key, equals, value = item.partition("=")
         if not equals:
             raise InputError(f"--set={item} is not of the form KEY=VALUE.")
         values[key] = value
-    flat = [f"--config.{key}={value}" for key, value in values.items()]
+    return values
+
+
+def _config(f, name: str, seed: int):
+    """The config of one run, as its command will have it."""
+    module = importlib.import_module(f"configs.{f.dataset}_mp")
+    config = module.get_config(f.variant or None)
+    for key, value in _overrides(f, name, seed).items():
+        try:
+            config.update_from_flattened_dict({key: _parsed(value)})
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"--set={key}={value}: {error}") from None
+    return config
+
+
+def _command(f, out: Path, name: str, seed: int) -> list[str] | None:
+    """The trainers.run command of one run, or None if it is finished."""
+    from trainers import settings
+
+    module = importlib.import_module(f"configs.{f.dataset}_mp")
+    flat = [f"--config.{key}={value}" for key, value in _overrides(f, name, seed).items()]
     address = str(module.__file__) + (f":{f.variant}" if f.variant else "")
     workdir = _workdir(out, name, seed)
     command = [sys.executable, "-m", "trainers.run", f"--config={address}", *flat]
     command.append(f"--workdir={workdir}")
     if not (workdir / "scorecard.json").is_file():
         return command
-    for key, value in values.items():
-        config.update_from_flattened_dict({key: _parsed(value)})
-    changed = settings.differences(settings.resolve(config), settings.load_workdir_config(workdir))
+    ours = settings.resolve(_config(f, name, seed))
+    changed = settings.differences(ours, settings.load_workdir_config(workdir))
     if changed:
         raise InputError(
             f"{workdir} holds a run of another config ({changed[0]}). Give a new --out."
         )
     return None
+
+
+def _timings(path: str | None) -> dict[str, dict[str, float]]:
+    """Algorithm -> a table cell with its median ms per mini-batch; {} without a file."""
+    if not path:
+        return {}
+    try:
+        results = json.loads(Path(path).read_text())["results"]
+        return {
+            r["algorithm"]: {**_NO_VALUE, "mean": r["ms_per_batch"]["median"], "count": 1}
+            for r in results
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"--timings={path} is no file of benchmarks.step ({error!r}). Make one with "
+            "python -m benchmarks.step --output=FILE."
+        ) from None
+
+
+def _spread(seeds: Sequence[int]) -> str:
+    return "; mean ± s.e." if len(seeds) > 1 else "; one seed, no spread"
 
 
 def _parsed(value: str) -> Any:
@@ -210,51 +282,32 @@ def _scores(out: Path, name: str, seed: int) -> dict[str, Any]:
     return json.loads((_workdir(out, name, seed) / "scorecard.json").read_text())
 
 
-def _figure(out, dataset, names, titles, seed, failed, strategy) -> Path:
-    """Real blue, generated red, in the places of the paper's Figure 1."""
-    import matplotlib.pyplot as plt
+def _figure(out, task, names, titles, seed, failed, strategy) -> Path:
+    """The samples of every algorithm, in the places of the paper's figure of such data."""
     import numpy as np
 
-    from tf_mixed_nash import rng
-    from trainers import pictures
-    from trainers.data import synthetic
-    from trainers.files import write_atomically
+    def panel(name):
+        if name is None:
+            return None
+        if (name, seed) in failed:
+            return f"{titles[name]} (diverged)", None
+        with np.load(_workdir(out, name, seed) / "samples" / "final.npz") as saved:
+            return titles[name], saved[strategy]
 
-    data = synthetic.make(dataset)
-    real = data.sample(rng.stream(seed, "picture"), 2_500).numpy()
-    grid = panel_order(names)
-    figure, axes = plt.subplots(
-        len(grid),
-        len(grid[0]),
-        figsize=(2.6 * len(grid[0]), 2.8 * len(grid)),
-        squeeze=False,
-        dpi=110,
-    )
-    for row, row_axes in zip(grid, axes, strict=True):
-        for name, ax in zip(row, row_axes, strict=True):
-            if name is None:
-                ax.axis("off")
-                continue
-            fake, title = np.empty((0, 2)), titles[name]
-            if (name, seed) in failed:
-                title += " (diverged)"
-            else:
-                with np.load(_workdir(out, name, seed) / "samples" / "final.npz") as saved:
-                    fake = saved[strategy]
-            pictures.scatter_axes(ax, real, fake, data.window, title)
-    figure.tight_layout()
+    places = _FIGURE_2 if task.is_image else _FIGURE_1
+    rows = [[panel(name) for name in row] for row in panel_order(names, places)]
     path = out / f"figure_{strategy}.png"
-    write_atomically(path, lambda temporary: figure.savefig(temporary))
-    plt.close(figure)
+    task.draw_panels(path, rows)
     return path
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("dataset", "gaussians8", "gaussians8, gaussians25 or swissroll.")
+    flags.DEFINE_string("dataset", "gaussians8", "Of a config: gaussians8, fashion_mnist, ...")
     flags.DEFINE_string("algorithms", "all", "Names separated by commas, or all.")
     flags.DEFINE_integer("num_batches", 12_000, "Mini-batches of every run.", lower_bound=1)
     flags.DEFINE_string("seeds", "0,1", "Seeds separated by commas.")
     flags.DEFINE_string("out", None, "Where the runs, the table and the figures go.")
     flags.DEFINE_string("variant", "", "Config variant, such as tiny.")
+    flags.DEFINE_string("timings", None, "A file of benchmarks.step, for a column of times.")
     flags.DEFINE_multi_string("set", [], "KEY=VALUE: a config key for all runs.")
     cli.main(main, sys.argv)

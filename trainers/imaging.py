@@ -32,6 +32,17 @@ _NEIGHBOURS = 12
 _STRIPS, _STEPS = 8, 10  # interpolation.png
 
 
+# Of tables: scorecard key -> (title, digits).
+COLUMNS = {
+    "fid": ("FID", 2),
+    "kid": ("KID", 4),
+    "precision": ("precision", 3),
+    "recall": ("recall", 3),
+    "density": ("density", 3),
+    "coverage": ("coverage", 3),
+}
+
+
 class ImageFeed:
     """See `tasks.Feed`. A block is (its first m, uint8 pixels, labels)."""
 
@@ -87,6 +98,9 @@ class ImageTask:
       config: resolved, of `configs.common.images`.
       source: the records; by default those that the config names, opened when first needed.
     """
+
+    is_image = True
+    columns = COLUMNS
 
     def __init__(self, config: Mapping[str, Any], source: Source | None = None):
         self.config = config
@@ -192,8 +206,19 @@ class ImageTask:
         strips = interpolation(strategies[published], _STRIPS, _STEPS)
         pictures.grid(folder / "interpolation.png", strips, columns=_STEPS)
         self._draw_nearest(folder / "nearest.png", drawn[published][:_NEIGHBOURS])
-        first = {name: images[:_GRID] for name, images in drawn.items()}
-        return pictures.sheets(folder / "published.png", [first], columns=8)
+        path = folder / "published.png"
+        self.draw_panels(path, [list(drawn.items())])
+        return path
+
+    def draw_panels(self, path, rows):
+        """See `tasks.Task.draw_panels`: sheets of 64 images."""
+
+        def first(panel):
+            title, images = panel
+            return title, None if images is None else images[:_GRID]
+
+        some = [[panel and first(panel) for panel in row] for row in rows]
+        pictures.sheets(path, some, columns=8)
 
     def score(self, samplers):
         """See `tasks.Task.score`."""

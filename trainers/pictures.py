@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -12,27 +11,68 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from trainers.files import write_atomically
+from trainers.tasks import Panels
 
-__all__ = ["grid", "save_pixels", "scatter", "scatter_axes", "sheets", "tiles"]
+__all__ = ["grid", "save_pixels", "scatter", "sheets", "tiles"]
 
 _DPI = 100
 
 
-def scatter_axes(axes, real: np.ndarray, fake: np.ndarray, window, title: str) -> None:
-    """Draws real [n, 2] and generated [m, 2] points on matplotlib axes."""
-    axes.scatter(real[:, 0], real[:, 1], s=2, c="tab:blue", alpha=0.35, linewidths=0)
-    axes.scatter(fake[:, 0], fake[:, 1], s=2, c="tab:red", alpha=0.35, linewidths=0)
-    axes.set(xlim=window[:2], ylim=window[2:], xticks=[], yticks=[], aspect="equal")
-    axes.set_title(title, fontsize=9)
+def scatter(path: Path, real: np.ndarray, rows: Panels, window, size: float = 3.6) -> Path:
+    """Scatter plots, row by row; atomic.
+
+    Args:
+      path: the PNG.
+      real: [n, 2], in each of them.
+      rows: see `tasks.Panels`; samples [m, 2].
+      window: (xmin, xmax, ymin, ymax).
+      size: width of one in inches.
+    """
+
+    def draw(ax, fake):
+        for points, colour in ((real, "tab:blue"), (fake, "tab:red")):
+            if points is not None:
+                ax.scatter(*points.T, s=2, c=colour, alpha=0.35, linewidths=0)
+        ax.set(xlim=window[:2], ylim=window[2:], xticks=[], yticks=[], aspect="equal")
+
+    return _panels(path, rows, size, draw)
 
 
-def scatter(path: Path, real: np.ndarray, panels: Mapping[str, np.ndarray], window) -> Path:
-    """A row of scatter pictures, one for each titled set of generated points; atomic."""
+def sheets(path: Path, rows: Panels, columns: int) -> Path:
+    """Sheets of images, row by row; atomic.
+
+    Args:
+      path: the PNG.
+      rows: see `tasks.Panels`; samples uint8 [n, S, S, C].
+      columns: images side by side in a sheet.
+    """
+
+    def draw(ax, images):
+        ax.axis("off")
+        if images is not None:
+            ax.imshow(tiles(images, columns, gap=1), interpolation="nearest")
+
+    return _panels(path, rows, 3.4, draw)
+
+
+def _panels(path: Path, rows: Panels, size: float, draw) -> Path:
+    width = max(len(row) for row in rows)
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(3.6 * len(panels), 3.8), dpi=_DPI, squeeze=False
+        len(rows),
+        width,
+        figsize=(size * width, (size + 0.2) * len(rows)),
+        dpi=_DPI,
+        squeeze=False,
     )
-    for ax, (title, fake) in zip(axes[0], panels.items(), strict=True):
-        scatter_axes(ax, real, fake, window, title)
+    for row, row_axes in zip(rows, axes, strict=True):
+        padded = [*row, *[None] * (width - len(row))]
+        for panel, ax in zip(padded, row_axes, strict=True):
+            if panel is None:
+                ax.axis("off")
+                continue
+            title, samples = panel
+            draw(ax, samples)
+            ax.set_title(title, fontsize=9)
     figure.tight_layout()
     write_atomically(path, lambda temporary: figure.savefig(temporary))
     plt.close(figure)
@@ -62,28 +102,3 @@ def grid(path: Path, images: np.ndarray, columns: int | None = None) -> Path:
     """Writes images uint8 [n, S, S, C] as a square sheet, or with so many columns; atomic."""
     columns = columns or int(np.ceil(np.sqrt(len(images))))
     return save_pixels(path, tiles(images, columns), scale=max(1, 64 // images.shape[1]))
-
-
-def sheets(path: Path, rows: Sequence[Mapping[str, np.ndarray | None]], columns: int) -> Path:
-    """Titled sheets of images side by side, row by row; atomic.
-
-    Args:
-      path: the PNG.
-      rows: title -> images uint8 [n, S, S, C]; an empty sheet for None.
-      columns: images side by side in a sheet.
-    """
-    width = max(len(row) for row in rows)
-    figure, axes = plt.subplots(
-        len(rows), width, figsize=(3.4 * width, 3.6 * len(rows)), dpi=_DPI, squeeze=False
-    )
-    for row, row_axes in zip(rows, axes, strict=True):
-        for ax in row_axes:
-            ax.axis("off")
-        for (title, images), ax in zip(row.items(), row_axes, strict=False):
-            ax.set_title(title, fontsize=10)
-            if images is not None:
-                ax.imshow(tiles(images, columns, gap=1), interpolation="nearest")
-    figure.tight_layout()
-    write_atomically(path, lambda temporary: figure.savefig(temporary))
-    plt.close(figure)
-    return path

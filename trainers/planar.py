@@ -15,10 +15,22 @@ from trainers.data import synthetic
 from trainers.files import save_arrays
 from trainers.tasks import SEED, Sampler
 
-__all__ = ["PlanarFeed", "PlanarTask", "format_table", "score_samplers"]
+__all__ = ["COLUMNS", "PlanarFeed", "PlanarTask", "format_table", "score_samplers"]
 
 _PICTURE_SAMPLES = 2_500
-_COLUMNS = (
+# Of tables: scorecard key -> (title, digits).
+COLUMNS = {
+    "modes_captured": ("modes", 1),
+    "high_quality_3sigma": ("HQ 3 sigma", 3),
+    "high_quality_4sigma": ("HQ 4 sigma", 3),
+    "reverse_kl": ("reverse KL", 4),
+    "std_ratio": ("std ratio", 2),
+    "mean_bias_sigma": ("bias / sigma", 2),
+    "wasserstein2": ("W2", 3),
+}
+
+# The same for terminals.
+_TEXT = (
     ("modes", "modes_captured", "{:.0f}"),
     ("HQ 3s", "high_quality_3sigma", "{:.3f}"),
     ("HQ 4s", "high_quality_4sigma", "{:.3f}"),
@@ -62,7 +74,8 @@ class PlanarTask:
       data: the real distribution.
     """
 
-    num_classes = 0
+    num_classes, is_image = 0, False
+    columns = COLUMNS
 
     def __init__(self, config: Mapping[str, Any]):
         self.config = config
@@ -105,14 +118,20 @@ class PlanarTask:
     def draw_step(self, path, title, sample):
         """See `tasks.Task.draw_step`: a scatter plot."""
         fake = sample(seed_rows(0, _PICTURE_SAMPLES))
-        pictures.scatter(path, self._real(), {title: fake}, self.data.window)
+        pictures.scatter(path, self._real(), [[(title, fake)]], self.data.window)
 
     def draw_published(self, folder, strategies, samplers):
         """See `tasks.Task.draw_published`: published.png, a panel for each strategy."""
         panels = {name: draw(seed_rows(0, _PICTURE_SAMPLES)) for name, draw in samplers.items()}
-        path = pictures.scatter(folder / "published.png", self._real(), panels, self.data.window)
+        path = pictures.scatter(
+            folder / "published.png", self._real(), [list(panels.items())], self.data.window
+        )
         save_arrays(folder / "final.npz", panels)
         return path
+
+    def draw_panels(self, path, rows):
+        """See `tasks.Task.draw_panels`: scatter plots."""
+        pictures.scatter(path, self._real(), rows, self.data.window, size=2.6)
 
     def score(self, samplers):
         """See `tasks.Task.score`."""
@@ -160,10 +179,10 @@ def score_samplers(
 def format_table(scores: Mapping[str, Any], published: str | None = None) -> str:
     """A text table: one line for each strategy, and one for real data."""
     rows = {**scores["strategies"], "real data": scores["real_data_ceiling"]}
-    lines = [" " * 12 + "".join(f"{title:>11}" for title, _, _ in _COLUMNS)]
+    lines = [" " * 12 + "".join(f"{title:>11}" for title, _, _ in _TEXT)]
     for name, card in rows.items():
         cells = []
-        for _, key, form in _COLUMNS:
+        for _, key, form in _TEXT:
             value = card[key]
             text = "-" if value is None or value != value else form.format(value)
             if key == "modes_captured":

@@ -8,7 +8,7 @@ The trainer, the commands and the export know a task only by this protocol.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ import tensorflow as tf
 from tf_mixed_nash.strategies import MixedStrategy
 from tf_mixed_nash.types import Pair
 
-__all__ = ["SEED", "Feed", "Sampler", "Task", "make"]
+__all__ = ["SEED", "Feed", "Panels", "Sampler", "Task", "make"]
 
 # Scores use draws of their own, the same ones for every run: a difference between two
 # runs is not a difference between two test sets.
@@ -26,6 +26,9 @@ SEED = 20190609
 
 # seeds int64 [n, 2] -> samples [n, ...]
 Sampler = Callable[[tf.Tensor], np.ndarray]
+
+# Rows of (title, samples; None: there are none) or None, an empty place.
+Panels = Sequence[Sequence[tuple[str, np.ndarray | None] | None]]
 
 
 class Feed(Protocol):
@@ -36,8 +39,10 @@ class Feed(Protocol):
       waited: seconds that `block` stood still for data, so far.
     """
 
-    signature: tuple[tf.TensorSpec, ...]
-    waited: float
+    @property
+    def signature(self) -> tuple[tf.TensorSpec, ...]: ...
+    @property
+    def waited(self) -> float: ...
 
     def limit(self, start: int, end: int) -> int:
         """How far a block that begins at mini-batch `start` may reach: in (start, end]."""
@@ -62,10 +67,18 @@ class Task(Protocol):
     Attributes:
       name: of the data set.
       num_classes: of a class-conditional generator; 0 without classes.
+      is_image: whether samples are images.
+      columns: of tables: scorecard key -> (title, digits).
     """
 
-    name: str
-    num_classes: int
+    @property
+    def name(self) -> str: ...
+    @property
+    def num_classes(self) -> int: ...
+    @property
+    def is_image(self) -> bool: ...
+    @property
+    def columns(self) -> Mapping[str, tuple[str, int]]: ...
 
     def check(self) -> None:
         """Raises InputError unless the data are there and can be read."""
@@ -98,6 +111,10 @@ class Task(Protocol):
         samplers: Mapping[str, Sampler],
     ) -> Path:
         """Writes the final pictures and final.npz; returns the main picture's path."""
+        ...
+
+    def draw_panels(self, path: Path, rows: Panels) -> None:
+        """Writes a picture of titled sets of samples, as final.npz keeps them."""
         ...
 
     def score(self, samplers: Mapping[str, Sampler]) -> dict[str, Any]:

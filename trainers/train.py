@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import signal
 import sys
@@ -34,9 +33,9 @@ def describe(config: Mapping[str, Any]) -> str:
     lines = [settings.to_json(config).rstrip()]
     for player in PLAYERS:
         network = run.networks.of(player)
-        shapes = [network.model.input_shape, *(x.output.shape for x in network.model.layers)]
-        sizes = [" x ".join(str(n) for n in shape[1:]) for shape in shapes]
-        widths = " -> ".join(size for size, _ in itertools.groupby(sizes))
+        weighty = [x.output.shape for x in network.model.layers if hasattr(x, "kernel")]
+        shapes = [network.model.input_shape, *weighty]
+        widths = " -> ".join("x".join(str(n) for n in shape[1:]) for shape in shapes)
         lines.append(f"{_NAMES[player]:<14}{network.num_parameters:>10,} parameters   {widths}")
     lines.append(f"{run.num_outer_steps:,} outer steps use {config['num_batches']:,} mini-batches")
     return "\n".join(lines)

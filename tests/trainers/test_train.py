@@ -18,6 +18,7 @@ from tf_mixed_nash.metrics.scorecard import KEYS
 from tf_mixed_nash.strategies import seed_rows
 from trainers import artifacts, settings, train
 from trainers.checkpoint import Checkpoints
+from trainers.data.synthetic import DATASETS
 from trainers.loop import Loop
 
 
@@ -217,8 +218,11 @@ def test_help_is_quick_and_lists_the_flags():
         assert flag in done.stdout
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("configs/*_m[dp].py")), ids=lambda p: p.stem)
-def test_every_config_runs_two_outer_steps_when_tiny(path, tmp_path):
+PLANAR = [p for n in DATASETS for p in sorted(ROOT.glob(f"configs/{n}_m[dp].py"))]
+
+
+@pytest.mark.parametrize("path", PLANAR, ids=lambda p: p.stem)
+def test_every_planar_config_runs_two_outer_steps_when_tiny(path, tmp_path):
     config = runpy.run_path(str(path))["get_config"]("tiny")
     assert config.dataset == path.stem.rsplit("_", 1)[0]
     assert config.algorithm == {"md": "mirror_gan", "mp": "mirror_prox_gan"}[path.stem[-2:]]
