@@ -1,11 +1,16 @@
 """Tiny configs and runs for the trainer's tests."""
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import lmdb
+import matplotlib.cbook
+import numpy as np
 import pytest
+from PIL import Image
 
 from configs import common
 from trainers import settings
@@ -16,6 +21,13 @@ ROOT = Path(__file__).parents[2]
 def tiny(algorithm="mirror_prox_gan", **overrides):
     """The resolved `:tiny` config of an algorithm; dotted keys as a__b."""
     config = common.planar("gaussians8", algorithm, "tiny")
+    config.update_from_flattened_dict({k.replace("__", "."): v for k, v in overrides.items()})
+    return settings.resolve(config)
+
+
+def tiny_images(algorithm="mirror_prox_gan", size=28, **overrides):
+    """The resolved `:tiny` config of an image run on `dataset="folder"`; dotted keys as a__b."""
+    config = common.images("folder", algorithm, "tiny", size=size, channels=1, num_classes=3)
     config.update_from_flattened_dict({k.replace("__", "."): v for k, v in overrides.items()})
     return settings.resolve(config)
 
@@ -46,3 +58,36 @@ def finished(tmp_path_factory):
     )
     assert done.returncode == 0, done.stderr
     return workdir, done
+
+
+def photograph() -> np.ndarray:
+    """A real photograph that ships with matplotlib: uint8 [600, 512, 3]."""
+    with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
+        return np.asarray(Image.open(file).convert("RGB"))
+
+
+def encoded(pixels, kind, **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def lsun(tmp_path_factory):
+    """A small LMDB in LSUN's layout: JPEG, WebP, grey, odd sizes, two corrupt records."""
+    folder = tmp_path_factory.mktemp("lsun") / "bedroom_train_lmdb"
+    folder.mkdir()
+    photo = photograph()
+    values = []
+    for i in range(22):
+        top, left = 11 * i, 7 * i
+        part = photo[top : top + 256 + i, left : left + 300 - 3 * i]
+        values.append(encoded(part, "WEBP" if i % 2 else "JPEG", quality=90))
+    values.append(encoded(np.asarray(Image.fromarray(photo).convert("L")), "JPEG"))
+    values[5] = values[5][: len(values[5]) // 3]  # cut short
+    values[8] = b"no image at all"
+    with lmdb.open(str(folder), map_size=2**26) as environment, environment.begin(write=True) as t:
+        for i, value in enumerate(values):
+            # As LSUN's: hexadecimal digests; one ends in a zero byte to try the key list.
+            t.put(f"{i:040x}".encode() + b"\0" * (i == 3), value)
+    return folder

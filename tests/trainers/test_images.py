@@ -1,16 +1,15 @@
 """Image data: sources, decoding, mini-batches by index, corrupt records, blocks."""
 
-import io
 import os
 import time
 from pathlib import Path
 
 import lmdb
-import matplotlib.cbook
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.trainers.conftest import encoded, photograph
 from tf_mixed_nash.errors import InputError
 from trainers.data import order
 from trainers.data.images import Images, Prefetch, Preprocessing, decode, to_unit
@@ -20,39 +19,6 @@ TFDS_DIR = Path(__file__).parents[3] / "shared" / "data" / "tfds"
 needs_tfds = pytest.mark.skipif(
     not TFDS_DIR.is_dir(), reason=f"needs the real data sets in {TFDS_DIR}"
 )
-
-
-def photograph() -> np.ndarray:
-    """A real photograph that ships with matplotlib: uint8 [600, 512, 3]."""
-    with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
-        return np.asarray(Image.open(file).convert("RGB"))
-
-
-def encoded(pixels, kind, **options) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-@pytest.fixture(scope="module")
-def lsun(tmp_path_factory):
-    """A small LMDB in LSUN's layout: JPEG, WebP, grey, odd sizes, two corrupt records."""
-    folder = tmp_path_factory.mktemp("lsun") / "bedroom_train_lmdb"
-    folder.mkdir()
-    photo = photograph()
-    values = []
-    for i in range(22):
-        top, left = 11 * i, 7 * i
-        part = photo[top : top + 256 + i, left : left + 300 - 3 * i]
-        values.append(encoded(part, "WEBP" if i % 2 else "JPEG", quality=90))
-    values.append(encoded(np.asarray(Image.fromarray(photo).convert("L")), "JPEG"))
-    values[5] = values[5][: len(values[5]) // 3]  # cut short
-    values[8] = b"no image at all"
-    with lmdb.open(str(folder), map_size=2**26) as environment, environment.begin(write=True) as t:
-        for i, value in enumerate(values):
-            # As LSUN's: hexadecimal digests; one ends in a zero byte to try the key list.
-            t.put(f"{i:040x}".encode() + b"\0" * (i == 3), value)
-    return folder
 
 
 def test_lmdb_records_come_back_in_the_order_of_their_keys(lsun):
