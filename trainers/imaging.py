@@ -14,11 +14,13 @@ from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.models import dcgan_discriminator, dcgan_generator
 from tf_mixed_nash.strategies import MixedStrategy, seed_rows
 from tf_mixed_nash.types import Pair
-from trainers import pictures
+from trainers import features, image_scores, pictures
 from trainers.data.images import Images, Prefetch, Preprocessing, to_unit
 from trainers.data.sources import LSUN_HELP, Source, TfdsSource, open_path
+from trainers.features import FeatureNetwork
 from trainers.files import save_arrays
-from trainers.tasks import Sampler
+from trainers.image_scores import RealStatistics
+from trainers.tasks import SEED, Sampler
 
 __all__ = ["ImageFeed", "ImageTask", "draw_pixels", "interpolation", "to_pixels"]
 
@@ -145,8 +147,9 @@ class ImageTask:
         )
 
     def check(self):
-        """See `tasks.Task.check`: opens the source and decodes one image."""
+        """See `tasks.Task.check`: opens the source, decodes a mini-batch, loads the features."""
         self.images.batch(0)
+        _ = self.features
 
     def networks(self, salt=""):
         """See `tasks.Task.networks`: DCGAN."""
@@ -220,13 +223,59 @@ class ImageTask:
         some = [[panel and first(panel) for panel in row] for row in rows]
         pictures.sheets(path, some, columns=8)
 
+    @functools.cached_property
+    def features(self) -> FeatureNetwork:
+        """The feature network of the scores.
+
+        Raises:
+          InputError: if the config names none.
+        """
+        spec = self.config["scorecard"]["features"]
+        return features.load(spec, self.name, self.preprocessing.channels)
+
+    @functools.cached_property
+    def real(self) -> RealStatistics:
+        """The reference of the scores, in feature space."""
+        return image_scores.real_statistics(
+            self.images, self.features, self.config["scorecard"]["num_samples"]
+        )
+
     def score(self, samplers):
-        """See `tasks.Task.score`."""
-        raise NotImplementedError
+        """See `tasks.Task.score`; beside them `protocol` and `data`."""
+        settings = self.config["scorecard"]
+        cards = {
+            name: image_scores.scorecard(
+                draw_pixels(draw, SEED, settings["num_samples"]), self.real, self.features, settings
+            )
+            for name, draw in samplers.items()
+        }
+        return {
+            "strategies": cards,
+            "real_data_ceiling": image_scores.ceiling_scorecard(self.real, settings),
+            "protocol": image_scores.protocol(self.images, self.features, settings),
+            "data": {
+                "name": self.source.name,
+                "num_records": len(self.source),
+                "num_corrupt": len(self.images.corrupt),
+                "fingerprint": self.source.fingerprint,
+            },
+        }
 
     def format_table(self, scores, published=None):
         """See `tasks.Task.format_table`."""
-        raise NotImplementedError
+        text = image_scores.format_table(scores, published)
+        if corrupt := scores["data"]["num_corrupt"]:
+            text += f"\n{corrupt} of {len(self.source):,} records could not be read"
+        return text
+
+    def _draw_nearest(self, path, samples):
+        """Samples, the nearest real images in feature space, and those nearest in pixels."""
+        n = len(self.real.reference)
+        pixels, _ = self.images.at(self.real.indices[:n])
+        by_features = image_scores.nearest(self.features(samples)[0], self.real.reference)
+        by_pixels = image_scores.nearest(samples, pixels)
+        rows = [samples, pixels[by_features], pixels[by_pixels]]
+        pictures.grid(path, np.concatenate(rows), columns=len(samples))
 
     def export_metadata(self):
         """See `tasks.Task.export_metadata`."""
