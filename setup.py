@@ -20,6 +20,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["tf_mixed_nash*", "trainers*", "export*", "configs*"]),
+    package_data={"trainers": ["feature_networks/*.npz"]},
     install_requires=[
         "absl-py>=2.1,<3",
         "importlib_resources>=6",  # tensorflow-datasets 4.9.10 needs it and does not say so

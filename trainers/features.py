@@ -155,7 +155,7 @@ def read(path: Path, name: str) -> FeatureNetwork:
     import tensorflow as tf
 
     try:
-        with np.load(path, allow_pickle=False) as saved:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             header = json.loads(str(saved["header"]))
             weights = [saved[key] for key in sorted(saved.files) if key != "header"]
     except Exception as error:  # numpy and zipfile raise many kinds on damaged files
@@ -253,8 +253,9 @@ def _keras(path: Path, layer: str) -> FeatureNetwork:
 def _inception(path: Path) -> FeatureNetwork:
     import keras
 
+    nothing: Any = None  # no download; the file's weights come below
     model: Any = keras.applications.InceptionV3(
-        include_top=False, weights=None, pooling="avg", input_shape=(299, 299, 3)
+        include_top=False, weights=nothing, pooling="avg", input_shape=(299, 299, 3)
     )
     try:
         model.load_weights(path)
@@ -292,15 +293,17 @@ def train(dataset: str, tfds_dir: str | None, epochs: int, flip: bool, seed: int
     num_classes = sources[0].num_classes
     model: Any = classifier(channels, num_classes or 0, seed)
     steps = epochs * len(images) // _BATCH
-    adam = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps))
-    loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    decay: Any = keras.optimizers.schedules.CosineDecay(2e-3, steps)
+    adam: Any = keras.optimizers.Adam(decay)
+    loss_of: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
     @tf.function(autograph=False)
     def step(x, y):
         with tf.GradientTape() as tape:
             _, logits = model(to_unit(tf.cast(x, tf.float32)), training=True)
             loss = loss_of(y, logits)
-        adam.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+        weights: Any = model.trainable_variables
+        adam.apply(tape.gradient(loss, weights), weights)
         return loss
 
     for m in tqdm(range(steps), desc=dataset, mininterval=0.5 if sys.stderr.isatty() else 15):

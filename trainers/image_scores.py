@@ -45,7 +45,7 @@ KEYS = ("fid", "kid", "precision", "recall", "density", "coverage")
 _ORDER_KEY = 0x5EED
 _TEXT = (
     ("FID", "fid", "{:.2f}"),
-    ("KID x1000", "kid", "{:.2f}"),
+    ("KID", "kid", "{:.3f}"),
     ("precision", "precision", "{:.3f}"),
     ("recall", "recall", "{:.3f}"),
     ("density", "density", "{:.3f}"),
@@ -102,7 +102,7 @@ def real_statistics(
     """
     path = (cache or cache_folder()) / f"{cache_key(images, features, num)}.npz"
     try:
-        with np.load(path, allow_pickle=False) as saved:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             return RealStatistics(*(saved[name] for name in RealStatistics._fields))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass  # not there yet, or damaged: computed anew
@@ -114,7 +114,7 @@ def real_statistics(
         indices,
         seen[:n],
         seen[n:],
-        none[:, 0].astype(np.int64) if probabilities is None else probabilities[:n].argmax(1),
+        np.zeros(0, np.int64) if probabilities is None else probabilities[:n].argmax(1),
         none if probabilities is None else probabilities[n:],
     )
     try:
@@ -227,7 +227,7 @@ def format_table(scores: Mapping[str, Any], published: str | None = None) -> str
         cells = []
         for _, key, form in _TEXT:
             value = card.get(key)
-            text = "-" if value is None else form.format(value * (1000 if key == "kid" else 1))
+            text = "-" if value is None else form.format(value)
             if key == "classes_captured" and value is not None:
                 text = f"{text}/{card['num_classes']}"
             cells.append(f"{text:>11}")
