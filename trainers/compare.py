@@ -29,7 +29,7 @@ from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.quiet import import_tensorflow
 from trainers import cli
 
-__all__ = ["aggregate", "markdown", "panel_order"]
+__all__ = ["aggregate", "markdown", "panel_order", "parsed"]
 
 _STRATEGIES = ("last", "ema", "mixture")
 # The paper's Figure 1, row by row; others follow in further columns.
@@ -221,7 +221,7 @@ def _config(f, name: str, seed: int):
     config = module.get_config(f.variant or None)
     for key, value in _overrides(f, name, seed).items():
         try:
-            config.update_from_flattened_dict({key: _parsed(value)})
+            config.update_from_flattened_dict({key: parsed(value)})
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"--set={key}={value}: {error}") from None
     return config
@@ -269,7 +269,8 @@ def _spread(seeds: Sequence[int]) -> str:
     return "; mean ± s.e." if len(seeds) > 1 else "; one seed, no spread"
 
 
-def _parsed(value: str) -> Any:
+def parsed(value: str) -> Any:
+    """The Python value of a flag's text, or the text."""
     import ast
 
     try:
