@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -34,7 +35,8 @@ def make_lmdb(folder: Path) -> Path:
     import numpy as np
     from PIL import Image
 
-    with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
+    sample: Any = matplotlib.cbook.get_sample_data("grace_hopper.jpg")
+    with sample as file:
         photo = Image.open(file).convert("RGB").resize((1024, 1200))
     random = np.random.default_rng(0)
     with (

@@ -3,7 +3,7 @@
 python -m trainers.run --config=configs/cifar10_md.py --config.data.tfds_dir=DIR \\
     --workdir=runs/cifar10_md
 
-@@DOC
+Not run: needs what cifar10_mp needs.
 """
 
 from configs import common

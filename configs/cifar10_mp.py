@@ -3,7 +3,7 @@
 python -m trainers.run --config=configs/cifar10_mp.py --config.data.tfds_dir=DIR \\
     --workdir=runs/cifar10_mp
 
-@@DOC
+@@C_MP
 """
 
 from configs import common

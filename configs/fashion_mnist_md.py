@@ -3,7 +3,7 @@
 python -m trainers.run --config=configs/fashion_mnist_md.py --config.data.tfds_dir=DIR \\
     --workdir=runs/fashion_mnist_md
 
-@@DOC
+@@FM_MD
 """
 
 from configs import common

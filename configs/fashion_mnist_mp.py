@@ -3,7 +3,7 @@
 python -m trainers.run --config=configs/fashion_mnist_mp.py --config.data.tfds_dir=DIR \\
     --workdir=runs/fashion_mnist_mp
 
-@@DOC
+@@FM_MP
 """
 
 from configs import common

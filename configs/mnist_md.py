@@ -3,7 +3,8 @@
 python -m trainers.run --config=configs/mnist_md.py --config.data.tfds_dir=DIR \\
     --workdir=runs/mnist_md
 
-@@DOC
+Not run: the digits here are a part of MNIST. About 8 minutes for 10,000 mini-batches on 2 cores, as
+fashion_mnist_md has the same networks.
 """
 
 from configs import common

@@ -134,7 +134,7 @@ def test_every_image_config_says_what_it_is(path, patches):
     assert config.dataset == path.stem.rsplit("_", 1)[0]
     assert config.algorithm == {"md": "mirror_gan", "mp": "mirror_prox_gan"}[path.stem[-2:]]
     assert f"--config=configs/{path.name}" in module["__doc__"]
-    assert "un: " in module["__doc__"] or "Seen" in module["__doc__"]
+    assert "Not run: " in module["__doc__"] or "Seen" in module["__doc__"]
     full = settings.resolve(module["get_config"]())
     shape = build(full).networks.theta.model.output_shape
     assert shape == (None, full["image"]["size"], full["image"]["size"], full["image"]["channels"])
