@@ -52,8 +52,9 @@ def _experiment(dataset: str, algorithm: str, variant: str | None) -> Any:
     c.seed = 0
     c.num_batches = 12_000
     c.batch_size = 64
-    c.precision = "float32"  # or mixed_bfloat16, float64
-    c.strategy = "default"  # or mirrored: tf.distribute.MirroredStrategy on all devices
+    c.precision = "float32"  # or mixed_bfloat16, mixed_float16, float64
+    c.strategy = "default"  # all GPUs of this machine; or mirrored, multi_worker
+    c.accumulate = 1  # parts of a mini-batch that are computed one after the other
     c.discriminator_steps = 1
     c.generator = _hyperparameters()
     c.discriminator = _hyperparameters()

@@ -3,8 +3,8 @@
 python -m trainers.run --config=configs/lsun_md.py --config.data.path=.../bedroom_train_lmdb \\
     --workdir=runs/lsun_md
 
-Not run: needs a GPU and LSUN bedroom (42.8 GiB). DCGAN of width 64 at 64 pixels takes about 0.8 s a
-mini-batch on 2 cores; eight GPUs split every mini-batch by themselves.
+Not run: needs a GPU and LSUN bedroom (42.8 GiB). DCGAN of width 64 at 64 pixels takes about
+0.8 s a mini-batch on 2 cores; eight GPUs split every mini-batch by themselves.
 """
 
 from configs import common

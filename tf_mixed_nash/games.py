@@ -21,7 +21,17 @@ from tf_mixed_nash.models.network import Network
 from tf_mixed_nash.objectives import Objective, wgan
 from tf_mixed_nash.types import Measure, Player
 
-__all__ = ["BilinearGame", "FunctionGame", "Game", "GanGame", "Regularizers", "Shard"]
+__all__ = [
+    "FLOAT16_LOSS_SCALE",
+    "BilinearGame",
+    "FunctionGame",
+    "Game",
+    "GanGame",
+    "Regularizers",
+    "Shard",
+]
+
+FLOAT16_LOSS_SCALE = 2.0**12
 
 
 class Shard(NamedTuple):
@@ -121,6 +131,21 @@ class GanGame:
         self.regularizers = regularizers
         self.num_classes = num_classes
 
+    @property
+    def _loss_scale(self) -> float:
+        """What the loss is multiplied by before it is differentiated, and its gradient divided.
+
+        Float16 has no numbers below 6e-8; gradients of deep layers are. A power of 2 changes
+        no other precision's result, where it is 1. Constant, so that it is no state.
+        """
+        halves = tf.float16 in (self.generator.compute_dtype, self.discriminator.compute_dtype)
+        return FLOAT16_LOSS_SCALE if halves else 1.0
+
+    def _gradient(self, tape, loss, leaves) -> Any:
+        scale = self._loss_scale
+        g = tape.gradient(loss, leaves)
+        return g if scale == 1.0 else [x / scale for x in g]
+
     def latents(self, key: tf.Tensor, num: int, dtype: tf.DType) -> tf.Tensor:
         """num latents ~ N(0, I): [num, latent_dim]."""
         return tf.random.stateless_normal(
@@ -173,7 +198,8 @@ class GanGame:
                 # No built-in objective reads the real logits here; the graph drops them then.
                 f = lambda x, w=w: self.discriminator(w, x)  # noqa: E731
                 loss += a * self.objective(f(real), f(fake)).generator
-        g = self.generator.flatten(tape.gradient(loss, leaves))
+            scaled = loss * self._loss_scale
+        g = self.generator.flatten(self._gradient(tape, scaled, leaves))
         return g, {"loss": loss, "penalty": tf.zeros([], theta.dtype)}
 
     def _discriminator_field(self, w, nu, real, latents, key, shard):
@@ -202,8 +228,8 @@ class GanGame:
                     penalty += a * self._gradient_penalty(f, real, fake, key, shard)
             if self.regularizers.r1:
                 penalty += _total(weights) * self._r1(f, real)
-            total = loss + penalty
-        g = self.discriminator.flatten(tape.gradient(total, leaves))
+            total = (loss + penalty) * self._loss_scale
+        g = self.discriminator.flatten(self._gradient(tape, total, leaves))
         return g, {"loss": loss, "penalty": penalty}
 
     def _gradient_penalty(self, f, real, fake, key, shard):
@@ -215,25 +241,20 @@ class GanGame:
 
         u = shard.rows(uniforms, real.shape[0])
         between = u * real + (1.0 - u) * fake
-        norm = tf.sqrt(_squared_gradient_norm(f, between, self.num_classes) + 1e-12)
+        norm = tf.sqrt(self._squared_gradient_norm(f, between) + 1e-12)
         return self.regularizers.gradient_penalty * tf.reduce_mean((norm - 1.0) ** 2)
 
     def _r1(self, f, real):
-        return (
-            self.regularizers.r1
-            * 0.5
-            * tf.reduce_mean(_squared_gradient_norm(f, real, self.num_classes))
-        )
+        return self.regularizers.r1 * 0.5 * tf.reduce_mean(self._squared_gradient_norm(f, real))
 
-
-def _squared_gradient_norm(f, x, num_classes):
-    """|grad_x f(x)|^2 for every row of x, but for its last channels, the classes: [n]."""
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(x)
-        y = tf.reduce_sum(f(x))
-    g = tape.gradient(y, x)
-    g = g[..., : -num_classes or None]
-    return tf.reduce_sum(g**2, axis=list(range(1, x.shape.rank)))
+    def _squared_gradient_norm(self, f, x):
+        """|grad_x f(x)|^2 for every row of x, but for its last channels, the classes: [n]."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            y = tf.reduce_sum(f(x)) * self._loss_scale
+        (g,) = self._gradient(tape, y, [x])
+        g = g[..., : -self.num_classes or None]
+        return tf.reduce_sum(g**2, axis=list(range(1, x.shape.rank)))
 
 
 def _atoms(measure: Measure):

@@ -72,7 +72,8 @@ def load_loop(workdir: Path) -> Loop:
       InputError: if the folder is no workdir or has no checkpoint.
     """
     workdir = Path(workdir)
-    loop = Loop(build(settings.load_workdir_config(workdir)))
+    # One process reads what many may have trained.
+    loop = Loop(build({**settings.load_workdir_config(workdir), "strategy": "default"}))
     folder = workdir / "checkpoints"
     found = Checkpoints(folder, loop, keep=1).restore() if folder.is_dir() else None
     if not found:

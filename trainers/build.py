@@ -124,7 +124,9 @@ def build(config: Mapping[str, Any]) -> Run:
         ),
         task.num_classes,
     )
-    oracle = Oracle(game, None, config["seed"], distribute.evaluator(game, strategy))
+    oracle = Oracle(
+        game, None, config["seed"], distribute.evaluator(game, strategy, config["accumulate"])
+    )
     # How many outer steps T there are depends on K_t alone; the step sizes depend on T.
     num_steps = num_outer_steps(_scheme(config, num_steps=1)[0], config["num_batches"])
     scheme, hyperparameters = _scheme(config, num_steps)

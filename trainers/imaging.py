@@ -14,7 +14,7 @@ from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.models import dcgan_discriminator, dcgan_generator
 from tf_mixed_nash.strategies import MixedStrategy, seed_rows
 from tf_mixed_nash.types import Pair
-from trainers import features, image_scores, pictures
+from trainers import distribute, features, image_scores, pictures
 from trainers.data.images import Images, Prefetch, Preprocessing, to_unit
 from trainers.data.sources import LSUN_HELP, Source, TfdsSource, open_path
 from trainers.features import FeatureNetwork
@@ -144,6 +144,7 @@ class ImageTask:
             data["max_corrupt"],
             data["cache"],
             data["num_threads"],
+            distribute.workers(c["strategy"]).rows(c["batch_size"]),
         )
 
     def check(self):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -13,7 +14,15 @@ import ml_collections
 from configs import tuned
 from tf_mixed_nash.errors import InputError
 
-__all__ = ["HYPERPARAMETERS", "LATER", "differences", "load_workdir_config", "resolve", "to_json"]
+__all__ = [
+    "HYPERPARAMETERS",
+    "LATER",
+    "differences",
+    "fingerprint",
+    "load_workdir_config",
+    "resolve",
+    "to_json",
+]
 
 HYPERPARAMETERS = tuple(tuned.ANY)
 
@@ -26,6 +35,8 @@ _FREE = (
     "data",
     "duality_gap",
 )
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "float64")
 
 # Keys of the sampled algorithms, which workdirs of earlier versions lack.
 LATER = {
@@ -69,8 +80,8 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
     from tf_mixed_nash.schedules import SCHEDULES
 
     _choice("algorithm", c["algorithm"], ALGORITHMS)
-    _choice("precision", c["precision"], ("float32", "mixed_bfloat16", "float64"))
-    _choice("strategy", c["strategy"], ("default", "mirrored"))
+    _choice("precision", c["precision"], PRECISIONS)
+    _choice("strategy", c["strategy"], ("default", "mirrored", "multi_worker"))
     _choice("publish", c["publish"], ("mixture", "last", "ema"))
     for player in ("generator", "discriminator"):
         h = c[player]
@@ -95,10 +106,15 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
         _integer(key, c[key], 1)
     if not (isinstance(c["seed"], int) and 0 <= c["seed"] < 2**62):
         raise InputError(f"seed must be an integer in [0, 2**62), got {c['seed']!r}.")
-    if c["batch_size"] % num_replicas:
+    _integer("accumulate", c["accumulate"], 1)
+    parts = num_replicas * c["accumulate"]
+    if c["batch_size"] % parts:
+        what = f"the {num_replicas} replicas of strategy={c['strategy']}"
+        if c["accumulate"] > 1:
+            what += f" times accumulate={c['accumulate']}"
         raise InputError(
-            f"batch_size {c['batch_size']} is not divisible by the {num_replicas} replicas of "
-            f"strategy={c['strategy']}. Choose a multiple of {num_replicas}."
+            f"batch_size {c['batch_size']} is not divisible by {what}. Choose a multiple of "
+            f"{parts}."
         )
     game = c["game"]
     if not _is_user_function(game["objective"]):
@@ -215,6 +231,7 @@ def load_workdir_config(workdir: Path) -> dict[str, Any]:
         ) from None
     except (json.JSONDecodeError, OSError) as error:
         raise InputError(f"{path} cannot be read: {error}.") from None
+    config.setdefault("accumulate", 1)
     for player in ("generator", "discriminator"):
         if player in config:
             config[player] = {**LATER, **config[player]}
@@ -229,6 +246,13 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
         for key in sorted(flat_ours.keys() | flat_theirs.keys())
         if key.split(".")[0] not in _FREE and flat_ours.get(key) != flat_theirs.get(key)
     ]
+
+
+def fingerprint(resolved: Mapping[str, Any]) -> int:
+    """A number of 52 bits that is equal for configs that describe the same run."""
+    flat = {k: v for k, v in _flatten(resolved).items() if k.split(".")[0] not in _FREE}
+    text = json.dumps(flat, sort_keys=True).encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 12
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

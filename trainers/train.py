@@ -16,9 +16,10 @@ import tensorflow as tf
 from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.types import PLAYERS
-from trainers import artifacts, cli, monitor, settings
+from trainers import artifacts, cli, distribute, monitor, settings
 from trainers.build import Run, build
 from trainers.checkpoint import Checkpoints
+from trainers.distribute import Workers
 from trainers.files import make_writable, write_atomically, write_json
 from trainers.loop import Divergence, Loop
 
@@ -54,30 +55,70 @@ def train(config: Mapping[str, Any], workdir: Path) -> int:
     Raises:
       InputError: if the workdir cannot be used.
     """
-    if _finished_before(config, workdir):
-        print(f"{workdir} holds this run, finished. Its scorecard: {workdir / 'scorecard.json'}")
+    workers = distribute.workers(config["strategy"])
+    if _agree_to_begin(config, workdir, workers):
+        if workers.chief:
+            card = workdir / "scorecard.json"
+            print(f"{workdir} holds this run, finished. Its scorecard: {card}")
         return cli.DONE
     tf.config.experimental.enable_op_determinism()
     run = build(config)
     _check_window(run)
     run.task.check()
     loop = Loop(run)
+    if workers.chief:
+        _prepare(config, workdir)
+    workers.gather(0)  # the others find the folders made
+    checkpoints = Checkpoints(workdir / "checkpoints", loop, config["keep_checkpoints"])
+    restored = checkpoints.restore()
+    steps = workers.gather(loop.step)
+    if others := distribute.first_difference(steps):
+        raise InputError(
+            f"Worker {others[0]} resumes at mini-batch {steps[others[0], 0]:.0f}, the first at "
+            f"{steps[0, 0]:.0f}. All workers must see the same --workdir: use a shared folder."
+        )
+    if workers.chief:
+        if restored:
+            print(f"Resuming from {restored}")
+        else:
+            write_json(workdir / "provenance.json", artifacts.provenance(config))
+    gaps = monitor.make(run)
+    try:
+        code = _loop(run, loop, checkpoints, workdir, gaps, workers)
+    finally:
+        loop.close()
+    if code == cli.DONE and workers.chief:
+        code = _finish(run, loop, workdir, gaps)
+    workers.gather(1)  # a worker that left early would end the chief
+    return code
+
+
+def _agree_to_begin(config: Mapping[str, Any], workdir: Path, workers: Workers) -> bool:
+    """Whether the run is finished already; the chief looks, all know."""
+    error, finished = None, False
+    if workers.chief:
+        try:
+            finished = _finished_before(config, workdir)
+        except InputError as caught:
+            error = caught
+    facts = workers.gather(settings.fingerprint(config), finished, error is not None)
+    if error:
+        raise error
+    if facts[0, 2]:
+        raise InputError(f"The first worker refused --workdir={workdir}; see its message.")
+    if others := distribute.first_difference(facts[:, :1]):
+        raise InputError(
+            f"Worker {others[0]} runs another config than the first. Give all workers the same "
+            "command."
+        )
+    return bool(facts[0, 1])
+
+
+def _prepare(config: Mapping[str, Any], workdir: Path) -> None:
     make_writable(workdir, "--workdir")
     for folder in ("checkpoints", "samples"):
         (workdir / folder).mkdir(exist_ok=True)
     write_atomically(workdir / "config.json", lambda p: p.write_text(settings.to_json(config)))
-    checkpoints = Checkpoints(workdir / "checkpoints", loop, config["keep_checkpoints"])
-    restored = checkpoints.restore()
-    if restored:
-        print(f"Resuming from {restored}")
-    else:
-        write_json(workdir / "provenance.json", artifacts.provenance(config))
-    gaps = monitor.make(run)
-    try:
-        code = _loop(run, loop, checkpoints, workdir, gaps)
-    finally:
-        loop.close()
-    return code if code != cli.DONE else _finish(run, loop, workdir, gaps)
 
 
 def _finished_before(config: Mapping[str, Any], workdir: Path) -> bool:
@@ -127,13 +168,17 @@ def _loop(
     checkpoints: Checkpoints,
     workdir: Path,
     gaps: monitor.Monitor | None,
+    workers: Workers,
 ) -> int:
     from tqdm import tqdm
 
     config, total = run.config, run.config["num_batches"]
     draw = _last_sampler(run)
-    _truncate_metrics(workdir / "metrics.jsonl", loop.step)
-    board = tf.summary.create_file_writer(str(workdir / "tensorboard"))
+    if workers.chief:
+        _truncate_metrics(workdir / "metrics.jsonl", loop.step)
+        board = tf.summary.create_file_writer(str(workdir / "tensorboard"))
+    else:
+        board = tf.summary.create_noop_writer()
     bar = tqdm(
         total=total,
         initial=loop.step,
@@ -141,14 +186,21 @@ def _loop(
         desc=config["algorithm"],
         mininterval=0.5 if sys.stderr.isatty() else 15,
         dynamic_ncols=True,
+        disable=not workers.chief,
     )
     with bar, board.as_default(), _StopRequest() as stop:
         while loop.step < total:
             before, started, waited = loop.step, time.perf_counter(), loop.waited
             diverged = loop.advance(min(_next(before, config["log_every"]), total))
+            stopped = workers.gather(stop.came)[:, 0].any()
             if diverged:
                 bar.close()
-                return _report(diverged, checkpoints, workdir)
+                return _report(diverged, checkpoints, workdir) if workers.chief else cli.DIVERGED
+            if not workers.chief:
+                loop.logs()  # starts the sums anew, as on the chief
+                if stopped and loop.step < total:
+                    return cli.STOPPED
+                continue
             seconds = time.perf_counter() - started
             ms = seconds * 1e3 / (loop.step - before)
             crossed = lambda every, before=before: before // every != loop.step // every  # noqa: E731
@@ -168,9 +220,9 @@ def _loop(
             bar.update(min(loop.step, total) - bar.n)
             if crossed(config["picture_every"]) or loop.step >= total:
                 _picture(run, loop, draw, workdir)
-            if crossed(config["checkpoint_every"]) or loop.step >= total or stop.came:
+            if crossed(config["checkpoint_every"]) or loop.step >= total or stopped:
                 checkpoints.save()
-            if stop.came and loop.step < total:
+            if stopped and loop.step < total:
                 bar.close()
                 print(f"Stopped by SIGTERM after {checkpoints.latest}; the same command resumes.")
                 return cli.STOPPED

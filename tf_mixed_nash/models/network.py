@@ -56,6 +56,7 @@ class Network:
       num_statistics: how many numbers its normalisation layers measure; 0 without them.
       dim: d, the length of z: num_parameters, padded to a multiple of 256.
       dtype: of z, whatever precision the layers compute in.
+      compute_dtype: that precision.
     """
 
     ALIGNMENT = _Packing.ALIGNMENT
@@ -74,6 +75,7 @@ class Network:
             )
         self.model = model
         self.dtype = tf.as_dtype(model.trainable_variables[0].dtype)
+        self.compute_dtype = tf.as_dtype(model.layers[-1].compute_dtype)
         self._packing = _Packing([tuple(v.shape) for v in model.trainable_variables])
         self._statistics = _Packing([tuple(v.shape) for v in model.non_trainable_variables])
         self.shapes, self.sizes = self._packing.shapes, self._packing.sizes

@@ -85,6 +85,7 @@ class Images:
       cache: decode everything once into memory: True, False, or None for "if it fits
         1 GiB".
       num_threads: that decode.
+      rows: of a mini-batch of the training, that this process needs; the others stay black.
 
     Raises:
       InputError: if more records than `max_corrupt` cannot be read.
@@ -101,7 +102,9 @@ class Images:
         max_corrupt: int = 100,
         cache: bool | None = None,
         num_threads: int = 4,
+        rows: slice = slice(None),
     ):
+        self._rows = rows
         self.source, self.preprocessing = source, preprocessing
         self.batch_size, self.seed, self.max_corrupt = batch_size, seed, max_corrupt
         self.corrupt: dict[int, str] = {}
@@ -142,13 +145,19 @@ class Images:
           seed: of another order than the training's.
           size: B, where it is not the training's.
         """
+        rows = self._rows if seed is None and size is None else slice(None)
         seed = self.seed if seed is None else seed
         size = size or self.batch_size
-        images, labels = self.at(order.records(seed, m, size, len(self)))
+        wanted = order.records(seed, m, size, len(self))[rows]
+        images, labels = self.at(wanted)
         if self.preprocessing.flip:
-            mirrored = order.coin(seed, m, size)
+            mirrored = order.coin(seed, m, size)[rows]
             images[mirrored] = images[mirrored, :, ::-1]
-        return images, labels
+        if len(wanted) == size:
+            return images, labels
+        whole, all_labels = np.zeros((size, *self.shape), np.uint8), np.full(size, -1, np.int64)
+        whole[rows], all_labels[rows] = images, labels
+        return whole, all_labels
 
     def _readable(self, index: int) -> tuple[np.ndarray, int]:
         """Record `index`, or the first readable one after it."""
