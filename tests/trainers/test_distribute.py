@@ -31,7 +31,8 @@ from trainers.build import build
 from trainers.loop import Loop
 
 # In float64: 50 steps of RMSProp on fresh networks amplify float32's rounding a thousandfold.
-same = dict(precision="float64", num_batches=50, batch_size=16, strategy=strategy, step_size=1e-3, temperature=1e-4)
+same = dict(precision="float64", num_batches=50, batch_size=16, strategy=strategy,
+            step_size=1e-3, temperature=1e-4)
 if kind == "images":
     config = tiny_images(data__path=sys.argv[4], model__generator_normalization="layer",
                          model__discriminator_normalization="layer", **same)
