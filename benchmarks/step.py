@@ -2,15 +2,18 @@
 
     python -m benchmarks.step [--algorithms=rmsprop,mirror_gan,...] [--batch_sizes=64,256]
         [--precisions=float32,mixed_bfloat16] [--rounds=15] [--output=step.json]
+    python -m benchmarks.step --config=fashion_mnist_mp --batch_sizes=64 --precisions=float32 \\
+        --set=data.tfds_dir=DIR
 
-The work is one mini-batch of both players: WGAN with gradient penalty 0.1, MLP 3 x 512, on
-the 8 Gaussians, with the trainer's own compiled loop (data, EMA and logs included). Each
+By default the work is one mini-batch of both players: WGAN with gradient penalty 0.1, MLP
+3 x 512, on the 8 Gaussians, with the trainer's own loop (data, EMA and logs included). Each
 round times every algorithm once, in turn; a ratio is the median over rounds of the ratio
 to the first algorithm within the round, which a noisy machine cannot shift.
 """
 
 from __future__ import annotations
 
+import importlib
 import statistics
 import sys
 import time
@@ -24,17 +27,23 @@ from trainers import cli
 _SECONDS = 0.4  # of one timing
 
 
-def measure(algorithms, batch_size: int, precision: str, rounds: int) -> dict[str, dict]:
+def measure(
+    algorithms, batch_size: int, precision: str, rounds: int, name: str, overrides: list[str]
+) -> dict[str, dict]:
     """Times the algorithms; name -> {"ms": [per round], "ratio": [to the first, per round]}."""
-    from configs import common
     from trainers import settings
     from trainers.build import build
+    from trainers.compare import parsed
     from trainers.loop import Loop
 
     loops, chunk = {}, {}
+    module = importlib.import_module(f"configs.{name}")
     for name in algorithms:
-        config = common.planar("gaussians8", name)
+        config = module.get_config()
+        config.algorithm = name
         config.batch_size, config.precision, config.num_batches = batch_size, precision, 10**6
+        values = {k: parsed(v) for k, _, v in (item.partition("=") for item in overrides)}
+        config.update_from_flattened_dict(values)
         loops[name] = Loop(build(settings.resolve(config)))
         loops[name].advance(2)  # traces and compiles
         started = time.perf_counter()
@@ -75,8 +84,8 @@ def main() -> int:
     report = {"provenance": hardware, "results": []}
     for precision in f.precisions.split(","):
         for batch_size in map(int, f.batch_sizes.split(",")):
-            result = measure(algorithms, batch_size, precision, f.rounds)
-            print(f"\n{precision}, batch {batch_size}, {f.rounds} rounds")
+            result = measure(algorithms, batch_size, precision, f.rounds, f.config, f.set or [])
+            print(f"\n{f.config}, {precision}, batch {batch_size}, {f.rounds} rounds")
             print(
                 f"{'':<22}{'ms/mini-batch':>14}{'(quartiles)':>18}{'ratio':>8}{'(quartiles)':>16}"
             )
@@ -109,6 +118,8 @@ if __name__ == "__main__":
         "rmsprop,mirror_gan,mirror_prox_gan,adam,extra_adam",
         "Names separated by commas; ratios are to the first.",
     )
+    flags.DEFINE_string("config", "gaussians8_mp", "A config, for the data and the networks.")
+    flags.DEFINE_multi_string("set", [], "KEY=VALUE: a config key.")
     flags.DEFINE_string("batch_sizes", "64,256", "Sizes separated by commas.")
     flags.DEFINE_string("precisions", "float32,mixed_bfloat16", "Keras policies.")
     flags.DEFINE_integer("rounds", 15, "Timings of each algorithm.", lower_bound=2)

@@ -3,7 +3,9 @@
 python -m trainers.run --config=configs/fashion_mnist_md.py --config.data.tfds_dir=DIR \\
     --workdir=runs/fashion_mnist_md
 
-@@FM_MD
+Seen (docs/results/fashion_mnist.md): 10,000 mini-batches, seed 0, in about 15 minutes beside
+another run on 2 cores; FID 6.50 (last), 6.69 (mixture) of the committed classifier, real data
+0.15.
 """
 
 from configs import common

@@ -3,7 +3,9 @@
 python -m trainers.run --config=configs/fashion_mnist_mp.py --config.data.tfds_dir=DIR \\
     --workdir=runs/fashion_mnist_mp
 
-@@FM_MP
+Seen (docs/results/fashion_mnist.md): 10,000 mini-batches, seed 0, in about 15 minutes beside
+another run on 2 cores; FID 5.96 (last), 6.24 (mixture) of the committed classifier, real data
+0.15.
 """
 
 from configs import common
