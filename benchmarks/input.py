@@ -1,6 +1,6 @@
 """Whether reading keeps up with training: data wait and memory, on JPEGs from an LMDB.
 
-    python -m benchmarks.input [--path=LMDB] [--config=lsun_mp] [--set=model.width=8]
+    python -m benchmarks.input [--path=LMDB] [--experiment=lsun_mp] [--set=model.width=8]
         [--steps=40] [--warm_up=10] [--output=input.json]
 
 Without --path an LMDB in LSUN's layout is made in a temporary folder: 2,000 crops of a photograph
@@ -97,11 +97,11 @@ def main() -> int:
         raise InputError(f"There is nothing at --path={f.path}.")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(f.path) if f.path else make_lmdb(Path(folder))
-        result = measure(path, f.config, f.set or [], f.steps, f.warm_up)
+        result = measure(path, f.experiment, f.set or [], f.steps, f.warm_up)
     hardware = artifacts.provenance({"seed": 0})
     print(
         f"{hardware['hardware']['processor']}, {hardware['hardware']['cores']} cores; "
-        f"{f.config} {' '.join(f.set or [])}"
+        f"{f.experiment} {' '.join(f.set or [])}"
     )
     print(
         f"{result['mini_batches']} mini-batches, {result['ms_per_batch']:.1f} ms each, data wait "
@@ -115,7 +115,7 @@ def main() -> int:
 
 if __name__ == "__main__":
     flags.DEFINE_string("path", None, "An LMDB directory or folder; by default one is made.")
-    flags.DEFINE_string("config", "lsun_mp", "A config of images.")
+    flags.DEFINE_string("experiment", "lsun_mp", "A config of images.")
     flags.DEFINE_multi_string("set", [], "KEY=VALUE: a config key.")
     flags.DEFINE_integer("steps", 40, "Mini-batches that are measured.", lower_bound=10)
     flags.DEFINE_integer("warm_up", 10, "Mini-batches before them.", lower_bound=1)

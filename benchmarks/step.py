@@ -2,7 +2,7 @@
 
     python -m benchmarks.step [--algorithms=rmsprop,mirror_gan,...] [--batch_sizes=64,256]
         [--precisions=float32,mixed_bfloat16] [--rounds=15] [--output=step.json]
-    python -m benchmarks.step --config=fashion_mnist_mp --batch_sizes=64 --precisions=float32 \\
+    python -m benchmarks.step --experiment=fashion_mnist_mp --batch_sizes=64 --precisions=float32 \\
         --set=data.tfds_dir=DIR
 
 By default the work is one mini-batch of both players: WGAN with gradient penalty 0.1, MLP
@@ -84,8 +84,8 @@ def main() -> int:
     report = {"provenance": hardware, "results": []}
     for precision in f.precisions.split(","):
         for batch_size in map(int, f.batch_sizes.split(",")):
-            result = measure(algorithms, batch_size, precision, f.rounds, f.config, f.set or [])
-            print(f"\n{f.config}, {precision}, batch {batch_size}, {f.rounds} rounds")
+            result = measure(algorithms, batch_size, precision, f.rounds, f.experiment, f.set or [])
+            print(f"\n{f.experiment}, {precision}, batch {batch_size}, {f.rounds} rounds")
             print(
                 f"{'':<22}{'ms/mini-batch':>14}{'(quartiles)':>18}{'ratio':>8}{'(quartiles)':>16}"
             )
@@ -118,7 +118,7 @@ if __name__ == "__main__":
         "rmsprop,mirror_gan,mirror_prox_gan,adam,extra_adam",
         "Names separated by commas; ratios are to the first.",
     )
-    flags.DEFINE_string("config", "gaussians8_mp", "A config, for the data and the networks.")
+    flags.DEFINE_string("experiment", "gaussians8_mp", "A config, for the data and the networks.")
     flags.DEFINE_multi_string("set", [], "KEY=VALUE: a config key.")
     flags.DEFINE_string("batch_sizes", "64,256", "Sizes separated by commas.")
     flags.DEFINE_string("precisions", "float32,mixed_bfloat16", "Keras policies.")
