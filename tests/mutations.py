@@ -231,4 +231,51 @@ MUTATIONS: list[Mutation] = [
         ("tests/tf_mixed_nash/metrics/test_scorecard.py",),
         ("positive * np.log(positive * len(p))", "positive * np.log(positive)"),
     ),
+    *_of(
+        "tf_mixed_nash/games.py",
+        ("tests/tf_mixed_nash/test_image_games.py", "tests/tf_mixed_nash/test_float16.py"),
+        ("if self.discriminator.num_statistics:", "if False:"),
+        ("g = g[..., : -self.num_classes or None]", "g = g * 1.0"),
+        (
+            "return real[(slice(None), *first, slice(-self.num_classes, None))]",
+            "return real[(slice(None), *first, slice(0, self.num_classes))]",
+        ),
+        (
+            "total = (loss + penalty) * self._loss_scale",
+            "total = loss * self._loss_scale + penalty",
+        ),
+        (
+            "y = tf.reduce_sum(f(x)) * self._loss_scale",
+            "y = tf.reduce_sum(f(x))",
+        ),
+    ),
+    *_of(
+        "tf_mixed_nash/strategies.py",
+        ("tests/tf_mixed_nash/test_image_games.py",),
+        ("u = rng.uniform_from_bits(words[:, D + 1])", "u = rng.uniform_from_bits(words[:, D])"),
+    ),
+    *_of(
+        "trainers/distribute.py",
+        ("tests/trainers/test_accumulate.py",),
+        ("Shard(shard.index * parts + a, shard.count * parts)", "Shard(a, parts)"),
+        ("lambda x: x / parts, total", "lambda x: x / 1.0, total"),
+        (
+            "a < parts, add, (tf.constant(1), part(0))",
+            "a < parts - 1, add, (tf.constant(1), part(0))",
+        ),
+    ),
+    *_of(
+        "trainers/image_scores.py",
+        ("tests/trainers/test_image_scores.py",),
+        ("        seen[n:],", "        seen[:n],"),
+        ("p[some] * np.log(p[some] / q[some])", "p[some] * np.log(q[some] / p[some])"),
+        ("images.source.fingerprint, list(unflipped)", "list(unflipped)"),
+        ("parts += [features.sha256, features.size", "parts += [features.size"),
+    ),
+    *_of(
+        "trainers/data/images.py",
+        ("tests/trainers/test_images.py",),
+        ("self._reader.position != start", "False"),
+        ("        self.position += 1", "        self.position += 2"),
+    ),
 ]

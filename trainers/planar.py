@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from tf_mixed_nash import rng
-from tf_mixed_nash.metrics.scorecard import scorecard
 from tf_mixed_nash.models import mlp
 from tf_mixed_nash.strategies import seed_rows
 from tf_mixed_nash.types import Pair
@@ -160,6 +159,8 @@ def score_samplers(
       data: the real distribution.
       settings: the config's `scorecard`: num_samples and capture_samples.
     """
+    # Here, because it loads POT, which --dry_run need not wait for.
+    from tf_mixed_nash.metrics.scorecard import scorecard
 
     def fresh(name):
         return data.sample(rng.stream(SEED, name), num).numpy()

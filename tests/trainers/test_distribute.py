@@ -50,7 +50,7 @@ if made is not None and distribute.workers(strategy).count == 1:
 np.savez(path, **{n.replace("/", "."): v.numpy() for n, v in loop.variables.items()})
 assert loop.step == 50
 """
-KINDS = ("mirror_prox_gan", "chambolle_pock", "images")
+KINDS = ("mirror_prox_gan", "images")
 
 
 def free_ports(num):

@@ -11,6 +11,7 @@ from PIL import Image
 from export import runtime
 from tests.trainers.conftest import ROOT, command, photograph, tiny_images
 from tf_mixed_nash import rng
+from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.strategies import seed_rows
 from trainers import imaging, settings, train
 from trainers.build import build
@@ -186,31 +187,52 @@ def test_the_duality_gap_monitor_works_on_images(patches, tmp_path):
     assert card["strategies"] == theirs["strategies"], "the training is the same with and without"
 
 
+@pytest.fixture
+def places(patches, tmp_path):
+    """Data that are missing, empty, broken or unreadable."""
+    folders = {name: tmp_path / name for name in ("empty", "broken", "corrupt")}
+    for folder in folders.values():
+        folder.mkdir()
+    (folders["broken"] / "data.mdb").write_bytes(b"\7" * 9000)
+    for i in range(3):
+        (folders["corrupt"] / f"{i}.jpg").write_bytes(b"no image")
+    return {"patches": patches, **folders}
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "says"),
+    [
+        ("lsun", {"data.path": "{empty}"}, "no images"),
+        ("lsun", {"data.path": "{broken}"}, "cannot be read as LMDB"),
+        ("lsun", {"data.path": "{patches}", "image.size": 50}, "28, 32, 64"),
+        ("lsun", {"data.path": "{patches}", "image.channels": 2}, "1, 3"),
+        ("mnist", {"dataset": "mnits", "data.tfds_dir": "{empty}"}, "no data set"),
+        ("mnist", {"data.tfds_dir": "{empty}"}, "tfds build mnist"),
+        ("lsun", {"data.path": "{patches}", "model.conditional": True}, "num_classes"),
+        ("lsun", {"data.path": "{patches}", "game.gradient_penalty": 1.0}, "layer"),
+        ("lsun", {"data.path": "{patches}", "scorecard.features": "/no.npz"}, "/no.npz"),
+    ],
+)
+def test_bad_input_is_named_and_nothing_is_written(name, values, says, places, tmp_path):
+    config = runpy.run_path(str(ROOT / "configs" / f"{name}_mp.py"))["get_config"]("tiny")
+    for key, value in values.items():
+        filled = value.format(**places) if isinstance(value, str) else value
+        config.update_from_flattened_dict({key: filled})
+    with pytest.raises(InputError, match=says):
+        train.train(settings.resolve(config), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "says"),
     [
         ("lsun", [], "42.8 GiB"),
         ("lsun", ["data.path=/nowhere"], "3,033,042"),
-        ("lsun", ["data.path={empty}"], "no images"),
-        ("lsun", ["data.path={broken}"], "cannot be read as LMDB"),
-        ("lsun", ["data.path={patches}", "image.size=50"], "28, 32, 64"),
-        ("lsun", ["data.path={patches}", "image.channels=2"], "1, 3"),
-        ("mnist", ["dataset=mnits", "data.tfds_dir={empty}"], "no data set"),
-        ("mnist", ["data.tfds_dir={empty}"], "tfds build mnist"),
-        ("lsun", ["data.path={patches}", "model.conditional=true"], "num_classes"),
         ("mnist", ["data.path={corrupt}"], "cannot be read"),
-        ("lsun", ["data.path={patches}", "game.gradient_penalty=1.0"], "layer"),
-        ("lsun", ["data.path={patches}", "scorecard.features=/no.npz"], "/no.npz"),
     ],
 )
-def test_bad_input_is_one_message_and_nothing_is_written(name, arguments, says, patches, tmp_path):
-    places = {name: tmp_path / name for name in ("empty", "broken", "corrupt")}
-    for folder in places.values():
-        folder.mkdir()
-    (places["broken"] / "data.mdb").write_bytes(b"\7" * 9000)
-    for i in range(3):
-        (places["corrupt"] / f"{i}.jpg").write_bytes(b"no image")
-    filled = [f"--config.{a.format(patches=patches, **places)}" for a in arguments]
+def test_the_command_exits_2_with_one_message(name, arguments, says, places, tmp_path):
+    filled = [f"--config.{a.format(**places)}" for a in arguments]
     config = f"--config=configs/{name}_mp.py:tiny"
     done = command("trainers.run", config, *filled, f"--workdir={tmp_path / 'run'}")
     assert done.returncode == 2, done.stderr[-1500:]

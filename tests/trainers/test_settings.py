@@ -42,7 +42,7 @@ def test_a_players_flag_beats_the_common_flag_which_beats_the_tuned_default():
         ({"checkpoint_every": 0}, ["checkpoint_every"]),
         ({"discriminator_steps": 0}, ["discriminator_steps"]),
         ({"seed": -1}, ["seed"]),
-        ({"precision": "float8"}, ["float8", "float32, mixed_bfloat16, float64"]),
+        ({"precision": "float8"}, ["float8", "float32, mixed_bfloat16, mixed_float16, float64"]),
         ({"strategy": "tpu"}, ["tpu", "default, mirrored"]),
         ({"publish": "best"}, ["best", "mixture, last, ema"]),
         ({"game__objective": "gan"}, ["gan", "wgan", "FILE.py:NAME"]),
