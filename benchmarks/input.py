@@ -62,13 +62,11 @@ def measure(path: Path, name: str, overrides: list[str], steps: int, warm_up: in
     """Trains `steps` mini-batches; ms_per_batch, data_wait (a fraction), MiB over time."""
     from trainers import settings
     from trainers.build import build
-    from trainers.compare import parsed
     from trainers.loop import Loop
 
     config = importlib.import_module(f"configs.{name}").get_config()
-    values = {"data.path": str(path), "num_batches": 10**6, "data.cache": False}
-    values |= {k: parsed(v) for k, _, v in (item.partition("=") for item in overrides)}
-    config.update_from_flattened_dict(values)
+    config.data.path, config.data.cache, config.num_batches = str(path), False, 10**6
+    settings.override(config, overrides)
     loop = Loop(build(settings.resolve(config)))
     loop.advance(warm_up)
     start, waited, began, memory = loop.step, loop.waited, time.perf_counter(), [_memory()]
@@ -97,11 +95,11 @@ def main() -> int:
         raise InputError(f"There is nothing at --path={f.path}.")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(f.path) if f.path else make_lmdb(Path(folder))
-        result = measure(path, f.experiment, f.set or [], f.steps, f.warm_up)
+        result = measure(path, f.experiment, f.set, f.steps, f.warm_up)
     hardware = artifacts.provenance({"seed": 0})
     print(
         f"{hardware['hardware']['processor']}, {hardware['hardware']['cores']} cores; "
-        f"{f.experiment} {' '.join(f.set or [])}"
+        f"{f.experiment} {' '.join(f.set)}"
     )
     print(
         f"{result['mini_batches']} mini-batches, {result['ms_per_batch']:.1f} ms each, data wait "

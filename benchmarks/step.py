@@ -33,7 +33,6 @@ def measure(
     """Times the algorithms; name -> {"ms": [per round], "ratio": [to the first, per round]}."""
     from trainers import settings
     from trainers.build import build
-    from trainers.compare import parsed
     from trainers.loop import Loop
 
     loops, chunk = {}, {}
@@ -42,8 +41,7 @@ def measure(
         config = module.get_config()
         config.algorithm = name
         config.batch_size, config.precision, config.num_batches = batch_size, precision, 10**6
-        values = {k: parsed(v) for k, _, v in (item.partition("=") for item in overrides)}
-        config.update_from_flattened_dict(values)
+        settings.override(config, overrides)
         loops[name] = Loop(build(settings.resolve(config)))
         loops[name].advance(2)  # traces and compiles
         started = time.perf_counter()
@@ -84,7 +82,7 @@ def main() -> int:
     report = {"provenance": hardware, "results": []}
     for precision in f.precisions.split(","):
         for batch_size in map(int, f.batch_sizes.split(",")):
-            result = measure(algorithms, batch_size, precision, f.rounds, f.experiment, f.set or [])
+            result = measure(algorithms, batch_size, precision, f.rounds, f.experiment, f.set)
             print(f"\n{f.experiment}, {precision}, batch {batch_size}, {f.rounds} rounds")
             print(
                 f"{'':<22}{'ms/mini-batch':>14}{'(quartiles)':>18}{'ratio':>8}{'(quartiles)':>16}"

@@ -11,13 +11,4 @@ from configs import common
 
 def get_config(variant=None):
     """The experiment; `:tiny` after the file name runs two steps in seconds."""
-    return common.images(
-        "cifar10",
-        "mirror_gan",
-        variant,
-        size=32,
-        channels=3,
-        num_classes=10,
-        width=32,
-        num_batches=10_000,
-    )
+    return common.images("cifar10", "mirror_gan", variant)

@@ -121,55 +121,52 @@ def planar(dataset: str, algorithm: str, variant: str | None = None) -> ml_colle
     return c
 
 
-def images(
-    dataset: str,
-    algorithm: str,
-    variant: str | None = None,
-    *,
-    size: int = 32,
-    channels: int = 3,
-    num_classes: int = 0,
-    width: int = 64,
-    num_components: int = 30,
-    num_batches: int = 100_000,
-) -> ml_collections.ConfigDict:
+# What differs between the image data sets: pixels, channels, classes, the width of DCGAN's largest
+# maps, snapshots (each costs the bytes of both networks) and mini-batches.
+_DIGITS = {"size": 32, "channels": 1, "num_classes": 10, "width": 32, "num_batches": 10_000}
+_IMAGES = {
+    "mnist": _DIGITS,
+    "fashion_mnist": _DIGITS,
+    "cifar10": {**_DIGITS, "channels": 3},
+    "lsun": {"size": 64, "channels": 3, "num_classes": 0, "width": 64, "num_batches": 100_000},
+}
+_NUM_COMPONENTS = {"lsun": 10}  # 254 MB of snapshots
+
+
+def images(dataset: str, algorithm: str, variant: str | None = None) -> ml_collections.ConfigDict:
     """An experiment on images: DCGAN with batch normalisation, non-saturating loss.
 
     Args:
-      dataset: any TFDS image data set, "lsun" or "folder" (both take data.path).
+      dataset: mnist, fashion_mnist, cifar10 or lsun. Its keys are flags, `dataset` among them: any
+        TFDS image data set, or "folder", which like "lsun" takes data.path.
       algorithm: a key of `tf_mixed_nash.algorithms.ALGORITHMS`.
       variant: None, or "tiny": two outer steps of small networks, in seconds.
-      size: 28, 32, 64 or 128 pixels.
-      channels: 3 or 1.
-      num_classes: of the labels, for model.conditional; 0 without labels.
-      width: channels of DCGAN's largest maps.
-      num_components: M; each costs the bytes of both networks, on the device and on disk.
-      num_batches: length of the run.
 
     Raises:
       ValueError: for an unknown variant.
     """
+    facts = _IMAGES[dataset]
     c = _experiment(dataset, algorithm, variant)
-    c.num_batches = num_batches if variant != "tiny" else c.num_batches
+    c.num_batches = facts["num_batches"] if variant != "tiny" else c.num_batches
     c.game.objective = "nonsaturating"
     c.image = ml_collections.ConfigDict(
         {
-            "size": size,  # of the centre square, resized with antialiasing
-            "channels": channels,
+            "size": facts["size"],  # of the centre square, resized with antialiasing
+            "channels": facts["channels"],
             "flip": False,  # left-right, with probability 1/2
-            "num_classes": num_classes,
+            "num_classes": facts["num_classes"],  # of the labels, for model.conditional
         }
     )
     c.model = ml_collections.ConfigDict(
         {
-            "width": width,
+            "width": facts["width"],
             "latent_dim": 100,
             "generator_normalization": "batch",  # or layer, none
             "discriminator_normalization": "batch",  # or layer, spectral (with penalties), none
             "conditional": False,  # generate by class; needs labels
         }
     )
-    c.mixture.num_components = num_components
+    c.mixture.num_components = _NUM_COMPONENTS.get(dataset, c.mixture.num_components)
     c.data.update(
         {
             "split": "train",
@@ -189,7 +186,6 @@ def images(
             "kid_subset_size": 1_000,
         }
     )
-    c.log_every = 100 if variant != "tiny" else c.log_every
     if variant == "tiny":
         c.model.width = 8
         c.mixture.num_components = 2

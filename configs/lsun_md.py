@@ -4,7 +4,7 @@ python -m trainers.run --config=configs/lsun_md.py --config.data.path=.../bedroo
     --workdir=runs/lsun_md
 
 Not run: needs a GPU and LSUN bedroom (42.8 GiB). DCGAN of width 64 at 64 pixels takes about
-0.8 s a mini-batch on 2 cores; eight GPUs split every mini-batch by themselves.
+0.9 s a mini-batch on 2 cores (docs/images.md); eight GPUs split every mini-batch by themselves.
 """
 
 from configs import common
@@ -12,13 +12,4 @@ from configs import common
 
 def get_config(variant=None):
     """The experiment; `:tiny` after the file name runs two steps in seconds."""
-    return common.images(
-        "lsun",
-        "mirror_gan",
-        variant,
-        size=64,
-        channels=3,
-        width=64,
-        num_components=10,
-        num_batches=100_000,
-    )
+    return common.images("lsun", "mirror_gan", variant)

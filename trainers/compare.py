@@ -28,8 +28,9 @@ from absl import flags
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.quiet import import_tensorflow
 from trainers import cli
+from trainers.tables import Column
 
-__all__ = ["aggregate", "markdown", "panel_order", "parsed"]
+__all__ = ["aggregate", "markdown", "panel_order"]
 
 _STRATEGIES = ("last", "ema", "mixture")
 # The paper's Figure 1, row by row; others follow in further columns.
@@ -49,7 +50,8 @@ _NO_VALUE = {"mean": math.nan, "standard_error": math.nan, "count": 0}
 def aggregate(
     cards: Sequence[Mapping[str, Any]], columns: Iterable[str]
 ) -> dict[str, dict[str, float]]:
-    """Mean and standard error over seeds of every column; not-a-number values are left out.
+    """Mean and standard error over seeds of every column; values that are
+    missing or not a number are left out.
 
     Args:
       cards: scorecards.
@@ -60,7 +62,8 @@ def aggregate(
     """
     result = {}
     for key in columns:
-        values = [c[key] for c in cards if c[key] is not None and not math.isnan(c[key])]
+        found = (card.get(key) for card in cards)
+        values = [v for v in found if v is not None and not math.isnan(v)]
         n = len(values)
         mean = sum(values) / n if n else math.nan
         spread = math.nan
@@ -73,16 +76,16 @@ def aggregate(
 def markdown(
     rows: Mapping[str, Mapping[str, Any]],
     titles: Mapping[str, str],
-    columns: Mapping[str, tuple[str, int]],
+    columns: Mapping[str, Column],
 ) -> str:
     """The table as Markdown.
 
     Args:
       rows: "algorithm/strategy" -> `aggregate`'s result, or a text.
       titles: of the algorithms.
-      columns: key -> (title, digits).
+      columns: by key.
     """
-    head = ["algorithm", "answer", *(title for title, _ in columns.values())]
+    head = ["algorithm", "answer", *(c.title for c in columns.values())]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for name, row in rows.items():
         algorithm, _, strategy = name.partition("/")
@@ -90,7 +93,7 @@ def markdown(
         if isinstance(row, str):
             cells += [row] + [""] * (len(columns) - 1)
         else:
-            cells += [_cell(row[key], digits) for key, (_, digits) in columns.items()]
+            cells += [_cell(row[key], c.digits) for key, c in columns.items()]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -157,7 +160,7 @@ def main() -> int:
     titles = {name: ALGORITHMS[name].title for name in names}
     columns = dict(task.columns)
     if timings:
-        columns["ms_per_batch"] = ("ms / mini-batch", 1)
+        columns["ms_per_batch"] = Column("ms / mini-batch", 1)
     rows, scores = {}, {}
     for name in names:
         done = [_scores(out, name, s) for s in seeds if (name, s) not in failed]
@@ -204,26 +207,21 @@ def _datasets() -> list[str]:
     return sorted(p.stem.removesuffix("_mp") for p in folder.glob("*_mp.py"))
 
 
-def _overrides(f, name: str, seed: int) -> dict[str, str]:
-    """Config keys that the flags set, as text."""
-    values = {"algorithm": name, "seed": str(seed), "num_batches": str(f.num_batches)}
-    for item in f.set or []:
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise InputError(f"--set={item} is not of the form KEY=VALUE.")
-        values[key] = value
-    return values
+def _overrides(f, name: str, seed: int) -> list[str]:
+    """KEY=VALUE of the config keys that the flags set."""
+    return [f"algorithm={name}", f"seed={seed}", f"num_batches={f.num_batches}", *f.set]
+
+
+def _module(f):
+    return importlib.import_module(f"configs.{f.dataset}_mp")
 
 
 def _config(f, name: str, seed: int):
     """The config of one run, as its command will have it."""
-    module = importlib.import_module(f"configs.{f.dataset}_mp")
-    config = module.get_config(f.variant or None)
-    for key, value in _overrides(f, name, seed).items():
-        try:
-            config.update_from_flattened_dict({key: parsed(value)})
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"--set={key}={value}: {error}") from None
+    from trainers import settings
+
+    config = _module(f).get_config(f.variant or None)
+    settings.override(config, _overrides(f, name, seed))
     return config
 
 
@@ -231,9 +229,8 @@ def _command(f, out: Path, name: str, seed: int) -> list[str] | None:
     """The trainers.run command of one run, or None if it is finished."""
     from trainers import settings
 
-    module = importlib.import_module(f"configs.{f.dataset}_mp")
-    flat = [f"--config.{key}={value}" for key, value in _overrides(f, name, seed).items()]
-    address = str(module.__file__) + (f":{f.variant}" if f.variant else "")
+    flat = [f"--config.{item}" for item in _overrides(f, name, seed)]
+    address = str(_module(f).__file__) + (f":{f.variant}" if f.variant else "")
     workdir = _workdir(out, name, seed)
     command = [sys.executable, "-m", "trainers.run", f"--config={address}", *flat]
     command.append(f"--workdir={workdir}")
@@ -267,16 +264,6 @@ def _timings(path: str | None) -> dict[str, dict[str, float]]:
 
 def _spread(seeds: Sequence[int]) -> str:
     return "; mean ± s.e." if len(seeds) > 1 else "; one seed, no spread"
-
-
-def parsed(value: str) -> Any:
-    """The Python value of a flag's text, or the text."""
-    import ast
-
-    try:
-        return ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return value
 
 
 def _scores(out: Path, name: str, seed: int) -> dict[str, Any]:

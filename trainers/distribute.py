@@ -21,7 +21,16 @@ from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games import Game, Shard
 from tf_mixed_nash.types import Measure
 
-__all__ = ["STRATEGIES", "Workers", "evaluator", "make_strategy", "num_replicas", "workers"]
+__all__ = [
+    "STRATEGIES",
+    "Workers",
+    "check_tf_config",
+    "evaluator",
+    "first_difference",
+    "make_strategy",
+    "num_replicas",
+    "workers",
+]
 
 STRATEGIES = ("default", "mirrored", "multi_worker")
 

@@ -20,13 +20,15 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from tf_mixed_nash.metrics import distances
+from trainers import tables
 from trainers.data import order
 from trainers.data.images import Images
 from trainers.features import FeatureNetwork
 from trainers.files import save_arrays
+from trainers.tables import Column
 
 __all__ = [
-    "KEYS",
+    "COLUMNS",
     "PROTOCOL",
     "RealStatistics",
     "cache_folder",
@@ -41,17 +43,17 @@ __all__ = [
 
 # Counts up when the same data and network would give other figures.
 PROTOCOL = 1
-KEYS = ("fid", "kid", "precision", "recall", "density", "coverage")
 _ORDER_KEY = 0x5EED
-_TEXT = (
-    ("FID", "fid", "{:.2f}"),
-    ("KID", "kid", "{:.3f}"),
-    ("precision", "precision", "{:.3f}"),
-    ("recall", "recall", "{:.3f}"),
-    ("density", "density", "{:.3f}"),
-    ("coverage", "coverage", "{:.3f}"),
-    ("classes", "classes_captured", "{:.0f}"),
-)
+# Of tables, by scorecard key.
+COLUMNS = {
+    "fid": Column("FID", 2),
+    "kid": Column("KID", 4),
+    "precision": Column("precision", 3),
+    "recall": Column("recall", 3),
+    "density": Column("density", 3),
+    "coverage": Column("coverage", 3),
+    "classes_captured": Column("classes", 0, of="num_classes"),
+}
 
 
 class RealStatistics(NamedTuple):
@@ -220,22 +222,10 @@ def nearest(queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
 
 
 def format_table(scores: Mapping[str, Any], published: str | None = None) -> str:
-    """A text table: one line for each strategy, and one for real data."""
-    rows = {**scores["strategies"], "real data": scores["real_data_ceiling"]}
-    lines = [" " * 12 + "".join(f"{title:>11}" for title, _, _ in _TEXT)]
-    for name, card in rows.items():
-        cells = []
-        for _, key, form in _TEXT:
-            value = card.get(key)
-            text = "-" if value is None else form.format(value)
-            if key == "classes_captured" and value is not None:
-                text = f"{text}/{card['num_classes']}"
-            cells.append(f"{text:>11}")
-        lines.append(f"{'*' if name == published else ' '}{name:<11}" + "".join(cells))
-    if published:
-        lines.append("* published")
-    network, num = scores["protocol"], rows["real data"]["num_real"]
-    lines.append(
-        f"features of {network['feature_network']} ({network['sha256'][:12]}), {num:,} real images"
+    """`tables.terminal`, and what the figures depend on."""
+    text = tables.terminal(scores, COLUMNS, published)
+    network, num = scores["protocol"], scores["real_data_ceiling"]["num_real"]
+    return text + (
+        f"\nfeatures of {network['feature_network']} ({network['sha256'][:12]}), "
+        f"{num:,} real images"
     )
-    return "\n".join(lines)

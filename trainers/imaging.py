@@ -34,17 +34,6 @@ _NEIGHBOURS = 12
 _STRIPS, _STEPS = 8, 10  # interpolation.png
 
 
-# Of tables: scorecard key -> (title, digits).
-COLUMNS = {
-    "fid": ("FID", 2),
-    "kid": ("KID", 4),
-    "precision": ("precision", 3),
-    "recall": ("recall", 3),
-    "density": ("density", 3),
-    "coverage": ("coverage", 3),
-}
-
-
 class ImageFeed:
     """See `tasks.Feed`. A block is (its first m, uint8 pixels, labels)."""
 
@@ -97,20 +86,18 @@ class ImageTask:
     """See `tasks.Task`.
 
     Args:
-      config: resolved, of `configs.common.images`.
-      source: the records; by default those that the config names, opened when first needed.
+      config: resolved, of `configs.common.images`. Its data are opened when first needed.
     """
 
     is_image = True
-    columns = COLUMNS
+    columns = image_scores.COLUMNS
 
-    def __init__(self, config: Mapping[str, Any], source: Source | None = None):
+    def __init__(self, config: Mapping[str, Any]):
         self.config = config
         self.name = config["dataset"]
         image, model = config["image"], config["model"]
         self.preprocessing = Preprocessing(image["size"], image["channels"], image["flip"])
         self.num_classes = image["num_classes"] if model["conditional"] else 0
-        self._given = source
 
     @functools.cached_property
     def source(self) -> Source:
@@ -119,7 +106,7 @@ class ImageTask:
         Raises:
           InputError: if they are not there or cannot be read.
         """
-        return self._given or open_source(self.config["dataset"], self.config["data"])
+        return open_source(self.config["dataset"], self.config["data"])
 
     @functools.cached_property
     def images(self) -> Images:

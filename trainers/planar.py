@@ -9,35 +9,25 @@ from tf_mixed_nash import rng
 from tf_mixed_nash.models import mlp
 from tf_mixed_nash.strategies import seed_rows
 from tf_mixed_nash.types import Pair
-from trainers import pictures
+from trainers import pictures, tables
 from trainers.data import synthetic
 from trainers.files import save_arrays
+from trainers.tables import Column
 from trainers.tasks import SEED, Sampler
 
-__all__ = ["COLUMNS", "PlanarFeed", "PlanarTask", "format_table", "score_samplers"]
+__all__ = ["COLUMNS", "PlanarFeed", "PlanarTask", "score_samplers"]
 
 _PICTURE_SAMPLES = 2_500
-# Of tables: scorecard key -> (title, digits).
+# Of tables, by scorecard key.
 COLUMNS = {
-    "modes_captured": ("modes", 1),
-    "high_quality_3sigma": ("HQ 3 sigma", 3),
-    "high_quality_4sigma": ("HQ 4 sigma", 3),
-    "reverse_kl": ("reverse KL", 4),
-    "std_ratio": ("std ratio", 2),
-    "mean_bias_sigma": ("bias / sigma", 2),
-    "wasserstein2": ("W2", 3),
+    "modes_captured": Column("modes", 1, of="num_modes"),
+    "high_quality_3sigma": Column("HQ 3 sigma", 3, "HQ 3s"),
+    "high_quality_4sigma": Column("HQ 4 sigma", 3, "HQ 4s"),
+    "reverse_kl": Column("reverse KL", 4, "rev. KL"),
+    "std_ratio": Column("std ratio", 2),
+    "mean_bias_sigma": Column("bias / sigma", 2, "bias/s"),
+    "wasserstein2": Column("W2", 3),
 }
-
-# The same for terminals.
-_TEXT = (
-    ("modes", "modes_captured", "{:.0f}"),
-    ("HQ 3s", "high_quality_3sigma", "{:.3f}"),
-    ("HQ 4s", "high_quality_4sigma", "{:.3f}"),
-    ("rev. KL", "reverse_kl", "{:.4f}"),
-    ("std ratio", "std_ratio", "{:.2f}"),
-    ("bias/s", "mean_bias_sigma", "{:.2f}"),
-    ("W2", "wasserstein2", "{:.3f}"),
-)
 
 
 class PlanarFeed:
@@ -138,7 +128,7 @@ class PlanarTask:
 
     def format_table(self, scores, published=None):
         """See `tasks.Task.format_table`."""
-        return format_table(scores, published)
+        return tables.terminal(scores, COLUMNS, published)
 
     def export_metadata(self):
         """See `tasks.Task.export_metadata`."""
@@ -175,22 +165,3 @@ def score_samplers(
         },
         "real_data_ceiling": scorecard(real, reference, data, capture),
     }
-
-
-def format_table(scores: Mapping[str, Any], published: str | None = None) -> str:
-    """A text table: one line for each strategy, and one for real data."""
-    rows = {**scores["strategies"], "real data": scores["real_data_ceiling"]}
-    lines = [" " * 12 + "".join(f"{title:>11}" for title, _, _ in _TEXT)]
-    for name, card in rows.items():
-        cells = []
-        for _, key, form in _TEXT:
-            value = card[key]
-            text = "-" if value is None or value != value else form.format(value)
-            if key == "modes_captured":
-                text = f"{text}/{card['num_modes']}"
-            cells.append(f"{text:>11}")
-        mark = "*" if name == published else " "
-        lines.append(f"{mark}{name:<11}" + "".join(cells))
-    if published:
-        lines.append("* published")
-    return "\n".join(lines)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ __all__ = [
     "differences",
     "fingerprint",
     "load_workdir_config",
+    "override",
     "resolve",
     "to_json",
 ]
@@ -68,6 +70,30 @@ def resolve(config: ml_collections.ConfigDict, num_replicas: int = 1) -> dict[st
     return c
 
 
+def override(config: ml_collections.ConfigDict, items: Iterable[str]) -> None:
+    """Sets keys of a config as a command's flags would.
+
+    Args:
+      config: changed in place.
+      items: "KEY=VALUE" each; the value is a Python literal or a text.
+
+    Raises:
+      InputError: for another form, an unknown key, or a value of another type.
+    """
+    for item in items:
+        key, equals, text = item.partition("=")
+        if not equals:
+            raise InputError(f"--set={item} is not of the form KEY=VALUE.")
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            value = text
+        try:
+            config.update_from_flattened_dict({key: value})
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"--set={item}: {str(error).strip()}") from None
+
+
 def _first(*values):
     return next(v for v in values if v is not None)
 
@@ -78,10 +104,11 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
     from tf_mixed_nash.histories import KINDS
     from tf_mixed_nash.objectives import OBJECTIVES
     from tf_mixed_nash.schedules import SCHEDULES
+    from trainers.distribute import STRATEGIES
 
     _choice("algorithm", c["algorithm"], ALGORITHMS)
     _choice("precision", c["precision"], PRECISIONS)
-    _choice("strategy", c["strategy"], ("default", "mirrored", "multi_worker"))
+    _choice("strategy", c["strategy"], STRATEGIES)
     _choice("publish", c["publish"], ("mixture", "last", "ema"))
     for player in ("generator", "discriminator"):
         h = c[player]

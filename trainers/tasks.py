@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from tf_mixed_nash.strategies import MixedStrategy
 from tf_mixed_nash.types import Pair
+from trainers.tables import Column
 
 __all__ = ["SEED", "Feed", "Panels", "Sampler", "Task", "make"]
 
@@ -68,7 +69,7 @@ class Task(Protocol):
       name: of the data set.
       num_classes: of a class-conditional generator; 0 without classes.
       is_image: whether samples are images.
-      columns: of tables: scorecard key -> (title, digits).
+      columns: of tables, by scorecard key.
     """
 
     @property
@@ -78,7 +79,7 @@ class Task(Protocol):
     @property
     def is_image(self) -> bool: ...
     @property
-    def columns(self) -> Mapping[str, tuple[str, int]]: ...
+    def columns(self) -> Mapping[str, Column]: ...
 
     def check(self) -> None:
         """Raises InputError unless the data are there and can be read."""

@@ -27,7 +27,8 @@ def tiny(algorithm="mirror_prox_gan", **overrides):
 
 def tiny_images(algorithm="mirror_prox_gan", size=28, **overrides):
     """The resolved `:tiny` config of an image run on `dataset="folder"`; dotted keys as a__b."""
-    config = common.images("folder", algorithm, "tiny", size=size, channels=1, num_classes=3)
+    config = common.images("mnist", algorithm, "tiny")
+    config.dataset, config.image.size, config.image.num_classes = "folder", size, 3
     config.update_from_flattened_dict({k.replace("__", "."): v for k, v in overrides.items()})
     return settings.resolve(config)
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.trainers.conftest import command
 from tf_mixed_nash.metrics.scorecard import KEYS
-from trainers import planar
+from trainers import planar, tables
 
 
 def test_a_workdir_scores_what_its_run_scored(finished, tmp_path):
@@ -57,7 +57,7 @@ def test_bad_input_exits_2(arguments, says):
 def test_the_table_marks_what_is_published_and_shows_missing_values():
     card = dict.fromkeys(KEYS, 1.0)
     scores = {"strategies": {"last": {**card, "std_ratio": None}}, "real_data_ceiling": card}
-    table = planar.format_table(scores, published="last").splitlines()
+    table = tables.terminal(scores, planar.COLUMNS, published="last").splitlines()
     assert table[1].startswith("*last")
     assert " - " in table[1]
     assert "real data" in table[2]

@@ -226,6 +226,17 @@ def test_an_unreadable_lmdb_is_named(tmp_path):
         open_path(tmp_path)
 
 
+def test_a_truncated_lmdb_is_named_before_it_is_read(tmp_path):
+    opened = lmdb.open(str(tmp_path), map_size=2**24)
+    with opened as environment, environment.begin(write=True) as transaction:
+        for i in range(100):
+            transaction.put(b"%d" % i, bytes(2000))
+    data = tmp_path / "data.mdb"
+    os.truncate(data, data.stat().st_size // 2)
+    with pytest.raises(InputError, match="cut short"):
+        open_path(tmp_path)
+
+
 def test_an_empty_lmdb_is_named(tmp_path):
     with lmdb.open(str(tmp_path)):
         pass

@@ -13,7 +13,7 @@ from tests.trainers.conftest import ROOT, command, photograph, tiny_images
 from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.strategies import seed_rows
-from trainers import imaging, settings, train
+from trainers import artifacts, imaging, settings, train
 from trainers.build import build
 from trainers.data import order
 from trainers.loop import Loop
@@ -163,6 +163,55 @@ def test_a_conditional_run_publishes_what_draws_by_class(patches, tmp_path):
     assert distance.min(0).max() < 1e-5
     assert (np.sort(distance, 0)[1] > 1e-4).all()
     assert len(set(distance.argmin(0))) > 1
+
+
+def test_interpolation_begins_and_ends_at_samples(patches):
+    loop = Loop(build(make(patches, model__conditional=True)))
+    strategy = artifacts.strategies_of(loop)["last"]
+    assert strategy.num_components == 1, "so that both ends come from one generator"
+    strips = imaging.interpolation(strategy, 3, 5).reshape(3, 5, 28, 28, 1)
+    seeds = seed_rows(0, 6)
+    components, inputs = strategy.draw(seeds)
+    # The class of the first sample is kept along the whole path.
+    ends = strategy.latent_dim
+    second = tf.concat([inputs[1::2, :ends], inputs[::2, ends:]], axis=1)
+    drawn = [strategy.generate(components[::2], x).numpy() for x in (inputs[::2], second)]
+    for place, samples in zip((0, -1), drawn, strict=True):
+        off = strips[:, place].astype(int) - imaging.to_pixels(samples)
+        assert np.abs(off).max() <= 1, "rounding of the slerp"
+    assert (strips[:, 0] != strips[:, 2]).any()
+
+
+def test_pixels_are_rounded_and_cut_off():
+    # 127.5 (x + 1): -1 -> 0, 1 -> 255, 0 -> 127.5, to the even 128.
+    values = np.array([-1.0, 1.0, 0.0, -1.2, 1.2, -1 + 0.6 / 127.5, -1 + 0.4 / 127.5])
+    assert imaging.to_pixels(values).tolist() == [0, 255, 128, 0, 255, 1, 0]
+    with pytest.raises(ValueError, match="finite"):
+        imaging.to_pixels(np.array([np.nan]))
+
+
+def test_real_images_are_their_own_nearest_and_each_sampler_has_its_own_card(
+    patches, tmp_path, monkeypatch
+):
+    task = build(make(patches)).task
+    pixels, _ = task.images.at(task.real.indices[:4])
+    grids = {}
+    monkeypatch.setattr(imaging.pictures, "grid", lambda path, x, columns: grids.update({path: x}))
+    task._draw_nearest(tmp_path / "n.png", pixels)
+    rows = grids[tmp_path / "n.png"].reshape(3, *pixels.shape)
+    np.testing.assert_array_equal(rows[1], pixels)
+    np.testing.assert_array_equal(rows[2], pixels)
+
+    records = task.images.at(np.arange(len(task.images)))[0].astype(np.float32) / 127.5 - 1
+    scores = task.score(
+        {
+            "real": lambda seeds: records[seeds[:, 1].numpy() % len(records)],
+            "black": lambda seeds: np.full([len(seeds), *records.shape[1:]], -1, np.float32),
+        }
+    )
+    cards = scores["strategies"]
+    assert cards["real"]["fid"] < 0.1 * cards["black"]["fid"]
+    assert cards["real"]["coverage"] > 0.9 > cards["black"]["coverage"]
 
 
 def test_published_samples_do_not_depend_on_their_batch(patches, tmp_path):

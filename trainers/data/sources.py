@@ -189,6 +189,13 @@ class LmdbSource:
                 f"{data} cannot be read as LMDB ({error}); it is {data.stat().st_size:,} bytes. "
                 f"The download may be cut short: unzip it again. {LSUN_HELP}"
             ) from None
+        # A read beyond the end of the memory map would kill the process (SIGBUS).
+        pages = self._environment.info()["last_pgno"] + 1
+        if data.stat().st_size < (size := pages * self._environment.stat()["psize"]):
+            raise InputError(
+                f"{data} is cut short: {data.stat().st_size:,} bytes of {size:,}. Download or "
+                f"unzip it again. {LSUN_HELP}"
+            )
         self.name = str(path)
         self.num_classes: int | None = None
         with self._environment.begin() as transaction:
