@@ -96,7 +96,7 @@ def finish(process, timeout=240):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """kind -> {"default", "mirrored", "noiseless", "worker0", "worker1"} -> variables at the end."""
+    """kind -> {"default", "mirrored", "noiseless", "worker0", "worker1"} -> variables."""
     folder = tmp_path_factory.mktemp("runs")
     photo = photograph()
     patches = np.stack([photo[8 * i : 8 * i + 32, 6 * i : 6 * i + 32] for i in range(60)])
