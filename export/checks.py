@@ -14,7 +14,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from export.runtime import ServedModel
 from tf_mixed_nash.errors import InputError
 
-__all__ = ["Call", "check_calls", "check_graph"]
+__all__ = ["Call", "check_calls", "check_graph", "decode_png"]
 
 # Draws that depend on a state or on the time of loading (trap 4).
 _STATEFUL_RANDOM = re.compile(
@@ -27,6 +27,7 @@ _STATELESS_RANDOM = re.compile(
     r"^Stateless(RandomNormal|RandomUniform|RandomUniformInt|RandomUniformFullInt|TruncatedNormal)"
     r"(V2)?$"
 )
+_CPU = re.compile(r"(^|/|:)cpu(:(\d+|\*))?$", re.IGNORECASE)
 _PHILOX = tf.random.Algorithm.PHILOX.value
 
 
@@ -36,12 +37,13 @@ class Call(NamedTuple):
     Attributes:
       signature: its name.
       inputs: an array for each input.
-      expected: the output `samples`, float32 [n, ...].
+      expected: an array for each output: numbers [n, ...], or for an output of PNGs the pixels,
+        uint8 [n, height, width, channels].
     """
 
     signature: str
     inputs: Mapping[str, np.ndarray]
-    expected: np.ndarray
+    expected: Mapping[str, np.ndarray]
 
 
 def check_graph(directory: Path) -> None:
@@ -49,10 +51,12 @@ def check_graph(directory: Path) -> None:
 
     Raises:
       InputError: for an operation that a server cannot run or that would not repeat its
-        samples, or variables whose number differs from that of their handles (trap 1).
+        samples; one pinned to a device other than the CPU; a signature that cannot be batched;
+        or variables whose number differs from that of their handles (trap 1).
     """
     proto = saved_model_pb2.SavedModel.FromString((directory / "saved_model.pb").read_bytes())
     for meta_graph in proto.meta_graphs:
+        _check_signatures(meta_graph.signature_def)
         graph = meta_graph.graph_def
         _check_nodes("the graph", graph.node)
         for function in graph.library.function:
@@ -72,9 +76,30 @@ def check_graph(directory: Path) -> None:
             )
 
 
+def _check_signatures(definitions: Mapping) -> None:
+    """A server joins requests along the first dimension of every input (trap 6)."""
+    for name, definition in definitions.items():
+        if name.startswith("__"):
+            continue
+        for kind, tensors in (("input", definition.inputs), ("output", definition.outputs)):
+            for key, info in tensors.items():
+                shape = info.tensor_shape
+                if shape.unknown_rank or not shape.dim or shape.dim[0].size != -1:
+                    what = "no rank" if shape.unknown_rank else [d.size for d in shape.dim]
+                    raise _refusal(
+                        f"{kind} {key!r} of {name} has shape {what}: servers join requests along "
+                        "the first dimension, which must be there and of any size"
+                    )
+
+
 def _check_nodes(where: str, nodes: Iterable) -> None:
     by_name = {node.name: node for node in nodes}
     for node in nodes:
+        if node.device and not _CPU.search(node.device):
+            raise _refusal(
+                f"{node.op} {node.name!r} in {where} is pinned to {node.device}, which a server "
+                "may not have. Export without tf.device"
+            )
         if _STATEFUL_RANDOM.match(node.op):
             raise _refusal(
                 f"{node.op} in {where} gives different samples at each load. Draw by key"
@@ -101,15 +126,15 @@ def _is_philox(node, by_name: Mapping) -> bool:
     return int(tf.make_ndarray(source.attr["value"].tensor)) == _PHILOX
 
 
-def check_calls(directory: Path, calls: Iterable[Call]) -> list[np.ndarray]:
+def check_calls(directory: Path, calls: Iterable[Call]) -> list[dict[str, np.ndarray]]:
     """Checks what a SavedModel answers, by both of TensorFlow's loaders.
 
     Returns:
-      The `samples` of each call in the C++ session.
+      The outputs of each call in the C++ session.
 
     Raises:
       InputError: if a loader fails, or an answer is not finite, or differs from the expected
-        one by more than 1e-5, absolutely and relatively.
+        one by more than 1e-5, absolutely and relatively (pixels of a PNG: by more than 1).
     """
     loaded = tf.saved_model.load(str(directory))
     answers = []
@@ -117,28 +142,55 @@ def check_calls(directory: Path, calls: Iterable[Call]) -> list[np.ndarray]:
         for call in calls:
             tensors = {name: tf.constant(value) for name, value in call.inputs.items()}
             try:
-                by_python = loaded.signatures[call.signature](**tensors)["samples"].numpy()
-                by_session = served.run(call.signature, call.inputs)["samples"]
+                by_python = {
+                    name: value.numpy()
+                    for name, value in loaded.signatures[call.signature](**tensors).items()
+                }
+                by_session = served.run(call.signature, call.inputs)
             except tf.errors.OpError as error:
                 reason, _, _ = error.message.partition("\n")
                 raise _refusal(f"{call.signature} fails: {reason}") from error
-            _check_answer(f"{call.signature} by tf.saved_model.load", by_python, call.expected)
-            _check_answer(f"{call.signature} in a C++ session", by_session, call.expected)
+            for where, answer in (
+                ("by tf.saved_model.load", by_python),
+                ("in a C++ session", by_session),
+            ):
+                if answer.keys() != call.expected.keys():
+                    raise _refusal(
+                        f"{call.signature} {where} gives {', '.join(sorted(answer))} instead of "
+                        f"{', '.join(sorted(call.expected))}"
+                    )
+                for name, values in answer.items():
+                    _check_answer(f"{call.signature} {where}", values, call.expected[name])
             answers.append(by_session)
     return answers
 
 
 def _check_answer(where: str, values: np.ndarray, expected: np.ndarray) -> None:
-    if values.dtype != np.float32 or values.shape != expected.shape:
+    if values.dtype == object:  # PNGs
+        values, tolerance = decode_png(values), {"rtol": 0, "atol": 1}
+    else:
+        tolerance = {"rtol": 1e-5, "atol": 1e-5}
+    if values.dtype != expected.dtype or values.shape != expected.shape:
         raise _refusal(
-            f"{where} gives {values.dtype} {list(values.shape)} instead of float32 "
+            f"{where} gives {values.dtype} {list(values.shape)} instead of {expected.dtype} "
             f"{list(expected.shape)}"
         )
     if not np.isfinite(values).all():
         raise _refusal(f"{where} gives samples that are not finite: the run diverged")
-    if not np.allclose(values, expected, rtol=1e-5, atol=1e-5):
+    values, expected = (x.astype(np.float64) for x in (values, expected))
+    if not np.allclose(values, expected, **tolerance):
         error = np.abs(values - expected).max()
         raise _refusal(f"{where} differs from the strategy in memory by up to {error:.3g}")
+
+
+def decode_png(images: np.ndarray) -> np.ndarray:
+    """PNGs [n] as pixels: uint8 [n, height, width, channels]."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    pixels = np.stack([np.asarray(Image.open(BytesIO(png))) for png in images])
+    return pixels if pixels.ndim == 4 else pixels[..., None]
 
 
 def _refusal(reason: str) -> InputError:

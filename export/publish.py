@@ -30,6 +30,7 @@ from tf_mixed_nash.errors import InputError
 from trainers.files import write_json
 
 __all__ = [
+    "GOLDEN",
     "MANIFEST",
     "check_writable",
     "find_version",
@@ -41,6 +42,8 @@ __all__ = [
 ]
 
 MANIFEST = "manifest.json"
+# In assets.extra, the folder that TF Serving leaves to others: seeds and samples of 8 rows.
+GOLDEN = "assets.extra/golden.npz"
 
 _LAST_VERSION = ".last-version"
 _BUILDING = ".building-"

@@ -18,7 +18,10 @@ import numpy as np
 from tf_mixed_nash import quiet
 from tf_mixed_nash.errors import InputError
 
-__all__ = ["ServedModel", "import_tensorflow"]
+__all__ = ["ServedModel", "Specs", "import_tensorflow", "read_signatures"]
+
+# Input or output name -> (dtype, shape); a shape is a tuple with None where any size is allowed.
+Specs = dict[str, tuple[np.dtype, tuple[int | None, ...]]]
 
 
 def import_tensorflow():
@@ -46,8 +49,9 @@ class ServedModel:
       directory: the folder of the SavedModel.
 
     Attributes:
-      signatures: names of the signatures -> {input name: (dtype, shape)}; a shape is a tuple
-        with None where any size is allowed.
+      signatures: names of the signatures -> Specs of the inputs.
+      outputs: the same of the outputs.
+      definitions: the SignatureDef protos, by name.
 
     Raises:
       InputError: if the session cannot load it.
@@ -72,15 +76,9 @@ class ServedModel:
                 f"{directory} does not load as a SavedModel ({reason}). Expected a version folder "
                 "made by python -m export.saved_model."
             ) from error
-        self._definitions = {
-            name: definition
-            for name, definition in meta_graph.signature_def.items()
-            if not name.startswith("__")
-        }
-        self.signatures = {
-            name: {key: _spec(tf, info) for key, info in definition.inputs.items()}
-            for name, definition in self._definitions.items()
-        }
+        self.definitions = _public(meta_graph.signature_def)
+        self.signatures = {n: _specs(tf, d.inputs) for n, d in self.definitions.items()}
+        self.outputs = {n: _specs(tf, d.outputs) for n, d in self.definitions.items()}
 
     def run(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Calls a signature.
@@ -96,12 +94,12 @@ class ServedModel:
           InputError: for an unknown signature or wrong names of inputs.
           tf.errors.InvalidArgumentError: if the graph refuses the values.
         """
-        if signature not in self._definitions:
+        if signature not in self.definitions:
             raise InputError(
                 f"Unknown signature {signature!r}. Choose one of: "
-                f"{', '.join(sorted(self._definitions))}."
+                f"{', '.join(sorted(self.definitions))}."
             )
-        definition = self._definitions[signature]
+        definition = self.definitions[signature]
         if inputs.keys() != set(definition.inputs):
             raise InputError(
                 f"Signature {signature!r} takes the inputs {', '.join(sorted(definition.inputs))}"
@@ -121,6 +119,24 @@ class ServedModel:
 
     def __exit__(self, *exception) -> None:
         self.close()
+
+
+def read_signatures(directory: Path) -> dict[str, Specs]:
+    """The inputs of every signature of a SavedModel, without loading it."""
+    tf = import_tensorflow()
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    proto = saved_model_pb2.SavedModel.FromString((directory / "saved_model.pb").read_bytes())
+    definitions = _public(proto.meta_graphs[0].signature_def)
+    return {name: _specs(tf, definition.inputs) for name, definition in definitions.items()}
+
+
+def _public(definitions: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: d for name, d in definitions.items() if not name.startswith("__")}
+
+
+def _specs(tf, tensors) -> Specs:
+    return {key: _spec(tf, info) for key, info in tensors.items()}
 
 
 def _spec(tf, info) -> tuple[np.dtype, tuple[int | None, ...]]:

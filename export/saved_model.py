@@ -1,10 +1,11 @@
-"""Publishes the strategy of a finished run as a SavedModel.
+"""Publishes a strategy of a run as a SavedModel, from any of its checkpoints.
 
-    python -m export.saved_model --workdir=DIR --output=BASE/NAME [--strategy=mixture]
+    python -m export.saved_model --workdir=DIR --output=BASE/NAME
+        [--average=theta|theta_bar|ema|mixture] [--step=MINI_BATCH]
 
 BASE/NAME/<version> then holds one SavedModel, whatever the number of generators in the
-mixture: each row of a request draws its component from its own key. Every version is checked
-by TensorFlow's C++ session before it appears; it was not yet verified against
+mixture: each row of a request draws its component from its own key. Before a version appears it
+must pass every gate of `export.verify`; it was not yet verified against
 tensorflow_model_server.
 
 | signature                    | inputs                                | output               |
@@ -12,11 +13,16 @@ tensorflow_model_server.
 | `sample` = `serving_default` | seeds int64 [n, 2]: (seed, index)     | samples float32 [n, ...] |
 | `generate`                   | latents float32 [n, D]                | samples              |
 | `generate_component`         | latents, components int64 [n]         | samples              |
+| `draw`                       | seeds                                 | what the keys decide: latents, components |
 
-A class-conditional model draws the class of a row from its key, too. Its `generate` and
-`generate_component` also take labels int64 [n], and it has one signature more:
+A class-conditional model draws the class of a row from its key, too: `draw` also gives labels.
+Its `generate` and `generate_component` also take labels int64 [n], and it has
 
 | `sample_class`               | seeds, labels int64 [n] in [0, k)     | samples              |
+
+Models of images also have `sample_png`, `generate_png`, `generate_component_png` and
+`sample_class_png`, with the output image_bytes, string [n]: a PNG for each row, which is many
+times smaller than its floats and is what a client's 4 MB limit wants.
 
 Row (s, i) is sample number i of seed s. On one machine its bytes do not depend on the batch
 that it comes in. In `generate` the component is a hash of the row's latents.
@@ -24,6 +30,7 @@ that it comes in. In `generate` the component is a hash of the row's latents.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +40,7 @@ import numpy as np
 from absl import flags
 
 from export import publish
+from export.publish import GOLDEN
 from tf_mixed_nash import quiet
 from tf_mixed_nash.errors import InputError
 from trainers import cli
@@ -44,10 +52,7 @@ if TYPE_CHECKING:
     from tf_mixed_nash.models import FrozenNetwork, Network
     from tf_mixed_nash.strategies import MixedStrategy
 
-__all__ = ["GOLDEN", "build_module", "publish_strategy"]
-
-# In assets.extra, the folder that TF Serving leaves to others.
-GOLDEN = "assets.extra/golden.npz"
+__all__ = ["build_module", "publish_strategy"]
 
 _GOLDEN_SEED, _GOLDEN_ROWS = 0, 8
 _COMPONENT_ROWS = 2  # of each component, checked before publishing
@@ -61,17 +66,31 @@ _ROW_GROUP = 8
 
 
 class _InWholeGroups:
-    """A network that is called on whole groups of rows, the last filled up with zeros."""
+    """A network that is called on whole groups of rows, the last filled up with zeros.
+
+    A network of images is called on one group at a time: convolutions are blocked by the size of
+    their batch, so that a row would round differently among 8 rows and among 64.
+    """
 
     def __init__(self, network: Network | FrozenNetwork):
         self.network, self.model = network, network.model
+        self._shape = network.model.output_shape[1:]
 
     def __call__(self, z: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         import tensorflow as tf
 
         n = tf.shape(x)[0]
         filled = tf.pad(x, [[0, tf.math.floormod(-n, _ROW_GROUP)]] + [[0, 0]] * (x.shape.rank - 1))
-        return self.network(z, filled)[:n]
+        if len(self._shape) == 1:
+            return self.network(z, filled)[:n]
+        groups = tf.reshape(filled, [-1, _ROW_GROUP, *x.shape[1:]])
+        spec = tf.TensorSpec([_ROW_GROUP, *self._shape], tf.float32)
+        samples = tf.map_fn(
+            lambda group: tf.cast(self.network(z, group), tf.float32),
+            groups,
+            fn_output_signature=spec,
+        )
+        return tf.reshape(samples, [-1, *self._shape])[:n]
 
 
 def build_module(strategy: MixedStrategy) -> tuple[tf.Module, dict[str, Any]]:
@@ -120,6 +139,14 @@ def build_module(strategy: MixedStrategy) -> tuple[tf.Module, dict[str, Any]]:
         with tf.control_dependencies(checks):
             return served.with_classes(latents, labels[0])
 
+    def draw(seeds):
+        components, drawn = served.draw(seeds)
+        D = served.latent_dim
+        drew = {"latents": drawn[:, :D], "components": components}
+        if labels:
+            drew["labels"] = tf.argmax(drawn[:, D:], axis=1, output_type=tf.int64)
+        return drew
+
     def sample(seeds):
         return {"samples": served.sample(seeds)}
 
@@ -143,16 +170,44 @@ def build_module(strategy: MixedStrategy) -> tuple[tf.Module, dict[str, Any]]:
     def signature(function, *specs):
         return tf.function(function, input_signature=specs, autograph=False)
 
-    by_key = signature(sample, seeds)
-    signatures = {
-        "serving_default": by_key,
-        "sample": by_key,
-        "generate": signature(generate, latents, *labels),
-        "generate_component": signature(generate_component, latents, components, *labels),
+    functions = {
+        "sample": (sample, seeds),
+        "generate": (generate, latents, *labels),
+        "generate_component": (generate_component, latents, components, *labels),
     }
     if labels:
-        signatures["sample_class"] = signature(sample_class, seeds, *labels)
+        functions["sample_class"] = (sample_class, seeds, *labels)
+    if _is_image(strategy):
+        for name, (function, *specs) in list(functions.items()):
+            functions[f"{name}_png"] = (_as_png(function), *specs)
+    signatures = {name: signature(*definition) for name, definition in functions.items()}
+    signatures["serving_default"] = signatures["sample"]
+    signatures["draw"] = signature(draw, seeds)
     return module, signatures
+
+
+def _is_image(strategy: MixedStrategy) -> bool:
+    shape = strategy.generator.model.output_shape[1:]
+    return len(shape) == 3 and shape[-1] in (1, 3)
+
+
+def _as_png(function):
+    """The function with PNGs, string [n], instead of images in [-1, 1]."""
+    import tensorflow as tf
+
+    # Tensors keep the names of the function's arguments, which are the signature's.
+    @functools.wraps(function)
+    def encoded(*inputs):
+        samples = function(*inputs)["samples"]
+        # The same rounding as `trainers.imaging.to_pixels`: half to even.
+        pixels = tf.cast(tf.clip_by_value(tf.round((samples + 1.0) * 127.5), 0.0, 255.0), tf.uint8)
+        return {
+            "image_bytes": tf.map_fn(
+                tf.io.encode_png, pixels, fn_output_signature=tf.TensorSpec([], tf.string)
+            )
+        }
+
+    return encoded
 
 
 def _same_rows(x, y, what: str):
@@ -171,30 +226,37 @@ def _all_in(x, limit: int, what: str):
     )
 
 
-def publish_strategy(strategy: MixedStrategy, base: Path, metadata: Mapping[str, Any]) -> Path:
+def publish_strategy(
+    strategy: MixedStrategy, base: Path, metadata: Mapping[str, Any], isolated: bool = False
+) -> Path:
     """Publishes a strategy as the next version of the model in `base`.
 
-    The version holds the SavedModel, `assets.extra/golden.npz` (seeds and samples of 8 rows)
-    and manifest.json. Before it appears it is loaded back, by `tf.saved_model.load` and in a
-    C++ session, and every signature and component must answer as the strategy in memory does.
+    The version holds the SavedModel; in assets.extra golden.npz (seeds and samples of 8 rows)
+    and TF Serving's warm-up requests; README.md, a model card with a picture; manifest.json.
+    Before it appears it is loaded back, by `tf.saved_model.load` and in a C++ session, every
+    signature and component must answer as the strategy in memory does, and it must pass the
+    gates of `export.verify`.
 
     Args:
       strategy: what is published.
       base: the model's folder, named as the model.
       metadata: entries of the manifest: the run's git commit, config, value range, the
-        strategy's name, and `plot`: {"window": [xmin, xmax, ymin, ymax], "modes": [[x, y],
-        ...]} for `export.sample`. The strategy's own facts win over entries of their names.
+        strategy's name, its scorecard, and `plot`: {"window": [xmin, xmax, ymin, ymax],
+        "modes": [[x, y], ...]} for `export.sample`. The strategy's own facts win over entries
+        of their names.
+      isolated: also load it in another process, in which neither Keras nor this project can be
+        imported (seconds).
 
     Returns:
       The version's folder.
 
     Raises:
       InputError: if base cannot be written, a parameter is not finite, or the SavedModel fails
-        a check (`export.checks`); nothing is published then.
+        a check or a gate; nothing is published then.
     """
     import tensorflow as tf
 
-    from export import checks
+    from export import card, checks, verify, warmup
 
     finite = tf.reduce_all(tf.math.is_finite(strategy.atoms), axis=1).numpy()
     if not finite.all():
@@ -210,9 +272,12 @@ def publish_strategy(strategy: MixedStrategy, base: Path, metadata: Mapping[str,
         checks.check_graph(directory)
         golden, *_ = checks.check_calls(directory, calls)
         (directory / GOLDEN).parent.mkdir()
-        np.savez(directory / GOLDEN, samples=golden, seeds=calls[0].inputs["seeds"])
-        facts = _facts(strategy, list(signatures), golden)
-        publish.write_manifest(directory, {**metadata, **facts})
+        np.savez(directory / GOLDEN, samples=golden["samples"], seeds=calls[0].inputs["seeds"])
+        warmup.write(directory, base.name)
+        facts = {**metadata, **_facts(strategy, list(signatures), golden["samples"])}
+        card.write(directory, base.name, facts)
+        publish.write_manifest(directory, facts)
+        verify.check(directory, isolated)
 
     return publish.publish(base, write)
 
@@ -234,6 +299,9 @@ def _known_calls(strategy: MixedStrategy) -> list[Call]:
     generated = strategy.with_classes(latents, labels) if k else latents
 
     def answer(function, *inputs):
+        return {"samples": rows_of(function, *inputs)}
+
+    def rows_of(function, *inputs):
         # Each row in a group of its own, so that the strategy in memory, which does not fill
         # groups up, takes the same matrix products (in bfloat16 they differ by more than 1e-5).
         rows = [tf.repeat(x, _ROW_GROUP, axis=0) for x in inputs]
@@ -262,7 +330,22 @@ def _known_calls(strategy: MixedStrategy) -> list[Call]:
 
         by_class = {"seeds": seeds.numpy(), "labels": classes.numpy()}
         calls.append(Call("sample_class", by_class, answer(of_class, seeds, classes)))
+    if _is_image(strategy):
+        calls += [_png_call(call) for call in calls if call.signature != "serving_default"]
+    drawn, inputs = tf.function(strategy.draw, autograph=False)(seeds)
+    draws = {
+        "latents": inputs[:, : strategy.latent_dim].numpy(),
+        "components": drawn.numpy(),
+    }
+    if k:
+        draws["labels"] = np.argmax(inputs[:, strategy.latent_dim :], axis=1)
+    calls.append(Call("draw", {"seeds": seeds.numpy()}, draws))
     return calls
+
+
+def _png_call(call: Call) -> Call:
+    pixels = np.clip(np.rint((call.expected["samples"] + 1) * 127.5), 0, 255).astype(np.uint8)
+    return call._replace(signature=f"{call.signature}_png", expected={"image_bytes": pixels})
 
 
 def _facts(strategy: MixedStrategy, signatures: list[str], samples: np.ndarray) -> dict[str, Any]:
@@ -278,6 +361,7 @@ def _facts(strategy: MixedStrategy, signatures: list[str], samples: np.ndarray) 
         "sample_shape": list(samples.shape[1:]),
         "signatures": sorted(signatures),
         "seed_rule": _SEED_RULE,
+        "image": _is_image(strategy),
         "golden": {
             "file": GOLDEN,
             "signature": "sample",
@@ -292,8 +376,12 @@ def _define_flags() -> None:
     flags.DEFINE_string("workdir", None, "The folder of a finished run of trainers.run.")
     flags.DEFINE_string("output", None, "The model's folder, BASE/NAME; versions go below it.")
     flags.DEFINE_string(
-        "strategy", "mixture", "Which of the run's strategies: mixture, last or ema."
+        "average",
+        "mixture",
+        "Which answer of the run: theta (the last iterate), theta_bar (the average of its inner "
+        "chain), ema, or mixture.",
     )
+    flags.DEFINE_integer("step", None, "The mini-batch of the checkpoint; by default the newest.")
     flags.mark_flags_as_required(["workdir", "output"])
 
 
@@ -309,18 +397,19 @@ def _run() -> None:
     quiet.import_tensorflow()
     from trainers import artifacts
 
-    strategies = artifacts.load_strategies(workdir)
-    if f.strategy not in strategies:
+    if f.average not in artifacts.AVERAGES:
         raise InputError(
-            f"Unknown strategy {f.strategy!r}. {workdir} holds: {', '.join(strategies)}."
+            f"Unknown --average={f.average}. Choose one of: {', '.join(artifacts.AVERAGES)}."
         )
-    metadata = {"strategy": f.strategy, **artifacts.export_metadata(workdir)}
+    strategy, known = artifacts.load_average(workdir, f.average, f.step)
+    metadata = {"strategy": f.average, **known, **artifacts.export_metadata(workdir)}
     try:
-        version = publish_strategy(strategies[f.strategy], base, metadata)
+        version = publish_strategy(strategy, base, metadata, isolated=True)
     except OSError as error:
         raise InputError(f"{base} could not be written ({error}). Nothing was published.") from None
     print(f"Published {version}")
     print(f"Draw from it: python -m export.sample --model={base} --num=64 --output=samples.png")
+    print(f"Serve it:     python -m export.serve --model_name={base.name} --model_base_path={base}")
 
 
 def _check_output(base: Path) -> Path:

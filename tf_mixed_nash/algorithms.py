@@ -193,6 +193,11 @@ class Algorithm:
     langevin: bool = False
     chains: bool = False
 
+    @property
+    def inner_average(self) -> bool:
+        """Whether a step's inner chain has an average, theta_bar."""
+        return self.langevin and not self.chains
+
 
 ALGORITHMS: dict[str, Algorithm] = {
     "sgd": Algorithm("SGD", "simultaneous gradient descent-ascent", sgd),

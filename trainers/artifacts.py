@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import json
 import platform
 import subprocess
 import sys
@@ -22,8 +23,10 @@ from trainers.loop import Loop
 from trainers.tasks import Sampler
 
 __all__ = [
+    "AVERAGES",
     "STRATEGIES",
     "export_metadata",
+    "load_average",
     "load_loop",
     "load_strategies",
     "provenance",
@@ -32,6 +35,8 @@ __all__ = [
 ]
 
 STRATEGIES = ("last", "ema", "mixture")
+# The names of --average, and of the same answers in scorecards.
+AVERAGES = {"theta": "last", "theta_bar": None, "ema": "ema", "mixture": "mixture"}
 
 
 def strategies_of(loop: Loop) -> dict[str, MixedStrategy]:
@@ -65,17 +70,50 @@ def load_strategies(workdir: Path) -> dict[str, MixedStrategy]:
     return strategies_of(load_loop(workdir))
 
 
-def load_loop(workdir: Path) -> Loop:
-    """The loop of a workdir, at its newest checkpoint.
+def load_average(
+    workdir: Path, average: str, step: int | None = None
+) -> tuple[MixedStrategy, dict[str, Any]]:
+    """One answer of a run, from any of its checkpoints, and what is known of it.
+
+    Args:
+      workdir: of trainers.run.
+      average: one of AVERAGES: theta (the last iterate), theta_bar (the average of its inner
+        chain), ema, or mixture.
+      step: the mini-batch of the checkpoint; None for the newest.
+
+    Returns:
+      The strategy, and `average`, `step` and, where the run's scorecard is of this answer,
+      `scorecard` and `real_data_ceiling`.
 
     Raises:
-      InputError: if the folder is no workdir or has no checkpoint.
+      InputError: if there is no such checkpoint, or the algorithm has no theta_bar.
+    """
+    loop = load_loop(workdir, step)
+    if average == "theta_bar":
+        strategy = loop.run.strategy(loop.inner_average()[None])
+    else:
+        strategy = strategies_of(loop)[AVERAGES[average]]
+    known: dict[str, Any] = {"average": average, "step": loop.step}
+    path = Path(workdir) / "scorecard.json"
+    # It is written at the end of a run, and has no theta_bar.
+    if path.is_file() and loop.step >= loop.run.config["num_batches"] and AVERAGES[average]:
+        scores = json.loads(path.read_text())
+        known["scorecard"] = scores["strategies"][AVERAGES[average]]
+        known["real_data_ceiling"] = scores["real_data_ceiling"]
+    return strategy, known
+
+
+def load_loop(workdir: Path, step: int | None = None) -> Loop:
+    """The loop of a workdir, at its newest checkpoint or that of mini-batch `step`.
+
+    Raises:
+      InputError: if the folder is no workdir or has no (such) checkpoint.
     """
     workdir = Path(workdir)
     # One process reads what many may have trained.
     loop = Loop(build({**settings.load_workdir_config(workdir), "strategy": "default"}))
     folder = workdir / "checkpoints"
-    found = Checkpoints(folder, loop, keep=1).restore() if folder.is_dir() else None
+    found = Checkpoints(folder, loop, keep=1).restore(step) if folder.is_dir() else None
     if not found:
         raise InputError(
             f"{workdir} has no checkpoint yet. Let trainers.run reach its first "

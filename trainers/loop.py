@@ -19,7 +19,9 @@ from typing import Any
 import tensorflow as tf
 
 from tf_mixed_nash import rng
+from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.compile import fused
+from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.strategies import reservoir_slot
 from tf_mixed_nash.types import PLAYERS, Pair
 from trainers.build import Run
@@ -61,6 +63,7 @@ class Loop:
         self._state = {
             "scheme": tf.nest.map_structure(tf.Variable, state),
             "ema": tf.Variable(theta),
+            "anchor": tf.Variable(theta),
             "mixture": tf.Variable(tf.zeros([components, theta.shape[0]], theta.dtype)),
             "mixture_w": tf.Variable(tf.zeros([components, w.shape[0]], w.dtype)),
             "mixture_t": tf.Variable(tf.fill([components], tf.constant(-1, tf.int64))),
@@ -71,6 +74,8 @@ class Loop:
             "summed_steps": tf.Variable(zero),
         }
         names = tf.nest.flatten(_joined_names(self._state))
+        # Names of variables that the restored checkpoint did not have yet.
+        self.lacking: frozenset[str] = frozenset()
         self.variables = dict(zip(names, tf.nest.flatten(self._state), strict=True))
         first, last = config["mixture"]["window"]
         self._window = (int(first * run.num_outer_steps), int(last * run.num_outer_steps))
@@ -140,6 +145,33 @@ class Loop:
         """The exponential moving average of the generator's output: [d]."""
         return tf.convert_to_tensor(self._state["ema"])
 
+    def inner_average(self) -> tf.Tensor:
+        """theta_bar [d], the average of the generator's last inner chain (paper Algorithm 3).
+
+        The output is (1 - beta) anchor + beta theta_bar; this is solved for theta_bar. Before the
+        first step it is the output.
+
+        Raises:
+          InputError: if the algorithm has no inner chain with an average, or the checkpoint was
+            written before anchors were kept.
+        """
+        algorithm = self.run.config["algorithm"]
+        if not ALGORITHMS[algorithm].inner_average:
+            choices = [name for name, a in ALGORITHMS.items() if a.inner_average]
+            raise InputError(
+                f"{algorithm} has no inner chain, so no theta_bar. Those that have: "
+                f"{', '.join(choices)}."
+            )
+        theta, beta = self.last().theta, self.run.hyperparameters.theta.damping
+        if beta == 1:
+            return theta
+        if "anchor" in self.lacking:
+            raise InputError(
+                "This checkpoint was written by a version that kept no anchors, which theta_bar "
+                "needs for a damping (beta) other than 1. Choose theta, ema or mixture."
+            )
+        return (theta - (1.0 - beta) * tf.convert_to_tensor(self._state["anchor"])) / beta
+
     def mixture(self) -> tf.Tensor:
         """The kept snapshots of the generator: [min(M, seen), d]; none before the window."""
         return self._state["mixture"][: self._num_kept()]
@@ -190,6 +222,7 @@ class Loop:
             return (
                 {
                     "scheme": state,
+                    "anchor": _anchor(s["scheme"].theta, theta),
                     "ema": self._ema(s["ema"], theta, self._ema_weight(used, theta.dtype)),
                     "t": t + 1,
                     "m": m + used,
@@ -231,6 +264,12 @@ class Loop:
             return tf.constant(True)
 
         tf.cond(keep, write, lambda: tf.constant(False))
+
+
+def _anchor(player: Any, output: tf.Tensor) -> tf.Tensor:
+    """Where the prox step that made the output began: z_tilde in Mirror-Prox, else z."""
+    anchor = getattr(player, "tilde", getattr(player, "z", None))
+    return anchor if isinstance(anchor, tf.Tensor) else output
 
 
 def _joined_names(tree: Any, prefix: str = "") -> Any:

@@ -1,0 +1,169 @@
+"""The model card of a version: README.md in the form of Hugging Face's model cards.
+
+Metadata in YAML between lines of dashes, then the sections of their template that apply: what the
+model is, how to use it, how it was trained, how good it is (the scorecard beside real data), and
+its limits.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from export import runtime, sample
+
+__all__ = ["PICTURE", "write"]
+
+PICTURE = "samples.png"
+_NUM = 64
+
+
+def write(directory: Path, model_name: str, facts: Mapping[str, Any]) -> None:
+    """Writes README.md and its picture into a version folder.
+
+    Args:
+      directory: of a SavedModel that loads.
+      model_name: the name it is served under.
+      facts: the manifest's entries.
+    """
+    with runtime.ServedModel(directory) as served:
+        samples = sample.draw(served, "sample", 0, _NUM if facts["image"] else 20 * _NUM)
+    picture = None
+    if facts["image"] or facts["sample_shape"] == [2]:
+        picture = PICTURE
+        sample.draw_picture(samples, facts.get("plot") or {}, directory / picture)
+    (directory / "README.md").write_text(_text(model_name, facts, picture))
+
+
+def _text(name: str, facts: Mapping[str, Any], picture: str | None) -> str:
+    dataset = facts.get("dataset", "unknown data")
+    algorithm = facts.get("algorithm", "an unnamed algorithm")
+    front = _front_matter(name, facts)
+    kind = "images" if facts["image"] else "points"
+    average = facts.get("average") or facts.get("strategy") or "one strategy"
+    step = f" after {facts['step']:,} mini-batches" if "step" in facts else ""
+    code = facts.get("code") or {}
+    commit = f"{code.get('commit')}{' with changes' if code.get('dirty') else ''}"
+    classes = f", {facts['num_classes']} classes" if facts["num_classes"] else ""
+    parts = [
+        f"---\n{front}---\n# {name}",
+        f"A generator of {kind} {facts['sample_shape']}{classes}, trained on `{dataset}` with "
+        f"`{algorithm}` by [tf_mixed_nash]; this is its `{average}`{step}: a mixed strategy of "
+        f"{facts['num_components']} generator{'s' if facts['num_components'] > 1 else ''} with "
+        "weights, of which each sample draws one.",
+    ]
+    if picture:
+        parts.append(f"![samples of seed 0]({picture})")
+    parts += [
+        "## How to use it",
+        _USE.format(name=name),
+        "The rows `(s, 0) ... (s, n-1)` of `seeds` are *n samples of seed s*: the same whatever "
+        "*n* and whatever else is in the request. Values are float32"
+        + (" in [-1, 1]." if facts["image"] else "."),
+        "| signature | meaning |\n|---|---|\n"
+        + "\n".join(f"| `{s}` | {_MEANING[s]} |" for s in facts["signatures"] if s in _MEANING),
+        "## Training",
+        f"Algorithm `{algorithm}` (Hsieh, Liu & Cevher, *Finding Mixed Nash Equilibria of "
+        f"Generative Adversarial Networks*, ICML 2019, and what it is compared with), "
+        f"code at commit `{commit}`. The whole config is in `manifest.json`"
+        + (":" if facts.get("config") else "."),
+    ]
+    if facts.get("config"):
+        parts.append(f"```json\n{json.dumps(facts['config'], indent=1, default=str)}\n```")
+    parts += ["## Evaluation", _evaluation(facts), "## Limits", _limits(facts)]
+    return "\n\n".join(_wrapped(p) for p in parts) + "\n"
+
+
+def _wrapped(text: str) -> str:
+    plain = not text.startswith(("---", "|", "`", "#", "!"))
+    return textwrap.fill(text, 99, break_long_words=False) if plain else text
+
+
+_USE = """```python
+import tensorflow as tf
+
+model = tf.saved_model.load(".")  # this folder
+seeds = tf.stack([tf.fill([64], tf.constant(0, tf.int64)), tf.range(64, dtype=tf.int64)], axis=1)
+samples = model.signatures["sample"](seeds=seeds)["samples"]
+```
+
+```sh
+curl -d '{{"signature_name": "sample", "instances": [[0, 0], [0, 1]]}}' \\
+  http://localhost:8501/v1/models/{name}:predict
+```"""
+
+_MEANING = {
+    "sample": "samples by key: seeds int64 [n, 2]",
+    "serving_default": "the same",
+    "sample_class": "samples by key, of given classes: seeds, labels int64 [n]",
+    "generate": "samples of latents float32 [n, D], the component by a hash of the latents",
+    "generate_component": "samples of latents by given components int64 [n]",
+    "draw": "what the keys decide: latents, components (and labels)",
+    "sample_png": "`sample` as PNG: image_bytes string [n]",
+    "sample_class_png": "`sample_class` as PNG",
+    "generate_png": "`generate` as PNG",
+    "generate_component_png": "`generate_component` as PNG",
+}
+
+
+def _numbers(card: Mapping[str, Any]) -> dict[str, float]:
+    return {k: v for k, v in card.items() if isinstance(v, int | float)}
+
+
+def _evaluation(facts: Mapping[str, Any]) -> str:
+    scores = _numbers(facts.get("scorecard") or {})
+    if not scores:
+        return (
+            "No scorecard is known for this answer of the run at this step. Score the run with "
+            "`python -m trainers.evaluate`."
+        )
+    real = _numbers(facts.get("real_data_ceiling") or {})
+    rows = "\n".join(
+        f"| {key} | {value:.6g} | {f'{real[key]:.6g}' if key in real else ''} |"
+        for key, value in scores.items()
+    )
+    return f"| score | this model | real data |\n|---|---|---|\n{rows}"
+
+
+def _limits(facts: Mapping[str, Any]) -> str:
+    config = facts.get("config") or {}
+    seed = f" (seed {config['seed']})" if "seed" in config else ""
+    return (
+        f"One run{seed}. The bytes of a sample are the same in every request on one machine; "
+        "another kind of processor may round differently. The model draws what its training data "
+        "showed, with their gaps and biases, and says nothing about the rights to those data. "
+        "Not yet verified against tensorflow_model_server."
+    )
+
+
+def _front_matter(name: str, facts: Mapping[str, Any]) -> str:
+    import yaml
+
+    scores = _numbers(facts.get("scorecard") or {})
+    dataset = facts.get("dataset")
+    task = "unconditional-image-generation" if facts["image"] else "other"
+    front: dict[str, Any] = {
+        "library_name": "tensorflow",
+        "tags": ["gan", "mixed-nash-equilibrium", "saved-model", "tf_mixed_nash"],
+    }
+    if facts["image"]:
+        front["pipeline_tag"] = task
+    if dataset:
+        front["datasets"] = [dataset]
+    if scores and dataset:
+        front["model-index"] = [
+            {
+                "name": name,
+                "results": [
+                    {
+                        "task": {"type": task},
+                        "dataset": {"type": dataset, "name": dataset},
+                        "metrics": [{"type": k, "value": v} for k, v in scores.items()],
+                    }
+                ],
+            }
+        ]
+    return yaml.safe_dump(front, sort_keys=False)

@@ -1,0 +1,180 @@
+"""Predict: what REST and gRPC have in common, on NumPy arrays."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from export import runtime
+from export.serving.batching import Scheduler
+from export.serving.errors import Code, ServingError
+from export.serving.versions import Models, Version
+
+__all__ = ["DEFAULT_SIGNATURE", "Limits", "Predictor", "Target"]
+
+DEFAULT_SIGNATURE = "serving_default"
+
+
+class Limits(NamedTuple):
+    """What one request may ask for.
+
+    Attributes:
+      rows: at most.
+      body_bytes: of a request, at most.
+      seconds: until it must be answered, at most.
+    """
+
+    rows: int = 1024
+    body_bytes: int = 16 * 2**20
+    seconds: float = 30.0
+
+
+class Target(NamedTuple):
+    """Which model a request means.
+
+    Attributes:
+      model: its name.
+      version: its number; None for the newest.
+      label: instead of a number.
+    """
+
+    model: str
+    version: int | None = None
+    label: str | None = None
+
+
+class Predictor:
+    """Answers requests from loaded versions.
+
+    Args:
+      models: the versions.
+      scheduler: what runs them.
+      limits: of a request.
+    """
+
+    def __init__(self, models: Models, scheduler: Scheduler, limits: Limits):
+        self.models, self.scheduler, self.limits = models, scheduler, limits
+
+    def signature(self, version: Version, name: str) -> str:
+        """The signature that a request means by `name`.
+
+        Raises:
+          ServingError: INVALID_ARGUMENT if there is none.
+        """
+        name = name or DEFAULT_SIGNATURE
+        if name not in version.served.signatures:
+            choices = ", ".join(sorted(version.served.signatures))
+            raise ServingError(
+                Code.INVALID_ARGUMENT,
+                f'Serving signature name: "{name}" not found in signature def. There are: '
+                f"{choices}",
+            )
+        return name
+
+    async def run(
+        self,
+        version: Version,
+        signature: str,
+        inputs: Mapping[str, np.ndarray],
+        seconds: float | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Calls a signature of a leased version.
+
+        Args:
+          version: held by the caller until this returns.
+          signature: one of its.
+          inputs: an array of its dtype for each input.
+          seconds: until the client's deadline; None where it set none.
+
+        Raises:
+          ServingError: for wrong inputs, values that the graph refuses, a full queue, a
+            deadline.
+        """
+        rows = check_inputs(version.served.signatures[signature], inputs, self.limits.rows)
+        seconds = min(self.limits.seconds, seconds if seconds is not None else np.inf)
+        deadline = time.monotonic() + seconds
+        key = (version.model, version.number, id(version), signature)
+
+        def call(joined):
+            return version.served.run(signature, joined)
+
+        batching = self.scheduler.batching
+        step = batching.max_batch_size if batching.enabled else rows
+        tf = runtime.import_tensorflow()
+        try:
+            if rows <= step:
+                return await self.scheduler.submit(key, call, inputs, rows, deadline)
+            parts = (
+                {name: value[a : a + step] for name, value in inputs.items()}
+                for a in range(0, rows, step)
+            )
+            done = await asyncio.gather(
+                *(
+                    self.scheduler.submit(key, call, part, min(step, rows - i * step), deadline)
+                    for i, part in enumerate(parts)
+                )
+            )
+        except tf.errors.InvalidArgumentError as error:
+            raise ServingError(Code.INVALID_ARGUMENT, _reason(error)) from None
+        except tf.errors.ResourceExhaustedError as error:
+            raise ServingError(Code.RESOURCE_EXHAUSTED, _reason(error)) from None
+        return {name: np.concatenate([part[name] for part in done]) for name in done[0]}
+
+
+def check_inputs(
+    specs: runtime.Specs, inputs: Mapping[str, np.ndarray], max_rows: int
+) -> int:
+    """The number of rows of inputs that fit a signature.
+
+    Raises:
+      ServingError: INVALID_ARGUMENT.
+    """
+    if inputs.keys() != specs.keys():
+        raise ServingError(
+            Code.INVALID_ARGUMENT,
+            f"input must have the keys: {','.join(sorted(specs))}. Instead found: "
+            f"{','.join(sorted(inputs)) or 'none'}",
+        )
+    counts = set()
+    for name, value in inputs.items():
+        check_tensor(name, value.dtype, value.shape, specs, max_rows)
+        counts.add(value.shape[0])
+    if len(counts) > 1:
+        raise ServingError(
+            Code.INVALID_ARGUMENT,
+            f"The inputs have {' and '.join(map(str, sorted(counts)))} rows; all need the same.",
+        )
+    return counts.pop()
+
+
+def check_tensor(name: str, dtype, shape, specs: runtime.Specs, max_rows: int) -> None:
+    """Raises ServingError unless a tensor of that dtype and shape fits the input `name`."""
+    expected, dims = specs[name]
+    if dtype != expected:
+        raise ServingError(
+            Code.INVALID_ARGUMENT, f"input {name} has type {dtype}, expected {expected}."
+        )
+    fits = len(shape) == len(dims) and all(
+        d is None or d == s for s, d in zip(shape, dims, strict=True)
+    )
+    if not fits:
+        wanted = ["n" if d is None else d for d in dims]
+        raise ServingError(
+            Code.INVALID_ARGUMENT,
+            f"input {name} has shape {list(shape)}, expected [{', '.join(map(str, wanted))}].",
+        )
+    if not 1 <= shape[0] <= max_rows:
+        raise ServingError(
+            Code.INVALID_ARGUMENT,
+            f"input {name} has {shape[0]} rows; a request takes 1 to {max_rows}.",
+        )
+
+
+def _reason(error) -> str:
+    """The first line of TensorFlow's message, without the names of its nodes."""
+    message = error.message.partition("\n")[0]
+    return message.removeprefix("assertion failed: ").strip() or "The model refused the values."

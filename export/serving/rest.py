@@ -1,0 +1,312 @@
+"""REST, in TF Serving's paths and forms, and the page for people.
+
+    POST /v1/models/M[/versions/N|/labels/L]:predict
+    GET  /v1/models/M[/versions/N|/labels/L]            state of the versions
+    GET  /v1/models/M[/versions/N|/labels/L]/metadata   signatures
+    GET  /monitoring/prometheus/metrics
+    GET  /                                              the page
+    GET  /page/models.json, /card/M/N                   what the page shows
+
+Errors are {"error": "..."} with TF Serving's statuses. Names and paths are looked up in tables of
+what is served; none of a request's text reaches a file system.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+import re
+import time
+from collections.abc import Callable
+from importlib import resources
+from typing import Any
+
+from aiohttp import web
+
+from export.serving import metrics as metrics_module
+from export.serving import rest_json
+from export.serving.access import AccessLog
+from export.serving.errors import Code, ServingError
+from export.serving.metrics import Metrics
+from export.serving.predictor import Predictor, Target
+
+__all__ = ["PAGE_FILES", "make_server"]
+
+_log = logging.getLogger(__name__)
+
+_TARGET = r"/v1/models/(?P<model>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+_PREDICT = re.compile(_TARGET + r":(?P<method>predict|classify|regress)")
+_METADATA = re.compile(_TARGET + r"/metadata")
+_STATUS = re.compile(_TARGET)
+_CARD = re.compile(r"/card/(?P<model>[^/:]+)/(?P<version>\d{1,19})(?P<picture>/samples\.png)?")
+_MAX_VERSION = 2**63 - 1
+_STATES = {10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
+
+PAGE_FILES = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/page/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/page/page.css": ("page.css", "text/css; charset=utf-8"),
+}
+_HEADERS = {
+    # The page loads nothing from elsewhere and runs no inline script.
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+_JSON_HEADERS = {"Content-Type": "application/json", "X-Content-Type-Options": "nosniff"}
+
+
+class _Rest:
+    def __init__(
+        self,
+        predictor: Predictor,
+        metrics: Metrics,
+        log: AccessLog,
+        token: str | None,
+        metrics_path: str | None,
+    ):
+        self.predictor, self.metrics, self.log = predictor, metrics, log
+        self.models = predictor.models
+        self.token, self.metrics_path = token, metrics_path
+        folder = resources.files("export.serving") / "page"
+        self.files = {
+            path: ((folder / name).read_bytes(), kind) for path, (name, kind) in PAGE_FILES.items()
+        }
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        began = time.perf_counter()
+        facts: dict[str, Any] = {"api": "rest", "http": f"{request.method} {request.path}"[:300]}
+        code = Code.OK
+        try:
+            response = await self._answer(request, facts)
+        except ServingError as error:
+            code = error.code
+            response = _error(code.http, error.message)
+        except web.HTTPException as error:  # aiohttp's own, such as 413
+            code = Code.INVALID_ARGUMENT
+            response = _error(error.status, error.reason)
+        except (asyncio.CancelledError, ConnectionError):
+            self._record(facts, Code.CANCELLED, began, request, None)
+            raise
+        except Exception:
+            _log.exception("A request failed")
+            code = Code.INTERNAL
+            response = _error(code.http, "Internal error; the server's log says more.")
+        self._record(facts, code, began, request, response)
+        return response
+
+    def _record(self, facts, code, began, request, response) -> None:
+        seconds = time.perf_counter() - began
+        method = facts.pop("method", "other")
+        model = facts.get("model", "")
+        self.metrics.requests.labels("rest", method, model, code.name).inc()
+        self.metrics.seconds.labels("rest", method).observe(seconds)
+        status = response.status if response else 499
+        self.log.write(peer=request.remote, status=status, seconds=seconds, **facts)
+
+    async def _answer(self, request: web.BaseRequest, facts: dict[str, Any]) -> web.Response:
+        path, method = request.path, request.method
+        if method in ("GET", "HEAD") and path in self.files:
+            body, kind = self.files[path]
+            return web.Response(body=body, headers={"Content-Type": kind, **_HEADERS})
+        self._check_token(request)
+        if method == "POST" and (found := _PREDICT.fullmatch(path)):
+            return await self._predict(request, found, facts)
+        if method in ("GET", "HEAD"):
+            if path == self.metrics_path:
+                self.metrics.queued_rows.set(self.predictor.scheduler.queued_rows)
+                kind = {"Content-Type": metrics_module.CONTENT_TYPE}
+                return web.Response(body=self.metrics.text(), headers=kind)
+            if found := _METADATA.fullmatch(path):
+                return self._metadata(_target(found), facts)
+            if found := _STATUS.fullmatch(path):
+                return self._status(_target(found), facts)
+            if path == "/page/models.json":
+                return _json(rest_json.dump(self._describe()))
+            if found := _CARD.fullmatch(path):
+                return await self._card(found)
+        if path.startswith("/v1/"):
+            raise ServingError(
+                Code.INVALID_ARGUMENT, f"Malformed request: {method} {path}"[:300]
+            )
+        raise ServingError(Code.NOT_FOUND, f"Nothing is at {path}"[:300])
+
+    def _check_token(self, request: web.BaseRequest) -> None:
+        if self.token is None:
+            return
+        given = request.headers.get("Authorization", "")
+        if not hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode()):
+            raise ServingError(
+                Code.UNAUTHENTICATED, "This server needs the header Authorization: Bearer TOKEN."
+            )
+
+    async def _predict(self, request, found, facts) -> web.Response:
+        if found["method"] != "predict":
+            raise ServingError(
+                Code.UNIMPLEMENTED, f"{found['method']} is not implemented; use predict."
+            )
+        facts["method"] = "predict"
+        body = await self._read(request)
+        document = rest_json.load(body)
+        with self.models.lease(*_target(found)) as version:
+            signature = self.predictor.signature(version, document.get("signature_name", ""))
+            facts |= {"model": version.model, "version": version.number, "signature": signature}
+            specs = version.served.signatures[signature]
+            inputs = rest_json.read_inputs(document, specs, body)
+            outputs = await self.predictor.run(version, signature, inputs)
+            rows = len(next(iter(outputs.values())))
+            facts["rows"] = rows
+            self.metrics.rows.labels(version.model, str(version.number)).inc(rows)
+            return _json(rest_json.write_outputs(outputs, by_row="instances" in document))
+
+    async def _read(self, request: web.BaseRequest) -> bytes:
+        if request.content.is_eof():  # it is here already: no timer
+            return await request.read()
+        try:
+            async with asyncio.timeout(self.predictor.limits.seconds):
+                return await request.read()
+        except TimeoutError:
+            raise ServingError(
+                Code.DEADLINE_EXCEEDED, "The request's body took too long."
+            ) from None
+
+    def _status(self, target: Target, facts) -> web.Response:
+        facts["method"] = "status"
+        number = target.version
+        if target.label is not None:
+            with self.models.lease(*target) as version:
+                number = version.number
+        statuses = self.models.statuses(target.model, number)
+        content = {
+            "model_version_status": [
+                {
+                    "version": str(number),
+                    "state": _STATES[status.state],
+                    "status": {
+                        "error_code": "UNKNOWN" if status.error else "OK",
+                        "error_message": status.error,
+                    },
+                }
+                for number, status in statuses.items()
+            ]
+        }
+        return _json(json.dumps(content, indent=1).encode())
+
+    def _metadata(self, target: Target, facts) -> web.Response:
+        from google.protobuf import json_format
+
+        facts["method"] = "metadata"
+        with self.models.lease(*target) as version:
+            signatures = {
+                name: json_format.MessageToDict(
+                    definition,
+                    preserving_proto_field_name=True,
+                    always_print_fields_with_no_presence=True,
+                )
+                for name, definition in version.served.definitions.items()
+            }
+            content = {
+                "model_spec": {
+                    "name": version.model,
+                    "signature_name": "",
+                    "version": str(version.number),
+                },
+                "metadata": {"signature_def": {"signature_def": signatures}},
+            }
+        return _json(json.dumps(content, indent=1).encode())
+
+    def _describe(self) -> list[dict[str, Any]]:
+        """What the page needs to know of each served version."""
+        keys = ("num_components", "weights", "latent_dim", "num_classes", "sample_shape", "image",
+                "dataset", "algorithm", "average", "plot")  # fmt: skip
+        return [
+            {
+                "model": name,
+                "labels": self.models.labels(name),
+                "versions": [
+                    {
+                        "version": number,
+                        "signatures": sorted(version.served.signatures),
+                        **{key: version.manifest.get(key) for key in keys},
+                    }
+                    for number, version in sorted(self.models.loaded(name).items(), reverse=True)
+                ],
+            }
+            for name in self.models.names
+        ]
+
+    async def _card(self, found) -> web.Response:
+        with self.models.lease(*_target(found)) as version:
+            name, kind = "README.md", "text/plain; charset=utf-8"
+            if found["picture"]:
+                name, kind = "samples.png", "image/png"
+            if name not in version.manifest["files"]:
+                raise ServingError(Code.NOT_FOUND, f"This version has no {name}.")
+            read = (version.directory / name).read_bytes
+            try:
+                body = await asyncio.get_running_loop().run_in_executor(None, read)
+            except OSError:
+                raise ServingError(Code.NOT_FOUND, f"{name} is gone.") from None
+        return web.Response(body=body, headers={"Content-Type": kind, **_HEADERS})
+
+
+def _target(found: re.Match) -> Target:
+    groups = found.groupdict()
+    version = groups["version"]
+    if version is not None and int(version) > _MAX_VERSION:
+        raise ServingError(
+            Code.INVALID_ARGUMENT, f"Failed to convert version: {version[:40]} to numeric."
+        )
+    return Target(groups["model"], int(version) if version else None, groups.get("label"))
+
+
+def _json(body: bytes) -> web.Response:
+    return web.Response(body=body, headers=_JSON_HEADERS)
+
+
+def _error(status: int, message: str) -> web.Response:
+    response = _json(json.dumps({"error": message}).encode())
+    response.set_status(status)
+    if status == Code.UNAUTHENTICATED.http:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def make_server(
+    predictor: Predictor,
+    metrics: Metrics,
+    log: AccessLog,
+    token: str | None = None,
+    metrics_path: str | None = "/monitoring/prometheus/metrics",
+    draining: Callable[[], bool] = lambda: False,
+) -> web.Server:
+    """The REST server, for an aiohttp runner.
+
+    Args:
+      predictor: answers.
+      metrics: counts.
+      log: gets a line for each request.
+      token: that requests must bear; None for no authentication.
+      metrics_path: of the metrics; None where they are off.
+      draining: whether the server takes no new requests.
+    """
+    rest = _Rest(predictor, metrics, log, token, metrics_path)
+    limit = predictor.limits.body_bytes
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        response = await rest.handle(request)
+        if draining():
+            response.force_close()
+        return response
+
+    def make_request(message, payload, protocol, writer, task):
+        loop = asyncio.get_running_loop()
+        return web.BaseRequest(
+            message, payload, protocol, writer, task, loop, client_max_size=limit
+        )
+
+    return web.Server(handle, request_factory=make_request, keepalive_timeout=75, access_log=None)

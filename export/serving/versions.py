@@ -1,0 +1,257 @@
+"""Which versions of which models are loaded, and who is using them.
+
+The folders are polled. A new version is checked against its manifest, loaded and warmed up in a
+thread while the old one serves; then the next request gets the new one, and the old one is
+closed when its last request is answered. A version that does not load is reported and leaves the
+served one alone; it is tried again when its files change.
+
+Everything but loading happens on the event loop's thread, so there are no locks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from export import publish, runtime, warmup
+from export.serving.config import ModelConfig
+from export.serving.errors import Code, ServingError
+from tf_mixed_nash.errors import InputError
+
+__all__ = ["Models", "State", "Version", "VersionStatus"]
+
+_log = logging.getLogger(__name__)
+
+
+class State:
+    """States of a version, with the numbers of TF Serving's proto."""
+
+    START, LOADING, AVAILABLE, UNLOADING, END = 10, 20, 30, 40, 50
+
+
+class VersionStatus(NamedTuple):
+    """What GetModelStatus says of a version.
+
+    Attributes:
+      state: see State.
+      error: empty, or why it does not serve.
+    """
+
+    state: int
+    error: str = ""
+
+
+class Version:
+    """A loaded version.
+
+    Attributes:
+      model: its model's name.
+      number: of the version.
+      served: its session.
+      manifest: its manifest.
+      directory: its folder.
+      in_use: requests that hold it.
+    """
+
+    def __init__(self, model: str, directory: Path):
+        self.model, self.number, self.directory = model, int(directory.name), directory
+        self.manifest = publish.read_manifest(directory)
+        self.served = runtime.ServedModel(directory)
+        self.in_use = 0
+        try:
+            if (directory / warmup.FILE).is_file():
+                warmup.replay(self.served, directory)
+        except BaseException:
+            self.served.close()
+            raise
+
+
+class _Model:
+    def __init__(self, config: ModelConfig):
+        self.config = config
+        self.loaded: dict[int, Version] = {}
+        self.status: dict[int, VersionStatus] = {}
+        # Of versions that failed to load: their files when they did.
+        self.failed: dict[int, Any] = {}
+
+
+class Models:
+    """The models that are served.
+
+    Args:
+      configs: which.
+      on_change: called with no arguments when a version begins or ends to serve.
+    """
+
+    def __init__(self, configs: list[ModelConfig], on_change: Callable[[], None] | None = None):
+        self._models = {config.name: _Model(config) for config in configs}
+        self._on_change = on_change or (lambda: None)
+        self._closing: set[asyncio.Future] = set()
+
+    @property
+    def names(self) -> list[str]:
+        """The models' names."""
+        return list(self._models)
+
+    def loaded(self, name: str) -> dict[int, Version]:
+        """The loaded versions of a model, by number."""
+        return self._models[name].loaded
+
+    def labels(self, name: str) -> dict[str, int]:
+        """Labels of a model -> version."""
+        return self._models[name].config.labels
+
+    def configure(self, configs: list[ModelConfig]) -> None:
+        """Takes other configs, of the same or other models; `poll` then follows them."""
+        old, self._models = self._models, {}
+        for config in configs:
+            model = old.pop(config.name, None)
+            if model and model.config.base_path == config.base_path:
+                model.config = config
+            elif model:
+                self._unload_all(model)
+                model = None
+            self._models[config.name] = model or _Model(config)
+        for model in old.values():
+            self._unload_all(model)
+
+    def statuses(self, name: str, number: int | None = None) -> dict[int, VersionStatus]:
+        """The state of every version that was seen, newest first.
+
+        Raises:
+          ServingError: NOT_FOUND for an unknown model or version.
+        """
+        model = self._models.get(name)
+        found = dict(sorted(model.status.items(), reverse=True)) if model else {}
+        if number is not None:
+            found = {v: s for v, s in found.items() if v == number}
+        if not found:
+            which = f" version {number}" if number is not None else ""
+            raise ServingError(
+                Code.NOT_FOUND, f"Could not find any versions of model {name}{which}"
+            )
+        return found
+
+    @contextlib.contextmanager
+    def lease(
+        self, name: str, number: int | None = None, label: str | None = None
+    ) -> Iterator[Version]:
+        """A version that stays loaded inside the `with`: the newest, or that of number or label.
+
+        Raises:
+          ServingError: NOT_FOUND for a model or version that is not served, INVALID_ARGUMENT
+            for an unknown label.
+        """
+        version = self._find(name, number, label)
+        version.in_use += 1
+        try:
+            yield version
+        finally:
+            version.in_use -= 1
+            model = self._models.get(name)
+            if not version.in_use and (not model or model.loaded.get(version.number) is not version):
+                self._close(version)
+
+    def _find(self, name: str, number: int | None, label: str | None) -> Version:
+        model = self._models.get(name)
+        if model is None:
+            raise ServingError(
+                Code.NOT_FOUND,
+                f"Servable not found for request: Latest({name}). Models: {', '.join(self.names)}",
+            )
+        if label is not None:
+            if label not in model.config.labels:
+                raise ServingError(
+                    Code.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}"
+                )
+            number = model.config.labels[label]
+        if number is None and model.loaded:
+            number = max(model.loaded)
+        if number not in model.loaded:
+            what = f"Latest({name})" if number is None else f"Specific({name}, {number})"
+            raise ServingError(Code.NOT_FOUND, f"Servable not found for request: {what}")
+        return model.loaded[number]
+
+    async def poll(self) -> None:
+        """Looks at the folders once; loads and unloads."""
+        for model in list(self._models.values()):
+            await self._follow(model)
+
+    async def _follow(self, model: _Model) -> None:
+        config = model.config
+        loop = asyncio.get_running_loop()
+        there = await loop.run_in_executor(None, publish.versions, config.base_path)
+        aspired = config.policy.choose(there)
+        for gone in set(model.failed) - set(there):
+            del model.failed[gone]
+        for number in aspired:
+            if number not in model.loaded:
+                await self._load(model, number)
+        keep = [n for n in aspired if n in model.loaded]
+        if not keep:
+            # Nothing newer serves: better an old version than none.
+            return
+        old = sorted(set(model.loaded) - set(keep))
+        if len(keep) < len(aspired):
+            old = old[:-1]  # a version that fails to load must not cost the one it was to replace
+        for number in old:
+            self._unload(model, number)
+
+    async def _load(self, model: _Model, number: int) -> None:
+        loop = asyncio.get_running_loop()
+        directory = model.config.base_path / str(number)
+        files = await loop.run_in_executor(None, _fingerprint, directory)
+        if model.failed.get(number) == files:
+            return
+        model.status[number] = VersionStatus(State.LOADING)
+        try:
+            version = await loop.run_in_executor(None, Version, model.config.name, directory)
+        except Exception as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            if not isinstance(error, InputError):
+                _log.exception("%s does not load", directory)
+            _log.warning("%s does not load: %s", directory, reason)
+            model.failed[number] = files
+            model.status[number] = VersionStatus(State.END, reason)
+            return
+        model.failed.pop(number, None)
+        model.loaded[number] = version
+        model.status[number] = VersionStatus(State.AVAILABLE)
+        _log.info("%s serves", directory)
+        self._on_change()
+
+    def _unload_all(self, model: _Model) -> None:
+        for number in list(model.loaded):
+            self._unload(model, number)
+
+    def _unload(self, model: _Model, number: int) -> None:
+        version = model.loaded.pop(number)
+        model.status[number] = VersionStatus(State.UNLOADING)
+        self._on_change()
+        if not version.in_use:
+            self._close(version)
+
+    def _close(self, version: Version) -> None:
+        # Frees the session's memory, which takes a while.
+        model = self._models.get(version.model)
+        if model and version.number not in model.loaded:
+            model.status[version.number] = VersionStatus(State.END)
+        _log.info("%s is unloaded", version.directory)
+        with contextlib.suppress(RuntimeError):  # no loop: the process ends anyway
+            future = asyncio.get_running_loop().run_in_executor(None, version.served.close)
+            self._closing.add(future)
+            future.add_done_callback(self._closing.discard)
+
+
+def _fingerprint(directory: Path) -> tuple:
+    """Changes when any file in the folder does."""
+    found = []
+    with contextlib.suppress(OSError):
+        for path in sorted(directory.rglob("*")):
+            stat = path.stat()
+            found.append((str(path), stat.st_size, stat.st_mtime_ns))
+    return tuple(found)
