@@ -11,6 +11,15 @@ VERSION = next(
     if line.startswith("__version__")
 )
 
+SERVING = [
+    "aiohttp>=3.10,<4",
+    "grpcio>=1.60,<2",
+    "orjson>=3.10,<4",
+    "prometheus-client>=0.20,<1",
+]
+ONNX = ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "tf2onnx>=1.16,<2"]
+LITERT = ["ai-edge-litert>=2,<3"]
+
 setup(
     name="tf_mixed_nash",
     version=VERSION,
@@ -20,7 +29,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["tf_mixed_nash*", "trainers*", "export*", "configs*"]),
-    package_data={"trainers": ["feature_networks/*.npz"]},
+    package_data={
+        "trainers": ["feature_networks/*.npz"],
+        "export.serving": ["page/*"],
+        "export.tfserving": ["templates/*"],
+    },
     install_requires=[
         "absl-py>=2.1,<3",
         "importlib_resources>=6",  # tensorflow-datasets 4.9.10 needs it and does not say so
@@ -30,20 +43,30 @@ setup(
         "ml_collections>=1.0,<2",
         "numpy>=1.26,<3",
         "pillow>=11,<14",
+        "PyYAML>=6,<7",
         "POT>=0.9.4,<0.10",
         "scipy>=1.11,<2",
         "tensorflow>=2.20,<2.22",
         "tensorflow-datasets>=4.9.10,<4.10",
         "tensorflow-probability>=0.25,<0.26",
+        "tensorflow-serving-api>=2.19,<2.22",  # protos of the warm-up requests
         "tensorboard>=2.19,<2.22",
         "tf-keras>=2.20,<2.22",  # tensorflow-probability 0.25 imports it
         "tqdm>=4.66,<5",
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.20,<2.22"],
-        "serving": ["grpcio>=1.60", "tensorflow-serving-api>=2.19"],
+        "serving": SERVING,
+        "onnx": ONNX,
+        "litert": LITERT,
         "dev": [
+            *SERVING,
+            *ONNX,
+            *LITERT,
             "basedpyright>=1.29",
+            "hypothesis>=6.100,<7",
+            "ovmsclient>=2023.1",
+            "playwright>=1.45,<2",  # drives a Chromium that is installed; downloads none
             "prdc>=0.2,<0.3",
             "pytest>=8",
             "pytest-timeout>=2.3",

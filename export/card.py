@@ -110,7 +110,9 @@ _MEANING = {
 
 
 def _numbers(card: Mapping[str, Any]) -> dict[str, float]:
-    return {k: v for k, v in card.items() if isinstance(v, int | float)}
+    return {
+        k: v for k, v in card.items() if isinstance(v, int | float) and not k.startswith("num_")
+    }
 
 
 def _evaluation(facts: Mapping[str, Any]) -> str:
@@ -125,7 +127,15 @@ def _evaluation(facts: Mapping[str, Any]) -> str:
         f"| {key} | {value:.6g} | {f'{real[key]:.6g}' if key in real else ''} |"
         for key, value in scores.items()
     )
-    return f"| score | this model | real data |\n|---|---|---|\n{rows}"
+    table = f"| score | this model | real data |\n|---|---|---|\n{rows}"
+    protocol = facts.get("protocol") or {}
+    if network := protocol.get("feature_network"):
+        table += (
+            f"\n\nThe scores' feature network is `{network}` (SHA-256 "
+            f"{str(protocol.get('sha256'))[:12]}), on {protocol.get('num_samples'):,} samples; "
+            "they compare with scores of the same network only."
+        )
+    return table
 
 
 def _limits(facts: Mapping[str, Any]) -> str:

@@ -167,9 +167,9 @@ def check_calls(directory: Path, calls: Iterable[Call]) -> list[dict[str, np.nda
 
 def _check_answer(where: str, values: np.ndarray, expected: np.ndarray) -> None:
     if values.dtype == object:  # PNGs
-        values, tolerance = decode_png(values), {"rtol": 0, "atol": 1}
+        values, rtol, atol = decode_png(values), 0.0, 1.0
     else:
-        tolerance = {"rtol": 1e-5, "atol": 1e-5}
+        rtol, atol = 1e-5, 1e-5
     if values.dtype != expected.dtype or values.shape != expected.shape:
         raise _refusal(
             f"{where} gives {values.dtype} {list(values.shape)} instead of {expected.dtype} "
@@ -178,7 +178,7 @@ def _check_answer(where: str, values: np.ndarray, expected: np.ndarray) -> None:
     if not np.isfinite(values).all():
         raise _refusal(f"{where} gives samples that are not finite: the run diverged")
     values, expected = (x.astype(np.float64) for x in (values, expected))
-    if not np.allclose(values, expected, **tolerance):
+    if not np.allclose(values, expected, rtol=rtol, atol=atol):
         error = np.abs(values - expected).max()
         raise _refusal(f"{where} differs from the strategy in memory by up to {error:.3g}")
 

@@ -13,7 +13,7 @@ tensorflow_model_server.
 | `sample` = `serving_default` | seeds int64 [n, 2]: (seed, index)     | samples float32 [n, ...] |
 | `generate`                   | latents float32 [n, D]                | samples              |
 | `generate_component`         | latents, components int64 [n]         | samples              |
-| `draw`                       | seeds                                 | what the keys decide: latents, components |
+| `draw`                       | seeds                                 | latents, components  |
 
 A class-conditional model draws the class of a row from its key, too: `draw` also gives labels.
 Its `generate` and `generate_component` also take labels int64 [n], and it has
@@ -101,7 +101,8 @@ def build_module(strategy: MixedStrategy) -> tuple[tf.Module, dict[str, Any]]:
 
     Returns:
       The module, which tracks two variables, `atoms` [M, d] and `weights` float32 [M], and
-      nothing else; and its signatures, plain functions that draw by key.
+      nothing else, and the function `network`: (z [d], latents [n, D + k]) -> samples; and its
+      signatures, plain functions that draw by key.
     """
     import tensorflow as tf
 
@@ -127,6 +128,15 @@ def build_module(strategy: MixedStrategy) -> tuple[tf.Module, dict[str, Any]]:
     components = tf.TensorSpec([None], tf.int64, name="components")
 
     labels = [tf.TensorSpec([None], tf.int64, name="labels")] if strategy.num_classes else []
+    # No signature: one component without loops and groups, for `export.convert`.
+    module.network = tf.function(
+        lambda z, latents: tf.cast(strategy.generator(z, latents), tf.float32),
+        input_signature=[
+            tf.TensorSpec(strategy.atoms.shape[1:], strategy.atoms.dtype, name="z"),
+            tf.TensorSpec([None, strategy.latent_dim + strategy.num_classes], tf.float32),
+        ],
+        autograph=False,
+    )
 
     def inputs(latents, labels):
         """What the generator reads: latents and, in a class-conditional model, the classes."""

@@ -147,11 +147,11 @@ def _check_flags() -> None:
     if f.rest_api_port < 0 and f.port < 0:
         raise InputError("Both --rest_api_port and --port are off; nothing would be served.")
     for name in ("rest_api_port", "port"):
-        if f[name].value > 65535:
+        if int(f[name].value or 0) > 65535:
             raise InputError(f"--{name}={f[name].value} is no port: 0 to 65535, or -1 for off.")
     for name in ("file_system_poll_wait_seconds", "rest_api_timeout_in_ms", "max_rows",
                  "max_body_bytes"):  # fmt: skip
-        if f[name].value <= 0:
+        if float(f[name].value or 0) <= 0:
             raise InputError(f"--{name} must be positive, got {f[name].value}.")
     if f.drain_seconds < 0:
         raise InputError(f"--drain_seconds must not be negative, got {f.drain_seconds}.")

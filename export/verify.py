@@ -6,15 +6,19 @@ Runs every gate and prints a table; exit code 2 if one fails. A version passes t
 before it is published. They stand in for tensorflow_model_server, with which no model was
 verified yet.
 
-| gate       | what must hold                                                               |
-|------------|------------------------------------------------------------------------------|
-| files      | manifest.json lists every file, with its size and SHA-256                    |
-| graph      | no XLA, stateful random or Python operation, no device but the CPU; every input and output has a free first dimension; one VarHandleOp per variable |
-| session    | a C++ session without XLA loads it and executes every signature              |
-| warm-up    | every record of assets.extra/tf_serving_warmup_requests executes             |
-| golden     | the golden seeds give the golden samples                                     |
-| seeds      | row (s, i) is the same bytes in any batch, for any number of rows, in a new session |
-| isolated   | tf.saved_model.load gives the same bytes where neither Keras nor this project can be imported |
+| gate     | what must hold                                                           |
+|----------|--------------------------------------------------------------------------|
+| files    | manifest.json lists every file, with its size and SHA-256                |
+| graph    | no XLA, stateful random or Python operation; no device but the CPU;      |
+|          | every input and output has a free first dimension; one VarHandleOp per   |
+|          | variable                                                                 |
+| session  | a C++ session without XLA loads it and executes every signature          |
+| warm-up  | every record of assets.extra/tf_serving_warmup_requests executes         |
+| golden   | the golden seeds give the golden samples                                 |
+| seeds    | row (s, i) is the same bytes in any batch and order, for any number of   |
+|          | rows, in a new session                                                   |
+| isolated | tf.saved_model.load gives the same bytes where neither Keras nor this    |
+|          | project can be imported                                                  |
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ __all__ = [
     "load_strategies",
     "provenance",
     "sampler",
+    "scored",
     "strategies_of",
 ]
 
@@ -98,9 +99,18 @@ def load_average(
     # It is written at the end of a run, and has no theta_bar.
     if path.is_file() and loop.step >= loop.run.config["num_batches"] and AVERAGES[average]:
         scores = json.loads(path.read_text())
-        known["scorecard"] = scores["strategies"][AVERAGES[average]]
-        known["real_data_ceiling"] = scores["real_data_ceiling"]
+        known |= scored(scores, AVERAGES[average])
     return strategy, known
+
+
+def scored(scores: Mapping[str, Any], strategy: str) -> dict[str, Any]:
+    """What a published model says of its scores, from a run's scorecard."""
+    protocol = {"protocol": scores["protocol"]} if "protocol" in scores else {}
+    return {
+        "scorecard": scores["strategies"][strategy],
+        "real_data_ceiling": scores["real_data_ceiling"],
+        **protocol,
+    }
 
 
 def load_loop(workdir: Path, step: int | None = None) -> Loop:

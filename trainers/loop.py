@@ -14,6 +14,7 @@ consecutive mini-batches (images): one copy to the device for many steps.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import tensorflow as tf
@@ -25,6 +26,7 @@ from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.strategies import reservoir_slot
 from tf_mixed_nash.types import PLAYERS, Pair
 from trainers.build import Run
+from trainers.tasks import Feed
 
 __all__ = ["Divergence", "Loop"]
 
@@ -80,9 +82,16 @@ class Loop:
         first, last = config["mixture"]["window"]
         self._window = (int(first * run.num_outer_steps), int(last * run.num_outer_steps))
         self._reservoir_key = rng.stream(config["seed"], "reservoir")
-        self._feed = run.task.feed(run.networks.theta.dtype)
         self._ema = fused(lambda ema, theta, weight: ema + weight * (theta - ema))
-        self._advance = tf.function(
+
+    # Made by the first step: who only reads a run (an export, say) needs none of its data.
+    @functools.cached_property
+    def _feed(self) -> Feed:
+        return self.run.task.feed(self.run.networks.theta.dtype)
+
+    @functools.cached_property
+    def _advance(self):
+        return tf.function(
             self._many_steps,
             input_signature=[tf.TensorSpec([], tf.int64), self._feed.signature],
             autograph=False,
@@ -117,11 +126,12 @@ class Loop:
     @property
     def waited(self) -> float:
         """Seconds that the steps stood still for real data, since the start of this process."""
-        return self._feed.waited
+        return self._feed.waited if "_feed" in self.__dict__ else 0.0
 
     def close(self) -> None:
         """Ends the threads that read data. The loop cannot be advanced after it."""
-        self._feed.close()
+        if "_feed" in self.__dict__:
+            self._feed.close()
 
     def logs(self) -> dict[str, float]:
         """Means of the logged scalars since the last call, which starts the sums anew."""

@@ -298,8 +298,9 @@ def _finish(run: Run, loop: Loop, workdir: Path, gaps: monitor.Monitor | None) -
     metadata = {
         **artifacts.export_metadata(workdir),
         "strategy": publish,
+        "average": {"last": "theta"}.get(publish, publish),
         "step": loop.step,
-        "scorecard": scores["strategies"][publish],
+        **artifacts.scored(scores, publish),
     }
     model = publish_strategy(strategies[publish], workdir / "export" / "generator", metadata)
     gap = _gaps(gaps, loop)

@@ -24,10 +24,11 @@ class AccessLog:
     """
 
     def __init__(self, target: str):
+        self._file = sys.stderr if target == "-" else None
+        if target in ("", "-"):
+            return
         try:
-            self._file = {"": None, "-": sys.stderr}.get(target) if target in ("", "-") else (
-                Path(target).open("a", buffering=1)
-            )
+            self._file = Path(target).open("a", buffering=1)  # noqa: SIM115  # until close()
         except OSError as error:
             raise InputError(f"--access_log={target} cannot be written ({error}).") from None
 

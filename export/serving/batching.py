@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import itertools
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -190,8 +191,7 @@ def _run_joined(run: Run, tasks: list[_Task]) -> list:
         return [_attempt(run, task.inputs) for task in tasks]
     edges = np.cumsum([0, *(task.rows for task in tasks)])
     return [
-        {name: value[a:b] for name, value in outputs.items()}
-        for a, b in zip(edges[:-1], edges[1:], strict=True)
+        {name: value[a:b] for name, value in outputs.items()} for a, b in itertools.pairwise(edges)
     ]
 
 

@@ -1,8 +1,9 @@
 """TF Serving's own configuration files, read with its own field names.
 
-`models.config` is parsed with the official proto. BatchingParameters and MonitoringConfig are not in
-the tensorflow-serving-api package: their descriptors are built here, field for field as in
-tensorflow/serving (servables/tensorflow/session_bundle_config.proto, config/monitoring_config.proto).
+`models.config` is parsed with the official proto. BatchingParameters and MonitoringConfig are not
+in the tensorflow-serving-api package: their descriptors are built here, field for field as in
+tensorflow/serving (servables/tensorflow/session_bundle_config.proto and
+config/monitoring_config.proto).
 """
 
 from __future__ import annotations
@@ -95,7 +96,9 @@ def read_models(path: Path) -> list[ModelConfig]:
     config = _parse(path, model_server_config_pb2.ModelServerConfig(), "ModelServerConfig")
     models = [_model(path, entry) for entry in config.model_config_list.config]
     if not models:
-        raise InputError(f"{path} lists no model: it needs model_config_list {{ config {{ ... }} }}")
+        raise InputError(
+            f"{path} lists no model: it needs model_config_list {{ config {{ ... }} }}"
+        )
     names = [model.name for model in models]
     if len(set(names)) < len(names):
         raise InputError(f"{path} lists a model twice. Names: {', '.join(names)}.")
@@ -129,9 +132,7 @@ def read_batching(path: Path) -> Batching:
     """
     given: Any = _parse(path, batching_parameters_class()(), "BatchingParameters")
     values = {
-        name: getattr(given, name).value
-        for name in Batching._fields[1:]
-        if given.HasField(name)
+        name: getattr(given, name).value for name in Batching._fields[1:] if given.HasField(name)
     }
     sizes = list(given.allowed_batch_sizes)
     if sizes and (sizes != sorted(set(sizes)) or sizes[-1] != values.get("max_batch_size")):
@@ -202,16 +203,16 @@ def _messages() -> dict[str, type]:
     )
     file.message_type[0].field[5].label = field.LABEL_REPEATED
     message("PrometheusConfig", ("enable", field.TYPE_BOOL), ("path", field.TYPE_STRING))
-    message(
-        "MonitoringConfig", ("prometheus_config", ".tf_mixed_nash.serving.PrometheusConfig")
-    )
+    message("MonitoringConfig", ("prometheus_config", ".tf_mixed_nash.serving.PrometheusConfig"))
     pool = descriptor_pool.DescriptorPool()
     wrappers = descriptor_pb2.FileDescriptorProto()
     wrappers_pb2.DESCRIPTOR.CopyToProto(wrappers)
     pool.Add(wrappers)
     pool.Add(file)
     return {
-        m.name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{file.package}.{m.name}"))
+        m.name: message_factory.GetMessageClass(
+            pool.FindMessageTypeByName(f"{file.package}.{m.name}")
+        )
         for m in file.message_type
     }
 

@@ -125,9 +125,7 @@ class Predictor:
         return {name: np.concatenate([part[name] for part in done]) for name in done[0]}
 
 
-def check_inputs(
-    specs: runtime.Specs, inputs: Mapping[str, np.ndarray], max_rows: int
-) -> int:
+def check_inputs(specs: runtime.Specs, inputs: Mapping[str, np.ndarray], max_rows: int) -> int:
     """The number of rows of inputs that fit a signature.
 
     Raises:

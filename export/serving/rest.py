@@ -130,9 +130,7 @@ class _Rest:
             if found := _CARD.fullmatch(path):
                 return await self._card(found)
         if path.startswith("/v1/"):
-            raise ServingError(
-                Code.INVALID_ARGUMENT, f"Malformed request: {method} {path}"[:300]
-            )
+            raise ServingError(Code.INVALID_ARGUMENT, f"Malformed request: {method} {path}"[:300])
         raise ServingError(Code.NOT_FOUND, f"Nothing is at {path}"[:300])
 
     def _check_token(self, request: web.BaseRequest) -> None:

@@ -67,7 +67,7 @@ class _Services:
                 self.log.write(
                     seconds, api="grpc", method=name, peer=context.peer(), code=code.name, **facts
                 )
-            await context.abort(grpc.StatusCode[code.name], message)
+            return await context.abort(grpc.StatusCode[code.name], message)
 
         return handle
 
@@ -200,6 +200,8 @@ def make_server(
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, server)
     model: Any = model_service_pb2_grpc.ModelServiceServicer()
     model.GetModelStatus = services.wrap("GetModelStatus", services.status)
-    model.HandleReloadConfigRequest = services.wrap("HandleReloadConfigRequest", services.unimplemented)
+    model.HandleReloadConfigRequest = services.wrap(
+        "HandleReloadConfigRequest", services.unimplemented
+    )
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(model, server)
     return server

@@ -192,5 +192,3 @@ def _why_nothing_serves(models: Models, name: str, configs: list[ModelConfig]) -
 
 def _taken(flag: str, host: str, port: int, error: Exception) -> str:
     return f"--{flag}={port}: {host}:{port} cannot be listened at ({error}). Choose another port."
-
-

@@ -153,7 +153,9 @@ class Models:
         finally:
             version.in_use -= 1
             model = self._models.get(name)
-            if not version.in_use and (not model or model.loaded.get(version.number) is not version):
+            if not version.in_use and (
+                not model or model.loaded.get(version.number) is not version
+            ):
                 self._close(version)
 
     def _find(self, name: str, number: int | None, label: str | None) -> Version:

@@ -1,0 +1,191 @@
+"""Converts the generators of a published model to ONNX or LiteRT.
+
+    python -m export.convert --model=BASE/NAME[/VERSION] --format=onnx --output=DIR [--component=0]
+    python -m export.convert --model=BASE/NAME[/VERSION] --format=litert --output=DIR
+
+Needs the extra `onnx` or `litert`. Each generator (component) of the model becomes a file,
+DIR/component_00.onnx or .tflite, with the input `latents` float32 [n, D] (and `labels` int64 [n]
+in a class-conditional model) and the output `samples`. Before it is written it is run by ONNX
+Runtime or LiteRT's interpreter, and must agree with the SavedModel's `generate_component` to 1e-5.
+
+What does not convert: the drawing by key (its integer words have no ONNX operations) and the
+choice of a mixture's component inside the graph (tf2onnx writes Bitcast and LowerBound, which ONNX
+Runtime does not know; LiteRT does not lower the loop's tensor lists). Whoever samples a mixture
+draws latents from N(0, I) and a component by the weights in manifest.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from export import publish
+from tf_mixed_nash.errors import InputError
+from trainers import cli
+from trainers.files import write_atomically
+
+__all__ = ["FORMATS", "convert"]
+
+_ROWS = 5  # with which a file is tested; not the number it is converted with
+_OPSET = 18
+_TOLERANCE = 1e-5
+
+
+def convert(version: Path, kind: str, component: int) -> bytes:
+    """One generator of a version in another format.
+
+    Args:
+      version: a published version's folder.
+      kind: "onnx" or "litert".
+      component: in [0, M).
+
+    Returns:
+      The file's content.
+
+    Raises:
+      InputError: if the format's packages are missing, the generator does not convert, or the
+        result differs from the SavedModel by more than 1e-5.
+    """
+    import tensorflow as tf
+
+    manifest = publish.read_manifest(version)
+    if not 0 <= component < manifest["num_components"]:
+        raise InputError(
+            f"There is no component {component}: {version} has 0 to "
+            f"{manifest['num_components'] - 1}."
+        )
+    loaded: Any = tf.saved_model.load(str(version))
+    if not hasattr(loaded, "network"):
+        raise InputError(
+            f"{version} was published by an earlier version of this package, without the function "
+            "that converts. Publish it anew (python -m export.saved_model)."
+        )
+    atom, k = loaded.atoms[component].numpy(), manifest["num_classes"]
+
+    def generate(latents, *labels):
+        one_hot = [tf.one_hot(x, k, dtype=latents.dtype) for x in labels]
+        z = tf.constant(atom)  # inside, so that it is part of the graph and no further input
+        return {"samples": loaded.network(z, tf.concat([latents, *one_hot], axis=1))}
+
+    specs = [tf.TensorSpec([None, manifest["latent_dim"]], tf.float32, name="latents")]
+    random = np.random.default_rng(0)
+    latents = random.normal(size=(_ROWS, manifest["latent_dim"])).astype(np.float32)
+    inputs: dict[str, np.ndarray] = {"latents": latents}
+    if k:
+        specs.append(tf.TensorSpec([None], tf.int64, name="labels"))
+        inputs["labels"] = random.integers(0, k, _ROWS)
+    function = tf.function(generate, input_signature=specs, autograph=False)
+    make, run = FORMATS[kind][1:]
+    try:
+        content = make(function, specs, loaded)
+        samples = run(content, inputs)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"--format={kind} needs the package {error.name}. Install the extra: "
+            f"pip install 'tf_mixed_nash[{kind}]'."
+        ) from None
+    except Exception as error:  # converters raise many kinds
+        reason = str(error).strip().partition("\n")[0][:300]
+        raise InputError(
+            f"Component {component} does not convert to {kind}: {type(error).__name__}: {reason}"
+        ) from error
+    components = np.full(_ROWS, component, np.int64)
+    tensors = {n: tf.constant(v) for n, v in {**inputs, "components": components}.items()}
+    expected = loaded.signatures["generate_component"](**tensors)["samples"].numpy()
+    error = np.abs(samples - expected).max()
+    if samples.shape != expected.shape or not error <= _TOLERANCE * max(1, np.abs(expected).max()):
+        raise InputError(
+            f"Component {component} in {kind} differs from the SavedModel by {error:.3g}; at most "
+            f"{_TOLERANCE} is expected. Nothing was written for it."
+        )
+    return content
+
+
+def _to_onnx(function, specs, _) -> bytes:
+    import tf2onnx
+
+    model, _ = tf2onnx.convert.from_function(function, input_signature=specs, opset=_OPSET)
+    names = [value.name for value in model.graph.output]
+    if names != ["samples"]:
+        (old,) = names
+        for node in model.graph.node:
+            node.output[:] = ["samples" if name == old else name for name in node.output]
+        model.graph.output[0].name = "samples"
+    return model.SerializeToString()
+
+
+def _run_onnx(content: bytes, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(["samples"], inputs)[0])
+
+
+def _to_litert(function, specs, loaded) -> bytes:
+    import tensorflow as tf
+
+    concrete = function.get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], loaded)
+    return converter.convert()
+
+
+def _run_litert(content: bytes, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=content)
+    details = {d["name"].split(":")[0].split("_")[-1]: d for d in interpreter.get_input_details()}
+    for name, value in inputs.items():
+        interpreter.resize_tensor_input(details[name]["index"], value.shape)
+    interpreter.allocate_tensors()
+    for name, value in inputs.items():
+        interpreter.set_tensor(details[name]["index"], value)
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+
+FORMATS: dict[str, tuple[str, Callable[..., bytes], Callable[..., np.ndarray]]] = {
+    "onnx": (".onnx", _to_onnx, _run_onnx),
+    "litert": (".tflite", _to_litert, _run_litert),
+}
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("model", None, "The model's folder BASE/NAME, or one of its versions.")
+    flags.DEFINE_string("format", None, f"One of: {', '.join(FORMATS)}.")
+    flags.DEFINE_string("output", None, "The folder to write the files to.")
+    flags.DEFINE_integer("component", None, "Which generator; by default each.")
+    flags.mark_flags_as_required(["model", "format", "output"])
+
+
+def _run() -> None:
+    from tf_mixed_nash import quiet
+
+    f = flags.FLAGS
+    if f.format not in FORMATS:
+        raise InputError(f"Unknown --format={f.format}. Choose one of: {', '.join(FORMATS)}.")
+    output = Path(f.output)
+    publish.check_writable(output)
+    version = publish.find_version(Path(f.model))
+    quiet.import_tensorflow()
+    count = publish.read_manifest(version)["num_components"]
+    chosen = range(count) if f.component is None else [f.component]
+    for component in chosen:
+        content = convert(version, f.format, component)
+        output.mkdir(parents=True, exist_ok=True)
+        path = output / f"component_{component:02d}{FORMATS[f.format][0]}"
+        try:
+            write_atomically(
+                path, lambda temporary, content=content: temporary.write_bytes(content)
+            )
+        except OSError as error:
+            raise InputError(f"{path} could not be written: {error}.") from None
+        print(f"{path}: {len(content):,} bytes, agrees with the SavedModel to {_TOLERANCE}")
+
+
+if __name__ == "__main__":
+    _define_flags()
+    cli.main(_run)

@@ -1,0 +1,1 @@
+"""Files to deploy a published model with TensorFlow Serving's own server."""
