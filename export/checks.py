@@ -95,17 +95,17 @@ def _check_signatures(definitions: Mapping) -> None:
 def _check_nodes(where: str, nodes: Iterable) -> None:
     by_name = {node.name: node for node in nodes}
     for node in nodes:
-        if node.device and not _CPU.search(node.device):
-            raise _refusal(
-                f"{node.op} {node.name!r} in {where} is pinned to {node.device}, which a server "
-                "may not have. Export without tf.device"
-            )
         if _STATEFUL_RANDOM.match(node.op):
             raise _refusal(
                 f"{node.op} in {where} gives different samples at each load. Draw by key"
             )
         if node.op in _PYTHON:
             raise _refusal(f"{node.op} in {where} needs this Python process. Use TensorFlow's own")
+        if node.device and not _CPU.search(node.device):
+            raise _refusal(
+                f"{node.op} {node.name!r} in {where} is pinned to {node.device}, which a server "
+                "may not have. Export without tf.device"
+            )
         if node.op in _XLA_LAUNCH or node.attr["_XlaMustCompile"].b:
             raise _refusal(
                 f"{node.op} {node.name!r} in {where} must be compiled by XLA, which TF Serving "

@@ -41,7 +41,9 @@ def draw(model: runtime.ServedModel, signature: str, seed: int, num: int) -> np.
       InputError: if the model has no such signature.
     """
     choices = sorted(
-        name for name, inputs in model.signatures.items() if inputs.keys() == {"seeds"}
+        name
+        for name, inputs in model.signatures.items()
+        if inputs.keys() == {"seeds"} and "samples" in model.outputs[name]
     )
     if signature not in choices:
         raise InputError(

@@ -109,4 +109,6 @@ def replay(served: ServedModel, directory: Path) -> int:
             reason, _, _ = str(error).partition("\n")
             raise InputError(f"Warm-up record {num} ({signature}) fails: {reason}") from None
         num += 1
+    if not num:
+        raise InputError(f"{directory / FILE} holds no whole record.")
     return num

@@ -13,6 +13,7 @@ from absl import flags
 
 from export import publish, runtime, saved_model
 from tf_mixed_nash.models import mlp
+from tf_mixed_nash.models.dcgan import dcgan_generator
 from tf_mixed_nash.strategies import MixedStrategy
 from tf_mixed_nash.types import Measure
 from trainers import cli
@@ -36,6 +37,18 @@ def make_strategy(num_components: int, dtype: str = "float32") -> MixedStrategy:
     atoms[:, networks[0].num_parameters - 2] += SPACING * np.arange(num_components)
     weights = tf.constant(WEIGHTS[num_components], tf.float32)
     return MixedStrategy(Measure(tf.constant(atoms), weights), networks[0], LATENT_DIM)
+
+
+def make_image_strategy(num_components: int = 3, num_classes: int = 0) -> MixedStrategy:
+    """Generators of 28 x 28 grey images; with classes, class-conditional ones."""
+    networks = [
+        dcgan_generator(28, 1, LATENT_DIM + num_classes, 4, "layer", seed=j)
+        for j in range(num_components)
+    ]
+    # Larger than at initialisation, so that images differ by much more than a grey level.
+    atoms = tf.stack([2.0 * network.initial() for network in networks])
+    weights = tf.fill([num_components], 1.0 / num_components)
+    return MixedStrategy(Measure(atoms, weights), networks[0], LATENT_DIM, num_classes)
 
 
 def forward(z: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -173,12 +173,27 @@ def test_signatures(published):
             "components": (np.dtype("int64"), (None,)),
             "latents": latents,
         },
+        "draw": {"seeds": seeds},
     }
     loaded = tf.saved_model.load(str(published.version))
-    for function in loaded.signatures.values():
-        assert function.structured_outputs == {
-            "samples": tf.TensorSpec([None, 2], tf.float32, name="samples")
-        }
+    for name, function in loaded.signatures.items():
+        outputs = {"samples": tf.TensorSpec([None, 2], tf.float32, name="samples")}
+        if name == "draw":
+            outputs = {
+                "components": tf.TensorSpec([None], tf.int64, name="components"),
+                "latents": tf.TensorSpec([None, d], tf.float32, name="latents"),
+            }
+        assert function.structured_outputs == outputs
+
+
+def test_draw_is_what_sample_does(published):
+    seeds = seed_array(4, 50)
+    drawn = published.served.run("draw", {"seeds": seeds})
+    components, latents = published.strategy.draw(tf.constant(seeds))
+    np.testing.assert_array_equal(drawn["components"], components)
+    np.testing.assert_allclose(drawn["latents"], latents, atol=1e-6)
+    again = published.served.run("generate_component", drawn)["samples"]
+    np.testing.assert_array_equal(again, sample(published, seeds))
 
 
 def test_only_the_values_are_stored(published):
@@ -200,6 +215,9 @@ def test_manifest_and_golden_samples(published):
         "variables/variables.index",
         "variables/variables.data-00000-of-00001",
         "assets.extra/golden.npz",
+        "assets.extra/tf_serving_warmup_requests",
+        "README.md",
+        "samples.png",
     }
     num = published.strategy.num_components
     assert manifest["num_components"] == num
@@ -427,7 +445,13 @@ def test_a_model_that_is_not_the_strategy_is_refused(tmp_path, monkeypatch, mist
 def workdir(tmp_path, monkeypatch):
     """A folder in which trainers.artifacts, replaced, finds the strategies last and mixture."""
     artifacts = ModuleType("trainers.artifacts")
-    artifacts.load_strategies = lambda _: {"last": make_strategy(1), "mixture": make_strategy(8)}
+    artifacts.AVERAGES = {"theta": "last", "theta_bar": None, "ema": "ema", "mixture": "mixture"}
+
+    def load_average(_, average, step):
+        strategy = make_strategy(8 if average == "mixture" else 1)
+        return strategy, {"average": average, "step": step or 900}
+
+    artifacts.load_average = load_average
     artifacts.export_metadata = lambda folder: {"config": {"from": str(folder)}}
     monkeypatch.setitem(sys.modules, "trainers.artifacts", artifacts)
     monkeypatch.setattr("trainers.artifacts", artifacts, raising=False)
@@ -442,11 +466,11 @@ def test_command_publishes(command, workdir, tmp_path):
     code, out, err = command(saved_model, *arguments)
     assert (code, err) == (0, "")
     assert f"Published {base / '1'}" in out
-    assert command(saved_model, *arguments, "--strategy=last")[0] == 0
+    assert command(saved_model, *arguments, "--average=theta", "--step=300")[0] == 0
     manifests = [json.loads((base / v / "manifest.json").read_text()) for v in "12"]
-    assert [(m["strategy"], m["num_components"]) for m in manifests] == [
-        ("mixture", 8),
-        ("last", 1),
+    assert [(m["average"], m["step"], m["num_components"]) for m in manifests] == [
+        ("mixture", 900, 8),
+        ("theta", 300, 1),
     ]
     assert manifests[0]["config"] == {"from": str(workdir.folder)}
 
@@ -457,19 +481,19 @@ def test_command_refuses_bad_input(refused, workdir, tmp_path):
     assert "workdir" in refused(saved_model, f"--output={base}")
     assert "output" in refused(saved_model, f"--workdir={run}")
     assert "No such workdir" in refused(saved_model, "--workdir=nowhere", f"--output={base}")
-    message = refused(saved_model, f"--workdir={run}", f"--output={base}", "--strategy=best")
-    assert "Unknown strategy 'best'" in message
-    assert "last, mixture" in message
+    message = refused(saved_model, f"--workdir={run}", f"--output={base}", "--average=best")
+    assert "Unknown --average=best" in message
+    assert "theta, theta_bar, ema, mixture" in message
     message = refused(saved_model, f"--workdir={run}", f"--output={base / '7'}")
     assert f"--output={base}" in message
     message = refused(saved_model, f"--workdir={run}", f"--output={tmp_path / 'file'}")
     assert "is a file" in message
     assert "'nu'" in refused(saved_model, f"--workdir={run}", f"--output={base}", "--nu=1")
 
-    def bad_workdir(_):
+    def bad_workdir(*_):
         raise InputError("It has no checkpoint yet.")
 
-    workdir.artifacts.load_strategies = bad_workdir
+    workdir.artifacts.load_average = bad_workdir
     message = refused(saved_model, f"--workdir={run}", f"--output={base}")
     assert message == "error: It has no checkpoint yet.\n"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "run"]
@@ -499,5 +523,5 @@ def test_help_does_not_load_tensorflow():
         [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    for flag in ("--workdir", "--output", "--strategy"):
+    for flag in ("--workdir", "--output", "--average", "--step"):
         assert flag in done.stdout
