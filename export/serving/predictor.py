@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -17,6 +18,9 @@ from export.serving.versions import Models, Version
 __all__ = ["DEFAULT_SIGNATURE", "Limits", "Predictor", "Target"]
 
 DEFAULT_SIGNATURE = "serving_default"
+
+# TensorFlow writes each datum of a failed check in brackets.
+_ASSERTION = re.compile(r"assertion failed: (\[.*)")
 
 
 class Limits(NamedTuple):
@@ -173,6 +177,7 @@ def check_tensor(name: str, dtype, shape, specs: runtime.Specs, max_rows: int) -
 
 
 def _reason(error) -> str:
-    """The first line of TensorFlow's message, without the names of its nodes."""
-    message = error.message.partition("\n")[0]
-    return message.removeprefix("assertion failed: ").strip() or "The model refused the values."
+    """What the graph's own check says, or the first line of TensorFlow's message."""
+    if found := _ASSERTION.search(error.message):
+        return found[1]
+    return error.message.partition("\n")[0].strip() or "The model refused the values."
