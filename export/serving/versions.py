@@ -187,18 +187,25 @@ class Models:
         config = model.config
         loop = asyncio.get_running_loop()
         there = await loop.run_in_executor(None, publish.versions, config.base_path)
-        aspired = config.policy.choose(there)
         for gone in set(model.failed) - set(there):
             del model.failed[gone]
-        for number in aspired:
-            if number not in model.loaded:
-                await self._load(model, number)
-        keep = [n for n in aspired if n in model.loaded]
+        # A version that does not load must not hide an older one that is not loaded yet: each
+        # failure makes the policy choose anew among the others.
+        failed: set[int] = set()
+        while True:
+            aspired = config.policy.choose([n for n in there if n not in failed])
+            for number in aspired:
+                if number not in model.loaded:
+                    await self._load(model, number)
+            keep = [n for n in aspired if n in model.loaded]
+            if len(keep) == len(aspired):
+                break
+            failed |= set(aspired) - set(keep)
         if not keep:
             # Nothing newer serves: better an old version than none.
             return
         old = sorted(set(model.loaded) - set(keep))
-        if len(keep) < len(aspired):
+        if config.policy.kind == "specific" and failed & set(config.policy.versions):
             old = old[:-1]  # a version that fails to load must not cost the one it was to replace
         for number in old:
             self._unload(model, number)

@@ -82,7 +82,11 @@ def test_a_new_version_takes_over_and_the_old_one_is_closed(models, base):
         assert one(running) != before
         assert one(running, 1)[0] == 404
         assert {v: s["state"] for v, s in states(running).items()} == {"1": "END", "5": "AVAILABLE"}
-        running.call(asyncio.wait_for(asyncio.gather(*running.server.models._closing), 20))
+
+        async def closed():
+            await asyncio.wait_for(asyncio.gather(*running.server.models._closing), 20)
+
+        running.call(closed())
         with pytest.raises(RuntimeError, match="closed"):
             old.served.run("sample", {"seeds": seed_array(0, 1)})
 
