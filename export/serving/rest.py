@@ -57,6 +57,13 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 
+# A text or a picture alone: browsers show it in a document of their own, with inline styles.
+_CARD_HEADERS = {
+    **_HEADERS,
+    "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; "
+    "frame-ancestors 'none'",
+}
+
 _JSON_HEADERS = {"Content-Type": "application/json", "X-Content-Type-Options": "nosniff"}
 
 
@@ -217,11 +224,11 @@ class _Rest:
             }
         return _json(json.dumps(content, indent=1).encode())
 
-    def _describe(self) -> list[dict[str, Any]]:
-        """What the page needs to know of each served version."""
+    def _describe(self) -> dict[str, Any]:
+        """What the page needs to know: the limit of a request, and each served version."""
         keys = ("num_components", "weights", "latent_dim", "num_classes", "sample_shape", "image",
                 "dataset", "algorithm", "average", "plot")  # fmt: skip
-        return [
+        models = [
             {
                 "model": name,
                 "labels": self.models.labels(name),
@@ -236,6 +243,7 @@ class _Rest:
             }
             for name in self.models.names
         ]
+        return {"max_rows": self.predictor.limits.rows, "models": models}
 
     async def _card(self, found) -> web.Response:
         with self.models.lease(*_target(found)) as version:
@@ -249,7 +257,7 @@ class _Rest:
                 body = await asyncio.get_running_loop().run_in_executor(None, read)
             except OSError:
                 raise ServingError(Code.NOT_FOUND, f"{name} is gone.") from None
-        return web.Response(body=body, headers={"Content-Type": kind, **_HEADERS})
+        return web.Response(body=body, headers={"Content-Type": kind, **_CARD_HEADERS})
 
 
 def _target(found: re.Match) -> Target:
