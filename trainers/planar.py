@@ -132,7 +132,9 @@ class PlanarTask:
 
     def export_metadata(self):
         """See `tasks.Task.export_metadata`."""
-        return {"plot": {"window": list(self.data.window)}}
+        plot = {"window": list(self.data.window)}
+        modes = getattr(self.data, "modes", None)  # the roll has none
+        return {"plot": plot if modes is None else {**plot, "modes": modes.tolist()}}
 
     def _real(self):
         key = rng.stream(self.config["seed"], "picture")

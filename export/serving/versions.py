@@ -73,10 +73,28 @@ class Version:
 class _Model:
     def __init__(self, config: ModelConfig):
         self.config = config
+        # Where labels point now; see `move_labels`.
+        self.labels = dict(config.labels)
         self.loaded: dict[int, Version] = {}
         self.status: dict[int, VersionStatus] = {}
         # Of versions that failed to load: their files when they did.
         self.failed: dict[int, Any] = {}
+
+    def move_labels(self) -> None:
+        """Points labels where the config says, but for one whose new version does not serve yet.
+
+        It stays where it is, if that serves, so that no request by label is lost meanwhile.
+        """
+        self.labels = {
+            label: number
+            if number in self.loaded or self.labels.get(label) not in self.loaded
+            else self.labels[label]
+            for label, number in self.config.labels.items()
+        }
+
+    def waiting(self) -> set[int]:
+        """Versions that serve a label until its new version does."""
+        return {n for label, n in self.labels.items() if n != self.config.labels[label]}
 
 
 class Models:
@@ -102,8 +120,8 @@ class Models:
         return self._models[name].loaded
 
     def labels(self, name: str) -> dict[str, int]:
-        """Labels of a model -> version."""
-        return self._models[name].config.labels
+        """Labels of a model -> the version that serves them."""
+        return self._models[name].labels
 
     def configure(self, configs: list[ModelConfig]) -> None:
         """Takes other configs, of the same or other models; `poll` then follows them."""
@@ -112,6 +130,7 @@ class Models:
             model = old.pop(config.name, None)
             if model and model.config.base_path == config.base_path:
                 model.config = config
+                model.move_labels()
             elif model:
                 self._unload_all(model)
                 model = None
@@ -166,11 +185,11 @@ class Models:
                 f"Servable not found for request: Latest({name}). Models: {', '.join(self.names)}",
             )
         if label is not None:
-            if label not in model.config.labels:
+            if label not in model.labels:
                 raise ServingError(
                     Code.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}"
                 )
-            number = model.config.labels[label]
+            number = model.labels[label]
         if number is None and model.loaded:
             number = max(model.loaded)
         if number not in model.loaded:
@@ -207,7 +226,7 @@ class Models:
         old = sorted(set(model.loaded) - set(keep))
         if config.policy.kind == "specific" and failed & set(config.policy.versions):
             old = old[:-1]  # a version that fails to load must not cost the one it was to replace
-        for number in old:
+        for number in set(old) - model.waiting():
             self._unload(model, number)
 
     async def _load(self, model: _Model, number: int) -> None:
@@ -229,6 +248,7 @@ class Models:
             return
         model.failed.pop(number, None)
         model.loaded[number] = version
+        model.move_labels()
         model.status[number] = VersionStatus(State.AVAILABLE)
         _log.info("%s serves", directory)
         self._on_change()

@@ -198,6 +198,43 @@ def test_a_config_file_that_changes_is_followed(models, base, tmp_path):
         assert one(running, 2)[0] == 200, "a broken file changes nothing"
 
 
+def test_a_label_stays_until_its_new_version_serves(models, base):
+    def config(labels):
+        versions = tuple(sorted(set(labels.values())))
+        return [ModelConfig("points", base, Policy("specific", versions=versions), labels)]
+
+    def status(label):
+        path = f"/v1/models/points/labels/{label}:predict"
+        return ask(running.rest, ("POST", path, {"instances": [[0, 0]]}))[0][0]
+
+    add(models, base, 2)
+    shutil.copytree(models / "points" / "2", base / "3")
+    with Running(
+        Settings(config({"stable": 1, "canary": 1}), poll_seconds=3600, access_log="")
+    ) as (running):
+        served = running.server.models
+        served.configure(config({"stable": 1, "canary": 2}))
+        assert served.labels("points") == {"stable": 1, "canary": 1}, "2 is not loaded yet"
+        assert status("canary") == 200
+        running.poll()
+        assert served.labels("points") == {"stable": 1, "canary": 2}
+        # Both move on, one to a version that does not load.
+        (base / "3" / publish.MANIFEST).write_text("{}")
+        add(models, base, 4)
+        served.configure(config({"stable": 3, "canary": 4}))
+        running.poll()
+        assert served.labels("points") == {"stable": 1, "canary": 4}
+        assert set(served.loaded("points")) >= {1, 4}
+        assert status("stable") == status("canary") == 200
+        # Rolled back.
+        served.configure(config({"stable": 1, "canary": 1}))
+        running.poll()
+        assert set(served.loaded("points")) == {1}
+        assert status("stable") == status("canary") == 200
+        served.configure(config({"stable": 1}))
+        assert status("canary") == 400, "a label that is taken away is unknown at once"
+
+
 def test_a_version_in_use_is_closed_after_its_last_request(models, base):
     async def scenario():
         watched = Models([ModelConfig("points", base)])
@@ -499,9 +536,8 @@ def test_what_fails_inside_is_no_stack_trace(models, monkeypatch):
         monkeypatch.setattr(version.served, "run", broken)
         status, content = one(running)
         assert (status, content) == (500, {"error": "Internal error; the server's log says more."})
-        with Client(running.grpc, "points") as client:
-            with pytest.raises(grpc.RpcError) as error:
-                client.sample(3)
+        with Client(running.grpc, "points") as client, pytest.raises(grpc.RpcError) as error:
+            client.sample(3)
         assert error.value.code() is grpc.StatusCode.INTERNAL
         assert "secret" not in error.value.details()
 
