@@ -87,7 +87,7 @@ def measure(path: Path, name: str, overrides: list[str], steps: int, warm_up: in
 def main() -> int:
     """The command."""
     import_tensorflow()
-    from trainers import artifacts
+    from trainers import provenance
     from trainers.files import write_json
 
     f = flags.FLAGS
@@ -96,7 +96,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(f.path) if f.path else make_lmdb(Path(folder))
         result = measure(path, f.experiment, f.set, f.steps, f.warm_up)
-    hardware = artifacts.provenance({"seed": 0})
+    hardware = provenance.describe({"seed": 0})
     print(
         f"{hardware['hardware']['processor']}, {hardware['hardware']['cores']} cores; "
         f"{f.experiment} {' '.join(f.set)}"

@@ -71,10 +71,10 @@ def main() -> int:
     """The command."""
     import_tensorflow().get_logger().setLevel("ERROR")
     from tests.oracles.continuous_games import GAMES
-    from trainers import artifacts
+    from trainers import provenance
 
     f = flags.FLAGS
-    hardware = artifacts.provenance({"seed": 0})["hardware"]
+    hardware = provenance.describe({"seed": 0})["hardware"]
     lines = ["| " + " | ".join(_COLUMNS) + " |", "|---" * len(_COLUMNS) + "|"]
     print("\n".join(lines))
     where = f"{hardware['processor']}, {hardware['cores']} cores"

@@ -102,10 +102,10 @@ def main() -> int:
     from tf_mixed_nash import particles
     from tf_mixed_nash.continuous import ContinuousGame
     from tf_mixed_nash.sets import Box
-    from trainers import artifacts
+    from trainers import provenance
 
     f = flags.FLAGS
-    hardware = artifacts.provenance({"seed": 0})["hardware"]
+    hardware = provenance.describe({"seed": 0})["hardware"]
     where = f"{hardware['processor']}, {hardware['cores']} cores"
     notes = _NOTES.format(seeds=f.seeds, hardware=where)
     lines = ["| " + " | ".join(_COLUMNS) + " |", "|---" * len(_COLUMNS) + "|"]

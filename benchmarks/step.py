@@ -69,12 +69,12 @@ def main() -> int:
     """The command."""
     # TensorFlow takes the loops of several algorithms for one function that it traces anew.
     import_tensorflow().get_logger().setLevel("ERROR")
-    from trainers import artifacts
+    from trainers import provenance
     from trainers.files import write_json
 
     f = flags.FLAGS
     algorithms = f.algorithms.split(",")
-    hardware = artifacts.provenance({"seed": 0})
+    hardware = provenance.describe({"seed": 0})
     print(
         f"{hardware['hardware']['processor']}, {hardware['hardware']['cores']} cores, "
         f"TensorFlow {hardware['versions']['tensorflow']}"

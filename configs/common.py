@@ -85,7 +85,13 @@ def _experiment(dataset: str, algorithm: str, variant: str | None) -> Any:
     c.log_every = 100
     c.picture_every = 3_000
     c.checkpoint_every = 3_000
-    c.keep_checkpoints = 3
+    c.keep_last = 3  # checkpoints
+    c.keep_every = 0  # and the first at or after each multiple of so many mini-batches; 0: none
+    c.keep_best = ""  # and the best by a metric: min:KEY or max:KEY of metrics.jsonl
+    # A field or parameter that is not finite: stop (exit code 3), or rollback to the last
+    # checkpoint with half the step sizes and other noise, at most max_rollbacks times.
+    c.on_divergence = "stop"
+    c.max_rollbacks = 3
     if variant == "tiny":
         c.num_batches = 4 if algorithm in _TWO_PHASES else 2
         c.batch_size = 16

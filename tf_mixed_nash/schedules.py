@@ -7,7 +7,7 @@ a Python number where it does not depend on t, which lets the compiled step drop
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -21,6 +21,7 @@ __all__ = [
     "growing_inner_steps",
     "linear",
     "make",
+    "reduced",
 ]
 
 Schedule = Callable[[Any], Any]
@@ -101,3 +102,22 @@ def make(kind: str, value: float, num_steps: int, rate: float = 0.0) -> Schedule
     if kind == "exponential":
         return exponential(value, rate)
     raise ValueError(f"Unknown schedule {kind!r}. Choose one of: {', '.join(SCHEDULES)}.")
+
+
+def reduced(schedule: Schedule, starts: Sequence[int], factor: float = 0.5) -> Schedule:
+    """schedule(t) times `factor` for every one of `starts` that is at most t.
+
+    Args:
+      schedule: see the module.
+      starts: steps, in any order; a step that stands there twice counts twice.
+      factor: at least 0.
+    """
+    if not starts or getattr(schedule, "value", None) == 0:
+        return schedule
+    at = tf.constant(list(starts), tf.int64)
+
+    def value(t):
+        passed = tf.reduce_sum(_float(at <= tf.cast(t, tf.int64)))
+        return _float(schedule(t)) * tf.constant(factor, tf.float64) ** passed
+
+    return value

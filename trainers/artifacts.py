@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
 import json
-import platform
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +11,7 @@ import tensorflow as tf
 
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.strategies import MixedStrategy
-from trainers import settings, tasks
+from trainers import provenance, recovery, settings, tasks
 from trainers.build import build
 from trainers.checkpoint import Checkpoints
 from trainers.loop import Loop
@@ -29,7 +24,6 @@ __all__ = [
     "load_average",
     "load_loop",
     "load_strategies",
-    "provenance",
     "sampler",
     "scored",
     "strategies_of",
@@ -117,14 +111,18 @@ def load_loop(workdir: Path, step: int | None = None) -> Loop:
     """The loop of a workdir, at its newest checkpoint or that of mini-batch `step`.
 
     Raises:
-      InputError: if the folder is no workdir or has no (such) checkpoint.
+      InputError: if the folder is no workdir or has no (such) checkpoint, or none that is good.
     """
     workdir = Path(workdir)
     # One process reads what many may have trained.
-    loop = Loop(build({**settings.load_workdir_config(workdir), "strategy": "default"}))
-    folder = workdir / "checkpoints"
-    found = Checkpoints(folder, loop, keep=1).restore(step) if folder.is_dir() else None
-    if not found:
+    config = {**settings.load_workdir_config(workdir), "strategy": "default"}
+    loop = Loop(build(config, recovery.read(workdir)))
+    found = Checkpoints(workdir / "checkpoints").read(step)
+    if found:
+        for path, reason in found.damaged:
+            print(f"warning: {path} is damaged ({reason}); {found.saved.path} is used instead.")
+        loop.assign(found.tensors)
+    else:
         raise InputError(
             f"{workdir} has no checkpoint yet. Let trainers.run reach its first "
             "--config.checkpoint_every."
@@ -139,57 +137,6 @@ def export_metadata(workdir: Path) -> dict[str, Any]:
         "config": config,
         "dataset": config["dataset"],
         "algorithm": config["algorithm"],
-        "code": _git(),
+        "code": provenance.code(),
         **tasks.make(config).export_metadata(),
     }
-
-
-def provenance(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Where a run comes from: versions, code, hardware, command, seed."""
-    packages = ("tensorflow", "keras", "tensorflow-probability", "numpy", "ml_dtypes")
-    return {
-        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": sys.argv,
-        "seed": config["seed"],
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in packages},
-        },
-        "code": _git(),
-        "hardware": {
-            "machine": platform.machine(),
-            "processor": _processor(),
-            "cores": len(tf.config.list_physical_devices("CPU")) and _cores(),
-            "gpus": [d.name for d in tf.config.list_physical_devices("GPU")],
-        },
-    }
-
-
-def _git() -> dict[str, Any]:
-    """The commit of this code and whether files differ from it; None outside a checkout."""
-
-    def git(*arguments):
-        here = Path(__file__).resolve().parent
-        done = subprocess.run(
-            ["git", *arguments], cwd=here, capture_output=True, text=True, check=False
-        )
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    try:
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
-    except OSError:
-        return {"commit": None, "dirty": None}
-
-
-def _cores() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0))
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "unknown")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tf_mixed_nash.schemes import Scheme
 from tf_mixed_nash.strategies import MixedStrategy
 from tf_mixed_nash.types import PLAYERS, Measure, Pair, Player
 from trainers import distribute, tasks
+from trainers.recovery import Recovery
 from trainers.tasks import Task
 
 __all__ = ["Run", "build", "load_function", "load_object", "num_outer_steps"]
@@ -109,8 +110,14 @@ class Run:
         return tf.function(calibrate, autograph=False)
 
 
-def build(config: Mapping[str, Any]) -> Run:
-    """Builds a run from a resolved config (`trainers.settings.resolve`). Reads no data."""
+def build(config: Mapping[str, Any], recoveries: Sequence[Recovery] = ()) -> Run:
+    """Builds a run. Reads no data.
+
+    Args:
+      config: resolved (`trainers.settings.resolve`).
+      recoveries: of the run so far; from each on, the step sizes are half of what they were and
+        the noise is other.
+    """
     strategy = distribute.make_strategy(config["strategy"])
     task = tasks.make(config)
     nets = task.networks()
@@ -125,19 +132,26 @@ def build(config: Mapping[str, Any]) -> Run:
         task.num_classes,
     )
     oracle = Oracle(
-        game, None, config["seed"], distribute.evaluator(game, strategy, config["accumulate"])
+        game,
+        None,
+        config["seed"],
+        distribute.evaluator(game, strategy, config["accumulate"]),
+        [recovery.step for recovery in recoveries],
     )
     # How many outer steps T there are depends on K_t alone; the step sizes depend on T.
     num_steps = num_outer_steps(_scheme(config, num_steps=1)[0], config["num_batches"])
-    scheme, hyperparameters = _scheme(config, num_steps)
+    cuts = [recovery.outer_step for recovery in recoveries]
+    scheme, hyperparameters = _scheme(config, num_steps, cuts)
     return Run(config, task, nets, oracle, scheme, num_steps, hyperparameters)
 
 
-def _scheme(config: Mapping[str, Any], num_steps: int) -> tuple[Scheme, Pair]:
+def _scheme(
+    config: Mapping[str, Any], num_steps: int, cuts: Sequence[int] = ()
+) -> tuple[Scheme, Pair]:
     both = Pair(
-        _hyperparameters(config["generator"], num_steps, num_steps + 1),
+        _hyperparameters(config["generator"], num_steps, num_steps + 1, cuts),
         _hyperparameters(
-            config["discriminator"], num_steps, num_steps * config["discriminator_steps"] + 1
+            config["discriminator"], num_steps, num_steps * config["discriminator_steps"] + 1, cuts
         ),
     )
     name = config["algorithm"]
@@ -145,14 +159,16 @@ def _scheme(config: Mapping[str, Any], num_steps: int) -> tuple[Scheme, Pair]:
     return algorithms.build(name, both, config["discriminator_steps"], **options), both
 
 
-def _hyperparameters(h: Mapping[str, Any], num_steps: int, num_strategies: int) -> Hyperparameters:
+def _hyperparameters(
+    h: Mapping[str, Any], num_steps: int, num_strategies: int, cuts: Sequence[int]
+) -> Hyperparameters:
     def schedule(key):
         return schedules.make(h[f"{key}_schedule"], h[key], num_steps, h[f"{key}_rate"])
 
     same = ("damping", "preconditioner", "rms_decay", "stability", "decay_1", "decay_2")
     same += ("num_chains", "history", "history_batch", "mirror_step")
     return Hyperparameters(
-        step_size=schedule("step_size"),
+        step_size=schedules.reduced(schedule("step_size"), cuts),
         temperature=schedule("temperature"),
         num_inner_steps=schedules.growing_inner_steps(h["num_inner_steps"], h["inner_steps_rate"]),
         history_capacity=num_strategies if h["history"] == "full" else h["history_capacity"],

@@ -1,6 +1,7 @@
 """What all commands share: flags, exit codes, one clear message for bad input.
 
-Exit codes: 0 done, 2 bad input, 3 diverged, 143 stopped by SIGTERM after a checkpoint.
+Exit codes: 0 done, 2 bad input (also a place that cannot be written), 3 diverged, 130 and 143
+stopped by SIGINT and SIGTERM after a checkpoint.
 This module must stay cheap to import: `--help` and errors answer before TensorFlow loads.
 """
 
@@ -16,9 +17,18 @@ from absl import flags
 
 from tf_mixed_nash.errors import InputError
 
-__all__ = ["BAD_INPUT", "DIVERGED", "DONE", "STOPPED", "experiments", "fail", "main"]
+__all__ = [
+    "BAD_INPUT",
+    "DIVERGED",
+    "DONE",
+    "INTERRUPTED",
+    "STOPPED",
+    "experiments",
+    "fail",
+    "main",
+]
 
-DONE, BAD_INPUT, DIVERGED, STOPPED = 0, 2, 3, 143
+DONE, BAD_INPUT, DIVERGED, INTERRUPTED, STOPPED = 0, 2, 3, 130, 143
 
 
 def fail(message: str) -> int:
@@ -51,7 +61,7 @@ def main(run: Callable[[], int | None], argv: list[str] | None = None) -> None:
     except InputError as error:
         code = fail(str(error))
     except KeyboardInterrupt:
-        code = 130
+        code = INTERRUPTED
     sys.stdout.flush()
     sys.exit(code or DONE)
 

@@ -1,7 +1,8 @@
-"""Files that are never half-written."""
+"""Files and folders that are never half-written."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import uuid
@@ -13,15 +14,31 @@ import numpy as np
 
 from tf_mixed_nash.errors import InputError
 
-__all__ = ["make_writable", "save_arrays", "write_atomically", "write_json"]
+__all__ = [
+    "describe_files",
+    "make_writable",
+    "save_arrays",
+    "sha256",
+    "sync",
+    "sync_tree",
+    "what_is_wrong",
+    "without_nan",
+    "write_atomically",
+    "write_json",
+]
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> Path:
-    """Calls write(temporary path with the same suffix), then renames it to `path`."""
+    """Calls write(temporary path with the same suffix), then renames it to `path`.
+
+    After it returns the file outlasts a loss of power; before, there is the old one or none.
+    """
     temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         write(temporary)
+        sync(temporary)
         os.replace(temporary, path)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
     return path
@@ -29,15 +46,16 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> Path:
 
 def write_json(path: Path, content: Any) -> Path:
     """Writes JSON with two-space indents, atomically; NaN becomes null."""
-    text = json.dumps(_without_nan(content), indent=2, allow_nan=False) + "\n"
+    text = json.dumps(without_nan(content), indent=2, allow_nan=False) + "\n"
     return write_atomically(path, lambda temporary: temporary.write_text(text))
 
 
-def _without_nan(content):
+def without_nan(content: Any) -> Any:
+    """The content as `write_json` writes it: lists for tuples, None for NaN."""
     if isinstance(content, dict):
-        return {key: _without_nan(value) for key, value in content.items()}
+        return {key: without_nan(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
-        return [_without_nan(value) for value in content]
+        return [without_nan(value) for value in content]
     return None if isinstance(content, float) and content != content else content
 
 
@@ -49,6 +67,49 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
     return write_atomically(path, write)
+
+
+def sync(path: Path) -> None:
+    """Flushes a file's content, or a folder's names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(directory: Path) -> None:
+    """Flushes a folder and all that is below it."""
+    for path in (*directory.rglob("*"), directory):
+        sync(path)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def describe_files(directory: Path, but: str) -> dict[str, dict[str, Any]]:
+    """Bytes and SHA-256 of every file below a folder but one, by relative name, sorted."""
+    paths = sorted(p for p in directory.rglob("*") if p.is_file() and p != directory / but)
+    return {
+        p.relative_to(directory).as_posix(): {"bytes": p.stat().st_size, "sha256": sha256(p)}
+        for p in paths
+    }
+
+
+def what_is_wrong(directory: Path, files: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """How a folder's files differ from `describe_files` of before; None if they do not."""
+    for name, facts in files.items():
+        path = directory / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != facts["bytes"]:
+            return f"{name} has {path.stat().st_size} bytes instead of {facts['bytes']}"
+        if sha256(path) != facts["sha256"]:
+            return f"{name} was changed (its SHA-256 differs)"
+    return None
 
 
 def make_writable(folder: Path, flag: str) -> None:

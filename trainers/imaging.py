@@ -169,6 +169,19 @@ class ImageTask:
         """See `tasks.Task.feed`."""
         return ImageFeed(self.images, self.num_classes, dtype)
 
+    def state(self):
+        """See `tasks.Task.state`: the data, and the records that could not be read so far."""
+        corrupt = list(self.images.corrupt.items())  # at once: other threads add to it
+        return {
+            "fingerprint": self.source.fingerprint,
+            "corrupt": {str(index): why for index, why in corrupt},
+        }
+
+    def set_state(self, state):
+        """See `tasks.Task.set_state`."""
+        corrupt = state.get("corrupt", {})
+        self.images.corrupt.update({int(index): why for index, why in corrupt.items()})
+
     def batches(self, stream, num, size, dtype):
         """See `tasks.Task.batches`: the same records in another order, kept in memory."""
         seed = rng.python_seed(rng.stream(self.config["seed"], stream))

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tf_mixed_nash import rng
@@ -31,9 +33,12 @@ from trainers.tasks import Feed
 __all__ = ["Divergence", "Loop"]
 
 _NEVER = tf.int64.max
+_EMPTY_T = -1
 _SUMMED = ("loss", "penalty", "field_norm")
 # The reservoir: of theta, of w, and of the outer step at which both were the output.
 _SNAPSHOTS = ("mixture", "mixture_w", "mixture_t")
+# Variables that checkpoints of earlier versions lack.
+_LATER = frozenset({"mixture_w", "mixture_t", "anchor"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +73,7 @@ class Loop:
             "anchor": tf.Variable(theta),
             "mixture": tf.Variable(tf.zeros([components, theta.shape[0]], theta.dtype)),
             "mixture_w": tf.Variable(tf.zeros([components, w.shape[0]], w.dtype)),
-            "mixture_t": tf.Variable(tf.fill([components], tf.constant(-1, tf.int64))),
+            "mixture_t": tf.Variable(tf.fill([components], tf.constant(_EMPTY_T, tf.int64))),
             "t": tf.Variable(zero),
             "m": tf.Variable(zero),
             "diverged_at": Pair(*(tf.Variable(_NEVER, dtype=tf.int64) for _ in PLAYERS)),
@@ -144,6 +149,66 @@ class Loop:
         for variable in (*tf.nest.flatten(self._state["sums"]), self._state["summed_steps"]):
             variable.assign(tf.zeros_like(variable))
         return means
+
+    def tensors(self, reservoir: bool = True) -> dict[str, Any]:
+        """The whole state now, for `Checkpoints.save`: tensors, or functions that make them.
+
+        Of the reservoir's rows only those that are kept. What it returns stays as it is while
+        the loop goes on.
+
+        Args:
+          reservoir: False leaves the reservoir out; the rest costs nothing to keep.
+        """
+        names = [n for n in self.variables if reservoir or n not in _SNAPSHOTS]
+        values: dict[str, Any] = {n: self.variables[n].read_value() for n in names}
+        if not reservoir:
+            return values
+        kept, (M, _) = self._num_kept(), self._state["mixture"].shape
+        if kept < M:
+            for name in _SNAPSHOTS:
+                values[name] = lambda x=values[name]: x[:kept]
+        return values
+
+    def assign(self, tensors: Mapping[str, Any]) -> None:
+        """Takes the state that `tensors` gave; a reservoir that it left out stays as it is.
+
+        Raises:
+          InputError: if a tensor is missing, unknown or of another shape. Nothing changes then.
+        """
+        names = set(self.variables)
+        # Written by an earlier version: discriminators stay out of the mixture (mixture_t is -1),
+        # and there is no theta_bar.
+        lacking, unknown = names - set(tensors), set(tensors) - names
+        if lacking == set(_SNAPSHOTS):
+            lacking = set()
+        if lacking - _LATER or unknown:
+            raise InputError(
+                "The checkpoint is not of this run: it "
+                + (f"lacks {', '.join(sorted(lacking))}" if lacking else "")
+                + (" and " if lacking and unknown else "")
+                + (f"has {', '.join(sorted(unknown))}" if unknown else "")
+                + ". Was it written by another version of this package?"
+            )
+        for name, value in tensors.items():
+            shape = tuple(self.variables[name].shape)
+            fits = (
+                shape[1:] == value.shape[1:] and len(value) <= shape[0]
+                if (name in _SNAPSHOTS)
+                else shape == value.shape
+            )
+            if not fits:
+                raise InputError(
+                    f"The checkpoint is not of this run: {name} has shape {list(value.shape)} "
+                    f"there, {list(shape)} here."
+                )
+        self.lacking = frozenset(lacking)
+        for name, value in tensors.items():
+            variable = self.variables[name]
+            if name in _SNAPSHOTS and len(value) < variable.shape[0]:
+                fill = _EMPTY_T if name == "mixture_t" else 0
+                rest = np.full((variable.shape[0] - len(value), *value.shape[1:]), fill)
+                value = np.concatenate([value, rest.astype(value.dtype)])
+            variable.assign(value)
 
     def last(self) -> Pair:
         """The algorithm's output now: Pair of vectors."""

@@ -95,6 +95,13 @@ class PlanarTask:
         """See `tasks.Task.feed`."""
         return PlanarFeed(self.data, self.config["seed"], self.config["batch_size"], dtype)
 
+    def state(self):
+        """See `tasks.Task.state`: every draw is a function of the seed."""
+        return {}
+
+    def set_state(self, state):
+        """See `tasks.Task.set_state`."""
+
     def batches(self, stream, num, size, dtype):
         """See `tasks.Task.batches`."""
         key = rng.stream(self.config["seed"], stream)

@@ -18,6 +18,7 @@ from tf_mixed_nash.errors import InputError
 __all__ = [
     "HYPERPARAMETERS",
     "LATER",
+    "METRICS",
     "differences",
     "fingerprint",
     "load_workdir_config",
@@ -28,13 +29,30 @@ __all__ = [
 
 HYPERPARAMETERS = tuple(tuned.ANY)
 
-# Keys that change what is written along the way, not the result of the run.
+# Keys that change what is written along the way, where the run is computed, and what follows a
+# divergence, not the result of the run (with other replicas: not beyond rounding).
 _FREE = (
     "log_every",
     "picture_every",
     "checkpoint_every",
-    "keep_checkpoints",
+    "keep_last",
+    "keep_every",
+    "keep_best",
+    "keep_checkpoints",  # of earlier versions
+    "on_divergence",
+    "max_rollbacks",
+    "strategy",
     "data",
+    "duality_gap",
+)
+
+# What keep_best may name.
+METRICS = (
+    *(
+        f"{name}/{player}"
+        for name in ("loss", "penalty", "field_norm")
+        for player in ("theta", "w")
+    ),
     "duality_gap",
 )
 
@@ -129,8 +147,17 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
         _number(at("mirror_step"), h["mirror_step"], lambda v: v > 0, "(eta) above 0")
     for key in ("num_batches", "batch_size", "discriminator_steps", "log_every"):
         _integer(key, c[key], 1)
-    for key in ("picture_every", "checkpoint_every", "keep_checkpoints"):
+    for key in ("picture_every", "checkpoint_every", "keep_last"):
         _integer(key, c[key], 1)
+    for key in ("keep_every", "max_rollbacks"):
+        _integer(key, c[key], 0)
+    _choice("on_divergence", c["on_divergence"], ("stop", "rollback"))
+    if c["keep_best"]:
+        _choice("keep_best", c["keep_best"], [f"{k}:{m}" for k in ("min", "max") for m in METRICS])
+        if c["keep_best"].endswith("duality_gap") and not c["duality_gap"]["every"]:
+            raise InputError(
+                f"keep_best={c['keep_best']} needs the monitor. Set --config.duality_gap.every."
+            )
     if not (isinstance(c["seed"], int) and 0 <= c["seed"] < 2**62):
         raise InputError(f"seed must be an integer in [0, 2**62), got {c['seed']!r}.")
     _integer("accumulate", c["accumulate"], 1)

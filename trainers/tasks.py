@@ -93,6 +93,14 @@ class Task(Protocol):
         """The real mini-batches of a run."""
         ...
 
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must hold beside the loop's state, of JSON types."""
+        ...
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes what `state` gave; {} changes nothing."""
+        ...
+
     def batches(self, stream: str, num: int, size: int, dtype: tf.DType) -> Callable:
         """m -> mini-batch number m < num, [size, ...], of a stream apart from the training's."""
         ...

@@ -1,12 +1,13 @@
-"""One run from its config to its published generator."""
+"""One run from its config to its published generator, in as many sessions as it takes."""
 
 from __future__ import annotations
 
-import json
-import signal
+import contextlib
+import errno
+import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,34 @@ import tensorflow as tf
 from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.types import PLAYERS
-from trainers import artifacts, cli, distribute, monitor, settings
+from trainers import (
+    artifacts,
+    cli,
+    distribute,
+    lock,
+    monitor,
+    postmortem,
+    provenance,
+    recovery,
+    settings,
+)
 from trainers.build import Run, build
-from trainers.checkpoint import Checkpoints
+from trainers.checkpoint import Checkpoints, Retention
 from trainers.distribute import Workers
 from trainers.files import make_writable, write_atomically, write_json
+from trainers.journal import FILE as METRICS
+from trainers.journal import Journal
 from trainers.loop import Divergence, Loop
+from trainers.recovery import Recovery
+from trainers.stopping import Stopped, StopRequest
 
 __all__ = ["describe", "train"]
 
 _NAMES = {"theta": "generator", "w": "discriminator"}
+# A wish to stop is looked for between compiled calls; they are cut to take about so long.
+_CALL_SECONDS = 2.0
+# What goes wrong with a disk, as opposed to with this program.
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG}
 
 
 def describe(config: Mapping[str, Any]) -> str:
@@ -43,7 +62,7 @@ def describe(config: Mapping[str, Any]) -> str:
 
 
 def train(config: Mapping[str, Any], workdir: Path) -> int:
-    """Trains, scores and publishes; resumes where the workdir's checkpoint is.
+    """Trains, scores and publishes; resumes where the workdir's newest good checkpoint is.
 
     Args:
       config: resolved.
@@ -53,44 +72,30 @@ def train(config: Mapping[str, Any], workdir: Path) -> int:
       The exit code.
 
     Raises:
-      InputError: if the workdir cannot be used.
+      InputError: if the workdir cannot be used, is in use by another trainer, or can no longer
+        be written.
     """
     workers = distribute.workers(config["strategy"])
-    if _agree_to_begin(config, workdir, workers):
-        if workers.chief:
-            card = workdir / "scorecard.json"
-            print(f"{workdir} holds this run, finished. Its scorecard: {card}")
-        return cli.DONE
-    tf.config.experimental.enable_op_determinism()
-    run = build(config)
-    _check_window(run)
-    run.task.check()
-    loop = Loop(run)
-    if workers.chief:
-        _prepare(config, workdir)
-    workers.gather(0)  # the others find the folders made
-    checkpoints = Checkpoints(workdir / "checkpoints", loop, config["keep_checkpoints"])
-    restored = checkpoints.restore()
-    steps = workers.gather(loop.step)
-    if others := distribute.first_difference(steps):
-        raise InputError(
-            f"Worker {others[0]} resumes at mini-batch {steps[others[0], 0]:.0f}, the first at "
-            f"{steps[0, 0]:.0f}. All workers must see the same --workdir: use a shared folder."
-        )
-    if workers.chief:
-        if restored:
-            print(f"Resuming from {restored}")
-        else:
-            write_json(workdir / "provenance.json", artifacts.provenance(config))
-    gaps = monitor.make(run)
-    try:
-        code = _loop(run, loop, checkpoints, workdir, gaps, workers)
-    finally:
-        loop.close()
-    if code == cli.DONE and workers.chief:
-        code = _finish(run, loop, workdir, gaps)
-    workers.gather(1)  # a worker that left early would end the chief
-    return code
+    with StopRequest() as stop, _disk_errors(workdir):
+        try:
+            if _agree_to_begin(config, workdir, workers):
+                if workers.chief:
+                    card = workdir / "scorecard.json"
+                    print(f"{workdir} holds this run, finished. Its scorecard: {card}")
+                return cli.DONE
+            tf.config.experimental.enable_op_determinism()
+            run = build(config, recovery.read(workdir))
+            _check_window(run)
+            run.task.check()
+            with _prepared(config, workdir, workers), _Session(run, workdir, workers, stop) as s:
+                code = s.run()
+                # A worker that left early would end the chief.
+                if code != cli.STOPPED or not s.lost:
+                    workers.gather(1)
+                return code
+        except Stopped as stopped:
+            print("Stopped; the same command goes on where this one was.")
+            return stopped.code
 
 
 def _agree_to_begin(config: Mapping[str, Any], workdir: Path, workers: Workers) -> bool:
@@ -105,7 +110,7 @@ def _agree_to_begin(config: Mapping[str, Any], workdir: Path, workers: Workers) 
     if error:
         raise error
     if facts[0, 2]:
-        raise InputError(f"The first worker refused --workdir={workdir}; see its message.")
+        raise _refused_by_first(workdir)
     if others := distribute.first_difference(facts[:, :1]):
         raise InputError(
             f"Worker {others[0]} runs another config than the first. Give all workers the same "
@@ -114,19 +119,40 @@ def _agree_to_begin(config: Mapping[str, Any], workdir: Path, workers: Workers) 
     return bool(facts[0, 1])
 
 
-def _prepare(config: Mapping[str, Any], workdir: Path) -> None:
-    make_writable(workdir, "--workdir")
-    for folder in ("checkpoints", "samples"):
-        (workdir / folder).mkdir(exist_ok=True)
-    write_atomically(workdir / "config.json", lambda p: p.write_text(settings.to_json(config)))
+@contextlib.contextmanager
+def _prepared(config: Mapping[str, Any], workdir: Path, workers: Workers) -> Iterator[None]:
+    """The workdir with its folders, and its lock; the chief makes them, all wait for it."""
+    with contextlib.ExitStack() as held:
+        error = None
+        if workers.chief:
+            try:
+                make_writable(workdir, "--workdir")
+                held.enter_context(lock.hold(workdir))
+                for folder in ("checkpoints", "samples"):
+                    (workdir / folder).mkdir(exist_ok=True)
+                write_atomically(
+                    workdir / "config.json", lambda p: p.write_text(settings.to_json(config))
+                )
+            except (InputError, OSError) as caught:
+                error = caught
+        refused = workers.gather(error is not None)[0, 0]
+        if error:
+            raise error
+        if refused:
+            raise _refused_by_first(workdir)
+        yield
+
+
+def _refused_by_first(workdir: Path) -> InputError:
+    return InputError(f"The first worker refused --workdir={workdir}; see its message.")
 
 
 def _finished_before(config: Mapping[str, Any], workdir: Path) -> bool:
     if not (workdir / "config.json").is_file():
-        if workdir.is_dir() and any(workdir.iterdir()):
+        if workdir.is_dir() and any(p.name != lock.FILE for p in workdir.iterdir()):
             raise InputError(
-                f"{workdir} is not empty and is no workdir of trainers.run. Give a new folder "
-                "with --workdir."
+                f"{workdir} is not empty and is no workdir of trainers.run: it has no config.json. "
+                "Give a new folder with --workdir."
             )
         return False
     changed = settings.differences(config, settings.load_workdir_config(workdir))
@@ -138,6 +164,20 @@ def _finished_before(config: Mapping[str, Any], workdir: Path) -> bool:
     return (workdir / "scorecard.json").is_file()
 
 
+@contextlib.contextmanager
+def _disk_errors(workdir: Path) -> Iterator[None]:
+    """Errors of the disk as one clear message."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        raise InputError(
+            f"{error.filename or workdir} could not be written or read ({error.strerror}). Free "
+            "space or mend the disk; the same command resumes from the last good checkpoint."
+        ) from None
+
+
 def _check_window(run: Run) -> None:
     first, last = run.config["mixture"]["window"]
     if int(first * run.num_outer_steps) >= int(last * run.num_outer_steps):
@@ -147,127 +187,346 @@ def _check_window(run: Run) -> None:
         )
 
 
-class _StopRequest:
-    """Whether SIGTERM came; the loop looks between its compiled calls."""
+class _Session:
+    """This process's part of a run. Use it as a context manager.
+
+    Args:
+      run: of the config and the recoveries so far.
+      workdir: prepared, and locked.
+      workers: the processes.
+      stop: what asks to stop.
+
+    Attributes:
+      lost: whether another worker was lost.
+    """
+
+    def __init__(self, run: Run, workdir: Path, workers: Workers, stop: StopRequest):
+        self.workdir, self.workers, self.stop = workdir, workers, stop
+        self.config = c = run.config
+        self.lost = False
+        retention = Retention(c["keep_last"], c["keep_every"], c["keep_best"])
+        self._checkpoints = Checkpoints(workdir / "checkpoints", retention)
+        self._begin(run)
+
+    def _begin(self, run: Run) -> None:
+        self.run_, self.loop = run, Loop(run)
+        self._pace, self._traced = 1, False
+        self._draw = _last_sampler(run)
+        self._gaps = monitor.make(run)
 
     def __enter__(self):
-        self.came = False
-        self._before = signal.signal(signal.SIGTERM, self._note)
         return self
 
-    def _note(self, *_):
-        self.came = True
+    def __exit__(self, *_) -> None:
+        self.loop.close()
+        self._checkpoints.close()
 
-    def __exit__(self, *_):
-        signal.signal(signal.SIGTERM, self._before)
+    def run(self) -> int:
+        """Trains to the end, scores and publishes; returns the exit code."""
+        step = self._restore()
+        if self.workers.chief:
+            provenance.record(self.workdir, self.config, step)
+        while True:
+            outcome = self._train()
+            if not isinstance(outcome, Divergence):
+                break
+            if not self._roll_back(outcome):
+                return cli.DIVERGED
+        if outcome == cli.DONE and self.workers.chief:
+            with self.stop.at_once():
+                self._finish()
+        return outcome
 
+    # Where it begins.
 
-def _loop(
-    run: Run,
-    loop: Loop,
-    checkpoints: Checkpoints,
-    workdir: Path,
-    gaps: monitor.Monitor | None,
-    workers: Workers,
-) -> int:
-    from tqdm import tqdm
-
-    config, total = run.config, run.config["num_batches"]
-    draw = _last_sampler(run)
-    if workers.chief:
-        _truncate_metrics(workdir / "metrics.jsonl", loop.step)
-        board = tf.summary.create_file_writer(str(workdir / "tensorboard"))
-    else:
-        board = tf.summary.create_noop_writer()
-    bar = tqdm(
-        total=total,
-        initial=loop.step,
-        unit="batch",
-        desc=config["algorithm"],
-        mininterval=0.5 if sys.stderr.isatty() else 15,
-        dynamic_ncols=True,
-        disable=not workers.chief,
-    )
-    with bar, board.as_default(), _StopRequest() as stop:
-        while loop.step < total:
-            before, started, waited = loop.step, time.perf_counter(), loop.waited
-            diverged = loop.advance(min(_next(before, config["log_every"]), total))
-            stopped = workers.gather(stop.came)[:, 0].any()
-            if diverged:
-                bar.close()
-                return _report(diverged, checkpoints, workdir) if workers.chief else cli.DIVERGED
-            if not workers.chief:
-                loop.logs()  # starts the sums anew, as on the chief
-                if stopped and loop.step < total:
-                    return cli.STOPPED
-                continue
-            seconds = time.perf_counter() - started
-            ms = seconds * 1e3 / (loop.step - before)
-            crossed = lambda every, before=before: before // every != loop.step // every  # noqa: E731
-            record, times = _record(run, loop), {"ms_per_batch": ms}
-            times["data_wait"] = (loop.waited - waited) / seconds
-            if gaps and crossed(gaps.settings["every"]):
-                record["duality_gap"] = gaps.last(loop)
-                times["duality_gap_seconds"] = gaps.seconds[-1]
-            _append(workdir / "metrics.jsonl", record)
-            for name, value in {**record, **times}.items():
-                tf.summary.scalar(name, value, step=loop.step)
-            bar.set_postfix_str(
-                f"{ms:.1f} ms/batch, generator {record['loss/theta']:.3f}, "
-                f"discriminator {record['loss/w']:.3f}",
-                refresh=False,
+    def _restore(self) -> int:
+        """Takes the newest good checkpoint, if there is one; returns its mini-batch."""
+        if self.workers.chief:
+            self._checkpoints.clean()
+        found = self._checkpoints.read()
+        step = found.saved.step if found else 0
+        steps = self.workers.gather(step)
+        if others := distribute.first_difference(steps):
+            raise InputError(
+                f"Worker {others[0]} resumes at mini-batch {steps[others[0], 0]:.0f}, the first at "
+                f"{steps[0, 0]:.0f}. All workers must see the same --workdir: use a shared folder."
             )
-            bar.update(min(loop.step, total) - bar.n)
-            if crossed(config["picture_every"]) or loop.step >= total:
-                _picture(run, loop, draw, workdir)
-            if crossed(config["checkpoint_every"]) or loop.step >= total or stopped:
-                checkpoints.save()
-            if stopped and loop.step < total:
-                bar.close()
-                print(f"Stopped by SIGTERM after {checkpoints.latest}; the same command resumes.")
-                return cli.STOPPED
-    return cli.DONE
+        if not found:
+            return 0
+        self.loop.assign(found.tensors)
+        self.run_.task.set_state(found.saved.manifest.get("data", {}))
+        if self.workers.chief:
+            for path, reason in found.damaged:
+                aside = self._checkpoints.set_aside(path)
+                _warn(f"{path} is damaged ({reason}). It was renamed to {aside.name}")
+            print(f"Resuming from {found.saved.path}")
+            for note in self._notes(found.saved.manifest):
+                _warn(note)
+        return step
+
+    def _notes(self, manifest: Mapping[str, Any]) -> Iterator[str]:
+        """What makes this session go on otherwise than the one before would have."""
+        if not manifest:
+            return
+        mine = self._facts()
+        for key, what in (("code", "code"), ("versions", "packages"), ("replicas", "replicas")):
+            if mine[key] != manifest[key]:
+                yield (
+                    f"the checkpoint is of other {what} ({_short(manifest[key], mine[key])}): the "
+                    "run goes on, but not bit for bit as it would have"
+                )
+        mine, data = self.run_.task.state().get("fingerprint"), manifest["data"].get("fingerprint")
+        if mine != data:
+            yield f"the data are not those of the checkpoint (fingerprint {data} there, {mine} now)"
+        lines = self.workdir / METRICS
+        there = sum(1 for _ in lines.open()) if lines.is_file() else 0
+        if there < manifest["num_records"]:
+            yield (
+                f"{lines} has {there} lines where the checkpoint knows of "
+                f"{manifest['num_records']}: records were lost, not by this program"
+            )
+
+    # Training.
+
+    def _train(self) -> int | Divergence:
+        """To the end, a stop, or a divergence."""
+        config, total, loop = self.config, self.config["num_batches"], self.loop
+        every = [config[k] for k in ("log_every", "picture_every", "checkpoint_every")]
+        name, chief = config["algorithm"], self.workers.chief
+        self._good, code = loop.tensors(reservoir=False), cli.DONE
+        with Journal(self.workdir, name, loop.step, total, silent=not chief) as journal:
+            while loop.step < total:
+                before, started, waited = loop.step, time.perf_counter(), loop.waited
+                until = min(total, *(_next(before, n) for n in every))
+                try:
+                    diverged, code = self._advance(until)
+                except tf.errors.OpError as error:
+                    if self.workers.count == 1:
+                        raise
+                    return self._without_others(error, journal)
+                if diverged:
+                    return diverged
+                crossed = lambda n, before=before: before // n != loop.step // n  # noqa: E731
+                ended = loop.step >= total
+                if crossed(config["log_every"]) or ended:
+                    seconds = time.perf_counter() - started
+                    ms = seconds * 1e3 / (loop.step - before)
+                    logs = loop.logs()  # on every worker: it starts the sums anew
+                    if chief:
+                        self._record(journal, logs, ms, (loop.waited - waited) / seconds)
+                    self._good = loop.tensors(reservoir=False)
+                if chief and (crossed(config["picture_every"]) or ended):
+                    self._picture()
+                if chief and (crossed(config["checkpoint_every"]) or ended or code):
+                    self._save(journal)
+                if code and not ended:
+                    break
+            else:
+                code = cli.DONE
+            self._checkpoints.wait()
+        if code and chief:
+            print(f"Stopped after {self._checkpoints.latest}; the same command resumes.")
+        return code
+
+    def _advance(self, until: int) -> tuple[Divergence | None, int]:
+        """Goes on to `until`, or less if all are asked to stop; (divergence, exit code)."""
+        loop = self.loop
+        while True:
+            before, began = loop.step, time.perf_counter()
+            diverged = loop.advance(min(until, before + self._pace))
+            seconds = (time.perf_counter() - began) / (loop.step - before)
+            codes, slowest = self.workers.gather(self.stop.code, seconds).max(axis=0)
+            if self._traced:  # else its time says nothing of the next call's
+                self._pace = max(1, min(4 * self._pace, int(_CALL_SECONDS / slowest)))
+            self._traced = True
+            if diverged or codes or loop.step >= until:
+                return diverged, int(codes)
+
+    def _record(self, journal: Journal, logs, ms: float, waiting: float) -> None:
+        loop, run = self.loop, self.run_
+        before = journal.last.get("step", 0)
+        t = max(loop.outer_step - 1, 0)
+        record = {"step": loop.step, "outer_step": loop.outer_step, **logs}
+        for player in PLAYERS:
+            h = run.hyperparameters.of(player)
+            record[f"step_size/{player}"] = float(h.step_size(t))
+            if ALGORITHMS[self.config["algorithm"]].langevin:
+                record[f"temperature/{player}"] = float(h.temperature(t))
+                record[f"inner_steps/{player}"] = int(h.num_inner_steps(t))
+        times = {"ms_per_batch": ms, "data_wait": waiting}
+        if self._gaps and before // (n := self._gaps.settings["every"]) != loop.step // n:
+            record["duality_gap"] = self._gaps.last(loop)
+            times["duality_gap_seconds"] = self._gaps.seconds[-1]
+        journal.write(record, times)
+        journal.show(
+            loop.step,
+            f"{ms:.1f} ms/batch, generator {record['loss/theta']:.3f}, "
+            f"discriminator {record['loss/w']:.3f}",
+        )
+
+    def _picture(self) -> None:
+        title = f"{self.config['algorithm']}, last iterate, {self.loop.step:,} mini-batches"
+        path = self.workdir / "samples" / f"step_{self.loop.step:08d}.png"
+        self.run_.task.draw_step(path, title, self._draw(self.loop.last().theta))
+
+    # Checkpoints.
+
+    def _save(self, journal: Journal) -> None:
+        """Begins a checkpoint of now; its records are on the disk before it is."""
+        journal.sync()
+        facts = {
+            **self._facts(),
+            "outer_step": self.loop.outer_step,
+            # Every draw is a function of the seed, its stream's name and the mini-batch's number.
+            "rng": {"seed": self.config["seed"], "next_batch": self.loop.step},
+            "data": self.run_.task.state(),
+            "num_records": journal.num_records,
+            "metrics": {k: v for k, v in journal.last.items() if math.isfinite(v)},
+        }
+        self._checkpoints.save(self.loop.step, self.loop.tensors(), facts)
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "config": dict(self.config),
+            "code": dict(provenance.code()),
+            "versions": provenance.versions(),
+            "replicas": distribute.num_replicas(self.config["strategy"]),
+        }
+
+    # When it goes wrong.
+
+    def _without_others(self, error: tf.errors.OpError, journal: Journal) -> int:
+        """Another worker was lost: a checkpoint of the last whole call, and the way to go on."""
+        self.lost = True
+        reason = error.message.partition("\n")[0][:200]
+        if self.workers.chief:
+            self._save(journal)
+            self._checkpoints.wait()
+            what = f"a checkpoint was written: {self._checkpoints.latest}"
+        else:
+            what = f"the newest checkpoint is {self._checkpoints.latest or 'none yet'}"
+        _warn(
+            f"another worker of this run was lost ({reason}). Stopped at mini-batch "
+            f"{self.loop.step}; {what}. Start the same command on every worker to resume"
+        )
+        return cli.STOPPED
+
+    def _roll_back(self, diverged: Divergence) -> bool:
+        """Says what happened; True if the run goes on from the last good checkpoint."""
+        before = recovery.read(self.workdir)
+        number = len(before) + 1
+        facts = postmortem.examine(self.loop, self._good, diverged, self._picture_of_divergence)
+        self._checkpoints.wait()
+        found = self._checkpoints.read()
+        goes_on = (
+            self.config["on_divergence"] == "rollback" and number <= (self.config["max_rollbacks"])
+        )
+        path = self.workdir / f"postmortem_{number}.json"
+        if self.workers.chief:
+            facts["checkpoint"] = str(found.saved.path) if found else None
+            postmortem.write(path, facts, self.workdir)
+            _report(diverged, facts["checkpoint"], path, self.config, len(before), goes_on)
+        if not goes_on:
+            return False
+        step, outer_step = (found.saved.step, int(found.tensors["t"])) if found else (0, 0)
+        new = Recovery(step, outer_step, diverged.step, diverged.players)
+        if self.workers.chief:
+            recovery.append(self.workdir, before, new, {"postmortem": path.name})
+        self.workers.gather(0)
+        self.loop.close()
+        self._begin(build(self.config, [*before, new]))
+        if found:
+            self.loop.assign(found.tensors)
+        return True
+
+    def _picture_of_divergence(self) -> str | None:
+        if not self.workers.chief:
+            return None
+        path = self.workdir / "samples" / f"diverged_{self.loop.step:08d}.png"
+        title = f"before mini-batch {self.loop.step:,}, which diverged"
+        try:
+            self.run_.task.draw_step(path, title, self._draw(self.loop.last().theta))
+        except ValueError:  # samples that are not finite have no picture
+            return None
+        return path.relative_to(self.workdir).as_posix()
+
+    # The end.
+
+    def _finish(self) -> None:
+        """Scores, draws and publishes. scorecard.json comes last: it marks a finished run."""
+        loop, task, gaps = self.loop, self.run_.task, self._gaps
+        published = self.config["publish"]
+        strategies = artifacts.strategies_of(loop)
+        samplers = {name: artifacts.sampler(s) for name, s in strategies.items()}
+        scores = task.score(samplers)
+        picture = task.draw_published(self.workdir / "samples", strategies, samplers)
+        metadata = {
+            **artifacts.export_metadata(self.workdir),
+            "strategy": published,
+            "average": {"last": "theta"}.get(published, published),
+            "step": loop.step,
+            **artifacts.scored(scores, published),
+        }
+        base = self.workdir / "export" / "generator"
+        model = _published_before(base, metadata) or _publish(strategies[published], base, metadata)
+        gap = {}
+        if gaps:
+            gap = {"duality_gap": {**gaps.settings, "strategies": gaps.strategies(loop)}}
+        card = {**scores["strategies"][published], **scores, **gap}
+        write_json(self.workdir / "scorecard.json", card)
+        print(task.format_table(scores, published=published))
+        if gaps:
+            _print_gaps(gap["duality_gap"], gaps)
+        print(f"picture      {picture}")
+        print(f"SavedModel   {model}")
+        print(
+            f"sample it    python -m export.sample --model={model.parent} --num=2500 --seed=0 "
+            "--output=samples.png"
+        )
 
 
 def _next(step: int, every: int) -> int:
     return (step // every + 1) * every
 
 
-def _record(run: Run, loop: Loop) -> dict[str, Any]:
-    t = max(loop.outer_step - 1, 0)
-    record = {"step": loop.step, "outer_step": loop.outer_step, **loop.logs()}
-    for player in PLAYERS:
-        h = run.hyperparameters.of(player)
-        record[f"step_size/{player}"] = float(h.step_size(t))
-        if ALGORITHMS[run.config["algorithm"]].langevin:
-            record[f"temperature/{player}"] = float(h.temperature(t))
-            record[f"inner_steps/{player}"] = int(h.num_inner_steps(t))
-    return record
+def _warn(message: str) -> None:
+    print(f"warning: {message}.", file=sys.stderr)
 
 
-def _append(path: Path, record: Mapping[str, Any]) -> None:
-    with path.open("a") as file:
-        file.write(json.dumps(record) + "\n")
+def _short(there: Any, now: Any) -> str:
+    if isinstance(there, dict) and isinstance(now, dict):
+        changed = [k for k in sorted({*there, *now}) if there.get(k) != now.get(k)]
+        return ", ".join(f"{k} {there.get(k)} there, {now.get(k)} now" for k in changed[:3])
+    return f"{there} there, {now} now"
 
 
-def _truncate_metrics(path: Path, step: int) -> None:
-    """Drops the lines after `step`, which a resumed run will write again."""
-    if path.is_file():
-        lines = path.read_text().splitlines(keepends=True)
-        kept = [x for x in lines if x.endswith("\n") and json.loads(x)["step"] <= step]
-        write_atomically(path, lambda temporary: temporary.write_text("".join(kept)))
-
-
-def _report(diverged: Divergence, checkpoints: Checkpoints, workdir: Path) -> int:
+def _report(
+    diverged: Divergence,
+    checkpoint: str | None,
+    path: Path,
+    config: Mapping[str, Any],
+    rollbacks: int,
+    goes_on: bool,
+) -> None:
     players = " and ".join(_NAMES[p] for p in diverged.players)
-    good = checkpoints.latest or "none yet"
+    good = checkpoint or "none yet"
+    text = (
+        f"diverged: the {players} left the finite numbers at mini-batch {diverged.step}. "
+        f"Last good checkpoint: {good}. Post-mortem: {path}."
+    )
+    if goes_on:
+        print(
+            f"warning: {text} Rollback {rollbacks + 1} of {config['max_rollbacks']}: going on from "
+            f"{checkpoint or 'the beginning'} with half the step sizes and other noise.",
+            file=sys.stderr,
+        )
+        return
+    after = f" after {rollbacks} rollbacks" if rollbacks else ""
     print(
-        f"error: diverged: the {players} left the finite numbers at mini-batch "
-        f"{diverged.step}. Last good checkpoint: {good}. Try a smaller --config.step_size or "
-        f"--config.temperature in a new workdir ({workdir} keeps the evidence).",
+        f"error: {text} Stopped{after}. Try a smaller --config.step_size or --config.temperature "
+        "in a new workdir, or --config.on_divergence=rollback in this one.",
         file=sys.stderr,
     )
-    return cli.DIVERGED
 
 
 def _last_sampler(run: Run):
@@ -280,48 +539,24 @@ def _last_sampler(run: Run):
     return lambda theta: lambda seeds: draw(theta, seeds).numpy()
 
 
-def _picture(run: Run, loop: Loop, draw, workdir: Path) -> None:
-    title = f"{run.config['algorithm']}, last iterate, {loop.step:,} mini-batches"
-    path = workdir / "samples" / f"step_{loop.step:08d}.png"
-    run.task.draw_step(path, title, draw(loop.last().theta))
-
-
-def _finish(run: Run, loop: Loop, workdir: Path, gaps: monitor.Monitor | None) -> int:
-    """Scores, draws and publishes. scorecard.json comes last: it marks a finished run."""
+def _publish(strategy, base: Path, metadata: Mapping[str, Any]) -> Path:
     from export.saved_model import publish_strategy
 
-    publish = run.config["publish"]
-    strategies = artifacts.strategies_of(loop)
-    samplers = {name: artifacts.sampler(s) for name, s in strategies.items()}
-    scores = run.task.score(samplers)
-    picture = run.task.draw_published(workdir / "samples", strategies, samplers)
-    metadata = {
-        **artifacts.export_metadata(workdir),
-        "strategy": publish,
-        "average": {"last": "theta"}.get(publish, publish),
-        "step": loop.step,
-        **artifacts.scored(scores, publish),
-    }
-    model = publish_strategy(strategies[publish], workdir / "export" / "generator", metadata)
-    gap = _gaps(gaps, loop)
-    write_json(workdir / "scorecard.json", {**scores["strategies"][publish], **scores, **gap})
-    print(run.task.format_table(scores, published=publish))
-    if gaps:
-        _print_gaps(gap["duality_gap"], gaps)
-    print(f"picture      {picture}")
-    print(f"SavedModel   {model}")
-    print("sample it    ", end="")
-    print(
-        f"python -m export.sample --model={model.parent} --num=2500 --seed=0 --output=samples.png"
-    )
-    return cli.DONE
+    return publish_strategy(strategy, base, metadata)
 
 
-def _gaps(gaps: monitor.Monitor | None, loop: Loop) -> dict[str, Any]:
-    """The scorecard's key `duality_gap`; nothing where the monitor is off."""
-    if not gaps:
-        return {}
-    return {"duality_gap": {**gaps.settings, "strategies": gaps.strategies(loop)}}
+def _published_before(base: Path, metadata: Mapping[str, Any]) -> Path | None:
+    """The version that a session published which was stopped before its scorecard was written."""
+    from export import publish
+
+    for number in reversed(publish.versions(base)):
+        directory = base / str(number)
+        with contextlib.suppress(InputError):
+            manifest = publish.read_manifest(directory)
+            same = all(manifest.get(k) == metadata[k] for k in ("step", "strategy"))
+            if same and not settings.differences(metadata["config"], manifest["config"]):
+                return directory
+    return None
 
 
 def _print_gaps(card: Mapping[str, Any], gaps: monitor.Monitor) -> None:

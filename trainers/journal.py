@@ -1,0 +1,120 @@
+"""What a run writes along the way: metrics.jsonl, TensorBoard, the progress bar.
+
+metrics.jsonl holds no times, so that the same run writes the same bytes; a resumed run drops the
+lines after its checkpoint and writes them again. Times go to TensorBoard and to the bar.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import tensorflow as tf
+
+from trainers.files import write_atomically
+
+__all__ = ["FILE", "Journal"]
+
+FILE = "metrics.jsonl"
+
+
+class Journal:
+    """The records of one session of a run. Use it as a context manager.
+
+    Args:
+      workdir: of the run.
+      title: of the bar.
+      step: where the session begins; later records of an earlier session are dropped.
+      total: mini-batches of the run.
+      silent: neither reads nor writes anything (workers that are not the first).
+
+    Attributes:
+      last: the last record; {} before the first.
+      num_records: so far, with those of earlier sessions.
+    """
+
+    def __init__(self, workdir: Path, title: str, step: int, total: int, silent: bool):
+        from tqdm import tqdm
+
+        self.last: dict[str, Any] = {}
+        self.num_records = 0
+        self._path = workdir / FILE
+        self._silent = silent
+        self._step, self._total = step, total
+        if silent:
+            self._board = tf.summary.create_noop_writer()
+        else:
+            self._truncate(step)
+            board = workdir / "tensorboard"
+            if step:
+                _purge(board, step + 1)
+            self._board = tf.summary.create_file_writer(str(board))
+        self._bar = tqdm(
+            total=total,
+            initial=min(step, total),
+            unit="batch",
+            desc=title,
+            mininterval=0.5 if sys.stderr.isatty() else 15,
+            dynamic_ncols=True,
+            disable=silent,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._bar.close()
+        self._board.close()
+
+    def write(self, record: Mapping[str, Any], times: Mapping[str, float]) -> None:
+        """Writes a record.
+
+        Args:
+          record: `step` and what else is the same in every run of this config.
+          times: what is not; for TensorBoard.
+        """
+        self.last = dict(record)
+        self.num_records += 1
+        with self._path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        with self._board.as_default():
+            for name, value in {**record, **times}.items():
+                tf.summary.scalar(name, value, step=record["step"])
+
+    def show(self, step: int, text: str) -> None:
+        """Moves the bar."""
+        self._bar.set_postfix_str(text, refresh=False)
+        self._bar.update(min(step, self._total) - self._bar.n)
+
+    def sync(self) -> None:
+        """Flushes metrics.jsonl to the disk: a checkpoint must not outlast its records."""
+        if self._path.is_file():
+            with self._path.open("rb") as file:
+                os.fsync(file.fileno())
+
+    def _truncate(self, step: int) -> None:
+        """Drops the lines after `step`, and one that was cut off."""
+        if not self._path.is_file():
+            return
+        lines = self._path.read_text().splitlines(keepends=True)
+        kept = [x for x in lines if x.endswith("\n") and json.loads(x)["step"] <= step]
+        self.num_records = len(kept)
+        if kept:
+            self.last = json.loads(kept[-1])
+        if len(kept) < len(lines):
+            write_atomically(self._path, lambda temporary: temporary.write_text("".join(kept)))
+
+
+def _purge(board: Path, step: int) -> None:
+    """Tells TensorBoard that what earlier sessions wrote from `step` on does not count."""
+    from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    # Of another name than the files of tf.summary in the same second; read before them.
+    writer = EventFileWriter(str(board), filename_suffix=".purge")
+    writer.add_event(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
+    writer.close()
