@@ -27,14 +27,21 @@ class Code(enum.Enum):
         return self.value
 
 
+# What a request named may be megabytes long, and gRPC carries messages in a header of 8 kB, in
+# which a character may take twelve.
+_LONGEST = 500
+
+
 class ServingError(Exception):
     """A request that is refused or fails.
 
     Args:
       code: what kind.
-      message: for the client; names what was expected.
+      message: for the client; names what was expected. It is cut to 500 characters.
     """
 
     def __init__(self, code: Code, message: str):
+        if len(message) > _LONGEST:
+            message = f"{message[: _LONGEST - 3]}..."
         super().__init__(message)
         self.code, self.message = code, message

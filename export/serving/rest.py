@@ -24,6 +24,7 @@ from importlib import resources
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from export.serving import metrics as metrics_module
 from export.serving import rest_json
@@ -36,11 +37,13 @@ __all__ = ["PAGE_FILES", "make_server"]
 
 _log = logging.getLogger(__name__)
 
-_TARGET = r"/v1/models/(?P<model>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+_TARGET = (
+    r"/v1/models/(?P<model>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
+)
 _PREDICT = re.compile(_TARGET + r":(?P<method>predict|classify|regress)")
 _METADATA = re.compile(_TARGET + r"/metadata")
 _STATUS = re.compile(_TARGET)
-_CARD = re.compile(r"/card/(?P<model>[^/:]+)/(?P<version>\d{1,19})(?P<picture>/samples\.png)?")
+_CARD = re.compile(r"/card/(?P<model>[^/:]+)/(?P<version>[0-9]{1,19})(?P<picture>/samples\.png)?")
 _MAX_VERSION = 2**63 - 1
 _STATES = {10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
 
@@ -96,9 +99,12 @@ class _Rest:
         except web.HTTPException as error:  # aiohttp's own, such as 413
             code = Code.INVALID_ARGUMENT
             response = _error(error.status, error.reason)
-        except (asyncio.CancelledError, ConnectionError):
+        except asyncio.CancelledError:
             self._record(facts, Code.CANCELLED, began, request, None)
             raise
+        except ConnectionError:  # the client hung up: aiohttp would log what is raised
+            code = Code.CANCELLED
+            response = _error(code.http, "The client left.")
         except Exception:
             _log.exception("A request failed")
             code = Code.INTERNAL
@@ -114,6 +120,12 @@ class _Rest:
         self.metrics.seconds.labels("rest", method).observe(seconds)
         status = response.status if response else 499
         self.log.write(peer=request.remote, status=status, seconds=seconds, **facts)
+
+    def refuse(self, request: web.BaseRequest, status: int, message: str) -> web.Response:
+        """The answer to what aiohttp takes for no request at all."""
+        response = _error(status, message)
+        self._record({"api": "rest"}, Code.INVALID_ARGUMENT, time.perf_counter(), request, response)
+        return response
 
     async def _answer(self, request: web.BaseRequest, facts: dict[str, Any]) -> web.Response:
         path, method = request.path, request.method
@@ -144,7 +156,9 @@ class _Rest:
         if self.token is None:
             return
         given = request.headers.get("Authorization", "")
-        if not hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode()):
+        # aiohttp keeps bytes that are no UTF-8 as surrogates.
+        given = given.encode("utf-8", "surrogateescape")
+        if not hmac.compare_digest(given, f"Bearer {self.token}".encode()):
             raise ServingError(
                 Code.UNAUTHENTICATED, "This server needs the header Authorization: Bearer TOKEN."
             )
@@ -155,13 +169,12 @@ class _Rest:
                 Code.UNIMPLEMENTED, f"{found['method']} is not implemented; use predict."
             )
         facts["method"] = "predict"
-        body = await self._read(request)
-        document = rest_json.load(body)
+        document = rest_json.load(await self._read(request))
         with self.models.lease(*_target(found)) as version:
             signature = self.predictor.signature(version, document.get("signature_name", ""))
             facts |= {"model": version.model, "version": version.number, "signature": signature}
             specs = version.served.signatures[signature]
-            inputs = rest_json.read_inputs(document, specs, body)
+            inputs = rest_json.read_inputs(document, specs)
             outputs = await self.predictor.run(version, signature, inputs)
             rows = len(next(iter(outputs.values())))
             facts["rows"] = rows
@@ -169,11 +182,16 @@ class _Rest:
             return _json(rest_json.write_outputs(outputs, by_row="instances" in document))
 
     async def _read(self, request: web.BaseRequest) -> bytes:
-        if request.content.is_eof():  # it is here already: no timer
-            return await request.read()
         try:
+            if request.content.is_eof():  # it is here already: no timer
+                return await request.read()
             async with asyncio.timeout(self.predictor.limits.seconds):
                 return await request.read()
+        except (HttpProcessingError, web.RequestPayloadError) as error:
+            raise ServingError(
+                Code.INVALID_ARGUMENT,
+                f"The request's body does not end or decode as its headers say: {_line(error)}",
+            ) from None
         except TimeoutError:
             raise ServingError(
                 Code.DEADLINE_EXCEEDED, "The request's body took too long."
@@ -263,7 +281,8 @@ class _Rest:
 def _target(found: re.Match) -> Target:
     groups = found.groupdict()
     version = groups["version"]
-    if version is not None and int(version) > _MAX_VERSION:
+    # Its length first: Python refuses to convert thousands of digits.
+    if version is not None and (len(version) > 19 or int(version) > _MAX_VERSION):
         raise ServingError(
             Code.INVALID_ARGUMENT, f"Failed to convert version: {version[:40]} to numeric."
         )
@@ -280,6 +299,44 @@ def _error(status: int, message: str) -> web.Response:
     if status == Code.UNAUTHENTICATED.http:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
+
+
+def _line(error: BaseException | None) -> str:
+    """The first line of what an error of aiohttp's says; it may quote the whole request."""
+    lines = str(getattr(error, "message", error)).split("\n")
+    return lines[0].strip().rstrip(":")[:200] or type(error).__name__
+
+
+class _Connection(web.RequestHandler):
+    """A connection that answers malformed HTTP as it answers all else: in JSON, without a trace."""
+
+    __slots__ = ("_refuse",)
+
+    def __init__(self, manager: _Server, refuse: Callable, **options: Any):
+        super().__init__(manager, **options)
+        self._refuse = refuse
+
+    def handle_error(self, request, status=500, exc=None, message=None):
+        if status != 400:  # a defect, or a connection that is gone
+            return super().handle_error(request, status, exc, message)
+        response = self._refuse(request, status, f"Malformed HTTP: {_line(exc)}")
+        response.force_close()
+        return response
+
+    def log_exception(self, *args: Any, **options: Any) -> None:
+        # What is left of a damaged body is read, and fails again, after its reply.
+        if not isinstance(options.get("exc_info"), HttpProcessingError | web.RequestPayloadError):
+            super().log_exception(*args, **options)
+
+
+class _Server(web.Server):
+    def __init__(self, handle, refuse: Callable, **options: Any):
+        super().__init__(handle, **options)
+        self._refuse = refuse
+
+    def __call__(self) -> web.RequestHandler:
+        loop = asyncio.get_running_loop()
+        return _Connection(self, self._refuse, loop=loop, keepalive_timeout=75, access_log=None)
 
 
 def make_server(
@@ -315,4 +372,4 @@ def make_server(
             message, payload, protocol, writer, task, loop, client_max_size=limit
         )
 
-    return web.Server(handle, request_factory=make_request, keepalive_timeout=75, access_log=None)
+    return _Server(handle, rest.refuse, request_factory=make_request)

@@ -8,6 +8,7 @@ Bytes are {"b64": "..."}; outputs whose names end in _bytes are given so.
 from __future__ import annotations
 
 import base64
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,22 +48,19 @@ def load(body: bytes) -> dict[str, Any]:
     return document
 
 
-def read_inputs(document: Mapping[str, Any], specs: Specs, body: bytes) -> dict[str, np.ndarray]:
+def read_inputs(document: Mapping[str, Any], specs: Specs) -> dict[str, np.ndarray]:
     """The inputs of a signature.
 
     Args:
       document: from `load`.
       specs: of the signature's inputs.
-      body: the text it was read from.
 
     Raises:
       ServingError: INVALID_ARGUMENT for missing or extra names, ragged lists, values of another
         type, or numbers that the type cannot hold.
     """
     columns = _columns(document, specs)
-    # NumPy takes true and false for numbers in a list of numbers; a request seldom has them.
-    strict = b"true" in body or b"false" in body
-    return {name: _array(name, columns[name], specs[name][0], strict) for name in specs}
+    return {name: _array(name, columns[name], specs[name][0]) for name in specs}
 
 
 def _columns(document: Mapping[str, Any], specs: Specs) -> Mapping[str, Any]:
@@ -104,15 +102,24 @@ def _same_names(given: Mapping[str, Any], names: list[str], where: str) -> Mappi
     return given
 
 
-def _array(name: str, value: Any, dtype: np.dtype, strict: bool) -> np.ndarray:
+def _array(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
+    # By type first: NumPy takes true for 1 in a list of numbers, and gives every string of a list
+    # the length of the longest, so that a small request could claim any memory.
+    level, types = [value], {type(value)}
+    while types == {list}:
+        level = list(itertools.chain.from_iterable(level))
+        types = set(map(type, level))
+    if list in types:
+        raise _bad(f"input {name} is a list of lists of different sizes")
+    if not types:
+        raise _bad(f"input {name} holds no value")
+    if not types <= ({int} if dtype.kind == "i" else {int, float}):
+        raise _bad(f"input {name} has values that are not of expected type: {dtype}")
     try:
         array = np.array(value)
-    except ValueError:
+    except ValueError:  # ragged, or nested too deeply
         raise _bad(f"input {name} is a list of lists of different sizes") from None
-    kinds = "iu" if dtype.kind == "i" else "iuf"
-    if array.size == 0:
-        raise _bad(f"input {name} has shape {list(array.shape)}: it holds no value")
-    if array.dtype.kind not in kinds or (strict and _has_bool(value)):
+    if array.dtype.kind not in ("iu" if dtype.kind == "i" else "iuf"):  # -1 beside 2**63
         raise _bad(f"input {name} has values that are not of expected type: {dtype}")
     if dtype.kind == "i":
         info = np.iinfo(dtype)
@@ -124,12 +131,6 @@ def _array(name: str, value: Any, dtype: np.dtype, strict: bool) -> np.ndarray:
     if not fits:
         raise _bad(f"input {name} has values that {dtype} cannot hold without loss of precision")
     return array.astype(dtype)
-
-
-def _has_bool(value: Any) -> bool:
-    if isinstance(value, list):
-        return any(map(_has_bool, value))
-    return isinstance(value, bool)
 
 
 def write_outputs(outputs: Mapping[str, np.ndarray], by_row: bool) -> bytes:

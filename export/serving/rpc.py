@@ -1,6 +1,8 @@
 """gRPC: TF Serving's PredictionService and ModelService, with its official stubs.
 
 Predict, GetModelMetadata and GetModelStatus are served; the other methods answer UNIMPLEMENTED.
+Messages are parsed here and not by grpc, which answers what is no message by UNKNOWN and logs a
+stack trace.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from typing import Any
 import grpc
 import grpc.aio
 import numpy as np
-from google.protobuf import any_pb2
+from google.protobuf import any_pb2, message_factory
+from google.protobuf.message import DecodeError
 
 from export import runtime
 from export.serving.access import AccessLog
@@ -27,9 +30,9 @@ tf = runtime.import_tensorflow()
 from tensorflow_serving.apis import (  # noqa: E402
     get_model_metadata_pb2,
     get_model_status_pb2,
-    model_service_pb2_grpc,
+    model_service_pb2,
     predict_pb2,
-    prediction_service_pb2_grpc,
+    prediction_service_pb2,
 )
 
 __all__ = ["make_server"]
@@ -44,16 +47,18 @@ class _Services:
         self.predictor, self.metrics, self.log, self.token = predictor, metrics, log, token
         self.models = predictor.models
 
-    def wrap(self, name: str, method: Method):
+    def wrap(self, name: str, message_class: type, method: Method):
         """A handler that answers errors by code and records the request."""
 
-        async def handle(request, context: grpc.aio.ServicerContext):
+        async def handle(data: bytes, context: grpc.aio.ServicerContext):
             began = time.perf_counter()
             facts: dict[str, Any] = {}
             code, message = Code.OK, ""
             try:
                 self._check_token(context)
-                return await method(request, context, facts)
+                request = _parse(message_class, data)
+                response = await method(request, context, facts)
+                return response.SerializeToString()
             except ServingError as error:
                 code, message = error.code, error.message
             except Exception:
@@ -69,7 +74,7 @@ class _Services:
                 )
             return await context.abort(grpc.StatusCode[code.name], message)
 
-        return handle
+        return grpc.unary_unary_rpc_method_handler(handle)
 
     def _check_token(self, context) -> None:
         if self.token is None:
@@ -160,6 +165,15 @@ class _Services:
         raise ServingError(Code.UNIMPLEMENTED, "This method is not implemented; use Predict.")
 
 
+def _parse(message_class: Any, data: bytes):
+    try:
+        return message_class.FromString(data)
+    except DecodeError:
+        raise ServingError(
+            Code.INVALID_ARGUMENT, f"The request is no {message_class.DESCRIPTOR.name}."
+        ) from None
+
+
 def _target(spec) -> Target:
     if not spec.name:
         raise ServingError(Code.INVALID_ARGUMENT, "Missing ModelSpec")
@@ -192,16 +206,18 @@ def make_server(
         ]
     )
     services = _Services(predictor, metrics, log, token)
-    prediction: Any = prediction_service_pb2_grpc.PredictionServiceServicer()
-    prediction.Predict = services.wrap("Predict", services.predict)
-    prediction.GetModelMetadata = services.wrap("GetModelMetadata", services.metadata)
-    for name in ("Classify", "Regress", "MultiInference"):
-        setattr(prediction, name, services.wrap(name, services.unimplemented))
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, server)
-    model: Any = model_service_pb2_grpc.ModelServiceServicer()
-    model.GetModelStatus = services.wrap("GetModelStatus", services.status)
-    model.HandleReloadConfigRequest = services.wrap(
-        "HandleReloadConfigRequest", services.unimplemented
-    )
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(model, server)
+    methods = {
+        "Predict": services.predict,
+        "GetModelMetadata": services.metadata,
+        "GetModelStatus": services.status,
+    }
+    for file in (prediction_service_pb2, model_service_pb2):
+        for service in file.DESCRIPTOR.services_by_name.values():
+            handlers = {}
+            for name, method in service.methods_by_name.items():
+                message_class = message_factory.GetMessageClass(method.input_type)
+                answer = methods.get(name, services.unimplemented)
+                handlers[name] = services.wrap(name, message_class, answer)
+            handler = grpc.method_handlers_generic_handler(service.full_name, handlers)
+            server.add_generic_rpc_handlers((handler,))
     return server
