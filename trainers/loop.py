@@ -342,9 +342,12 @@ class Loop:
 
 
 def _anchor(player: Any, output: tf.Tensor) -> tf.Tensor:
-    """Where the prox step that made the output began: z_tilde in Mirror-Prox, else z."""
+    """Where the prox step that made the output began: z_tilde in Mirror-Prox, else z.
+
+    The output itself where the algorithm keeps no such point: several chains, say.
+    """
     anchor = getattr(player, "tilde", getattr(player, "z", None))
-    return anchor if isinstance(anchor, tf.Tensor) else output
+    return anchor if isinstance(anchor, tf.Tensor) and anchor.shape == output.shape else output
 
 
 def _joined_names(tree: Any, prefix: str = "") -> Any:

@@ -193,7 +193,9 @@ def test_sigterm_on_one_worker_stops_both_after_a_checkpoint(tmp_path):
     done = [finish(job) for job in jobs]
     assert [code for code, *_ in done] == [143, 143], [err[-2000:] for *_, err in done]
     last = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])["step"]
-    assert (workdir / "checkpoints" / f"ckpt-{last}.index").is_file()
+    (*_, newest) = sorted((workdir / "checkpoints").glob("step_*"))
+    # Between two records: a stop does not wait for the next.
+    assert last <= int(newest.name[5:]) < last + 50 + 2
 
 
 def test_another_config_on_one_worker_is_refused_by_both(tmp_path):

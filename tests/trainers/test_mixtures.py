@@ -193,8 +193,8 @@ def test_a_damaged_checkpoint_is_not_taken_for_an_old_one(better, tmp_path):
     some = {n.replace("/", "__"): v for n, v in loop.variables.items() if n != "ema"}
     manager = tf.train.CheckpointManager(tf.train.Checkpoint(**some), str(tmp_path), max_to_keep=1)
     manager.save(checkpoint_number=1)
-    with pytest.raises(AssertionError):
-        Checkpoints(tmp_path, loop, 1).restore()
+    with pytest.raises(InputError, match="lacks ema"):
+        loop.assign(Checkpoints(tmp_path).read().tensors)
 
 
 def test_an_unfinished_run_is_refused(better, tmp_path):

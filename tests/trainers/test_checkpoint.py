@@ -1,0 +1,303 @@
+"""Checkpoints: whole, checked, exact, retained, and found again when the newest is damaged."""
+
+import errno
+import json
+import os
+import threading
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.trainers.conftest import command, tiny
+from tf_mixed_nash.algorithms import ALGORITHMS
+from tf_mixed_nash.errors import InputError
+from trainers import checkpoint as module
+from trainers.build import build
+from trainers.checkpoint import Checkpoints, Retention
+from trainers.loop import Loop
+
+ARRAYS = {"scheme/theta/z": np.arange(40, dtype=np.float32), "m": np.int64(7)}
+
+
+def save(checkpoints, step, **facts):
+    tensors = {name: tf.constant(value + step) for name, value in ARRAYS.items()}
+    checkpoints.save(step, tensors, facts)
+    checkpoints.wait()
+
+
+def scramble(loop):
+    """Fills every variable with what no run holds."""
+    for variable in loop.variables.values():
+        junk = -77 if variable.dtype.is_integer else np.nan
+        variable.assign(tf.fill(variable.shape, tf.constant(junk, variable.dtype)))
+
+
+# Exactness.
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_nothing_of_the_state_is_missing(algorithm, tmp_path):
+    """N steps, a checkpoint, N steps: the same bits again from the checkpoint alone."""
+    more = {"num_inner_steps": 2} if ALGORITHMS[algorithm].langevin else {}
+    config = tiny(algorithm, num_batches=24, temperature=1e-4, mixture__num_components=3, **more)
+    loop = Loop(build(config))
+    loop.advance(11)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(loop.step, loop.tensors(), {})
+    middle = {name: v.numpy() for name, v in loop.variables.items()}
+    loop.advance(24)  # while the thread writes
+    whole = {name: v.numpy() for name, v in loop.variables.items()}
+    checkpoints.wait()
+    scramble(loop)
+    loop.assign(checkpoints.read().tensors)
+    for name, value in middle.items():
+        np.testing.assert_array_equal(loop.variables[name].numpy(), value, name)
+    assert loop.advance(24) is None
+    for name, value in whole.items():
+        np.testing.assert_array_equal(loop.variables[name].numpy(), value, name)
+        assert "scheme" not in name or name.endswith(("count", "t")) or np.isfinite(value).all()
+
+
+def test_what_is_saved_is_the_moment_it_was_asked_for(tmp_path):
+    """The reservoir is written in place while the writer waits; what it holds must not change."""
+    config = tiny("sgd", num_batches=60, mixture__num_components=2, mixture__window=(0.0, 1.0))
+    loop = Loop(build(config))
+    loop.advance(20)
+    before = {name: v.numpy().copy() for name, v in loop.variables.items()}
+    tensors = loop.tensors()
+    go = threading.Event()
+    slow = {name: (lambda x=x: (go.wait(30), x)[1]) for name, x in tensors.items()}
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(20, slow, {})
+    loop.advance(60)
+    assert not np.array_equal(loop.mixture(), before["mixture"]), "the reservoir has changed"
+    go.set()
+    checkpoints.wait()
+    found = checkpoints.read().tensors
+    assert found.keys() == before.keys()
+    for name, value in before.items():
+        np.testing.assert_array_equal(found[name], value, name)
+
+
+def test_only_the_rows_that_are_kept_are_written(tmp_path):
+    config = tiny("sgd", num_batches=40, mixture__num_components=8, mixture__window=(0.5, 1.0))
+    loop = Loop(build(config))
+    checkpoints = Checkpoints(tmp_path)
+    for until, rows in ((10, 0), (23, 3), (40, 8)):
+        loop.advance(until)
+        checkpoints.save(until, loop.tensors(), {})
+        checkpoints.wait()
+        found = checkpoints.read()
+        assert found.tensors["mixture"].shape == (rows, loop.mixture().shape[1])
+        assert found.saved.manifest["sizes"].get("mixture", 0) == 4 * found.tensors["mixture"].size
+        expected = {name: v.numpy() for name, v in loop.variables.items()}
+        scramble(loop)
+        loop.assign(found.tensors)
+        for name, value in expected.items():
+            np.testing.assert_array_equal(loop.variables[name].numpy(), value, name)
+
+
+def test_the_state_of_another_run_is_refused_and_changes_nothing():
+    loop, other = Loop(build(tiny("sgd"))), Loop(build(tiny("adam")))
+    before = loop.last().theta.numpy()
+    with pytest.raises(InputError, match="not of this run"):
+        loop.assign({n: v.numpy() for n, v in other.variables.items()})
+    wider = Loop(build(tiny("sgd", model__hidden_units=(20, 20))))
+    with pytest.raises(InputError, match="has shape"):
+        loop.assign({n: v.numpy() for n, v in wider.variables.items()})
+    np.testing.assert_array_equal(loop.last().theta, before)
+
+
+# What a checkpoint says.
+
+
+def test_the_manifest_says_what_is_in_it(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    save(checkpoints, 5, outer_step=3, metrics={"loss/w": float("nan")})
+    found = checkpoints.read()
+    manifest = found.saved.manifest
+    assert (found.saved.step, manifest["step"], manifest["outer_step"]) == (5, 5, 3)
+    assert manifest["metrics"] == {"loss/w": None}, "JSON has no NaN"
+    assert manifest["sizes"] == {"scheme/theta": 160, "m": 8}
+    files = {p.name: p.stat().st_size for p in found.saved.path.iterdir()}
+    assert files.keys() - {"manifest.json"} == manifest["files"].keys()
+    assert manifest["bytes"] == sum(files.values()) - files["manifest.json"] > 168
+    reader = tf.train.load_checkpoint(str(found.saved.path / "tensors"))
+    np.testing.assert_array_equal(reader.get_tensor("scheme/theta/z"), np.arange(40) + 5)
+
+
+def test_a_step_that_is_there_is_replaced(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    save(checkpoints, 5, note="old")
+    save(checkpoints, 5, note="new")
+    assert checkpoints.read().saved.manifest["note"] == "new"
+    assert checkpoints.steps == [5]
+
+
+def test_nothing_there_is_none(tmp_path):
+    assert Checkpoints(tmp_path / "none").read() is None
+    assert Checkpoints(tmp_path).latest is None
+    with pytest.raises(InputError, match="no checkpoint of mini-batch 3. There are: none"):
+        Checkpoints(tmp_path).read(3)
+
+
+# Retention.
+
+
+@pytest.mark.parametrize(
+    ("retention", "stay"),
+    [
+        (Retention(last=2), [9, 10]),
+        (Retention(last=1, every=4), [4, 8, 10]),
+        # Checkpoints need not fall on the multiples.
+        (Retention(last=1, every=3), [3, 6, 9, 10]),
+        (Retention(last=1, best="min:loss/w"), [7, 10]),
+        (Retention(last=1, best="max:loss/w"), [2, 10]),
+        (Retention(last=1, best="min:absent"), [10]),
+    ],
+)
+def test_retention(tmp_path, retention, stay):
+    checkpoints = Checkpoints(tmp_path, retention)
+    for step in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10):
+        loss = {2: 9.0, 7: -9.0, 8: float("nan")}.get(step, 0.0)
+        save(checkpoints, step, metrics={"loss/w": loss})
+    assert checkpoints.steps == stay
+    assert [p.name for p in tmp_path.glob(".*")] == []
+
+
+def test_every_keeps_the_first_at_or_after_a_multiple(tmp_path):
+    checkpoints = Checkpoints(tmp_path, Retention(last=1, every=10))
+    for step in (4, 8, 12, 16, 20, 24, 33):
+        save(checkpoints, step)
+    assert checkpoints.steps == [12, 20, 33]
+
+
+# Damage.
+
+
+def flip(path, at=-3):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 16
+    path.write_bytes(content)
+
+
+DAMAGE = {
+    "truncated data": lambda p: os.truncate(p / "tensors.data-00000-of-00001", 50),
+    "empty data": lambda p: os.truncate(p / "tensors.data-00000-of-00001", 0),
+    "flipped data": lambda p: flip(p / "tensors.data-00000-of-00001"),
+    "flipped index": lambda p: flip(p / "tensors.index", 20),
+    "flipped manifest": lambda p: flip(p / "manifest.json", 25),
+    "another number in the manifest": lambda p: (p / "manifest.json").write_text(
+        (p / "manifest.json").read_text().replace('"step": 9', '"step": 8')
+    ),
+    "cut manifest": lambda p: os.truncate(p / "manifest.json", 30),
+    "no manifest": lambda p: (p / "manifest.json").unlink(),
+    "no data": lambda p: (p / "tensors.data-00000-of-00001").unlink(),
+    "nothing in it": lambda p: [f.unlink() for f in p.iterdir()],
+    "of another step": lambda p: p.rename(p.with_name("step_00000010")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_newest_one_is_found_and_the_one_before_is_taken(tmp_path, damage):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (3, 6, 9):
+        save(checkpoints, step)
+    DAMAGE[damage](tmp_path / "step_00000009")
+    found = checkpoints.read()
+    assert found.saved.step == 6
+    np.testing.assert_array_equal(found.tensors["scheme/theta/z"], np.arange(40) + 6)
+    ((path, reason),) = found.damaged
+    assert path.name in ("step_00000009", "step_00000010")
+    assert reason
+    with pytest.raises(InputError, match="No checkpoint is good"):
+        checkpoints.read(max(checkpoints.steps))
+    aside = checkpoints.set_aside(path)
+    assert aside.name.startswith("damaged-step_")
+    assert checkpoints.steps == [3, 6]
+    assert checkpoints.read().damaged == ()
+
+
+def test_all_damaged_is_an_error_and_not_a_new_beginning(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (3, 6):
+        save(checkpoints, step)
+        flip(tmp_path / f"step_0000000{step}" / "tensors.index", 20)
+    with pytest.raises(InputError, match="No checkpoint is good.*step_00000006.*step_00000003"):
+        checkpoints.read()
+
+
+# Interrupted writing.
+
+
+@pytest.mark.parametrize("stage", ["SaveV2", "describe_files", "write_json", "sync_tree", "rename"])
+def test_a_full_disk_leaves_the_good_ones_and_nothing_half_written(tmp_path, monkeypatch, stage):
+    checkpoints = Checkpoints(tmp_path, Retention(last=1))
+    save(checkpoints, 3)
+
+    def full(*arguments, **named):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    where = {"SaveV2": tf.raw_ops, "rename": module.Path}.get(stage, module)
+    monkeypatch.setattr(where, stage, full)
+    checkpoints.save(6, {"m": tf.constant(1)}, {})
+    with pytest.raises(InputError, match=r"mini-batch 6 could not be written \(No space left"):
+        checkpoints.wait()
+    monkeypatch.undo()
+    assert [p.name for p in tmp_path.iterdir()] == ["step_00000003"]
+    assert checkpoints.read().saved.step == 3
+    save(checkpoints, 9)  # there is room again
+    assert checkpoints.steps == [9]
+
+
+def test_the_error_is_raised_at_the_next_save_at_the_latest(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    monkeypatch.setattr(module, "sync_tree", lambda _: (_ for _ in ()).throw(OSError(28, "full")))
+    checkpoints.save(6, {"m": tf.constant(1)}, {})
+    with pytest.raises(InputError, match="mini-batch 6"):
+        checkpoints.save(9, {"m": tf.constant(1)}, {})
+
+
+def test_what_a_killed_process_left_is_ignored_and_removed(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    save(checkpoints, 3)
+    for name in (".building-step_00000006-ab", ".removing-step_00000001-ab"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tensors.index").write_text("half")
+    (tmp_path / "step_7").mkdir()  # no name of ours
+    assert checkpoints.steps == [3]
+    assert checkpoints.read().saved.step == 3
+    checkpoints.clean()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step_00000003", "step_7"]
+
+
+# The command.
+
+
+def test_the_command_lists_and_checks(finished, tmp_path):
+    done = command("trainers.checkpoint", f"--workdir={finished[0]}")
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["8", "10", "12"]
+    assert "MB" in done.stdout
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    save(Checkpoints(folder), 3)
+    flip(folder / "step_00000003" / "tensors.index", 20)
+    done = command("trainers.checkpoint", f"--workdir={tmp_path}")
+    assert (done.returncode, "DAMAGED" in done.stdout) == (2, True)
+    assert command("trainers.checkpoint", f"--workdir={tmp_path}/none").returncode == 2
+
+
+def test_a_run_writes_what_the_issue_of_resuming_needs(finished):
+    (*_, newest) = sorted((finished[0] / "checkpoints").iterdir())
+    manifest = json.loads((newest / "manifest.json").read_text())
+    assert manifest["config"] == json.loads((finished[0] / "config.json").read_text())
+    assert manifest["rng"] == {"seed": 0, "next_batch": 12}
+    assert manifest["num_records"] == 6
+    assert manifest["metrics"]["step"] == 12
+    assert manifest["code"].keys() == {"commit", "dirty"}
+    assert (manifest["replicas"], manifest["outer_step"]) == (1, 6)
+    names = set(Checkpoints(newest.parent).read().tensors)
+    for part in ("scheme/theta/", "scheme/w/", "ema", "anchor", "mixture_t", "sums/w/loss"):
+        assert any(name.startswith(part) for name in names), part
