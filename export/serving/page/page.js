@@ -233,6 +233,7 @@ function scatter(points, plot) {
   }
   pen.strokeStyle = "#888";
   pen.strokeRect(left, top, size, size);
+  if (plot.modes) pen.fillText("+ modes of the data", left + size, top - 12);
   pen.save();
   pen.beginPath();
   pen.rect(left, top, size, size);

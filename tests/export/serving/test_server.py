@@ -209,9 +209,8 @@ def test_a_label_stays_until_its_new_version_serves(models, base):
 
     add(models, base, 2)
     shutil.copytree(models / "points" / "2", base / "3")
-    with Running(
-        Settings(config({"stable": 1, "canary": 1}), poll_seconds=3600, access_log="")
-    ) as (running):
+    both = config({"stable": 1, "canary": 1})
+    with Running(Settings(both, poll_seconds=3600, access_log="")) as running:
         served = running.server.models
         served.configure(config({"stable": 1, "canary": 2}))
         assert served.labels("points") == {"stable": 1, "canary": 1}, "2 is not loaded yet"
