@@ -138,7 +138,7 @@ def test_a_step_that_is_there_is_replaced(tmp_path):
 def test_nothing_there_is_none(tmp_path):
     assert Checkpoints(tmp_path / "none").read() is None
     assert Checkpoints(tmp_path).latest is None
-    with pytest.raises(InputError, match="no checkpoint of mini-batch 3. There are: none"):
+    with pytest.raises(InputError, match=r"no checkpoint of mini-batch 3\. There are: none"):
         Checkpoints(tmp_path).read(3)
 
 
@@ -224,7 +224,7 @@ def test_all_damaged_is_an_error_and_not_a_new_beginning(tmp_path):
     for step in (3, 6):
         save(checkpoints, step)
         flip(tmp_path / f"step_0000000{step}" / "tensors.index", 20)
-    with pytest.raises(InputError, match="No checkpoint is good.*step_00000006.*step_00000003"):
+    with pytest.raises(InputError, match=r"No checkpoint is good.*step_00000006.*step_00000003"):
         checkpoints.read()
 
 
