@@ -387,12 +387,19 @@ def test_one_request_s_bad_values_do_not_fail_the_others():
 
 
 def test_a_full_queue_refuses():
+    may_run = threading.Event()
+
+    def held(inputs):
+        assert may_run.wait(30)
+        return slow(inputs)
+
     async def scenario(scheduler, batches):
-        waiting = [asyncio.ensure_future(submit(scheduler, i)) for i in range(9)]
+        waiting = [asyncio.ensure_future(submit(scheduler, i, run=held)) for i in range(9)]
         await asyncio.sleep(0.01)
         with pytest.raises(ServingError, match="queue is full") as error:
             await submit(scheduler, 9)
         assert error.value.code is Code.RESOURCE_EXHAUSTED
+        may_run.set()
         await asyncio.gather(*waiting)
         await submit(scheduler, 9)  # there is room again
         assert scheduler.queued_rows == 0
