@@ -7,8 +7,10 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 WORKDIR ?= runs/gaussians8_mp
 SEED   ?= 0
+KILLS  ?= 40
+JOBS   ?= 2
 
-.PHONY: run test test-slow mutate check format bench lock clean
+.PHONY: run test test-slow mutate chaos check format bench lock clean
 
 run: $(STAMP)
 	$(BIN)/python -m trainers.run --config=configs/gaussians8_mp.py --workdir=$(WORKDIR) --config.seed=$(SEED)
@@ -22,6 +24,10 @@ test-slow: $(STAMP)
 # Breaks the mathematics on purpose, in a copy, and sees whether the tests notice.
 mutate: $(STAMP)
 	$(BIN)/python -m tests.mutate
+
+# Kills runs at random moments and compares what they end with; goes on where it was.
+chaos: $(STAMP)
+	$(BIN)/python -m tests.chaos --kills=$(KILLS) --seed=$(SEED) --jobs=$(JOBS) --out=runs/chaos
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

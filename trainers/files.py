@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +17,9 @@ from tf_mixed_nash.errors import InputError
 
 __all__ = [
     "describe_files",
+    "is_temporary",
     "make_writable",
+    "remove_temporaries",
     "save_arrays",
     "sha256",
     "sync",
@@ -26,6 +29,8 @@ __all__ = [
     "write_atomically",
     "write_json",
 ]
+
+_TEMPORARY = re.compile(r"\..+-[0-9a-f]{8}(\.\w+)?")
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> Path:
@@ -42,6 +47,18 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether this module gave a file its name before it had its own."""
+    return bool(_TEMPORARY.fullmatch(path.name))
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Removes what processes that were killed left in a folder. Nobody may be writing there."""
+    for path in folder.iterdir():
+        if is_temporary(path) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> Path:

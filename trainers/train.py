@@ -31,7 +31,13 @@ from trainers import (
 from trainers.build import Run, build
 from trainers.checkpoint import Checkpoints, Retention
 from trainers.distribute import Workers
-from trainers.files import make_writable, write_atomically, write_json
+from trainers.files import (
+    is_temporary,
+    make_writable,
+    remove_temporaries,
+    write_atomically,
+    write_json,
+)
 from trainers.journal import FILE as METRICS
 from trainers.journal import Journal
 from trainers.loop import Divergence, Loop
@@ -61,15 +67,17 @@ def describe(config: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def train(config: Mapping[str, Any], workdir: Path) -> int:
+def train(config: Mapping[str, Any], workdir: Path, until: int | None = None) -> int:
     """Trains, scores and publishes; resumes where the workdir's newest good checkpoint is.
 
     Args:
       config: resolved.
       workdir: a new or empty folder, or that of the same config.
+      until: stops after a checkpoint at the first whole step that has used so many mini-batches,
+        as if it were asked to; the run stays that of the config, whose end this is not.
 
     Returns:
-      The exit code.
+      The exit code; `cli.STOPPED` if `until` came before the end.
 
     Raises:
       InputError: if the workdir cannot be used, is in use by another trainer, or can no longer
@@ -88,7 +96,7 @@ def train(config: Mapping[str, Any], workdir: Path) -> int:
             _check_window(run)
             run.task.check()
             with _prepared(config, workdir, workers), _Session(run, workdir, workers, stop) as s:
-                code = s.run()
+                code = s.run(until)
                 # A worker that left early would end the chief.
                 if code != cli.STOPPED or not s.lost:
                     workers.gather(1)
@@ -128,11 +136,14 @@ def _prepared(config: Mapping[str, Any], workdir: Path, workers: Workers) -> Ite
             try:
                 make_writable(workdir, "--workdir")
                 held.enter_context(lock.hold(workdir))
-                for folder in ("checkpoints", "samples"):
-                    (workdir / folder).mkdir(exist_ok=True)
+                # First, for it marks the folder as a workdir to who comes after a kill.
                 write_atomically(
                     workdir / "config.json", lambda p: p.write_text(settings.to_json(config))
                 )
+                for folder in ("checkpoints", "samples"):
+                    (workdir / folder).mkdir(exist_ok=True)
+                for folder in (workdir, workdir / "samples"):
+                    remove_temporaries(folder)
             except (InputError, OSError) as caught:
                 error = caught
         refused = workers.gather(error is not None)[0, 0]
@@ -149,7 +160,9 @@ def _refused_by_first(workdir: Path) -> InputError:
 
 def _finished_before(config: Mapping[str, Any], workdir: Path) -> bool:
     if not (workdir / "config.json").is_file():
-        if workdir.is_dir() and any(p.name != lock.FILE for p in workdir.iterdir()):
+        if workdir.is_dir() and not all(
+            p.name == lock.FILE or is_temporary(p) for p in workdir.iterdir()
+        ):
             raise InputError(
                 f"{workdir} is not empty and is no workdir of trainers.run: it has no config.json. "
                 "Give a new folder with --workdir."
@@ -221,13 +234,13 @@ class _Session:
         self.loop.close()
         self._checkpoints.close()
 
-    def run(self) -> int:
-        """Trains to the end, scores and publishes; returns the exit code."""
+    def run(self, until: int | None = None) -> int:
+        """Trains to the end, scores and publishes; returns the exit code. See `train`."""
         step = self._restore()
         if self.workers.chief:
             provenance.record(self.workdir, self.config, step)
         while True:
-            outcome = self._train()
+            outcome = self._train(until)
             if not isinstance(outcome, Divergence):
                 break
             if not self._roll_back(outcome):
@@ -288,18 +301,19 @@ class _Session:
 
     # Training.
 
-    def _train(self) -> int | Divergence:
+    def _train(self, until: int | None) -> int | Divergence:
         """To the end, a stop, or a divergence."""
         config, total, loop = self.config, self.config["num_batches"], self.loop
+        last = total if until is None else min(total, until)
         every = [config[k] for k in ("log_every", "picture_every", "checkpoint_every")]
         name, chief = config["algorithm"], self.workers.chief
         self._good, code = loop.tensors(reservoir=False), cli.DONE
         with Journal(self.workdir, name, loop.step, total, silent=not chief) as journal:
-            while loop.step < total:
+            while loop.step < last:
                 before, started, waited = loop.step, time.perf_counter(), loop.waited
-                until = min(total, *(_next(before, n) for n in every))
+                end = min(last, *(_next(before, n) for n in every))
                 try:
-                    diverged, code = self._advance(until)
+                    diverged, code = self._advance(end)
                 except tf.errors.OpError as error:
                     if self.workers.count == 1:
                         raise
@@ -317,12 +331,13 @@ class _Session:
                     self._good = loop.tensors(reservoir=False)
                 if chief and (crossed(config["picture_every"]) or ended):
                     self._picture()
-                if chief and (crossed(config["checkpoint_every"]) or ended or code):
+                done = loop.step >= last
+                if chief and (crossed(config["checkpoint_every"]) or done or code):
                     self._save(journal)
                 if code and not ended:
                     break
             else:
-                code = cli.DONE
+                code = cli.DONE if loop.step >= total else cli.STOPPED
             self._checkpoints.wait()
         if code and chief:
             print(f"Stopped after {self._checkpoints.latest}; the same command resumes.")
