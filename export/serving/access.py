@@ -32,6 +32,11 @@ class AccessLog:
         except OSError as error:
             raise InputError(f"--access_log={target} cannot be written ({error}).") from None
 
+    @property
+    def on(self) -> bool:
+        """Whether lines go anywhere."""
+        return self._file is not None
+
     def write(self, seconds: float, **facts: Any) -> None:
         """Writes a line: the time, the milliseconds, and what else is known."""
         if self._file is None:

@@ -54,6 +54,20 @@ class Metrics:
             registry=self.registry,
         )
 
+        # The counters of each set of labels: finding them costs as much as counting.
+        self._counters: dict[tuple, tuple[Counter, Histogram]] = {}
+
+    def request(self, api: str, method: str, model: str, code: str, seconds: float) -> None:
+        """Counts a request that is answered."""
+        key = api, method, model, code
+        found = self._counters.get(key)
+        if found is None:
+            found = self.requests.labels(*key), self.seconds.labels(api, method)
+            self._counters[key] = found
+        counter, histogram = found
+        counter.inc()
+        histogram.observe(seconds)
+
     def batch(self, rows: int, requests: int) -> None:
         """Counts a batch."""
         self.batch_rows.observe(rows)

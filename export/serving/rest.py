@@ -116,10 +116,10 @@ class _Rest:
         seconds = time.perf_counter() - began
         method = facts.pop("method", "other")
         model = facts.get("model", "")
-        self.metrics.requests.labels("rest", method, model, code.name).inc()
-        self.metrics.seconds.labels("rest", method).observe(seconds)
-        status = response.status if response else 499
-        self.log.write(peer=request.remote, status=status, seconds=seconds, **facts)
+        self.metrics.request("rest", method, model, code.name, seconds)
+        if self.log.on:
+            status = response.status if response else 499
+            self.log.write(peer=request.remote, status=status, seconds=seconds, **facts)
 
     def refuse(self, request: web.BaseRequest, status: int, message: str) -> web.Response:
         """The answer to what aiohttp takes for no request at all."""

@@ -121,6 +121,8 @@ def _array(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
         raise _bad(f"input {name} is a list of lists of different sizes") from None
     if array.dtype.kind not in ("iu" if dtype.kind == "i" else "iuf"):  # -1 beside 2**63
         raise _bad(f"input {name} has values that are not of expected type: {dtype}")
+    if array.dtype == dtype == np.int64:
+        return array
     if dtype.kind == "i":
         info = np.iinfo(dtype)
         fits = info.min <= array.min() and array.max() <= info.max

@@ -7,6 +7,7 @@ stack trace.
 
 from __future__ import annotations
 
+import functools
 import hmac
 import logging
 import time
@@ -67,11 +68,12 @@ class _Services:
             finally:
                 seconds = time.perf_counter() - began
                 model = facts.get("model", "")
-                self.metrics.requests.labels("grpc", name, model, code.name).inc()
-                self.metrics.seconds.labels("grpc", name).observe(seconds)
-                self.log.write(
-                    seconds, api="grpc", method=name, peer=context.peer(), code=code.name, **facts
-                )
+                self.metrics.request("grpc", name, model, code.name, seconds)
+                if self.log.on:
+                    peer = context.peer()
+                    self.log.write(
+                        seconds, api="grpc", method=name, peer=peer, code=code.name, **facts
+                    )
             return await context.abort(grpc.StatusCode[code.name], message)
 
         return grpc.unary_unary_rpc_method_handler(handle)
@@ -104,7 +106,7 @@ class _Services:
             response = predict_pb2.PredictResponse()
             _fill(response.model_spec, version, signature)
             for name in wanted:
-                response.outputs[name].CopyFrom(tf.make_tensor_proto(outputs[name]))
+                _write(response.outputs[name], outputs[name])
             return response
 
     def _read(self, request, specs) -> dict[str, np.ndarray]:
@@ -113,13 +115,9 @@ class _Services:
             if name in specs:
                 # Before it is made: the shape of a small message can claim any memory.
                 shape = [d.size for d in proto.tensor_shape.dim]
-                try:
-                    dtype = np.dtype(tf.as_dtype(proto.dtype).as_numpy_dtype)
-                except TypeError:
-                    dtype = f"number {proto.dtype}"
-                check_tensor(name, dtype, shape, specs, self.predictor.limits.rows)
+                check_tensor(name, _dtype(proto.dtype), shape, specs, self.predictor.limits.rows)
             try:
-                inputs[name] = tf.make_ndarray(proto) if name in specs else np.zeros([1])
+                inputs[name] = _array(proto) if name in specs else np.zeros([1])
             except (ValueError, TypeError) as error:
                 raise ServingError(
                     Code.INVALID_ARGUMENT, f"input {name} is not a valid tensor: {error}"
@@ -172,6 +170,35 @@ def _parse(message_class: Any, data: bytes):
         raise ServingError(
             Code.INVALID_ARGUMENT, f"The request is no {message_class.DESCRIPTOR.name}."
         ) from None
+
+
+@functools.cache
+def _dtype(number: int):
+    """NumPy's type of a DataType, or how to call one that has none."""
+    try:
+        return np.dtype(tf.as_dtype(number).as_numpy_dtype)
+    except TypeError:
+        return f"number {number}"
+
+
+def _array(proto) -> np.ndarray:
+    """tf.make_ndarray, in a tenth of the time where the values are bytes."""
+    dtype = _dtype(proto.dtype)
+    if proto.tensor_content and isinstance(dtype, np.dtype) and dtype.kind in "if":
+        shape = [d.size for d in proto.tensor_shape.dim]
+        return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
+    return tf.make_ndarray(proto)
+
+
+def _write(proto, value: np.ndarray) -> None:
+    """proto.CopyFrom(tf.make_tensor_proto(value)), in a tenth of the time."""
+    proto.dtype = tf.as_dtype(value.dtype).as_datatype_enum
+    for size in value.shape:
+        proto.tensor_shape.dim.add(size=size)
+    if value.dtype == object:
+        proto.string_val.extend(value.ravel().tolist())
+    else:
+        proto.tensor_content = value.tobytes()
 
 
 def _target(spec) -> Target:

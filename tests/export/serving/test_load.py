@@ -1,0 +1,140 @@
+"""Many clients at once, while versions are swapped and one is half-written."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2
+
+from benchmarks import load, serving
+from export import publish
+from export.serving.config import ModelConfig
+from export.serving.server import Settings
+from tests.export.conftest import seed_array
+from tests.export.serving.conftest import Running
+
+
+def beside(running):
+    """What a Soak needs of a server that runs in this process."""
+    return SimpleNamespace(
+        rest=("127.0.0.1", running.server.rest_port),
+        grpc=("127.0.0.1", running.server.grpc_port),
+        memory=lambda: serving.memory_of("self"),
+    )
+
+
+@pytest.fixture
+def folder(models, tmp_path):
+    """points/1 and images/1."""
+    for name in ("points", "images"):
+        shutil.copytree(models / name / "1", tmp_path / name / "1")
+    return tmp_path
+
+
+def check(result, clients):
+    assert result["failures"] == {}
+    assert result["failed"] == 0
+    assert result["mixed"] == 0
+    assert result["swap_seen_after_s"] is not None
+    # 99 was there before, half-written: it never serves, and its number is not given again.
+    assert set(result["by_version"]) == {"images/1", "points/1", "points/100"}
+    assert min(result["by_version"].values()) > clients / 4
+    assert sum(result["by_version"].values()) == result["replies"]
+    assert set(result["milliseconds"]) == {"rest", "grpc"}
+
+
+def test_a_swap_under_load(models, folder):
+    """32 clients for a few seconds: no failure, no reply of two versions."""
+    base = folder / "points"
+    configs = [ModelConfig(name, folder / name) for name in ("points", "images")]
+
+    def publish_other():
+        def write(building):
+            shutil.copytree(models / "points" / "2", building, dirs_exist_ok=True)
+
+        return publish.publish(base, write)
+
+    with Running(Settings(configs, poll_seconds=0.2, access_log="")) as running:
+        soak = serving.Soak(beside(running), base, True, publish_other, 32, 3.0, 0.2, patience=60)
+        soak.run()
+    check(soak.report(), 32)
+
+
+@pytest.mark.slow
+def test_a_minute_of_load_on_the_command(tmp_path):
+    """The same on `python -m export.serve`, with the real publisher; memory stays flat."""
+    points, images = (tmp_path / "models" / name for name in ("points", "images"))
+    serving.publish_points(points)
+    serving.publish_images(images)
+    with serving.Server({"points": points, "images": images}, tmp_path) as server:
+        publish_other = serving.Publisher(points, 1).publish
+        soak = serving.Soak(server, points, True, publish_other, clients=32, seconds=60)
+        soak.run()
+    assert server.code == 0
+    result = soak.report()
+    check(result, 32)
+    assert not serving.soak_failed(result)
+
+
+# The soak itself finds what it is for.
+
+
+@pytest.mark.parametrize("api", ["rest", "grpc"])
+def test_a_reply_of_two_versions_would_be_found(models, folder, api):
+    soak = serving.Soak(None, folder / "points", False, Path, clients=4, seconds=1)
+    shutil.copytree(models / "points" / "2", folder / "points" / "2")
+    known = soak._known()
+    request = 3
+    first, second = (known["points", request][v] for v in "12")
+    assert len(first) == len(second) == soak.rows(request) == 70
+    assert first != second
+    mixed = [*first[:64], *second[64:]]
+    reply = encode(api, mixed)
+    assert load.DECODE[api](reply) == mixed
+    soak.replies[api, "points", request].update([reply, encode(api, first), encode(api, first)])
+    soak.memory = [(0.5, 100.0), (0.9, 100.0)]
+    soak._began = 0.0
+    result = soak.report()
+    assert (result["mixed"], result["by_version"]) == (1, {"points/1": 2})
+    assert serving.soak_failed(result)
+
+
+def encode(api, rows):
+    """A reply with these rows, as the server would write it."""
+    samples = np.stack([np.frombuffer(row, np.float32) for row in rows])
+    if api == "rest":
+        return json.dumps({"predictions": samples.astype(float).tolist()}).encode()
+    response = predict_pb2.PredictResponse()
+    response.outputs["samples"].CopyFrom(tf.make_tensor_proto(samples))
+    return response.SerializeToString()
+
+
+def test_errors_are_not_taken_for_replies(models):
+    """The load's clients notice errors, of HTTP and of gRPC."""
+    configs = [ModelConfig("points", models / "points")]
+
+    async def ask(client, model):
+        await client.connect()
+        try:
+            return await client.ask(client.encode(model, "sample", seed_array(0, 3)))
+        finally:
+            client.close()
+
+    with Running(Settings(configs, poll_seconds=3600, access_log="")) as running:
+        addresses = beside(running)
+        for kind, api in ((load.HttpClient, "rest"), (load.GrpcClient, "grpc")):
+            address = getattr(addresses, api)
+            rows = load.DECODE[api](asyncio.run(ask(kind(*address), "points")))
+            assert [len(row) for row in rows] == [8, 8, 8]
+            with pytest.raises(RuntimeError, match=r"404|gRPC error"):
+                asyncio.run(ask(kind(*address), "nothing"))
+            with pytest.raises(RuntimeError, match=f"{api} nothing"):
+                asyncio.run(load.drive(api, address, "nothing", "sample", 2, 5.0))
+            assert asyncio.run(load.drive(api, address, "points", "sample", 8, 0.3)) > 20
