@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.trainers.conftest import command, tiny
+from tests.trainers.conftest import command, photograph, tiny, tiny_images
 from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.errors import InputError
 from trainers import checkpoint as module
@@ -36,14 +36,21 @@ def scramble(loop):
 # Exactness.
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, "images"])
 def test_nothing_of_the_state_is_missing(algorithm, tmp_path):
     """N steps, a checkpoint, N steps: the same bits again from the checkpoint alone."""
-    more = {"num_inner_steps": 2} if ALGORITHMS[algorithm].langevin else {}
-    config = tiny(algorithm, num_batches=24, temperature=1e-4, mixture__num_components=3, **more)
+    more = {"num_batches": 24, "temperature": 1e-4, "mixture__num_components": 3}
+    if algorithm == "images":  # DCGAN with batch normalisation
+        photo = photograph()
+        np.save(tmp_path / "patches.npy", [photo[i : i + 32, i : i + 32] for i in range(60)])
+        config = tiny_images("mirror_gan", data__path=str(tmp_path / "patches.npy"), **more)
+        assert config["model"]["generator_normalization"] == "batch"
+    else:
+        more["num_inner_steps"] = 2 if ALGORITHMS[algorithm].langevin else 1
+        config = tiny(algorithm, **more)
     loop = Loop(build(config))
     loop.advance(11)
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
     checkpoints.save(loop.step, loop.tensors(), {})
     middle = {name: v.numpy() for name, v in loop.variables.items()}
     loop.advance(24)  # while the thread writes
@@ -57,6 +64,7 @@ def test_nothing_of_the_state_is_missing(algorithm, tmp_path):
     for name, value in whole.items():
         np.testing.assert_array_equal(loop.variables[name].numpy(), value, name)
         assert "scheme" not in name or name.endswith(("count", "t")) or np.isfinite(value).all()
+    loop.close()
 
 
 def test_what_is_saved_is_the_moment_it_was_asked_for(tmp_path):
