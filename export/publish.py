@@ -97,7 +97,13 @@ def publish(base: Path, write: Callable[[Path], None], version: int | None = Non
             final = _choose(base, version)
             record(final)
             _rename_to_new(building, base / str(final))
-        _sync(base)
+            try:
+                _sync(base)
+            except BaseException:
+                # Nobody may find a version that was reported not to be there. A server that has
+                # loaded it goes back to the one before.
+                os.rename(base / str(final), building)
+                raise
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         for folder in created:
@@ -263,16 +269,20 @@ def _last_version(base: Path) -> int:
 def _lock(base: Path) -> Iterator[Callable[[int], None]]:
     """Holds the publishers' lock on base; yields the function that records a version."""
     # A lock of the kernel: gone with the process that held it, however it ended.
-    with open(base / _LAST_VERSION, "a+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    descriptor = os.open(base / _LAST_VERSION, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
 
         def record(version: int) -> None:
-            file.truncate(0)
-            file.write(f"{version}\n")
-            file.flush()
-            os.fsync(file.fileno())
+            # Over the old number, which is never longer: a full disk must not lose it.
+            text = f"{version}\n".encode()
+            os.pwrite(descriptor, text, 0)
+            os.ftruncate(descriptor, len(text))
+            os.fsync(descriptor)
 
         yield record
+    finally:
+        os.close(descriptor)
 
 
 def _files(directory: Path) -> list[Path]:

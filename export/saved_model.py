@@ -261,12 +261,10 @@ def publish_strategy(
       The version's folder.
 
     Raises:
-      InputError: if base cannot be written, a parameter is not finite, or the SavedModel fails
-        a check or a gate; nothing is published then.
+      InputError: if base cannot be written, or not to the end; a parameter is not finite; or the
+        SavedModel fails a check or a gate. Nothing is published then.
     """
     import tensorflow as tf
-
-    from export import card, checks, verify, warmup
 
     finite = tf.reduce_all(tf.math.is_finite(strategy.atoms), axis=1).numpy()
     if not finite.all():
@@ -275,21 +273,42 @@ def publish_strategy(
             f"{strategy.num_components} has parameters that are not finite. The run diverged."
         )
     calls = _known_calls(strategy)
+    try:
+        return publish.publish(
+            base,
+            lambda folder: _write_version(folder, base.name, strategy, metadata, calls, isolated),
+        )
+    except (OSError, tf.errors.OpError) as error:  # TensorFlow's files fail by its own errors
+        reason, _, _ = str(error).partition("\n")
+        raise InputError(
+            f"{base} could not be written ({reason[:300]}). Nothing was published."
+        ) from error
 
-    def write(directory: Path) -> None:
-        module, signatures = build_module(strategy)
-        tf.saved_model.save(module, str(directory), signatures=signatures)
-        checks.check_graph(directory)
-        golden, *_ = checks.check_calls(directory, calls)
-        (directory / GOLDEN).parent.mkdir()
-        np.savez(directory / GOLDEN, samples=golden["samples"], seeds=calls[0].inputs["seeds"])
-        warmup.write(directory, base.name)
-        facts = {**metadata, **_facts(strategy, list(signatures), golden["samples"])}
-        card.write(directory, base.name, facts)
-        publish.write_manifest(directory, facts)
-        verify.check(directory, isolated)
 
-    return publish.publish(base, write)
+def _write_version(
+    directory: Path,
+    model_name: str,
+    strategy: MixedStrategy,
+    metadata: Mapping[str, Any],
+    calls: list[Call],
+    isolated: bool,
+) -> None:
+    """Fills the folder of a version, and checks it as far as it is."""
+    import tensorflow as tf
+
+    from export import card, checks, verify, warmup
+
+    module, signatures = build_module(strategy)
+    tf.saved_model.save(module, str(directory), signatures=signatures)
+    checks.check_graph(directory)
+    golden, *_ = checks.check_calls(directory, calls)
+    (directory / GOLDEN).parent.mkdir()
+    np.savez(directory / GOLDEN, samples=golden["samples"], seeds=calls[0].inputs["seeds"])
+    warmup.write(directory, model_name)
+    facts = {**metadata, **_facts(strategy, list(signatures), golden["samples"])}
+    card.write(directory, model_name, facts)
+    publish.write_manifest(directory, facts)
+    verify.check(directory, isolated)
 
 
 def _known_calls(strategy: MixedStrategy) -> list[Call]:
@@ -413,10 +432,7 @@ def _run() -> None:
         )
     strategy, known = artifacts.load_average(workdir, f.average, f.step)
     metadata = {"strategy": f.average, **known, **artifacts.export_metadata(workdir)}
-    try:
-        version = publish_strategy(strategy, base, metadata, isolated=True)
-    except OSError as error:
-        raise InputError(f"{base} could not be written ({error}). Nothing was published.") from None
+    version = publish_strategy(strategy, base, metadata, isolated=True)
     print(f"Published {version}")
     print(f"Draw from it: python -m export.sample --model={base} --num=64 --output=samples.png")
     print(f"Serve it:     python -m export.serve --model_name={base.name} --model_base_path={base}")
