@@ -471,6 +471,10 @@ def write_data(folder: Path) -> None:
     (folder / "photographs").mkdir(parents=True, exist_ok=True)
     for i, part in enumerate(parts):
         part.save(folder / "photographs" / f"{i:03d}.png")
+    # And two that cannot be read, which are skipped and counted.
+    whole = (folder / "photographs" / "000.png").read_bytes()
+    (folder / "photographs" / "096.png").write_bytes(whole[: len(whole) // 3])
+    (folder / "photographs" / "097.png").write_bytes(b"no image at all")
     np.save(folder / "photographs.npy", np.stack([np.asarray(p.convert("L")) for p in parts]))
 
 

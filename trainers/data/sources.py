@@ -102,7 +102,7 @@ class ArraySource:
         self.name, self._images, self._labels = name, images, labels
         self.num_classes = None if labels is None else int(labels.max()) + 1
         content = hashlib.blake2b(np.ascontiguousarray(images).data, digest_size=8)
-        self.fingerprint = _digest(name, images.shape, content.hexdigest())
+        self.fingerprint = _digest(images.shape, content.hexdigest())
 
     def __len__(self) -> int:
         return len(self._images)
