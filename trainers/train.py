@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import math
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -557,6 +558,9 @@ def _last_sampler(run: Run):
 def _publish(strategy, base: Path, metadata: Mapping[str, Any]) -> Path:
     from export.saved_model import publish_strategy
 
+    # Of sessions that were killed here. Nobody else publishes a run that has not finished.
+    for unfinished in base.glob(".building-*"):
+        shutil.rmtree(unfinished, ignore_errors=True)
     return publish_strategy(strategy, base, metadata)
 
 
