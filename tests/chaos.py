@@ -10,7 +10,8 @@ on until it finishes. After every kill the workdir must be sound (see `unsound`)
 must be the reference, bit for bit (see `differences`).
 
 Runs use a copy of the checkout in DIR/code, so that edits meanwhile do not matter.
-DIR/results.jsonl grows by a line a finished round; the same command goes on after an interruption.
+DIR/results.jsonl grows by a line a finished round; the same command goes on after an interruption,
+with the same copy (remove DIR/code.txt to go on with the code as it is by then).
 Exit codes: 0 no difference, 1 some, 2 bad input.
 """
 
@@ -146,6 +147,10 @@ class Session(NamedTuple):
     problems: list[str]
 
 
+# All that were started.
+_RUNNING: list[subprocess.Popen] = []
+
+
 # Watching a run.
 
 
@@ -196,7 +201,7 @@ def start(code: Path, arguments: Sequence[str], log: Path) -> subprocess.Popen:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_")}
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
     with log.open("ab") as output:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "trainers.run", *arguments],
             cwd=code,
             env=environment,
@@ -204,6 +209,8 @@ def start(code: Path, arguments: Sequence[str], log: Path) -> subprocess.Popen:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    _RUNNING.append(process)
+    return process
 
 
 def wait_until(process: subprocess.Popen, holds, seconds: float = PATIENCE) -> bool:
@@ -244,7 +251,7 @@ def until_moment(
             process, draw.uniform(0, times.finish)
         )
     seen = view.building()
-    for _ in range(draw.randint(1, 8)):
+    for _ in range(draw.randint(1, 6)):
 
         def another() -> bool:
             fresh = view.building() - seen
@@ -611,6 +618,8 @@ def report(results: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> st
     """The text of docs/chaos.md."""
     minutes = sum(r["seconds"] for r in results) / 60
     rounds = len(results)
+    counted = collections.Counter(r["code"] for r in results)
+    codes = "\n".join(f"- Code of {n} rounds: {code}." for code, n in counted.items())
     left = sum(len(r["litter"]) for r in results)
     return f"""# Killed at random moments
 
@@ -627,7 +636,7 @@ rollback gets no requests to stop: the checkpoint that one writes is a place to 
 
 {table(results)}
 
-- Code: {facts["code"]}.
+{codes}
 - Hardware: {_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()};
   file system {facts["file_system"]}; Python {platform.python_version()}; others worked meanwhile.
 - Seed {facts["seed"]}, {facts["jobs"]} runs at a time, {rounds} rounds, {minutes:.0f} minutes of
@@ -635,7 +644,7 @@ rollback gets no requests to stop: the checkpoint that one writes is a place to 
 - Every session is the real command, `python -m trainers.run`, with tiny networks: what is tested
   is the way in which state is kept, not the size of it. A kill ends a process; that data outlast a
   loss of power rests on fsync and was not tested.
-- Temporary files that kills left in finished workdirs: {left} in {rounds} rounds.
+- Half-written files and folders, never looked at again, in finished workdirs: {left}.
 """
 
 
@@ -685,7 +694,7 @@ def run(
       cases: names of CASES.
       a_round: signals after which a run is left in peace.
     """
-    code_of(out)
+    code = code_of(out)
     if not (out / "data").is_dir():
         write_data(out / "data")
     path = out / "results.jsonl"
@@ -699,6 +708,7 @@ def run(
         number = sum(r["case"] == name for r in results)
         while (done := count([r for r in results if r["case"] == name], "SIGKILL").total()) < share:
             result = case.run_round(number, seed, times, min(a_round, share - done + 1))
+            result["code"] = code
             with lock:
                 results.append(result)
                 with path.open("a") as file:
@@ -713,9 +723,23 @@ def run(
             number += 1
 
     with ThreadPoolExecutor(jobs) as pool:
-        for future in [pool.submit(work, name) for name in cases]:
-            future.result()
+        try:
+            for future in [pool.submit(work, name) for name in cases]:
+                future.result()
+        except KeyboardInterrupt:
+            _end_now()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
     return results
+
+
+def _end_now() -> None:
+    """Ends the runs and this process; the rounds that they were in begin anew next time."""
+    for process in _RUNNING:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    print("Stopped; the same command goes on.", flush=True)
+    os._exit(130)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -732,6 +756,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not cases or min(options.kills, options.jobs) < 1:
         print(f"error: --kills and --jobs are at least 1; cases: {', '.join(CASES)}")
         return 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     out = options.out.resolve()
     results = run(out, options.kills, options.seed, options.jobs, cases)
     print(table(results))
@@ -739,7 +764,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = " ".join(sys.argv[1:] if argv is None else argv)
         facts = {
             "command": f"python -m tests.chaos {arguments}",
-            "code": code_of(out),
             "file_system": _file_system(out),
             "seed": options.seed,
             "jobs": options.jobs,

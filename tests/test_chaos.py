@@ -172,12 +172,15 @@ def test_a_start_that_was_killed_leaves_a_workdir_that_starts(function, tmp_path
 def test_a_resumed_run_removes_what_a_kill_left(copy, run):
     config = json.loads((copy / "config.json").read_text())
     (copy / "scorecard.json").unlink()
+    shutil.rmtree(copy / "export" / "generator" / "1")
+    half = copy / "export" / "generator" / ".building-1-0123abcd"
+    half.mkdir()
     left = [copy / ".scorecard-0123abcd.json", copy / "samples" / ".step_00000008-0123abcd.png"]
     for path in left:
         path.write_text("half")
     (copy / "samples" / ".mine").touch()
     assert train.train(config, copy) == 0
-    assert not any(path.exists() for path in left)
+    assert not any(path.exists() for path in (half, *left))
     assert chaos.litter(copy) == ["samples/.mine"], "and nothing else"
     assert chaos.differences(copy, run) == []
 
