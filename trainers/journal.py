@@ -30,7 +30,7 @@ class Journal:
       title: of the bar.
       step: where the session begins; later records of an earlier session are dropped.
       total: mini-batches of the run.
-      silent: neither reads nor writes anything (workers that are not the first).
+      silent: writes nothing, only keeps the last record (workers that are not the first).
 
     Attributes:
       last: the last record; {} before the first.
@@ -79,6 +79,8 @@ class Journal:
         """
         self.last = dict(record)
         self.num_records += 1
+        if self._silent:
+            return
         with self._path.open("a") as file:
             file.write(json.dumps(record) + "\n")
         with self._board.as_default():
@@ -89,6 +91,17 @@ class Journal:
         """Moves the bar."""
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(min(step, self._total) - self._bar.n)
+
+    def take_over(self) -> None:
+        """Writes the last record of a silent journal, unless the first worker did before it died.
+
+        It writes each record before any worker goes on, so that no other can be missing.
+        """
+        record = self.last
+        self._truncate(record.get("step", self._step))
+        self._silent = False
+        if record and self.last.get("step") != record["step"]:
+            self.write(record, {})
 
     def sync(self) -> None:
         """Flushes metrics.jsonl to the disk: a checkpoint must not outlast its records."""

@@ -326,9 +326,8 @@ class _Session:
                 if crossed(config["log_every"]) or ended:
                     seconds = time.perf_counter() - started
                     ms = seconds * 1e3 / (loop.step - before)
-                    logs = loop.logs()  # on every worker: it starts the sums anew
-                    if chief:
-                        self._record(journal, logs, ms, (loop.waited - waited) / seconds)
+                    # On every worker: it starts the sums anew.
+                    self._record(journal, ms, (loop.waited - waited) / seconds)
                     self._good = loop.tensors(reservoir=False)
                 if chief and (crossed(config["picture_every"]) or ended):
                     self._picture()
@@ -358,11 +357,11 @@ class _Session:
             if diverged or codes or loop.step >= until:
                 return diverged, int(codes)
 
-    def _record(self, journal: Journal, logs, ms: float, waiting: float) -> None:
+    def _record(self, journal: Journal, ms: float, waiting: float) -> None:
         loop, run = self.loop, self.run_
         before = journal.last.get("step", 0)
         t = max(loop.outer_step - 1, 0)
-        record = {"step": loop.step, "outer_step": loop.outer_step, **logs}
+        record = {"step": loop.step, "outer_step": loop.outer_step, **loop.logs()}
         for player in PLAYERS:
             h = run.hyperparameters.of(player)
             record[f"step_size/{player}"] = float(h.step_size(t))
@@ -370,7 +369,8 @@ class _Session:
                 record[f"temperature/{player}"] = float(h.temperature(t))
                 record[f"inner_steps/{player}"] = int(h.num_inner_steps(t))
         times = {"ms_per_batch": ms, "data_wait": waiting}
-        if self._gaps and before // (n := self._gaps.settings["every"]) != loop.step // n:
+        every = self._gaps.settings["every"] if self._gaps and self.workers.chief else 0
+        if self._gaps and every and before // every != loop.step // every:
             record["duality_gap"] = self._gaps.last(loop)
             times["duality_gap_seconds"] = self._gaps.seconds[-1]
         journal.write(record, times)
@@ -414,15 +414,24 @@ class _Session:
     def _without_others(self, error: tf.errors.OpError, journal: Journal) -> int:
         """Another worker was lost: a checkpoint of the last whole call, and the way to go on."""
         self.lost = True
-        reason = error.message.partition("\n")[0][:200]
-        if self.workers.chief:
-            self._save(journal)
-            self._checkpoints.wait()
-            what = f"a checkpoint was written: {self._checkpoints.latest}"
-        else:
-            what = f"the newest checkpoint is {self._checkpoints.latest or 'none yet'}"
+        lines = [line for line in error.message.splitlines() if line.strip()]
+        reason = next((x for x in lines if "rror:" not in x[-7:]), type(error).__name__)[:200]
+        what = "the first worker writes a checkpoint"
+        with contextlib.ExitStack() as held:
+            writes = self.workers.chief
+            # All workers have the same state, bit for bit. Who can lock the workdir is the first
+            # to find that its holder, the chief, is the one that was lost.
+            with contextlib.suppress(InputError):
+                if not self.workers.chief:
+                    held.enter_context(lock.hold(self.workdir))
+                    journal.take_over()
+                    writes = self.loop.step not in self._checkpoints.steps
+            if writes:
+                self._save(journal)
+                self._checkpoints.wait()
+                what = f"a checkpoint was written: {self._checkpoints.latest}"
         _warn(
-            f"another worker of this run was lost ({reason}). Stopped at mini-batch "
+            f"another worker of this run was lost ({reason.strip()}). Stopped at mini-batch "
             f"{self.loop.step}; {what}. Start the same command on every worker to resume"
         )
         return cli.STOPPED

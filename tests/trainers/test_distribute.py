@@ -14,6 +14,7 @@ import pytest
 from tests.trainers.conftest import ROOT, photograph
 from tf_mixed_nash.errors import InputError
 from trainers import distribute
+from trainers.checkpoint import Checkpoints
 
 # Runs 50 mini-batches; 2 logical CPUs, or a worker of two, or one device (also without noise);
 # saves every variable.
@@ -28,6 +29,7 @@ if strategy == "mirrored":
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 tf.config.experimental.enable_op_determinism()
 from trainers import distribute
+from trainers.checkpoint import Checkpoints
 strategies = {s: distribute.make_strategy(s) for s in [strategy]}
 from tests.trainers.conftest import tiny, tiny_images
 from trainers.build import build
@@ -268,3 +270,38 @@ def test_one_process_needs_no_cluster():
     assert alone.chief
     np.testing.assert_array_equal(alone.gather(3, 4), [[3, 4]])
     assert distribute.first_difference(np.array([[1, 2], [1, 2], [1, 3]])) == [2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_worker_that_dies_stops_the_other_with_a_checkpoint(tmp_path, victim):
+    """Also the first one, whose part the other takes; both resume to the undisturbed run."""
+    small = ("--config.num_batches=800", "--config.log_every=20", "--config.picture_every=10000",
+             "--config.checkpoint_every=400", "--config.temperature=1e-4")  # fmt: skip
+    whole, workdir = tmp_path / "whole", tmp_path / "run"
+    done = [finish(job) for job in worker_commands(whole, *small)]
+    assert [code for code, *_ in done] == [0, 0], [err[-2000:] for *_, err in done]
+    jobs = worker_commands(workdir, *small)
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        path = workdir / "metrics.jsonl"
+        if path.exists() and path.read_text().count("\n") > 3:
+            break
+        time.sleep(0.02)
+    jobs[victim].kill()
+    finish(jobs[victim])
+    code, _, err = finish(jobs[1 - victim])
+    assert code == 143, err[-3000:]
+    assert "another worker of this run was lost" in err
+    assert "a checkpoint was written" in err
+    assert "Traceback" not in err
+    newest = Checkpoints(workdir / "checkpoints").read().saved
+    last = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])["step"]
+    assert 0 <= newest.step - last < 20, "no record is missing"
+    done = [finish(job) for job in worker_commands(workdir, *small)]
+    assert [code for code, *_ in done] == [0, 0], [err[-2000:] for *_, err in done]
+    assert "records were lost" not in done[0][2]
+    assert (workdir / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    ours, theirs = (Checkpoints(w / "checkpoints").read().tensors for w in (workdir, whole))
+    for name, value in ours.items():
+        np.testing.assert_array_equal(value, theirs[name], name)
