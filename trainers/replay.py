@@ -274,8 +274,9 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def _read_card(path: Path) -> dict[str, Any]:
     card = json.loads(path.read_text())
-    # Where the data lie; what they are, their fingerprints say.
-    for part, key in (("data", "name"), ("protocol", "real_data")):
+    # Where the data lie (what they are, their fingerprints say), and how many unreadable records
+    # were met, also by reading ahead and by computing statistics that are kept for the next run.
+    for part, key in (("data", "name"), ("data", "num_corrupt"), ("protocol", "real_data")):
         card.get(part, {}).pop(key, None)
     return card
 
