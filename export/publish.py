@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import secrets
@@ -27,7 +26,7 @@ from typing import Any
 
 from tf_mixed_nash import __version__
 from tf_mixed_nash.errors import InputError
-from trainers.files import write_json
+from trainers.files import describe_files, sync, sync_tree, what_is_wrong, write_json
 
 __all__ = [
     "GOLDEN",
@@ -92,13 +91,13 @@ def publish(base: Path, write: Callable[[Path], None], version: int | None = Non
     try:
         building.mkdir(parents=True)
         write(building)
-        _sync_tree(building)
+        sync_tree(building)
         with _lock(base) as record:
             final = _choose(base, version)
             record(final)
             _rename_to_new(building, base / str(final))
             try:
-                _sync(base)
+                sync(base)
             except BaseException:
                 # Nobody may find a version that was reported not to be there. A server that has
                 # loaded it goes back to the one before.
@@ -130,13 +129,7 @@ def write_manifest(directory: Path, extra: Mapping[str, Any]) -> dict[str, Any]:
       ValueError: if extra has a key of the manifest's own, or an infinite number.
     """
     own = {
-        "files": {
-            path.relative_to(directory).as_posix(): {
-                "bytes": path.stat().st_size,
-                "sha256": _sha256(path),
-            }
-            for path in _files(directory)
-        },
+        "files": describe_files(directory, but=MANIFEST),
         "versions": {
             "tensorflow": _installed("tensorflow", "tensorflow-cpu", "tf-nightly"),
             "keras": _installed("keras", "keras-nightly"),
@@ -165,17 +158,8 @@ def read_manifest(directory: Path) -> dict[str, Any]:
             f"{directory} is not a published version, or only part of one: its {MANIFEST} is "
             f"missing or unreadable ({type(error).__name__}). {advice}"
         ) from None
-    for name, facts in files.items():
-        path = directory / name
-        if not path.is_file():
-            what = "is missing"
-        elif path.stat().st_size != facts["bytes"]:
-            what = f"has {path.stat().st_size} bytes instead of {facts['bytes']}"
-        elif _sha256(path) != facts["sha256"]:
-            what = "was changed after publishing (its SHA-256 differs)"
-        else:
-            continue
-        raise InputError(f"{directory} is half-written or damaged: {name} {what}. {advice}")
+    if wrong := what_is_wrong(directory, files):
+        raise InputError(f"{directory} is half-written or damaged: {wrong}. {advice}")
     return manifest
 
 
@@ -283,28 +267,6 @@ def _lock(base: Path) -> Iterator[Callable[[int], None]]:
         yield record
     finally:
         os.close(descriptor)
-
-
-def _files(directory: Path) -> list[Path]:
-    return sorted(p for p in directory.rglob("*") if p.is_file() and p != directory / MANIFEST)
-
-
-def _sync_tree(directory: Path) -> None:
-    for path in (*directory.rglob("*"), directory):
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _installed(*distributions: str) -> str | None:

@@ -125,7 +125,7 @@ def what_is_wrong(directory: Path, files: Mapping[str, Mapping[str, Any]]) -> st
         if path.stat().st_size != facts["bytes"]:
             return f"{name} has {path.stat().st_size} bytes instead of {facts['bytes']}"
         if sha256(path) != facts["sha256"]:
-            return f"{name} was changed (its SHA-256 differs)"
+            return f"{name} was changed afterwards (its SHA-256 differs)"
     return None
 
 
