@@ -278,4 +278,53 @@ MUTATIONS: list[Mutation] = [
         ("self._reader.position != start", "False"),
         ("        self.position += 1", "        self.position += 2"),
     ),
+    *_of(
+        "tf_mixed_nash/schedules.py",
+        ("tests/trainers/test_recovery.py",),
+        ("passed = tf.reduce_sum(_float(at <= tf", "passed = tf.reduce_sum(_float(at < tf"),
+        ("tf.constant(factor, tf.float64) ** passed", "tf.constant(factor, tf.float64)"),
+    ),
+    *_of(
+        "tf_mixed_nash/oracle.py",
+        ("tests/trainers/test_recovery.py",),
+        ("tf.cast(starts <= tf.cast(m, tf.int64)", "tf.cast(starts < tf.cast(m, tf.int64)"),
+        ("f\"noise/{p}{i or ''}\"", 'f"noise/{p}"'),
+    ),
+    *_of(
+        "trainers/loop.py",
+        ("tests/trainers/test_checkpoint.py",),
+        (
+            "values[name] = lambda x=values[name]: x[:kept]",
+            "values[name] = lambda x=values[name]: x[1:]",
+        ),
+        (
+            "names = [n for n in self.variables if reservoir",
+            'names = [n for n in self.variables if n != "ema" and reservoir',
+        ),
+        ('fill = _EMPTY_T if name == "mixture_t" else 0', "fill = 0"),
+    ),
+    *_of(
+        "trainers/checkpoint.py",
+        ("tests/trainers/test_checkpoint.py",),
+        ('if wrong := what_is_wrong(path, manifest["files"]):', "if wrong := None:"),
+        ("return manifest if good else None", "return manifest"),
+        (
+            'key=lambda s: (known[s] if kind == "min" else -known[s], -s)',
+            "key=lambda s: (known[s], -s)",
+        ),
+        (
+            "return bool(every) and before // every != step // every",
+            "return bool(every) and step % every == 0",
+        ),
+        (
+            "for number in [step] if step is not None else sorted(paths, reverse=True):",
+            "for number in [step] if step is not None else sorted(paths):",
+        ),
+    ),
+    *_of(
+        "trainers/journal.py",
+        ("tests/trainers/test_faults.py",),
+        ('json.loads(x)["step"] <= step]', 'json.loads(x)["step"] < step]'),
+        ("_purge(board, step + 1)", "pass"),
+    ),
 ]

@@ -6,7 +6,8 @@
     python -m trainers.run --config=configs/gaussians8_mp.py:tiny      two steps, in seconds
 
 The same command on the same workdir resumes. Every key of configs/common.py is a flag.
-Exit codes: 0 done, 2 bad input, 3 diverged, 143 stopped by SIGTERM after a checkpoint.
+Exit codes: 0 done, 2 bad input (or a place that cannot be written), 3 diverged, 143 and 130
+stopped by SIGTERM and SIGINT after a checkpoint.
 """
 
 from __future__ import annotations
