@@ -98,13 +98,23 @@ def train(config: Mapping[str, Any], workdir: Path, until: int | None = None) ->
             run.task.check()
             with _prepared(config, workdir, workers), _Session(run, workdir, workers, stop) as s:
                 code = s.run(until)
-                # A worker that left early would end the chief.
-                if code != cli.STOPPED or not s.lost:
-                    workers.gather(1)
-                return code
+                return code if s.lost else _leave_together(workers, code)
         except Stopped as stopped:
             print("Stopped; the same command goes on where this one was.")
             return stopped.code
+
+
+def _leave_together(workers: Workers, code: int) -> int:
+    """Waits for all workers, since one that left early would end the others; the exit code."""
+    try:
+        workers.gather(1)
+    except tf.errors.OpError:
+        if workers.count == 1:
+            raise
+        if not workers.chief and code == cli.DONE:
+            _warn("the first worker ended before the run was scored. Start all again")
+            return cli.STOPPED
+    return code
 
 
 def _agree_to_begin(config: Mapping[str, Any], workdir: Path, workers: Workers) -> bool:
