@@ -214,7 +214,10 @@ class Soak:
         self._began = time.monotonic()
         self._end = self._began + self.seconds
         jobs = [self._client(i) for i in range(self.clients)]
-        await asyncio.gather(self._watch(), self._swap(), *jobs)
+        swap = asyncio.create_task(self._swap())
+        await asyncio.gather(self._watch(), *jobs)
+        self.seconds = time.monotonic() - self._began
+        await swap
 
     def _goes_on(self) -> bool:
         now = time.monotonic()
@@ -542,7 +545,7 @@ def _soak_table(r: dict[str, Any]) -> str:
         for api, ms in r["milliseconds"].items()
     )
     rows = {
-        "clients, seconds": f"{r['clients']}, {r['seconds']:g}",
+        "clients, seconds": f"{r['clients']}, {r['seconds']:.0f}",
         "replies": f"{r['replies']:,} ({r['requests_per_second']:,.0f}/s)",
         "**failed requests**": f"**{r['failed']}**",
         "**replies that mix versions**": f"**{r['mixed']}**",
@@ -554,9 +557,7 @@ def _soak_table(r: dict[str, Any]) -> str:
         "server's resident MiB: after warm-up, middle, end, most": (
             f"{rss['start']:.0f}, {rss['middle']:.0f}, {rss['end']:.0f}, {rss['most']:.0f}"
         ),
-        f"growth in the last {rss['growth_over_s']:.0f} s, after the swap": (
-            f"{rss['growth']:+.1f} MiB"
-        ),
+        f"growth in the last {rss['growth_over_s']:.0f} s": (f"{rss['growth']:+.1f} MiB"),
     }
     return "\n".join(["| soak | |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows.items())])
 
@@ -565,7 +566,8 @@ _HEAD = """\
 # The embedded server's speed
 
 Written by `{command}`. {hardware}, TensorFlow {tensorflow}, Python {python}; server and load share
-the machine. {models} Spreads are medians and quartiles.
+the machine, whose load average was {load:.1f} before. {models} The seed of the weights is 0, that
+of the version that is swapped in 1. Spreads are medians and quartiles.
 """
 _SOAK = """
 ## Soak
@@ -582,8 +584,8 @@ _MICRO = """
 
 Single-row requests on {connections} connections, one in flight on each, {rounds} alternating
 rounds of {seconds:g} s; both servers have `--access_log=`. The load costs little of the processor:
-raw HTTP/1.1 and, for gRPC, raw HTTP/2 frames (`benchmarks/load.py`). An empty handler of grpc.aio,
-in Python, sets the bound for gRPC.
+raw HTTP/1.1 and, for gRPC, raw HTTP/2 frames (`benchmarks/load.py`). grpc.aio itself, in Python,
+takes a good part of the processor for every gRPC request, batched or not.
 
 """
 _OVER = """
@@ -610,7 +612,7 @@ def main() -> int:
         if "soak" in parts:
             with Server({"points": points, "images": images}, folder) as server:
                 publish = Publisher(points, 1).publish
-                soak = Soak(server, points, True, publish, f.clients, f.seconds)
+                soak = Soak(server, points, True, publish, f.clients, f.seconds, patience=60)
                 soak.run()
             report["soak"] = result = soak.report()
             text.append(_SOAK.format(seeds=_SOAK_SEEDS) + _soak_table(result) + "\n")
@@ -692,6 +694,7 @@ def _head(provenance: dict[str, Any]) -> str:
         tensorflow=provenance["versions"]["tensorflow"],
         python=sys.version.split()[0],
         models=models,
+        load=os.getloadavg()[0],
     )
 
 

@@ -2,8 +2,10 @@
 
 A row costs little more among 64 than alone: a session's run has a fixed cost, and a published
 network computes whole groups of rows. Requests for the same version and signature wait in one
-queue; whenever a thread is free it takes all that wait, up to a batch's rows. Under light load a
-request so runs at once and alone, under heavy load batches fill by themselves.
+queue; a free thread takes all that wait, up to a batch's rows. A batch that is not full waits while
+one of its queue runs: TensorFlow uses all cores for one batch, and two halves cost more than a
+whole. Under light load a request so runs at once and alone, under heavy load batches fill by
+themselves.
 
 Outputs do not depend on the batch (`export.verify`, gate "seeds"), so nothing can leak from one
 request into another.
@@ -53,6 +55,7 @@ class Scheduler:
         self._free = batching.num_batch_threads
         self._queues: dict[tuple, collections.deque[_Task]] = {}
         self._runs: dict[tuple, Run] = {}
+        self._running: collections.Counter[tuple] = collections.Counter()
         self._waiting: asyncio.TimerHandle | None = None
         self._open: set[_Task] = set()
         self._sweep: asyncio.TimerHandle | None = None
@@ -118,7 +121,8 @@ class Scheduler:
             tasks = self._take(key)
             if tasks:
                 self._free -= 1
-                batch = asyncio.ensure_future(self._run(self._runs[key], tasks))
+                self._running[key] += 1
+                batch = asyncio.ensure_future(self._run(key, self._runs[key], tasks))
                 batch.add_done_callback(lambda _: None)
             if not self._queues[key]:
                 del self._queues[key], self._runs[key]
@@ -129,6 +133,8 @@ class Scheduler:
         due = []
         for key, queue in self._queues.items():
             full = sum(task.rows for task in queue) >= self.batching.max_batch_size
+            if self.batching.enabled and not full and self._running[key]:
+                continue
             at = queue[0].enqueued if full else queue[0].enqueued + wait
             due.append((at, key))
         if not due:
@@ -161,13 +167,16 @@ class Scheduler:
                 break
         return taken
 
-    async def _run(self, run: Run, tasks: list[_Task]) -> None:
+    async def _run(self, key: tuple, run: Run, tasks: list[_Task]) -> None:
         loop = asyncio.get_running_loop()
         self._on_batch(sum(task.rows for task in tasks), len(tasks))
         try:
             results = await loop.run_in_executor(self._threads, _run_joined, run, tasks)
         finally:
             self._free += 1
+            self._running[key] -= 1
+            if not self._running[key]:
+                del self._running[key]
         for task, result in zip(tasks, results, strict=True):
             if task.future.done():
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,10 +16,11 @@ from tensorflow_serving.apis import predict_pb2
 
 from benchmarks import load, serving
 from export import publish
-from export.serving.config import ModelConfig
+from export.serving.config import Batching, ModelConfig
 from export.serving.server import Settings
 from tests.export.conftest import seed_array
 from tests.export.serving.conftest import Running
+from tests.export.serving.test_server import run_scheduler, submit
 
 
 def beside(running):
@@ -137,3 +139,33 @@ def test_errors_are_not_taken_for_replies(models):
             with pytest.raises(RuntimeError, match=f"{api} nothing"):
                 asyncio.run(load.drive(api, address, "nothing", "sample", 2, 5.0))
             assert asyncio.run(load.drive(api, address, "points", "sample", 8, 0.3)) > 20
+
+
+# Micro-batching under load.
+
+
+def test_a_part_of_a_batch_waits_for_the_one_that_runs():
+    """A full one does not, nor does that of another queue."""
+    order = []
+
+    def note(inputs):
+        order.append(("begins", len(inputs["x"])))
+        time.sleep(0.1)
+        order.append(("ends", len(inputs["x"])))
+        return {"y": inputs["x"]}
+
+    async def scenario(scheduler, _):
+        jobs = [submit(scheduler, 0, run=note), *(submit(scheduler, i, run=note) for i in range(3))]
+        jobs.append(submit(scheduler, 0, rows=2, key="b", run=note))
+        await asyncio.gather(*jobs)
+
+    batching = Batching(max_batch_size=4, num_batch_threads=2)
+    run_scheduler(batching, scenario)
+    assert order.index(("begins", 2)) < order.index(("ends", 1)) < order.index(("begins", 3))
+
+    async def full(scheduler, _):
+        await asyncio.gather(submit(scheduler, 0, run=note), submit(scheduler, 0, rows=4, run=note))
+
+    order.clear()
+    run_scheduler(batching, full)
+    assert {order[0], order[1]} == {("begins", 1), ("begins", 4)}
