@@ -23,6 +23,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -142,6 +143,8 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.code = self.process.wait()
+        if self.process.stdout:
+            self.process.stdout.close()
 
     def memory(self) -> float:
         """Resident MiB."""
@@ -563,12 +566,9 @@ def _soak_table(r: dict[str, Any]) -> str:
 
 
 _HEAD = """\
-# The embedded server's speed
-
-Written by `{command}`. {hardware}, TensorFlow {tensorflow}, Python {python}; server and load share
+Written by `{command}`: {hardware}, TensorFlow {tensorflow}, Python {python}. Server and load share
 the machine, whose load average was {load:.1f} before. {models} The seed of the weights is 0, that
-of the version that is swapped in 1. Spreads are medians and quartiles.
-"""
+of the version that is swapped in 1. Spreads are medians and quartiles."""
 _SOAK = """
 ## Soak
 
@@ -688,7 +688,7 @@ def _head(provenance: dict[str, Any]) -> str:
     if f.points or f.images:
         models = f"Models: points from {f.points or 'random weights'}, images from "
         models += f"{f.images or 'random weights'}."
-    return _HEAD.format(
+    paragraph = _HEAD.format(
         command=" ".join(["python -m benchmarks.serving", *given]),
         hardware=f"{hardware['processor']}, {hardware['cores']} cores",
         tensorflow=provenance["versions"]["tensorflow"],
@@ -696,6 +696,8 @@ def _head(provenance: dict[str, Any]) -> str:
         models=models,
         load=os.getloadavg()[0],
     )
+    filled = textwrap.fill(" ".join(paragraph.split()), 99, break_on_hyphens=False)
+    return f"# The embedded server's speed\n\n{filled}\n"
 
 
 _FLAGS = ("seconds", "clients", "rounds", "round_seconds", "connections", "repeats", "parts",
