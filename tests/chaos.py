@@ -619,8 +619,14 @@ def report(results: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> st
     minutes = sum(r["seconds"] for r in results) / 60
     rounds = len(results)
     counted = collections.Counter(r["code"] for r in results)
-    codes = "\n".join(f"- Code of {n} rounds: {code}." for code, n in counted.items())
-    left = sum(len(r["litter"]) for r in results)
+    codes = "\n".join(
+        f"- Code of {n} rounds: {code}. Half-written files and folders that nothing would ever "
+        f"remove, in their finished workdirs: {left[code]}."
+        for code, n in counted.items()
+    )
+    left = collections.Counter({r["code"]: 0 for r in results})
+    for r in results:
+        left[r["code"]] += len(r["litter"])
     return f"""# Killed at random moments
 
 Written by `{facts["command"]}`; do not edit.
@@ -638,13 +644,12 @@ rollback gets no requests to stop: the checkpoint that one writes is a place to 
 
 {codes}
 - Hardware: {_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()};
-  file system {facts["file_system"]}; Python {platform.python_version()}; others worked meanwhile.
+  file system {facts["file_system"]}; Python {platform.python_version()}.
 - Seed {facts["seed"]}, {facts["jobs"]} runs at a time, {rounds} rounds, {minutes:.0f} minutes of
   runs, without the references.
 - Every session is the real command, `python -m trainers.run`, with tiny networks: what is tested
   is the way in which state is kept, not the size of it. A kill ends a process; that data outlast a
   loss of power rests on fsync and was not tested.
-- Half-written files and folders, never looked at again, in finished workdirs: {left}.
 """
 
 
