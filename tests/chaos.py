@@ -619,14 +619,14 @@ def report(results: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> st
     minutes = sum(r["seconds"] for r in results) / 60
     rounds = len(results)
     counted = collections.Counter(r["code"] for r in results)
+    left = collections.Counter({r["code"]: 0 for r in results})
+    for r in results:
+        left[r["code"]] += len(r["litter"])
     codes = "\n".join(
         f"- Code of {n} rounds: {code}. Half-written files and folders that nothing would ever "
         f"remove, in their finished workdirs: {left[code]}."
         for code, n in counted.items()
     )
-    left = collections.Counter({r["code"]: 0 for r in results})
-    for r in results:
-        left[r["code"]] += len(r["litter"])
     return f"""# Killed at random moments
 
 Written by `{facts["command"]}`; do not edit.

@@ -134,6 +134,18 @@ def test_the_table_counts_what_signals_found():
     rows = chaos.table(results).splitlines()
     assert rows[2] == "| planar adam | 2 | 2 | 0 | 0 | 2 | 0 | 0 | 2 | 4 | **1 rounds differ** |"
     assert rows[3].startswith("| all | 2 | 2 |")
+    for result in results:
+        result |= {"seconds": 90, "litter": ["a"], "code": "abc"}
+    facts = {"command": "make chaos", "file_system": "ext4", "seed": 0, "jobs": 1}
+    text = chaos.report(results, facts)
+    for part in (
+        rows[2],
+        "2 rounds: abc. ",
+        "workdirs: 2.",
+        "3 minutes",
+        "Written by `make chaos`",
+    ):
+        assert part in text
 
 
 def test_bad_options_are_refused(tmp_path, capsys):
