@@ -2,6 +2,7 @@
 
 import io
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from configs import common
+from tests.shared import shared_folder
 from trainers import settings
 
 ROOT = Path(__file__).parents[2]
@@ -50,15 +52,19 @@ def command(module, *arguments, timeout=120, cwd=ROOT):
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """A finished run: (workdir, completed process of the command that made it)."""
-    workdir = tmp_path_factory.mktemp("finished") / "run"
-    done = command(
-        "trainers.run",
-        "--config=configs/gaussians8_mp.py:tiny",
-        "--config.num_batches=12",
-        f"--workdir={workdir}",
-    )
-    assert done.returncode == 0, done.stderr
-    return workdir, done
+
+    def make(folder):
+        done = command(
+            "trainers.run",
+            "--config=configs/gaussians8_mp.py:tiny",
+            "--config.num_batches=12",
+            f"--workdir={folder / 'run'}",
+        )
+        assert done.returncode == 0, done.stderr
+        (folder / "done.pickle").write_bytes(pickle.dumps(done))
+
+    folder = shared_folder(tmp_path_factory, "finished", make)
+    return folder / "run", pickle.loads((folder / "done.pickle").read_bytes())
 
 
 def photograph() -> np.ndarray:

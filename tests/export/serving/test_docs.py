@@ -385,6 +385,7 @@ def section(title: str) -> str:
     return PAGE.read_text().split(f"## {title}\n")[1].split("\n## ")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", EXECUTED, ids=[block.name for block in EXECUTED])
 def test_an_example(story, block):
     if reason := missing(block):
