@@ -235,6 +235,7 @@ def test_manifest_and_golden_samples(published):
     assert hashlib.sha256(again.tobytes()).hexdigest() == manifest["golden"]["sha256"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "mixed_bfloat16"])
 def test_other_precisions(tmp_path, dtype):
     strategy = make_strategy(8, dtype)
@@ -276,6 +277,7 @@ def test_draws_the_same_without_keras_and_this_project(published, tmp_path):
     np.testing.assert_array_equal(there["rows"], sample(published, seed_array(6, 300)))
 
 
+@pytest.mark.slow
 @ONLY_MIXTURE
 def test_draws_the_same_under_xla_s_clustering(published, tmp_path):
     flags = "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit --tf_xla_min_cluster_size=1"

@@ -28,6 +28,15 @@ GAME = helpers.small_gan(dtype="float32", gradient_penalty=0.1)
 START = helpers.gan_start(GAME)
 
 each_algorithm = pytest.mark.parametrize(("name", "options"), CASES, ids=CASE_IDS)
+# Compiling all takes minutes; one of each scheme is always compiled, the rest by the slow tests.
+FIRST = ("adam", "extra_adam", "past_extra_adam", "mirror_prox_gan", "chambolle_pock", "sample_md")
+each_scheme_first = pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        pytest.param(*case, id=id_, marks=[] if id_ in FIRST else pytest.mark.slow)
+        for case, id_ in zip(CASES, CASE_IDS, strict=True)
+    ],
+)
 
 
 def make(name, options, seed=0, **kwargs):
@@ -39,7 +48,7 @@ def description(state):
     return [(x.dtype, tuple(x.shape)) for x in tf.nest.flatten(state)]
 
 
-@each_algorithm
+@each_scheme_first
 def test_a_compiled_step_keeps_its_contract(name, options):
     """One trace; stable structure, types and shapes; finite; both players move; logs; and the
     same bits from a second build of the same seed, others from another seed."""
@@ -84,7 +93,7 @@ class MiniBatches:
         return self.data[int(m) % 64]
 
 
-@each_algorithm
+@each_scheme_first
 @pytest.mark.parametrize("discriminator_steps", [1, 2])
 def test_num_batches_counts_the_mini_batches_that_are_read(name, options, discriminator_steps):
     """Step t reads exactly m, m + 1, ..., m + num_batches(t) - 1, and noise of those only."""

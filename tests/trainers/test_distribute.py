@@ -1,5 +1,6 @@
 """Devices and workers: the run of one device, whatever it is split over."""
 
+import functools
 import json
 import os
 import signal
@@ -55,7 +56,7 @@ if made is not None and distribute.workers(strategy).count == 1:
 np.savez(path, **{n.replace("/", "."): v.numpy() for n, v in loop.variables.items()})
 assert loop.step == 50
 """
-KINDS = ("mirror_prox_gan", "images")
+KINDS = ("mirror_prox_gan", pytest.param("images", marks=pytest.mark.slow))
 
 
 def free_ports(num):
@@ -98,13 +99,14 @@ def finish(process, timeout=240):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """kind -> {"default", "mirrored", "noiseless", "worker0", "worker1"} -> variables."""
+    """kind -> {"default", "mirrored", "noiseless", "worker0", "worker1"} -> variables, once."""
     folder = tmp_path_factory.mktemp("runs")
     photo = photograph()
     patches = np.stack([photo[8 * i : 8 * i + 32, 6 * i : 6 * i + 32] for i in range(60)])
     np.save(folder / "patches.npy", patches)
-    results = {}
-    for kind in KINDS:
+
+    @functools.cache
+    def results(kind):
         jobs = {}
         for name in ("default", "mirrored", "noiseless"):
             jobs[name] = start(
@@ -118,13 +120,14 @@ def runs(tmp_path_factory):
         for name, job in jobs.items():
             code, _, err = finish(job)
             assert code == 0, (kind, name, err[-3000:])
-        results[kind] = {name: dict(np.load(f"{folder}/{kind}-{name}.npz")) for name in jobs}
+        return {name: dict(np.load(f"{folder}/{kind}-{name}.npz")) for name in jobs}
+
     return results
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_workers_are_bitwise_equal_after_50_mini_batches(runs, kind):
-    ours, theirs = runs[kind]["worker0"], runs[kind]["worker1"]
+    ours, theirs = runs(kind)["worker0"], runs(kind)["worker1"]
     assert int(ours["m"]) == 50
     for name, value in ours.items():
         np.testing.assert_array_equal(value, theirs[name], err_msg=name)
@@ -134,7 +137,7 @@ def test_two_workers_are_bitwise_equal_after_50_mini_batches(runs, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_a_batch_is_split_over_changes_only_rounding(runs, kind, split):
     """1 device against 2 replicas and 2 workers: parameters to 1e-8 relative, noise included."""
-    one, two = runs[kind]["default"], runs[kind][split]
+    one, two = runs(kind)["default"], runs(kind)[split]
     gap = 0.0
     for name in ("scheme.theta.z", "scheme.w.z", "ema", "mixture"):
         a, b = (x[name].astype(np.float64) for x in (one, two))
@@ -149,7 +152,7 @@ def test_what_a_batch_is_split_over_changes_only_rounding(runs, kind, split):
 def test_the_noise_is_part_of_what_agrees(runs, kind):
     """Without it the parameters are elsewhere, by far more than the disagreement allowed."""
     for name in ("scheme.theta.z", "scheme.w.z"):
-        noisy, quiet = (runs[kind][job][name] for job in ("default", "noiseless"))
+        noisy, quiet = (runs(kind)[job][name] for job in ("default", "noiseless"))
         assert np.linalg.norm(noisy - quiet) > 1e-3 * np.linalg.norm(noisy), name
 
 
@@ -164,6 +167,7 @@ def worker_commands(workdir, *more):
     return [start(arguments, environment) for environment in environments()]
 
 
+@pytest.mark.slow
 def test_two_workers_write_one_workdir_and_resume(tmp_path):
     workdir = tmp_path / "run"
     done = [finish(job) for job in worker_commands(workdir, "--config.num_batches=8")]

@@ -141,6 +141,7 @@ def test_every_image_config_says_what_it_is(path, patches):
     assert shape == (None, full["image"]["size"], full["image"]["size"], full["image"]["channels"])
 
 
+@pytest.mark.slow
 def test_a_conditional_run_publishes_what_draws_by_class(patches, tmp_path):
     config = make(patches, model__conditional=True, game__objective="hinge",
                   model__discriminator_normalization="spectral", game__r1=0.1)  # fmt: skip
@@ -214,6 +215,7 @@ def test_real_images_are_their_own_nearest_and_each_sampler_has_its_own_card(
     assert cards["real"]["coverage"] > 0.9 > cards["black"]["coverage"]
 
 
+@pytest.mark.slow
 def test_published_samples_do_not_depend_on_their_batch(patches, tmp_path):
     """Batch normalisation is frozen: a row alone is that row among others."""
     workdir = tmp_path / "run"
@@ -225,6 +227,7 @@ def test_published_samples_do_not_depend_on_their_batch(patches, tmp_path):
     assert many.std() > 1e-3
 
 
+@pytest.mark.slow
 def test_the_duality_gap_monitor_works_on_images(patches, tmp_path):
     config = make(patches, duality_gap__every=2, duality_gap__num_samples=32)
     plain = make(patches)

@@ -121,6 +121,7 @@ def test_rollback_goes_on_with_half_the_step_size_and_ends(unlucky, tmp_path, ca
         np.testing.assert_array_equal(value, theirs[name], name)
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_goes_on_when_rollback_is_asked_for(unlucky, tmp_path):
     workdir = tmp_path / "run"
     assert train.train(tiny("mirror_gan", **CONFIG), workdir) == 3

@@ -50,6 +50,7 @@ def test_the_command_finds_a_run_equal_and_removes_the_replay(finished):
     assert not list(workdir.parent.glob("*replay*"))
 
 
+@pytest.mark.slow
 def test_the_command_names_a_difference_and_keeps_the_replay(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
     picture = copy / "samples" / "step_00000008.png"
@@ -173,6 +174,7 @@ def test_until_between_two_records(run, tmp_path):
     assert by_name(rows)["checkpoint 4"].equal
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_is_replayed_to_its_newest_checkpoint(tmp_path):
     config = tiny("mirror_gan", num_batches=12, **EVERY)
     assert train.train(config, tmp_path / "run", until=7) == 143

@@ -112,6 +112,7 @@ def test_an_unwritable_workdir_is_refused():
         train.train(tiny(), ROOT / "setup.py" / "run")
 
 
+@pytest.mark.slow
 def test_same_seed_same_run_and_resuming_changes_nothing(tmp_path):
     config = tiny("mirror_gan", num_batches=12)
     assert train.train(config, tmp_path / "a") == 0
@@ -225,7 +226,14 @@ def test_help_is_quick_and_lists_the_flags():
 PLANAR = [p for n in DATASETS for p in sorted(ROOT.glob(f"configs/{n}_m[dp].py"))]
 
 
-@pytest.mark.parametrize("path", PLANAR, ids=lambda p: p.stem)
+# The others are slow tests: they differ by their data alone.
+FIRST = ("gaussians8_mp", "swissroll_md")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, id=p.stem, marks=[] if p.stem in FIRST else pytest.mark.slow) for p in PLANAR],
+)
 def test_every_planar_config_runs_two_outer_steps_when_tiny(path, tmp_path):
     config = runpy.run_path(str(path))["get_config"]("tiny")
     assert config.dataset == path.stem.rsplit("_", 1)[0]
@@ -236,7 +244,10 @@ def test_every_planar_config_runs_two_outer_steps_when_tiny(path, tmp_path):
     assert card["real_data_ceiling"]["modes_captured"] == card["num_modes"]
 
 
-@pytest.mark.parametrize("objective", ["nonsaturating", "hinge", "user"])
+@pytest.mark.parametrize(
+    "objective",
+    ["user", *(pytest.param(n, marks=pytest.mark.slow) for n in ("nonsaturating", "hinge"))],
+)
 def test_other_games_train(objective, tmp_path):
     if objective == "user":
         file = tmp_path / "mine.py"
