@@ -32,6 +32,7 @@ _PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy", "ml_dtype
 _MAX_DIFF = 2**20
 # What of the environment changes numbers.
 _ENVIRONMENT = ("TF_", "XLA_", "CUDA_", "NVIDIA_", "OMP_", "OPENBLAS_")
+_NOT_TENSORFLOW = ("TF_CLI_", "TF_VAR_", "TF_PLUGIN_")  # Terraform's
 
 
 def describe(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,7 +46,11 @@ def describe(config: Mapping[str, Any]) -> dict[str, Any]:
         "versions": versions(),
         "code": {**code(), **_difference()},
         "hardware": _hardware(),
-        "environment": {k: v for k, v in sorted(os.environ.items()) if k.startswith(_ENVIRONMENT)},
+        "environment": {
+            k: v
+            for k, v in sorted(os.environ.items())
+            if k.startswith(_ENVIRONMENT) and not k.startswith(_NOT_TENSORFLOW)
+        },
     }
 
 
