@@ -170,6 +170,7 @@ def killed_at(function, tmp_path, monkeypatch):
             train.train(tiny(), tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", ["write_atomically", "remove_temporaries"])
 def test_a_start_that_was_killed_leaves_a_workdir_that_starts(function, tmp_path, monkeypatch):
     killed_at(function, tmp_path, monkeypatch)

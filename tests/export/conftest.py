@@ -83,7 +83,10 @@ def seed_array(seed: int, num: int) -> np.ndarray:
     return np.array([[seed, i] for i in range(num)], np.int64)
 
 
-@pytest.fixture(scope="session", params=[1, 8], ids=["one", "mixture"])
+@pytest.fixture(
+    scope="session",
+    params=[pytest.param(1, marks=pytest.mark.slow, id="one"), pytest.param(8, id="mixture")],
+)
 def published(request, tmp_path_factory):
     """A published strategy: `strategy`, `version` (its folder), `manifest`, `served`."""
     strategy = make_strategy(request.param)

@@ -59,6 +59,7 @@ def test_a_component_of_points(command, points, tmp_path, kind):
     np.testing.assert_allclose(RUN[kind](path, latents=latents), expected, rtol=1e-5, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", RUN)
 def test_every_component_of_class_conditional_images(command, images, tmp_path, kind):
     strategy, version = images

@@ -65,6 +65,7 @@ def test_the_command_prints_a_table_of_gates(command, published):
     assert "Not yet verified against tensorflow_model_server" in out
 
 
+@pytest.mark.slow
 def test_images_pass_every_gate(images):
     results = verify.verify(images[1])
     assert [r.gate for r in results] == list(verify.GATES)

@@ -23,7 +23,11 @@ def trajectories():
     for (name, options), label in zip(CASES, CASE_IDS, strict=True):
         settings = SETTINGS if ALGORITHMS[name].langevin else {"": (True, True)}
         for (setting, values), steps in itertools.product(settings.items(), (1, 3)):
-            yield pytest.param(name, options, *values, steps, id=f"{label}-{setting}-{steps}")
+            # Each setting with one discriminator step, the first with three as well.
+            rare = steps == 3 and setting != next(iter(settings))
+            marks = pytest.mark.slow if rare else ()
+            case = (name, options, *values, steps)
+            yield pytest.param(*case, id=f"{label}-{setting}-{steps}", marks=marks)
 
 
 def assert_same_trajectory(actual, desired):

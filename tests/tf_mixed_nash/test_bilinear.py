@@ -208,6 +208,7 @@ def test_the_closed_forms_of_the_bounds():
     assert too_long.bound is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["mirror_descent", "mirror_prox"])
 @pytest.mark.parametrize("stochastic", [{"num_sampled": 4}, {"noise_std": 0.3}])
 def test_stochastic_gaps_are_within_the_theorem(method, stochastic):

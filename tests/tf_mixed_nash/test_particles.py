@@ -248,6 +248,7 @@ def test_the_noise_has_the_stationary_variance_of_the_discrete_chain():
 # Solutions with default settings.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tilted_pursuit", "double_wells", "rotation", "circle"])
 def test_default_settings_solve(name):
     g = GAMES[name]

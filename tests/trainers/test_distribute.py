@@ -185,6 +185,7 @@ def test_two_workers_write_one_workdir_and_resume(tmp_path):
     assert scored[0] == 0, scored[2][-2000:]
 
 
+@pytest.mark.slow
 def test_sigterm_on_one_worker_stops_both_after_a_checkpoint(tmp_path):
     workdir = tmp_path / "run"
     jobs = worker_commands(workdir, "--config.num_batches=200000", "--config.log_every=50",

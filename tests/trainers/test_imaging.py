@@ -70,7 +70,9 @@ def test_the_feed_gives_the_records_of_the_order_as_numbers_around_zero(patches)
     feed.close()
 
 
-@pytest.mark.parametrize("algorithm", ["mirror_prox_gan", "alt_extra_adam"])
+@pytest.mark.parametrize(
+    "algorithm", ["mirror_prox_gan", pytest.param("alt_extra_adam", marks=pytest.mark.slow)]
+)
 def test_neither_blocks_nor_stops_change_a_run(patches, monkeypatch, algorithm):
     """In one go; in two calls and blocks of one outer step, with the reader starting anew."""
     config = make(patches, algorithm=algorithm, num_batches=24, num_inner_steps=2)

@@ -191,6 +191,7 @@ def test_an_unfinished_run_is_replayed_to_its_newest_checkpoint(tmp_path):
     assert not [row for row in rows if row.equal is False]
 
 
+@pytest.mark.slow
 def test_a_run_that_rolled_back_takes_the_same_path(tmp_path, monkeypatch):
     """Mini-batch 6 fails, and after one rollback 11; what replays has both behind it."""
     field, bad = Oracle.field, {0: 6, 1: 11}
@@ -258,6 +259,7 @@ def test_the_fingerprint_of_a_numpy_file_is_that_of_its_content(tmp_path):
     assert open_path(tmp_path / "b.npy").fingerprint != first
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_images_whose_data_moved(tmp_path, capsys):
     photo = photograph()

@@ -70,6 +70,7 @@ def run(*arguments):
     return command("trainers.solve", *arguments)
 
 
+@pytest.mark.slow
 def test_a_table_is_solved_and_reported(games, tmp_path):
     """[[0, 2], [1, 0]]: x mixes (1/3, 2/3), y (2/3, 1/3), value 2/3, by indifference."""
     out = tmp_path / "out"
