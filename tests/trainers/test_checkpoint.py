@@ -199,6 +199,9 @@ DAMAGE = {
     "another number in the manifest": lambda p: (p / "manifest.json").write_text(
         (p / "manifest.json").read_text().replace('"step": 9', '"step": 8')
     ),
+    "another fact in the manifest": lambda p: (p / "manifest.json").write_text(
+        (p / "manifest.json").read_text().replace('"keep": false', '"keep": true')
+    ),
     "cut manifest": lambda p: os.truncate(p / "manifest.json", 30),
     "no manifest": lambda p: (p / "manifest.json").unlink(),
     "no data": lambda p: (p / "tensors.data-00000-of-00001").unlink(),
