@@ -1,11 +1,12 @@
 """What checkpoints cost, and how long resuming takes, on the standard 2-D run.
 
-    python -m benchmarks.checkpoint [--rounds=7] [--every=500] [--num_batches=1500]
+    python -m benchmarks.checkpoint [--rounds=3] [--every=500]
 
-Rounds of training with and without checkpoints alternate in one process, twice: before the
-mixture's window, when a checkpoint is small, and with the whole reservoir of M = 30 pairs in
-it. The cost of a run weighs the two by the window of the config (0.75 to 1). Then the command
-itself is stopped and started again: from its start to its first new step.
+The run of configs/gaussians8_mp.py, with and without checkpoints, alternating in one process: its
+first three quarters, before the mixture's window, in parts; then its last quarter, in which
+the reservoir of M = 30 pairs fills and changes, so many times from the same state. The cost
+of the run weighs the two by their lengths. Then the command itself is stopped and started
+again: from its start to its first new step.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import flags
@@ -28,15 +31,28 @@ _CONFIG = "configs/gaussians8_mp.py"
 _CHUNK = 100
 
 
-def measure(window: tuple[float, float], rounds: int, every: int, num_batches: int) -> dict:
-    """Seconds of each round with and without checkpoints, the seconds that training stood still
-    for them, and the bytes of one.
+class _Timed(NamedTuple):
+    """Rounds of one part of the run.
+
+    Attributes:
+      seconds: whether checkpoints were written -> of each round.
+      stalls: seconds that training stood still for one checkpoint, of each round.
+      num_batches: of a round.
+      bytes: of its last checkpoint.
+    """
+
+    seconds: dict[bool, list[float]]
+    stalls: list[float]
+    num_batches: int
+    bytes: int
+
+
+def measure(rounds: int, every: int) -> dict[str, _Timed]:
+    """Times the two parts of the run: name -> rounds, each with and without checkpoints.
 
     Args:
-      window: of the mixture; (0, 1) fills the reservoir at once.
       rounds: of each kind.
       every: mini-batches between two checkpoints.
-      num_batches: of a round; a multiple of `every`.
     """
     import runpy
 
@@ -45,42 +61,54 @@ def measure(window: tuple[float, float], rounds: int, every: int, num_batches: i
     from trainers.checkpoint import Checkpoints
     from trainers.loop import Loop
 
-    config = runpy.run_path(_CONFIG)["get_config"]()
-    config.num_batches, config.mixture.window = 1_000_000, window
-    loop = Loop(build(settings.resolve(config)))
-    loop.advance(1_000)
-    seconds: dict[bool, list[float]] = {True: [], False: []}
-    stalls = []
+    config = settings.resolve(runpy.run_path(_CONFIG)["get_config"]())
+    loop, total = Loop(build(config)), config["num_batches"]
+    window = int(config["mixture"]["window"][0] * total)
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder))
-        for round_ in range(2 * rounds + 2):
-            writes, began, stalled = bool(round_ % 2), time.perf_counter(), 0.0
-            for _ in range(num_batches // every):
+
+        def advance(until: int, writes: bool) -> tuple[float, float]:
+            began, stalled, count = time.perf_counter(), 0.0, 0
+            while loop.step < until:
                 for _ in range(every // _CHUNK):
                     loop.advance(loop.step + _CHUNK)
                     loop.logs()
                 if writes:
                     before = time.perf_counter()
                     checkpoints.save(loop.step, loop.tensors(), {})
-                    stalled += time.perf_counter() - before
+                    stalled, count = stalled + time.perf_counter() - before, count + 1
             before = time.perf_counter()
-            checkpoints.wait()
+            checkpoints.wait()  # of the last one, as at the end of a run
             stalled += time.perf_counter() - before
-            if round_ >= 2:  # the first of each kind warms up
-                seconds[writes].append(time.perf_counter() - began)
-                if writes:
-                    stalls.append(stalled)
+            return time.perf_counter() - began, stalled / max(count, 1)
+
+        def size() -> int:
+            found = checkpoints.read()
+            return found.saved.manifest["bytes"] if found else 0
+
+        def timed(length: int, begin: Callable[[], Any]) -> _Timed:
+            seconds: dict[bool, list[float]] = {True: [], False: []}
+            stalls = []
+            for round_ in range(rounds):
+                for writes in (bool(round_ % 2), not round_ % 2):
+                    begin()
+                    took, stall = advance(loop.step + length, writes)
+                    seconds[writes].append(took)
+                    if writes:
+                        stalls.append(stall)
+            return _Timed(seconds, stalls, length, size())
+
+        advance(every, writes=True)  # traces, compiles, and writes a first time
+        length = (window - loop.step) // (2 * rounds) // every * every
+        results = {"before the window": timed(length, lambda: None)}
+        advance(window, writes=False)
+        checkpoints.save(loop.step, loop.tensors(), {})
+        checkpoints.wait()
         found = checkpoints.read()
-        size = found.saved.manifest["bytes"] if found else 0
+        assert found
+        results["in the window"] = timed(total - window, lambda: loop.assign(found.tensors))
         checkpoints.close()
-    ratios = np.array(seconds[True]) / np.array(seconds[False])
-    return {
-        "bytes": size,
-        "with": seconds[True],
-        "without": seconds[False],
-        "stalled": stalls,
-        "quartiles": np.quantile(ratios, [0.25, 0.5, 0.75]).tolist(),
-    }
+    return results
 
 
 def measure_resuming(rounds: int) -> list[float]:
@@ -124,21 +152,24 @@ def _run() -> None:
         f"{facts['hardware']['processor']}, {facts['hardware']['cores']} cores, "
         f"TensorFlow {facts['versions']['tensorflow']}; {_CONFIG}, a checkpoint every {f.every}"
     )
-    costs = []
-    for name, window in (("before the window", (0.99, 1.0)), ("with the reservoir", (0.0, 1.0))):
-        result = measure(window, f.rounds, f.every, f.num_batches)
-        low, median, high = result["quartiles"]
-        costs.append(median - 1)
+    costs = {}
+    for name, timed in measure(f.rounds, f.every).items():
+        ratios = np.array(timed.seconds[True]) / np.array(timed.seconds[False])
+        low, median, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+        costs[name] = median - 1
         print(
-            f"{name:<19} {result['bytes'] / 1e6:6.1f} MB a checkpoint; with / without "
+            f"{name:<19} {timed.bytes / 1e6:6.1f} MB the last checkpoint; with / without "
             f"{median:.4f} (quartiles {low:.4f} to {high:.4f}); training stood still "
-            f"{1e3 * np.median(result['stalled']) / (f.num_batches // f.every):.0f} ms a "
-            f"checkpoint; {1e3 * np.median(result['without']) / f.num_batches:.2f} ms a mini-batch"
+            f"{1e3 * np.median(timed.stalls):.0f} ms a checkpoint; "
+            f"{1e3 * np.median(timed.seconds[False]) / timed.num_batches:.2f} ms a mini-batch",
+            flush=True,
         )
         if f.json:
             with open(f.json, "a") as file:
-                file.write(json.dumps({"case": name, **result, "provenance": facts}) + "\n")
-    print(f"cost of a run       {100 * (0.75 * costs[0] + 0.25 * costs[1]):.2f} % of its wall time")
+                line = {"case": name, **timed._asdict(), "provenance": facts}
+                file.write(json.dumps(line) + "\n")
+    before, within = costs.values()
+    print(f"cost of a run       {100 * (0.75 * before + 0.25 * within):.2f} % of its wall time")
     if f.resumes:
         seconds = np.sort(measure_resuming(f.resumes))
         print(
@@ -148,9 +179,8 @@ def _run() -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_integer("rounds", 7, "Of each kind.", lower_bound=1)
+    flags.DEFINE_integer("rounds", 3, "Of each kind.", lower_bound=1)
     flags.DEFINE_integer("every", 500, "Mini-batches between checkpoints.", lower_bound=_CHUNK)
-    flags.DEFINE_integer("num_batches", 1_500, "Of a round.", lower_bound=_CHUNK)
     flags.DEFINE_integer("resumes", 3, "How often the command is resumed.", lower_bound=0)
     flags.DEFINE_string("json", "", "A file to append the results to.")
     cli.main(_run)

@@ -4,6 +4,7 @@
 
     WORKDIR/checkpoints/step_00003000/     a checkpoint, named by its mini-batch
         tensors.index, tensors.data-...    as tf.train.load_checkpoint reads them
+        mixture.rows, mixture_w.rows       the reservoir, row by row (trainers/rows.py)
         manifest.json                      step, config, code, RNG, metrics; size and SHA-256 of
                                            each file; its own checksum
     WORKDIR/checkpoints/.building-*        being written; ignored, and removed by the next run
@@ -29,13 +30,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tf_mixed_nash.errors import InputError
 from trainers.files import describe_files, sync, sync_tree, what_is_wrong, without_nan, write_json
+from trainers.rows import Rows
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 __all__ = ["Checkpoint", "Checkpoints", "Retention", "Saved"]
 
-_MANIFEST, _TENSORS, _FORMAT = "manifest.json", "tensors", 1
+# Format 1 has all in the tensors, 2 the reservoir in files of rows.
+_MANIFEST, _TENSORS, _FORMAT = "manifest.json", "tensors", 2
 _NAME = re.compile(r"step_(\d{8,})")
 _BUILDING, _REMOVING, _DAMAGED = ".building-", ".removing-", "damaged-"
 # Of versions that wrote no manifest: ckpt-3000.index and its data.
@@ -132,7 +135,7 @@ class Checkpoints:
             path = paths[number]
             try:
                 saved = self._check(number, path)
-                return Checkpoint(saved, _read_tensors(path), tuple(damaged))
+                return Checkpoint(saved, _read_tensors(saved), tuple(damaged))
             except _DamagedError as error:
                 damaged.append((path, str(error)))
         if damaged:
@@ -176,14 +179,15 @@ class Checkpoints:
     def save(
         self,
         step: int,
-        tensors: Mapping[str, tf.Tensor | Callable[[], tf.Tensor]],
+        tensors: Mapping[str, tf.Tensor | Rows | Callable[[], tf.Tensor | Rows]],
         facts: Mapping[str, Any],
     ) -> None:
         """Begins to write a checkpoint; the one before it is written first.
 
         Args:
           step: its mini-batch.
-          tensors: by name; or functions that make them, called on the writer's thread.
+          tensors: by name, or matrices of rows; or functions that make them, called on the
+            writer's thread.
           facts: of its manifest; `metrics` are what `Retention.best` reads.
 
         Raises:
@@ -214,19 +218,23 @@ class Checkpoints:
         try:
             building.mkdir(parents=True)
             values: dict[str, Any] = {n: x() if callable(x) else x for n, x in tensors.items()}
+            rows = {n: x for n, x in values.items() if isinstance(x, Rows)}
+            plain = {n: x for n, x in values.items() if n not in rows}
             with tf.device("CPU:0"):
                 tf.raw_ops.SaveV2(
                     prefix=str(building / _TENSORS),
-                    tensor_names=list(values),
-                    shape_and_slices=[""] * len(values),
-                    tensors=[tf.convert_to_tensor(x) for x in values.values()],
+                    tensor_names=list(plain),
+                    shape_and_slices=[""] * len(plain),
+                    tensors=[tf.convert_to_tensor(x) for x in plain.values()],
                 )
             files = describe_files(building, but=_MANIFEST)
+            files |= {_rows_file(n): x.write(building / _rows_file(n)) for n, x in rows.items()}
             manifest = {
                 "format": _FORMAT,
                 "step": step,
                 **facts,
                 "keep": self._crosses(step),
+                "rows": {n: x.describe() for n, x in rows.items()},
                 "sizes": _sizes(values),
                 "bytes": sum(file["bytes"] for file in files.values()),
                 "files": files,
@@ -333,27 +341,39 @@ def _sizes(values: Mapping[str, Any]) -> dict[str, int]:
     sizes: dict[str, int] = {}
     for name, value in values.items():
         kind = "/".join(name.split("/")[:2])
-        size = int(value.shape.num_elements() or 0) * value.dtype.size
+        size = value.nbytes if isinstance(value, Rows) else _bytes(value)
         sizes[kind] = sizes.get(kind, 0) + size
     return sizes
 
 
-def _read_tensors(path: Path) -> dict[str, Any]:
+def _bytes(tensor: Any) -> int:
+    return int(tensor.shape.num_elements() or 0) * tensor.dtype.size
+
+
+def _rows_file(name: str) -> str:
+    return f"{name}.rows"
+
+
+def _read_tensors(saved: Saved) -> dict[str, Any]:
     """The tensors of a checkpoint by name, as NumPy arrays."""
     import tensorflow as tf
 
+    path = saved.path
     prefix = str(path / _TENSORS if path.is_dir() else path)
     try:
         reader = tf.train.load_checkpoint(prefix)
         names = reader.get_variable_to_dtype_map()
         if path.is_dir():
-            return {name: reader.get_tensor(name) for name in names}
+            rows = saved.manifest.get("rows", {})  # none in format 1
+            return {name: reader.get_tensor(name) for name in names} | {
+                name: Rows.read(path / _rows_file(name), **facts) for name, facts in rows.items()
+            }
         return {
             name.removesuffix(_OLD_SUFFIX).replace("__", "/"): reader.get_tensor(name)
             for name in names
             if name.endswith(_OLD_SUFFIX) and not name.startswith("save_counter")
         }
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except (OSError, tf.errors.OpError, ValueError, RuntimeError) as error:
         raise _DamagedError(
             f"its tensors cannot be read ({str(error).partition(chr(10))[0]})"
         ) from None

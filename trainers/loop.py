@@ -5,7 +5,8 @@ tensors. Nothing goes back to the host within a call.
 
 The reservoir keeps M pairs (theta, w) of the algorithm's outputs at M random outer steps t-hat
 of a window, and the t-hat themselves: 4 M (d + e) + 8 M bytes in float32, 63 MB each for
-theta and w with M = 30 and three layers of 512 units; a checkpoint is as much larger.
+theta and w with M = 30 and three layers of 512 units; a checkpoint is as much larger, and so is
+the memory of a run that writes them (rows are copied once, not at every checkpoint).
 
 Real data are made in the graph where they can be (planar), or passed in as blocks of
 consecutive mini-batches (images): one copy to the device for many steps.
@@ -28,6 +29,7 @@ from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.strategies import reservoir_slot
 from tf_mixed_nash.types import PLAYERS, Pair
 from trainers.build import Run
+from trainers.rows import Row, Rows
 from trainers.tasks import Feed
 
 __all__ = ["Divergence", "Loop"]
@@ -36,7 +38,8 @@ _NEVER = tf.int64.max
 _EMPTY_T = -1
 _SUMMED = ("loss", "penalty", "field_norm")
 # The reservoir: of theta, of w, and of the outer step at which both were the output.
-_SNAPSHOTS = ("mixture", "mixture_w", "mixture_t")
+_MATRICES = ("mixture", "mixture_w")
+_SNAPSHOTS = (*_MATRICES, "mixture_t")
 # Variables that checkpoints of earlier versions lack.
 _LATER = frozenset({"mixture_w", "mixture_t", "anchor"})
 
@@ -83,6 +86,8 @@ class Loop:
         names = tf.nest.flatten(_joined_names(self._state))
         # Names of variables that the restored checkpoint did not have yet.
         self.lacking: frozenset[str] = frozenset()
+        # (slot, t-hat) -> the rows of theta and w there, for checkpoints.
+        self._copied: dict[tuple[int, int], tuple[Row, ...]] = {}
         self.variables = dict(zip(names, tf.nest.flatten(self._state), strict=True))
         first, last = config["mixture"]["window"]
         self._window = (int(first * run.num_outer_steps), int(last * run.num_outer_steps))
@@ -151,7 +156,7 @@ class Loop:
         return means
 
     def tensors(self, reservoir: bool = True) -> dict[str, Any]:
-        """The whole state now, for `Checkpoints.save`: tensors, or functions that make them.
+        """The whole state now, for `Checkpoints.save`: tensors, and the reservoir as `Rows`.
 
         Of the reservoir's rows only those that are kept. What it returns stays as it is while
         the loop goes on.
@@ -159,15 +164,25 @@ class Loop:
         Args:
           reservoir: False leaves the reservoir out; the rest costs nothing to keep.
         """
-        names = [n for n in self.variables if reservoir or n not in _SNAPSHOTS]
+        names = [n for n in self.variables if n not in _SNAPSHOTS]
         values: dict[str, Any] = {n: self.variables[n].read_value() for n in names}
-        if not reservoir:
-            return values
-        kept, (M, _) = self._num_kept(), self._state["mixture"].shape
-        if kept < M:
-            for name in _SNAPSHOTS:
-                values[name] = lambda x=values[name]: x[:kept]
-        return values
+        return values | self._rows() if reservoir else values
+
+    def _rows(self) -> dict[str, Any]:
+        """The reservoir. Only rows that came since the last call are copied."""
+        t = self._state["mixture_t"][: self._num_kept()]
+        kept = list(enumerate(t.numpy().tolist()))
+        matrices = [self._state[name] for name in _MATRICES]
+        self._copied = {
+            key: self._copied.get(key)
+            # A gather: after the first row was written in place, to read a variable copies it.
+            or tuple(Row(x.sparse_read([key[0]]).numpy()[0]) for x in matrices)
+            for key in kept
+        }
+        return {"mixture_t": t} | {
+            name: Rows([self._copied[key][i] for key in kept], x.shape[1], x.dtype.as_numpy_dtype)
+            for i, (name, x) in enumerate(zip(_MATRICES, matrices, strict=True))
+        }
 
     def assign(self, tensors: Mapping[str, Any]) -> None:
         """Takes the state that `tensors` gave; a reservoir that it left out stays as it is.
@@ -202,6 +217,7 @@ class Loop:
                     f"there, {list(shape)} here."
                 )
         self.lacking = frozenset(lacking)
+        self._copied = {}
         for name, value in tensors.items():
             variable = self.variables[name]
             if name in _SNAPSHOTS and len(value) < variable.shape[0]:

@@ -16,12 +16,15 @@ from trainers import checkpoint as module
 from trainers.build import build
 from trainers.checkpoint import Checkpoints, Retention
 from trainers.loop import Loop
+from trainers.rows import Row, Rows
 
+MIXTURE = np.arange(12, dtype=np.float32).reshape(3, 4)
 ARRAYS = {"scheme/theta/z": np.arange(40, dtype=np.float32), "m": np.int64(7)}
 
 
 def save(checkpoints, step, **facts):
     tensors = {name: tf.constant(value + step) for name, value in ARRAYS.items()}
+    tensors["mixture"] = Rows([Row(row + step) for row in MIXTURE], 4, "float32")
     checkpoints.save(step, tensors, facts)
     checkpoints.wait()
 
@@ -106,6 +109,55 @@ def test_only_the_rows_that_are_kept_are_written(tmp_path):
             np.testing.assert_array_equal(loop.variables[name].numpy(), value, name)
 
 
+def test_rows_that_stayed_are_copied_once_and_those_that_came_are_seen(tmp_path):
+    config = tiny("sgd", num_batches=200, mixture__num_components=4, mixture__window=(0.0, 1.0))
+    loop = Loop(build(config))
+    checkpoints, known, stayed, came = Checkpoints(tmp_path), set(), 0, 0
+    for until in (3, 10, 20, 30, 60, 200):
+        loop.advance(until)
+        tensors = loop.tensors()
+        rows = set(tensors["mixture"].rows)  # the objects, which stay alive in `known`
+        stayed, came = stayed + len(rows & known), came + len(rows - known)
+        known |= rows
+        checkpoints.save(until, tensors, {})
+        checkpoints.wait()
+        found = checkpoints.read(until).tensors
+        for name in ("mixture", "mixture_w", "mixture_t"):
+            kept = loop.variables[name].numpy()[: min(until, 4)]
+            np.testing.assert_array_equal(found[name], kept, name)
+    assert min(stayed, came) >= 4, "both happened"
+
+
+def test_other_rows_of_the_same_outer_steps_are_seen():
+    """After a rollback the same t-hat has another theta."""
+    loop = Loop(build(tiny("sgd", num_batches=20, mixture__window=(0.0, 1.0))))
+    loop.advance(20)
+    old = loop.tensors()["mixture"].rows[0].value
+    state = {name: v.numpy() for name, v in loop.variables.items()}
+    loop.assign({**state, "mixture": state["mixture"] + 1})
+    np.testing.assert_array_equal(loop.tensors()["mixture"].rows[0].value, old + 1)
+
+
+def test_a_checkpoint_of_format_1_is_read(tmp_path):
+    """It had the reservoir among the tensors."""
+    loop = Loop(build(tiny("sgd", num_batches=20, mixture__window=(0.0, 1.0))))
+    loop.advance(20)
+    expected = {name: v.numpy() for name, v in loop.variables.items()}
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(20, {n: tf.constant(x) for n, x in expected.items()}, {})
+    checkpoints.wait()
+    manifest = json.loads((checkpoints.latest / "manifest.json").read_text())
+    del manifest["checksum"], manifest["rows"]
+    manifest = {**manifest, "format": 1, "checksum": module._checksum({**manifest, "format": 1})}
+    (checkpoints.latest / "manifest.json").write_text(json.dumps(manifest))
+    found = checkpoints.read()
+    assert (found.damaged, found.saved.manifest["format"]) == ((), 1)
+    scramble(loop)
+    loop.assign(found.tensors)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(loop.variables[name].numpy(), value, name)
+
+
 def test_the_state_of_another_run_is_refused_and_changes_nothing():
     loop, other = Loop(build(tiny("sgd"))), Loop(build(tiny("adam")))
     before = loop.last().theta.numpy()
@@ -127,10 +179,10 @@ def test_the_manifest_says_what_is_in_it(tmp_path):
     manifest = found.saved.manifest
     assert (found.saved.step, manifest["step"], manifest["outer_step"]) == (5, 5, 3)
     assert manifest["metrics"] == {"loss/w": None}, "JSON has no NaN"
-    assert manifest["sizes"] == {"scheme/theta": 160, "m": 8}
+    assert manifest["sizes"] == {"scheme/theta": 160, "m": 8, "mixture": 48}
     files = {p.name: p.stat().st_size for p in found.saved.path.iterdir()}
     assert files.keys() - {"manifest.json"} == manifest["files"].keys()
-    assert manifest["bytes"] == sum(files.values()) - files["manifest.json"] > 168
+    assert manifest["bytes"] == sum(files.values()) - files["manifest.json"] > 216
     reader = tf.train.load_checkpoint(str(found.saved.path / "tensors"))
     np.testing.assert_array_equal(reader.get_tensor("scheme/theta/z"), np.arange(40) + 5)
 
@@ -204,6 +256,13 @@ DAMAGE = {
     ),
     "cut manifest": lambda p: os.truncate(p / "manifest.json", 30),
     "no manifest": lambda p: (p / "manifest.json").unlink(),
+    "truncated rows": lambda p: os.truncate(p / "mixture.rows", 20),
+    "flipped rows": lambda p: flip(p / "mixture.rows"),
+    "flipped first row": lambda p: flip(p / "mixture.rows", 2),
+    "swapped rows": lambda p: (p / "mixture.rows").write_bytes(
+        (p / "mixture.rows").read_bytes()[16:] + (p / "mixture.rows").read_bytes()[:16]
+    ),
+    "no rows": lambda p: (p / "mixture.rows").unlink(),
     "no data": lambda p: (p / "tensors.data-00000-of-00001").unlink(),
     "nothing in it": lambda p: [f.unlink() for f in p.iterdir()],
     "of another step": lambda p: p.rename(p.with_name("step_00000010")),
@@ -219,6 +278,7 @@ def test_a_damaged_newest_one_is_found_and_the_one_before_is_taken(tmp_path, dam
     found = checkpoints.read()
     assert found.saved.step == 6
     np.testing.assert_array_equal(found.tensors["scheme/theta/z"], np.arange(40) + 6)
+    np.testing.assert_array_equal(found.tensors["mixture"], MIXTURE + 6)
     ((path, reason),) = found.damaged
     assert path.name in ("step_00000009", "step_00000010")
     assert reason
@@ -242,7 +302,9 @@ def test_all_damaged_is_an_error_and_not_a_new_beginning(tmp_path):
 # Interrupted writing.
 
 
-@pytest.mark.parametrize("stage", ["SaveV2", "describe_files", "write_json", "sync_tree", "rename"])
+@pytest.mark.parametrize(
+    "stage", ["SaveV2", "describe_files", "write", "write_json", "sync_tree", "rename"]
+)
 def test_a_full_disk_leaves_the_good_ones_and_nothing_half_written(tmp_path, monkeypatch, stage):
     checkpoints = Checkpoints(tmp_path, Retention(last=1))
     save(checkpoints, 3)
@@ -250,9 +312,9 @@ def test_a_full_disk_leaves_the_good_ones_and_nothing_half_written(tmp_path, mon
     def full(*arguments, **named):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    where = {"SaveV2": tf.raw_ops, "rename": module.Path}.get(stage, module)
+    where = {"SaveV2": tf.raw_ops, "rename": module.Path, "write": Rows}.get(stage, module)
     monkeypatch.setattr(where, stage, full)
-    checkpoints.save(6, {"m": tf.constant(1)}, {})
+    checkpoints.save(6, {"m": tf.constant(1), "mixture": Rows([], 4, "float32")}, {})
     with pytest.raises(InputError, match=r"mini-batch 6 could not be written \(No space left"):
         checkpoints.wait()
     monkeypatch.undo()
