@@ -19,6 +19,7 @@ SERVING = [
 ]
 ONNX = ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "tf2onnx>=1.16,<2"]
 LITERT = ["ai-edge-litert>=2,<3"]
+SWEEP = ["optuna>=4,<5"]
 
 setup(
     name="tf_mixed_nash",
@@ -59,10 +60,12 @@ setup(
         "serving": SERVING,
         "onnx": ONNX,
         "litert": LITERT,
+        "sweep": SWEEP,
         "dev": [
             *SERVING,
             *ONNX,
             *LITERT,
+            *SWEEP,
             "basedpyright>=1.29",
             "hypothesis>=6.100,<7",
             "ovmsclient>=2023.1",

@@ -12,6 +12,7 @@ import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -25,6 +26,7 @@ __all__ = [
     "STOPPED",
     "experiments",
     "fail",
+    "load_config",
     "main",
 ]
 
@@ -72,6 +74,24 @@ def experiments() -> str:
     return ", ".join(here) or "none in ./configs; run from the project's folder"
 
 
+def load_config(address: str) -> Any:
+    """The config that FILE.py[:VARIANT] makes, an unlocked or locked `ml_collections.ConfigDict`.
+
+    Raises:
+      InputError: if there is no such file, or it makes none.
+    """
+    file, _, variant = address.partition(":")
+    if not Path(file).is_file():
+        raise InputError(f"There is no config file {file!r}. There are: {experiments()}.")
+    try:
+        get_config = runpy.run_path(file)["get_config"]
+        return get_config(*([variant] if variant else []))
+    except KeyError:
+        raise InputError(f"{file} has no function get_config().") from None
+    except Exception as error:
+        raise InputError(f"{address}: {_first_line(error)}") from None
+
+
 def _check_config(argv: list[str]) -> None:
     """Raises InputError for a --config flag that ml_collections would reject less clearly."""
     # "--config FILE" is as good as "--config=FILE".
@@ -80,16 +100,7 @@ def _check_config(argv: list[str]) -> None:
     address = next((g.split("=", 1)[1] for g in given if g.startswith("config=")), None)
     if address is None:
         return
-    file, _, variant = address.partition(":")
-    if not Path(file).is_file():
-        raise InputError(f"There is no config file {file!r}. There are: {experiments()}.")
-    try:
-        get_config = runpy.run_path(file)["get_config"]
-        keys = sorted(_dotted(get_config(*([variant] if variant else []))))
-    except KeyError:
-        raise InputError(f"{file} has no function get_config().") from None
-    except Exception as error:
-        raise InputError(f"{address}: {_first_line(error)}") from None
+    keys = sorted(_dotted(load_config(address)))
     for name in (g.split("=", 1)[0][7:] for g in given if g.startswith("config.")):
         if name not in keys:
             close = difflib.get_close_matches(name, keys, n=1)

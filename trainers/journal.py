@@ -1,7 +1,8 @@
-"""What a run writes along the way: metrics.jsonl, TensorBoard, the progress bar.
+"""What a run writes along the way: metrics.jsonl, times.jsonl, TensorBoard, the progress bar.
 
 metrics.jsonl holds no times, so that the same run writes the same bytes; a resumed run drops the
-lines after its checkpoint and writes them again. Times go to TensorBoard and to the bar.
+lines after its checkpoint and writes them again. Times go to times.jsonl, with the `step` of their
+record, to TensorBoard and to the bar; `read` joins the two.
 """
 
 from __future__ import annotations
@@ -17,9 +18,26 @@ import tensorflow as tf
 
 from trainers.files import write_atomically
 
-__all__ = ["FILE", "Journal"]
+__all__ = ["FILE", "TIMES", "Journal", "read"]
 
-FILE = "metrics.jsonl"
+FILE, TIMES = "metrics.jsonl", "times.jsonl"
+
+
+def read(workdir: Path) -> list[dict[str, Any]]:
+    """The records of a run, each with its times where times.jsonl has them.
+
+    A line that is being written is left out; a workdir without records has none.
+    """
+    times = {line["step"]: line for line in _lines(workdir / TIMES)}
+    return [{**times.get(line["step"], {}), **line} for line in _lines(workdir / FILE)]
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return []
+    return [json.loads(x) for x in text.splitlines(keepends=True) if x.endswith("\n")]
 
 
 class Journal:
@@ -42,7 +60,7 @@ class Journal:
 
         self.last: dict[str, Any] = {}
         self.num_records = 0
-        self._path = workdir / FILE
+        self._path, self._times = workdir / FILE, workdir / TIMES
         self._silent = silent
         self._step, self._total = step, total
         if silent:
@@ -75,7 +93,7 @@ class Journal:
 
         Args:
           record: `step` and what else is the same in every run of this config.
-          times: what is not; for TensorBoard.
+          times: what is not; for times.jsonl and TensorBoard.
         """
         self.last = dict(record)
         self.num_records += 1
@@ -83,6 +101,9 @@ class Journal:
             return
         with self._path.open("a") as file:
             file.write(json.dumps(record) + "\n")
+        if times:
+            with self._times.open("a") as file:
+                file.write(json.dumps({"step": record["step"], **times}) + "\n")
         with self._board.as_default():
             for name, value in {**record, **times}.items():
                 tf.summary.scalar(name, value, step=record["step"])
@@ -111,15 +132,22 @@ class Journal:
 
     def _truncate(self, step: int) -> None:
         """Drops the lines after `step`, and one that was cut off."""
-        if not self._path.is_file():
-            return
-        lines = self._path.read_text().splitlines(keepends=True)
-        kept = [x for x in lines if x.endswith("\n") and json.loads(x)["step"] <= step]
+        kept = _truncate(self._path, step)
         self.num_records = len(kept)
         if kept:
             self.last = json.loads(kept[-1])
-        if len(kept) < len(lines):
-            write_atomically(self._path, lambda temporary: temporary.write_text("".join(kept)))
+        _truncate(self._times, step)
+
+
+def _truncate(path: Path, step: int) -> list[str]:
+    """Drops the lines after `step`, and one that was cut off; returns the others."""
+    if not path.is_file():
+        return []
+    lines = path.read_text().splitlines(keepends=True)
+    kept = [x for x in lines if x.endswith("\n") and json.loads(x)["step"] <= step]
+    if len(kept) < len(lines):
+        write_atomically(path, lambda temporary: temporary.write_text("".join(kept)))
+    return kept
 
 
 def _purge(board: Path, step: int) -> None:

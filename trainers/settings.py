@@ -19,6 +19,7 @@ __all__ = [
     "HYPERPARAMETERS",
     "LATER",
     "METRICS",
+    "SCORES",
     "differences",
     "fingerprint",
     "load_workdir_config",
@@ -44,6 +45,7 @@ _FREE = (
     "strategy",
     "data",
     "duality_gap",
+    "score_every",
 )
 
 # What keep_best may name.
@@ -55,6 +57,9 @@ METRICS = (
     ),
     "duality_gap",
 )
+
+# Of the scorecard, what `score_every` measures.
+SCORES = ("modes_captured", "high_quality_3sigma", "std_ratio", "reverse_kl", "wasserstein2")
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "float64")
 
@@ -149,7 +154,7 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
         _integer(key, c[key], 1)
     for key in ("picture_every", "checkpoint_every", "keep_last"):
         _integer(key, c[key], 1)
-    for key in ("keep_every", "max_rollbacks"):
+    for key in ("keep_every", "max_rollbacks", "score_every"):
         _integer(key, c[key], 0)
     _choice("on_divergence", c["on_divergence"], ("stop", "rollback"))
     if c["keep_best"]:
@@ -233,6 +238,11 @@ def _check_images(c: Mapping[str, Any]) -> None:
         )
     _integer("data.max_corrupt", data["max_corrupt"], 0)
     _integer("data.num_threads", data["num_threads"], 1)
+    if c["score_every"]:
+        raise InputError(
+            f"score_every={c['score_every']} scores data in the plane only. Set it to 0, and read "
+            "the scores of images in scorecard.json."
+        )
     _integer("scorecard.num_samples", card["num_samples"], 16)
     _integer("scorecard.prdc_samples", card["prdc_samples"], 16)
     _integer("scorecard.nearest_k", card["nearest_k"], 1)

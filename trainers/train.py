@@ -27,6 +27,7 @@ from trainers import (
     postmortem,
     provenance,
     recovery,
+    scores,
     settings,
 )
 from trainers.build import Run, build
@@ -228,6 +229,8 @@ class _Session:
         self.workdir, self.workers, self.stop = workdir, workers, stop
         self.config = c = run.config
         self.lost = False
+        # Spent in steps, over all sessions: without tracing, scoring, pictures, checkpoints.
+        self._seconds = 0.0
         retention = Retention(c["keep_last"], c["keep_every"], c["keep_best"])
         self._checkpoints = Checkpoints(workdir / "checkpoints", retention)
         self._begin(run)
@@ -237,6 +240,7 @@ class _Session:
         self._pace, self._traced = 1, False
         self._draw = _last_sampler(run)
         self._gaps = monitor.make(run)
+        self._scores = scores.make(run)
 
     def __enter__(self):
         return self
@@ -279,6 +283,7 @@ class _Session:
             return 0
         self.loop.assign(found.tensors)
         self.run_.task.set_state(found.saved.manifest.get("data", {}))
+        self._seconds = found.saved.manifest.get("seconds", 0.0)
         if self.workers.chief:
             for path, reason in found.damaged:
                 aside = self._checkpoints.set_aside(path)
@@ -359,10 +364,12 @@ class _Session:
         while True:
             before, began = loop.step, time.perf_counter()
             diverged = loop.advance(min(until, before + self._pace))
-            seconds = (time.perf_counter() - began) / (loop.step - before)
+            elapsed = time.perf_counter() - began
+            seconds = elapsed / (loop.step - before)
             codes, slowest = self.workers.gather(self.stop.code, seconds).max(axis=0)
             if self._traced:  # else its time says nothing of the next call's
                 self._pace = max(1, min(4 * self._pace, int(_CALL_SECONDS / slowest)))
+                self._seconds += elapsed
             self._traced = True
             if diverged or codes or loop.step >= until:
                 return diverged, int(codes)
@@ -378,11 +385,14 @@ class _Session:
             if ALGORITHMS[self.config["algorithm"]].langevin:
                 record[f"temperature/{player}"] = float(h.temperature(t))
                 record[f"inner_steps/{player}"] = int(h.num_inner_steps(t))
-        times = {"ms_per_batch": ms, "data_wait": waiting}
+        times = {"ms_per_batch": ms, "data_wait": waiting, "seconds": self._seconds}
         every = self._gaps.settings["every"] if self._gaps and self.workers.chief else 0
         if self._gaps and every and before // every != loop.step // every:
             record["duality_gap"] = self._gaps.last(loop)
             times["duality_gap_seconds"] = self._gaps.seconds[-1]
+        if self._scores and self.workers.chief and self._scores.due(before, loop.step):
+            record |= self._scores.of(loop)
+            times["score_seconds"] = self._scores.seconds[-1]
         journal.write(record, times)
         journal.show(
             loop.step,
@@ -407,6 +417,7 @@ class _Session:
             "rng": {"seed": self.config["seed"], "next_batch": self.loop.step},
             "data": self.run_.task.state(),
             "num_records": journal.num_records,
+            "seconds": self._seconds,
             "metrics": {k: v for k, v in journal.last.items() if math.isfinite(v)},
         }
         self._checkpoints.save(self.loop.step, self.loop.tensors(), facts)
