@@ -257,7 +257,9 @@ DAMAGE = {
     "cut manifest": lambda p: os.truncate(p / "manifest.json", 30),
     "no manifest": lambda p: (p / "manifest.json").unlink(),
     "truncated rows": lambda p: os.truncate(p / "mixture.rows", 20),
-    "one byte more": lambda p: (p / "mixture.rows").open("ab").write(b"1"),
+    "one byte more": lambda p: (p / "mixture.rows").write_bytes(
+        (p / "mixture.rows").read_bytes() + b"1"
+    ),
     "flipped rows": lambda p: flip(p / "mixture.rows"),
     "flipped first row": lambda p: flip(p / "mixture.rows", 2),
     "swapped rows": lambda p: (p / "mixture.rows").write_bytes(
