@@ -17,7 +17,7 @@ from trainers.compare import panel_order
 from trainers.files import write_atomically
 from trainers.study_protocol import ALGORITHMS, Protocol, Records, choose
 from trainers.study_results import DIVERGED, DONE, read_samples, select
-from trainers.study_tables import METRICS, ceiling, current, timed
+from trainers.study_tables import METRICS, ceiling, current, main_machine, timed
 
 __all__ = ["draw_curves", "draw_samples", "draw_sweep", "real_points"]
 
@@ -100,8 +100,7 @@ def draw_curves(
     """Quality against mini-batches (above) and training seconds (below); None without curves.
 
     A line is the mean over seeds with a band of one standard error; the seconds are of the runs
-    on one machine. Of the last iterate or the EMA; where the answer's last value is shown by a
-    dot, a star is the mixture's.
+    on one machine, which is named. A star is the mixture's value at the end.
     """
     figure, axes = plt.subplots(2, len(_CURVES), figsize=(4.2 * len(_CURVES), 6.6), dpi=_DPI)
     drawn = False
@@ -118,7 +117,9 @@ def draw_curves(
         plt.close(figure)
         return None
     axes[0][0].legend(fontsize=7)
-    figure.suptitle(f"{dataset}, {answer} (star: the mixture at the end)", fontsize=10)
+    where = main_machine(records, protocol, dataset, stage)
+    seconds = f"seconds of {where}" if where else "no times"
+    figure.suptitle(f"{dataset}, {answer} (star: the mixture at the end)\n{seconds}", fontsize=9)
     return _save(figure, path)
 
 

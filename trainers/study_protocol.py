@@ -36,6 +36,7 @@ __all__ = [
     "missing",
     "objective",
     "plan",
+    "planned",
     "ready",
     "with_step",
 ]
@@ -357,6 +358,16 @@ def with_step(run: Run, protocol: Protocol, records: Records) -> Run | None:
     if choice is None or choice.step_size is None:
         return None
     return dataclasses.replace(run, step_size=choice.step_size)
+
+
+def planned(protocol: Protocol, records: Records) -> dict[str, Mapping[str, Any]]:
+    """The records of the protocol's runs, in the order of the plan.
+
+    Those of other protocols, and of step sizes that the sweep does not choose any more, are not
+    among them.
+    """
+    runs = (with_step(r, protocol, records) for r in plan(protocol))
+    return {r.key: records[r.key] for r in runs if r is not None and r.key in records}
 
 
 def missing(protocol: Protocol, figure: str, records: Records) -> list[Run]:

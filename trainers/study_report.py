@@ -11,7 +11,16 @@ from typing import NamedTuple
 
 from trainers.files import write_atomically
 from trainers.study_figures import draw_curves, draw_samples, draw_sweep
-from trainers.study_protocol import ALGORITHMS, ANSWERS, Protocol, Records, choose, missing, plan
+from trainers.study_protocol import (
+    ALGORITHMS,
+    ANSWERS,
+    Protocol,
+    Records,
+    choose,
+    missing,
+    plan,
+    planned,
+)
 from trainers.study_results import DIVERGED, load, machine
 from trainers.study_tables import (
     SPREAD,
@@ -71,7 +80,7 @@ def render(protocol: Protocol, results: Path) -> list[Path]:
 
 def blocks(protocol: Protocol, records: Records, results: Path) -> Iterator[Block]:
     """The content of the report, with its figures drawn."""
-    mine = {k: r for k, r in records.items() if r["protocol"] == protocol.name}
+    mine = planned(protocol, records)
     yield Heading(1, f"The paper's study with numbers ({protocol.name} protocol)")
     if protocol.note:
         yield Text(f"**{protocol.note}**")
@@ -332,7 +341,8 @@ def _versions(versions: Mapping[str, str]) -> str:
 
 def to_markdown(content: Sequence[Block]) -> str:
     """The report for GitHub; figures by their file names."""
-    return "\n\n".join(_markdown(b) for b in content) + "\n"
+    text = "\n\n".join(_markdown(b) for b in content) + "\n"
+    return re.sub(r"(?m)^(- .*)\n\n(?=- )", r"\1\n", text)
 
 
 def _markdown(block: Block) -> str:

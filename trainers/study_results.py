@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tf_mixed_nash.errors import InputError
-from trainers.files import save_arrays, write_json
+from trainers.files import save_arrays, write_atomically
 from trainers.study_protocol import ANSWERS, Run
 
 __all__ = [
@@ -103,7 +104,7 @@ def harvest(run: Run, workdir: Path, facts: Mapping[str, Any]) -> dict[str, Any]
         "real_data_ceiling": _round(card["real_data_ceiling"]) if card else {},
         **_progress(workdir),
         "settings": settings,
-        "config": {k: v for k, v in config.items() if not k.startswith(_MACHINE)},
+        "config": _kept(config),
         **_origin(provenance, facts),
     }
 
@@ -117,7 +118,10 @@ def add(results: Path, run: Run, record: Mapping[str, Any], workdir: Path) -> Pa
         with np.load(final) as saved:
             few = {a: saved[a][:NUM_SAMPLES].astype(np.float16) for a in ANSWERS}
         save_arrays(path.with_suffix(".npz"), few)
-    return write_json(path, record)
+    text = json.dumps(record, indent=1, allow_nan=False) + "\n"
+    # Lists of numbers on one line each: the files are committed, and read in reviews.
+    text = re.sub(r"\[[^\[\]{}]*\]", lambda m: re.sub(r"\s+", " ", m[0]), text)
+    return write_atomically(path, lambda temporary: temporary.write_text(text))
 
 
 def read_samples(results: Path, record: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -238,6 +242,16 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def _kept(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The resolved config; of the discriminator only what differs from the generator."""
+    twin = lambda k: config.get(k.replace("discriminator.", "generator.", 1), ...)  # noqa: E731
+    return {
+        k: v
+        for k, v in config.items()
+        if not k.startswith(_MACHINE) and not (k.startswith("discriminator.") and twin(k) == v)
+    }
 
 
 def _round(card: Mapping[str, Any]) -> dict[str, Any]:
