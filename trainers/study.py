@@ -84,11 +84,13 @@ class Plan:
 
     def _config(self) -> Any:
         """The config of the trials but for what is searched, whose extreme values it can take."""
-        config = cli.load_config(self.spec.config)
-        algorithm = [f"algorithm={self.spec.algorithm}"] if self.spec.algorithm else []
-        settings.override(config, [*algorithm, *self.spec.set])
-        given = [item.partition("=")[0] for item in (*algorithm, *self.spec.set)]
-        probe = config.copy_and_resolve_references()
+        # The second is for the probes: a copy would not know the types of what is None.
+        config, probe = (cli.load_config(self.spec.config) for _ in range(2))
+        items = [f"algorithm={self.spec.algorithm}"] if self.spec.algorithm else []
+        items += self.spec.set
+        for each in (config, probe):
+            settings.override(each, items)
+        given = [item.partition("=")[0] for item in items]
         for s in self.searches:
             if s.key in given:
                 raise InputError(f"{s.key} is searched, and set too. Do one of them.")
