@@ -100,7 +100,10 @@ ALGORITHMS = {
 _COMMON = {
     "game.objective": "wgan",
     "game.gradient_penalty": 0.1,
+    "game.r1": 0.0,
+    "game.weight_clip": 0.0,
     "model.hidden_units": (512, 512, 512),
+    "model.activation": "relu",
     "model.latent_dim": 2,
     "step_size_schedule": "linear",
     "mixture.num_components": 30,
