@@ -158,6 +158,7 @@ class _Session:
         self.records: dict[str, Any] = load(options.results)
         self.jobs: list[_Job] = []
         self.failed: set[str] = set()
+        self._waiting: list[Run] | None = None
         minutes = options.budget
         self.deadline = None if minutes is None else time.monotonic() + 60.0 * minutes
 
@@ -184,9 +185,11 @@ class _Session:
         """Begins the next runs."""
         if len(self.jobs) >= self.options.jobs:
             return
-        busy = {job.run.key for job in self.jobs} | self.failed
         o = self.options
-        waiting = [r for r in ready(o.protocol, o.figure, self.records) if r.key not in busy]
+        if self._waiting is None:  # what is ready changes with the records alone
+            self._waiting = ready(o.protocol, o.figure, self.records)
+        busy = {job.run.key for job in self.jobs} | self.failed
+        waiting = [r for r in self._waiting if r.key not in busy]
         for run in waiting[: o.jobs - len(self.jobs)]:
             self.jobs.append(_Job(run, o))
 
@@ -219,6 +222,7 @@ class _Session:
         record = harvest(run, job.workdir, facts)
         add(o.results, run, record, job.workdir)
         self.records[run.key] = record
+        self._waiting = None
         if not o.keep_workdirs:
             for name in _LARGE:
                 shutil.rmtree(job.workdir / name, ignore_errors=True)

@@ -341,9 +341,7 @@ class Claim(NamedTuple):
     def summary(self) -> str:
         """In words, with counts."""
         count = {o: sum(v.outcome == o for v in self.verdicts) for o in _OUTCOMES}
-        decided = [
-            f"{words} {count[o]}" for o, words in _OUTCOMES.items() if count[o] and o != "no data"
-        ]
+        said = [words.format(count[o]) for o, words in _OUTCOMES.items() if count[o] and words]
         total = sum(n for o, n in count.items() if o != "no data")
         if not total:
             return "not tested: the runs are missing"
@@ -352,16 +350,16 @@ class Claim(NamedTuple):
         data = {v.dataset for v in known}
         held = data - {v.dataset for v in known if v.outcome != "held"}
         whole = f"; it held throughout in {len(held)} of {len(data)} data sets"
-        return f"of {total} comparisons {', '.join(decided)}{lost}{whole}"
+        return f"of {total} comparisons: {', '.join(said)}{lost}{whole}"
 
 
 _OUTCOMES = {
-    "held": "held",
-    "opposite": "the opposite in",
-    "undecided": "within the spread",
-    "leans": "one seed, in its direction",
-    "against": "one seed, against it",
-    "no data": "no data",
+    "held": "held in {}",
+    "opposite": "the opposite in {}",
+    "undecided": "undecided in {}",
+    "leans": "in its direction in {} (one seed)",
+    "against": "against it in {} (one seed)",
+    "no data": "",
 }
 _OURS = ("mirror_gan", "mirror_prox_gan")
 _ADAMS = ("adam", "optimistic_adam", "extra_adam")
