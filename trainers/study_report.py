@@ -95,6 +95,7 @@ def blocks(protocol: Protocol, records: Records, results: Path) -> Iterator[Bloc
     yield from _figure_2()
     yield from _protocol(protocol)
     yield from _origin(mine)
+    yield from _comparisons(protocol, mine)
 
 
 def _state(protocol: Protocol, records: Records) -> Iterator[Block]:
@@ -124,27 +125,27 @@ def _claims(protocol: Protocol, records: Records) -> Iterator[Block]:
         "and only the direction is told. The paper judged by eye. `last` is what it shows; the "
         "mixture is what its theory is about."
     )
-    yield from _claim_table(
-        f"Batch {protocol.batch_size}, {protocol.batches:,} mini-batches, "
-        f"{len(protocol.seeds)} seeds",
-        claims(records, protocol),
-    )
-    if protocol.large_datasets:
-        yield from _claim_table(
-            f"{', '.join(protocol.large_datasets)} at batch {protocol.large_batch_size}, "
-            f"{protocol.large_batches:,} mini-batches, one seed",
-            claims(records, protocol, "large"),
-        )
-
-
-def _claim_table(title: str, found: Sequence[Claim]) -> Iterator[Block]:
     head = ("claim", "where", "measured by", "what the runs say")
-    yield Table(title, head, [(c.text, c.source, c.measure, c.summary) for c in found])
-    rows = [(c.measure, v.dataset, v.text, v.outcome) for c in found for v in c.verdicts]
-    rows = list(dict.fromkeys(r for r in rows if r[3] != "no data"))
-    if rows:
-        head = ("measured by", "data set", "comparison", "the claim")
-        yield Table(f"{title}: every comparison", head, rows)
+    for title, found in _judged(protocol, records):
+        yield Table(title, head, [(c.text, c.source, c.measure, c.summary) for c in found])
+    yield Text("Every comparison is at the end.")
+
+
+def _judged(protocol: Protocol, records: Records) -> Iterator[tuple[str, Sequence[Claim]]]:
+    """The claims by stage, with a title."""
+    for stage in ("final", "large"):
+        if sets := protocol.sets_of(stage):
+            title = f"{', '.join(sets)}: {_stage_title(protocol, stage)}"
+            yield title, claims(records, protocol, stage)
+
+
+def _comparisons(protocol: Protocol, records: Records) -> Iterator[Block]:
+    yield Heading(2, "Every comparison")
+    head = ("measured by", "data set", "comparison", "the claim")
+    for title, found in _judged(protocol, records):
+        rows = [(c.measure, v.dataset, v.text, v.outcome) for c in found for v in c.verdicts]
+        rows = list(dict.fromkeys(r for r in rows if r[3] != "no data"))
+        yield Table(title, head, rows) if rows else Text(f"{title}: no runs yet.")
 
 
 # Data sets.
@@ -358,6 +359,8 @@ def _markdown(block: Block) -> str:
     return "\n".join([f"**{block.title}**\n", *lines, *note])
 
 
+# Cells of numbers and names, which are not broken into lines.
+_SHORT = 30
 _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem;
@@ -366,6 +369,7 @@ table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tab
 caption { text-align: left; font-weight: 600; padding: 0.4rem 0; }
 th, td { border-bottom: 1px solid #ccc; padding: 0.25rem 0.6rem; text-align: left;
   vertical-align: top; }
+.short td { white-space: nowrap; }
 .wide { overflow-x: auto; margin: 1rem 0; }
 .note, figcaption { font-size: 0.85rem; color: #555; }
 figure { margin: 1.5rem 0; }
@@ -417,8 +421,10 @@ def _html_table(table: Table) -> str:
         "<tr>" + "".join(f"<td>{_inline(c)}</td>" for c in row) + "</tr>" for row in table.rows
     )
     note = f'<p class="note">{_inline(table.note)}</p>' if table.note else ""
+    short = max((len(c) for row in table.rows for c in row), default=0) <= _SHORT
+    kind = ' class="short"' if short else ""
     return (
-        f'<div class="wide"><table><caption>{_inline(table.title)}</caption>\n'
+        f'<div class="wide"><table{kind}><caption>{_inline(table.title)}</caption>\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table>{note}</div>"
     )
 

@@ -350,6 +350,8 @@ class Claim(NamedTuple):
         data = {v.dataset for v in known}
         held = data - {v.dataset for v in known if v.outcome != "held"}
         whole = f"; it held throughout in {len(held)} of {len(data)} data sets"
+        if count["leans"] + count["against"] == total:
+            whole = ""  # no spread, no verdict
         return f"of {total} comparisons: {', '.join(said)}{lost}{whole}"
 
 
