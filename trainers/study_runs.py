@@ -33,8 +33,10 @@ ROOT = Path(__file__).resolve().parents[1]
 _POLL_SECONDS = 0.2
 # A trainer that was asked to stop finishes its compiled call and writes a checkpoint.
 _PATIENCE = 120.0
-# So many runs in one session that end as no run should, and the session ends.
+# So many runs in a row that end as no run should, and the session ends.
 _MAX_FAILED = 3
+# The last words of a run whose parameters are finite and whose samples are not: it diverged, too.
+_NOT_FINITE = "samples are not all finite"
 _CHECKPOINT_EVERY = 3_000
 _LOG_EVERY = 100
 # Of a workdir, what is large and not needed once the record is written.
@@ -158,6 +160,7 @@ class _Session:
         self.records: dict[str, Any] = load(options.results)
         self.jobs: list[_Job] = []
         self.failed: set[str] = set()
+        self._in_a_row = 0
         self._waiting: list[Run] | None = None
         minutes = options.budget
         self.deadline = None if minutes is None else time.monotonic() + 60.0 * minutes
@@ -179,7 +182,7 @@ class _Session:
 
     def _over(self) -> bool:
         late = self.deadline is not None and time.monotonic() >= self.deadline
-        return bool(self.stop.code) or late or len(self.failed) >= _MAX_FAILED
+        return bool(self.stop.code) or late or self._in_a_row >= _MAX_FAILED
 
     def _fill(self) -> None:
         """Begins the next runs."""
@@ -205,8 +208,11 @@ class _Session:
             self._harvest(job, DONE if code == cli.DONE else DIVERGED)
         elif code == cli.BAD_INPUT:
             raise InputError(f"{job.run.title} was refused: {job.last_words()} (log: {job.log})")
+        elif code == FAILED and _NOT_FINITE in job.last_words():
+            self._harvest(job, DIVERGED)
         elif code != cli.STOPPED:
             self.failed.add(job.run.key)
+            self._in_a_row += 1
             print(
                 f"warning: {job.run.title} ended with code {code}: {job.last_words()} "
                 f"(log: {job.log}). It is tried again in the next session.",
@@ -222,7 +228,7 @@ class _Session:
         record = harvest(run, job.workdir, facts)
         add(o.results, run, record, job.workdir)
         self.records[run.key] = record
-        self._waiting = None
+        self._waiting, self._in_a_row = None, 0
         if not o.keep_workdirs:
             for name in _LARGE:
                 shutil.rmtree(job.workdir / name, ignore_errors=True)

@@ -521,6 +521,9 @@ TRAINER = textwrap.dedent(
     if mode == "diverge":
         (folder / "postmortem_1.json").write_text(json.dumps({"step": 5}))
         sys.exit(3)
+    if mode == "infinite":
+        print("ValueError: The samples are not all finite; there is no scorecard of them.")
+        sys.exit(1)
     if mode == "crash":
         print("boom")
         sys.exit(1)
@@ -611,6 +614,20 @@ def test_a_diverged_run_is_a_result(trainer):
     assert lost["scorecards"] == {}
     assert run_study(trainer.options) == 0
     assert len(trainer.calls()) == 8
+
+
+def test_samples_that_are_not_finite_are_a_divergence_and_no_crash(trainer):
+    trainer.mode = staticmethod(
+        lambda run: "infinite" if run.algorithm == "mirror_gan" else "finish"
+    )
+    assert run_study(trainer.options) == 0
+    records = study_results.load(trainer.options.results)
+    lost = study_results.select(records.values(), status="diverged")
+    assert [r["algorithm"] for r in lost] == ["mirror_gan"] * 2
+    assert choose(TINY, "gaussians8", "mirror_gan", records).step_size is None
+    assert missing(TINY, "all", records) == []
+    readme, _ = study_report.render(TINY, trainer.options.results)
+    assert "| diverged | diverged | all diverged |" in readme.read_text()
 
 
 def test_a_budget_stops_the_runs_and_the_next_session_resumes_them(trainer):
