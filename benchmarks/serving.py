@@ -407,7 +407,7 @@ class Publisher:
 
 
 def measure_throughput(
-    folder: Path, points: Path, images: Path, rounds: int, seconds: float, connections: int
+    folder: Path, points: Path, images: Path, rounds: int, seconds: float, in_flight: int
 ) -> list[dict[str, Any]]:
     """Single-row requests per second with and without micro-batching, in alternating rounds."""
     models = {"points": points, "images": images}
@@ -429,9 +429,7 @@ def measure_throughput(
                     server = servers[name]
                     address = server.rest if api == "rest" else server.grpc
                     before = server.cpu_seconds()
-                    rate = asyncio.run(
-                        load.drive(api, address, model, signature, connections, seconds)
-                    )
+                    rate = load.run(load.drive(api, address, model, signature, in_flight, seconds))
                     if i >= 0:
                         rates[name].append(rate)
                         used = server.cpu_seconds() - before
@@ -441,7 +439,7 @@ def measure_throughput(
                 {
                     "model": model,
                     "api": api,
-                    "connections": connections,
+                    "in_flight": in_flight,
                     **{name: summary(values) for name, values in rates.items()},
                     "ratio": summary(ratios),
                     "server_cpu_ms_per_request": {
@@ -582,10 +580,11 @@ outside of the server.
 _MICRO = """
 ## Micro-batching
 
-Single-row requests on {connections} connections, one in flight on each, {rounds} alternating
-rounds of {seconds:g} s; both servers have `--access_log=`. The load costs little of the processor:
-raw HTTP/1.1 and, for gRPC, raw HTTP/2 frames (`benchmarks/load.py`). grpc.aio itself, in Python,
-takes a good part of the processor for every gRPC request, batched or not.
+Single-row requests, {in_flight} in flight, {rounds} alternating rounds of {seconds:g} s: REST with
+one on each connection, gRPC with 16, as clients have that share a channel. Both servers have
+`--access_log=`. The load costs little of the processor: raw HTTP/1.1 and, for gRPC, raw HTTP/2
+frames (`benchmarks/load.py`). gRPC's own library takes 0.2 to 0.3 ms of the processor for a request
+whose handler does nothing, batched or not ([decision 0015](decisions/0015-serving.md)).
 
 """
 _OVER = """
@@ -623,11 +622,9 @@ def main() -> int:
         if "throughput" in parts:
             print(_THROUGHPUT)
             report["throughput"] = results = measure_throughput(
-                folder, points, images, f.rounds, f.round_seconds, f.connections
+                folder, points, images, f.rounds, f.round_seconds, f.in_flight
             )
-            lead = _MICRO.format(
-                connections=f.connections, rounds=f.rounds, seconds=f.round_seconds
-            )
+            lead = _MICRO.format(in_flight=f.in_flight, rounds=f.rounds, seconds=f.round_seconds)
             table = "\n".join([_THROUGHPUT, *map(_throughput_row, results)])
             text.append(f"{lead}{table}\n")
         if "overhead" in parts:
@@ -700,7 +697,7 @@ def _head(provenance: dict[str, Any]) -> str:
     return f"# The embedded server's speed\n\n{filled}\n"
 
 
-_FLAGS = ("seconds", "clients", "rounds", "round_seconds", "connections", "repeats", "parts",
+_FLAGS = ("seconds", "clients", "rounds", "round_seconds", "in_flight", "repeats", "parts",
           "points", "images", "output")  # fmt: skip
 
 if __name__ == "__main__":
@@ -708,7 +705,7 @@ if __name__ == "__main__":
     flags.DEFINE_integer("clients", 32, "Of the soak.", lower_bound=4)
     flags.DEFINE_integer("rounds", 7, "Of each throughput.", lower_bound=1)
     flags.DEFINE_float("round_seconds", 5.0, "Of each round.", lower_bound=0.1)
-    flags.DEFINE_integer("connections", 128, "Of the throughput's load.", lower_bound=1)
+    flags.DEFINE_integer("in_flight", 128, "Requests of the throughput's load.", lower_bound=1)
     flags.DEFINE_integer("repeats", 100, "Of each call of the overhead.", lower_bound=2)
     flags.DEFINE_string("parts", "soak,throughput,overhead", "Which, separated by commas.")
     flags.DEFINE_string("points", None, "A published model of points instead.")

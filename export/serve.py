@@ -104,7 +104,7 @@ def _run() -> int:
         metrics_path=metrics_path,
         access_log=f.access_log,
     )
-    return asyncio.run(_serve(server.Server(settings)))
+    return server.run(_serve(server.Server(settings)))
 
 
 async def _serve(server) -> int:

@@ -34,10 +34,22 @@ Run = Callable[[Arrays], Arrays]
 
 
 class _Task:
+    __slots__ = ("deadline", "enqueued", "future", "inputs", "rows")
+
     def __init__(self, inputs: Arrays, rows: int, deadline: float):
         self.inputs, self.rows, self.deadline = inputs, rows, deadline
         self.enqueued = time.monotonic()
         self.future: asyncio.Future = asyncio.get_running_loop().create_future()
+
+
+class _Queue:
+    """What waits for one version and signature."""
+
+    __slots__ = ("rows", "run", "tasks")
+
+    def __init__(self, run: Run):
+        self.run, self.rows = run, 0
+        self.tasks: collections.deque[_Task] = collections.deque()
 
 
 class Scheduler:
@@ -53,8 +65,7 @@ class Scheduler:
         self._on_batch = on_batch or (lambda rows, requests: None)
         self._threads = ThreadPoolExecutor(batching.num_batch_threads, "batch")
         self._free = batching.num_batch_threads
-        self._queues: dict[tuple, collections.deque[_Task]] = {}
-        self._runs: dict[tuple, Run] = {}
+        self._queues: dict[tuple, _Queue] = {}  # none is empty
         self._running: collections.Counter[tuple] = collections.Counter()
         self._waiting: asyncio.TimerHandle | None = None
         self._open: set[_Task] = set()
@@ -87,14 +98,19 @@ class Scheduler:
                 "Try again later.",
             )
         task = _Task(inputs, rows, deadline)
-        self._open.add(task)
-        task.future.add_done_callback(lambda _: self._open.discard(task))
-        self._watch()
-        self._queues.setdefault(key, collections.deque()).append(task)
-        self._runs[key] = run
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = _Queue(run)
+        queue.tasks.append(task)
+        queue.rows += rows
         self.queued_rows += rows
-        self._dispatch()
-        return await task.future
+        self._open.add(task)
+        try:
+            self._watch()
+            self._dispatch()
+            return await task.future
+        finally:
+            self._open.discard(task)
 
     def _watch(self) -> None:
         """Fails the requests whose time is up, now and again while there are any.
@@ -118,24 +134,26 @@ class Scheduler:
 
     def _dispatch(self) -> None:
         while self._free and (key := self._ready()):
-            tasks = self._take(key)
+            queue = self._queues[key]
+            tasks = self._take(queue)
             if tasks:
                 self._free -= 1
                 self._running[key] += 1
-                batch = asyncio.ensure_future(self._run(key, self._runs[key], tasks))
+                batch = asyncio.ensure_future(self._run(key, queue.run, tasks))
                 batch.add_done_callback(lambda _: None)
-            if not self._queues[key]:
-                del self._queues[key], self._runs[key]
+            if not queue.tasks:
+                del self._queues[key]
 
     def _ready(self) -> tuple | None:
         """The queue whose first request came first, if it may run now."""
         now, wait = time.monotonic(), self.batching.batch_timeout_micros * 1e-6
         due = []
         for key, queue in self._queues.items():
-            full = sum(task.rows for task in queue) >= self.batching.max_batch_size
+            full = queue.rows >= self.batching.max_batch_size
             if self.batching.enabled and not full and self._running[key]:
                 continue
-            at = queue[0].enqueued if full else queue[0].enqueued + wait
+            first = queue.tasks[0].enqueued
+            at = first if full else first + wait
             due.append((at, key))
         if not due:
             return None
@@ -147,11 +165,11 @@ class Scheduler:
         self._waiting = asyncio.get_running_loop().call_later(at - now, self._dispatch)
         return None
 
-    def _take(self, key: tuple) -> list[_Task]:
-        queue, taken, rows = self._queues[key], [], 0
+    def _take(self, queue: _Queue) -> list[_Task]:
+        tasks, taken, rows = queue.tasks, [], 0
         now = time.monotonic()
-        while queue:
-            task = queue[0]
+        while tasks:
+            task = tasks[0]
             if task.future.done():  # its client left, or its time was up
                 pass
             elif task.deadline <= now:
@@ -161,7 +179,8 @@ class Scheduler:
             else:
                 taken.append(task)
                 rows += task.rows
-            queue.popleft()
+            tasks.popleft()
+            queue.rows -= task.rows
             self.queued_rows -= task.rows
             if taken and not self.batching.enabled:
                 break

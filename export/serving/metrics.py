@@ -56,6 +56,7 @@ class Metrics:
 
         # The counters of each set of labels: finding them costs as much as counting.
         self._counters: dict[tuple, tuple[Counter, Histogram]] = {}
+        self._row_counters: dict[tuple[str, int], Counter] = {}
 
     def request(self, api: str, method: str, model: str, code: str, seconds: float) -> None:
         """Counts a request that is answered."""
@@ -67,6 +68,14 @@ class Metrics:
         counter, histogram = found
         counter.inc()
         histogram.observe(seconds)
+
+    def answered(self, model: str, version: int, rows: int) -> None:
+        """Counts the rows of an answer."""
+        counter = self._row_counters.get((model, version))
+        if counter is None:
+            counter = self.rows.labels(model, str(version))
+            self._row_counters[model, version] = counter
+        counter.inc(rows)
 
     def batch(self, rows: int, requests: int) -> None:
         """Counts a batch."""

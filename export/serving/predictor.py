@@ -62,6 +62,8 @@ class Predictor:
 
     def __init__(self, models: Models, scheduler: Scheduler, limits: Limits):
         self.models, self.scheduler, self.limits = models, scheduler, limits
+        errors = runtime.import_tensorflow().errors
+        self._invalid, self._exhausted = errors.InvalidArgumentError, errors.ResourceExhaustedError
 
     def signature(self, version: Version, name: str) -> str:
         """The signature that a request means by `name`.
@@ -99,8 +101,8 @@ class Predictor:
             deadline.
         """
         rows = check_inputs(version.served.signatures[signature], inputs, self.limits.rows)
-        seconds = min(self.limits.seconds, seconds if seconds is not None else np.inf)
-        deadline = time.monotonic() + seconds
+        most = self.limits.seconds
+        deadline = time.monotonic() + (most if seconds is None else min(most, seconds))
         key = (version.model, version.number, id(version), signature)
 
         def call(joined):
@@ -108,7 +110,6 @@ class Predictor:
 
         batching = self.scheduler.batching
         step = batching.max_batch_size if batching.enabled else rows
-        tf = runtime.import_tensorflow()
         try:
             if rows <= step:
                 return await self.scheduler.submit(key, call, inputs, rows, deadline)
@@ -122,9 +123,9 @@ class Predictor:
                     for i, part in enumerate(parts)
                 )
             )
-        except tf.errors.InvalidArgumentError as error:
+        except self._invalid as error:
             raise ServingError(Code.INVALID_ARGUMENT, _reason(error)) from None
-        except tf.errors.ResourceExhaustedError as error:
+        except self._exhausted as error:
             raise ServingError(Code.RESOURCE_EXHAUSTED, _reason(error)) from None
         return {name: np.concatenate([part[name] for part in done]) for name in done[0]}
 

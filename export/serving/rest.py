@@ -178,7 +178,7 @@ class _Rest:
             outputs = await self.predictor.run(version, signature, inputs)
             rows = len(next(iter(outputs.values())))
             facts["rows"] = rows
-            self.metrics.rows.labels(version.model, str(version.number)).inc(rows)
+            self.metrics.answered(version.model, version.number, rows)
             return _json(rest_json.write_outputs(outputs, by_row="instances" in document))
 
     async def _read(self, request: web.BaseRequest) -> bytes:

@@ -102,7 +102,7 @@ class _Services:
             remaining = context.time_remaining()
             outputs = await self.predictor.run(version, signature, inputs, remaining)
             facts["rows"] = rows = len(next(iter(outputs.values())))
-            self.metrics.rows.labels(version.model, str(version.number)).inc(rows)
+            self.metrics.answered(version.model, version.number, rows)
             response = predict_pb2.PredictResponse()
             _fill(response.model_spec, version, signature)
             for name in wanted:
@@ -190,9 +190,14 @@ def _array(proto) -> np.ndarray:
     return tf.make_ndarray(proto)
 
 
+@functools.cache
+def _number(dtype: np.dtype) -> int:
+    return tf.as_dtype(dtype).as_datatype_enum
+
+
 def _write(proto, value: np.ndarray) -> None:
     """proto.CopyFrom(tf.make_tensor_proto(value)), in a tenth of the time."""
-    proto.dtype = tf.as_dtype(value.dtype).as_datatype_enum
+    proto.dtype = _number(value.dtype)
     for size in value.shape:
         proto.tensor_shape.dim.add(size=size)
     if value.dtype == object:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grpc.aio
+import uvloop
 from aiohttp import web
 
 from export.serving import rest, rpc
@@ -20,7 +22,7 @@ from export.serving.predictor import Limits, Predictor
 from export.serving.versions import Models
 from tf_mixed_nash.errors import InputError
 
-__all__ = ["Server", "Settings"]
+__all__ = ["Server", "Settings", "run"]
 
 _log = logging.getLogger(__name__)
 
@@ -165,6 +167,12 @@ class Server:
         for name in self.models.names:
             for number in self.models.loaded(name):
                 self._metrics.loaded.labels(name, str(number)).set(1)
+
+
+def run(coroutine: Coroutine[Any, Any, int]) -> int:
+    """asyncio.run on uvloop's event loop, on which a request costs less than on asyncio's own."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(coroutine)
 
 
 def _modified(path: Path | None) -> int | None:

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import aiohttp
 import pytest
+import uvloop
 
 from export.serving.config import ModelConfig, Policy
 from export.serving.server import Server, Settings
@@ -27,7 +28,7 @@ class Running:
 
     def __init__(self, settings: Settings):
         self.server = Server(settings._replace(rest_port=0, grpc_port=0))
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()  # as `server.run` has
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     def call(self, coroutine, timeout=60):

@@ -141,6 +141,82 @@ def test_errors_are_not_taken_for_replies(models):
             assert asyncio.run(load.drive(api, address, "points", "sample", 8, 0.3)) > 20
 
 
+def test_replies_on_one_connection_find_their_streams():
+    """Interleaved, out of order, and cut anywhere, as a server may send them."""
+
+    class Transport:
+        def __init__(self):
+            self.sent = []
+
+        def write(self, data):
+            self.sent.append(data)
+
+    def frame(kind, flags, stream, payload):
+        head = len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big")
+        return head + payload
+
+    first, second = (b"\0" + len(x).to_bytes(4, "big") + x for x in (b"first" * 9, b"second"))
+    end = frame(1, 5, 1, b"trailers")
+    stream = (
+        frame(4, 0, 0, b"")
+        + frame(1, 4, 3, b"headers")
+        + frame(0, 0, 1, first[:7])
+        + frame(0, 0, 3, second)
+        + frame(6, 0, 0, b"12345678")
+        + frame(1, 5, 3, b"trailers")
+        + frame(0, 0, 1, first[7:])
+    )
+    for size in (1, 5, 13, 1000):
+        client, transport, replies = load.GrpcClient("127.0.0.1", 1), Transport(), []
+        client.on_reply = lambda reply, replies=replies: replies.append(reply)
+        client.connection_made(transport)
+        client.start(b"a")
+        client.start(b"b")
+        del transport.sent[:]
+        for at in range(0, len(stream), size):
+            client.data_received(stream[at : at + size])
+        assert replies == [b"second"]
+        assert b"".join(transport.sent) == frame(4, 1, 0, b"") + frame(6, 1, 0, b"12345678")
+        client.data_received(end)
+        assert replies == [b"second", b"first" * 9]
+        assert client.error is None
+        # A stream that ends before its message does is an error.
+        client.start(b"c")
+        client.data_received(frame(0, 0, 5, first[:7]) + frame(1, 5, 5, b"grpc-status 13"))
+        assert "grpc-status 13" in str(client.error)
+
+
+@pytest.mark.parametrize(("api", "connections"), [("rest", 40), ("grpc", 3)])
+def test_so_many_requests_are_in_flight(api, connections):
+    """Of 40 to a server that never answers, all arrive."""
+    received, accepted = bytearray(), []
+
+    async def accept(reader, writer):
+        accepted.append(writer)
+        while data := await reader.read(4096):
+            received.extend(data)
+        writer.close()
+
+    async def scenario():
+        server = await asyncio.start_server(accept, "127.0.0.1")
+        address = server.sockets[0].getsockname()
+        job = asyncio.ensure_future(load.drive(api, address, "points", "sample", 40, 60.0))
+        mark = b"points:predict" if api == "rest" else b"PredictionService/Predict"
+        for _ in range(500):
+            await asyncio.sleep(0.01)
+            if received.count(mark) >= 40:
+                break
+        assert received.count(mark) == 40
+        assert len(accepted) == connections
+        job.cancel()
+        await asyncio.gather(job, return_exceptions=True)
+        for writer in accepted:
+            writer.close()
+        server.close()
+
+    asyncio.run(scenario())
+
+
 # Micro-batching under load.
 
 

@@ -18,6 +18,7 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+import uvloop
 
 from export import publish
 from export.client import Client
@@ -25,7 +26,7 @@ from export.serving.batching import Scheduler
 from export.serving.config import Batching, ModelConfig, Policy
 from export.serving.errors import Code, ServingError
 from export.serving.predictor import Limits
-from export.serving.server import Server, Settings
+from export.serving.server import Server, Settings, run
 from export.serving.versions import Models
 from tests.export.conftest import seed_array
 from tests.export.serving.conftest import Running, ask, configs, settings
@@ -406,6 +407,42 @@ def test_a_full_queue_refuses():
 
     batching = Batching(max_batch_size=4, max_enqueued_batches=2, num_batch_threads=1)
     run_scheduler(batching, scenario)
+
+
+def test_whatever_becomes_of_requests_nothing_of_them_stays():
+    """Answered, failed, late or left by their clients: no queue, row or deadline is kept."""
+
+    def run(inputs):
+        if (inputs["x"] < 0).any():
+            raise ValueError("negative")
+        return slow(inputs)
+
+    async def scenario(scheduler, batches):
+        jobs = [
+            asyncio.ensure_future(
+                submit(scheduler, i, 1 + i % 3, run=run, deadline=later(0.02 if i % 5 == 4 else 60))
+            )
+            for i in range(-3, 30)
+        ]
+        await asyncio.sleep(0.005)
+        for job in jobs[1::4]:
+            job.cancel()
+        results = await asyncio.gather(*jobs, return_exceptions=True)
+        kinds = {type(result) for result in results}
+        assert kinds == {dict, ValueError, ServingError, asyncio.CancelledError}
+        assert (scheduler.queued_rows, scheduler._queues, scheduler._open) == (0, {}, set())
+        assert not scheduler._running
+        assert scheduler._free == 2
+
+    run_scheduler(Batching(max_batch_size=6, num_batch_threads=2), scenario)
+
+
+def test_the_command_s_event_loop_is_uvloop_s():
+    async def which():
+        assert isinstance(asyncio.get_running_loop(), uvloop.Loop)
+        return 7
+
+    assert run(which()) == 7
 
 
 def test_requests_whose_time_is_up_are_answered_and_not_run():
