@@ -180,6 +180,7 @@ def test_a_grid_runs_each_point_once_and_finds_the_best(tmp_path, capsys):
     assert all(sessions(trial) == [0] for trial in trials)
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_to_more_trials_as_if_it_had_not_stopped(tmp_path):
     searches = ("step_size=log:1e-5:1e-1", "damping=linear:0.1:1")
     more = {"sampler": "tpe", "seed": 7}
@@ -232,6 +233,7 @@ def test_a_trainer_that_is_killed_is_started_again_and_one_that_fails_is_not(tmp
     assert "trial 1 failed: RuntimeError: four" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_three_failures_in_a_row_end_the_sweep(tmp_path):
     with pytest.raises(InputError, match=r"3 trials in a row failed.*RuntimeError: four"):
         run(tmp_path, "step_size=grid:4", "damping=grid:0.1,0.2,0.3,0.4")
@@ -303,7 +305,10 @@ def test_a_killed_sweeps_trial_is_taken_up_where_it_was(tmp_path):
         assert second > 0, "the kernel sent the trainer a SIGTERM, and it wrote a checkpoint"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+)
 def test_a_stopped_sweep_stops_its_trials_after_a_checkpoint(tmp_path, number, code):
     a_spec = spec(tmp_path, num_trials=1, set=SLOW)
     process = in_a_process(a_spec)
