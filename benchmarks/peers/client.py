@@ -1,0 +1,123 @@
+"""Starts the peers' processes and speaks with them. See `common` for the protocol."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.peers.common import Work
+
+__all__ = ["PEERS", "Peer", "PeerError", "available", "unavailable"]
+
+_ROOT = Path(__file__).parents[2]
+# Where `make peers` puts PyTorch and JAX: beside TensorFlow they would be imported by POT.
+_ENVIRONMENT = _ROOT / ".venv-peers/bin/python"
+
+
+class _Kind(NamedTuple):
+    module: str
+    package: str
+    compiled: bool = False
+
+
+PEERS = {
+    "pytorch": _Kind("torch_peer", "torch"),
+    "pytorch_compiled": _Kind("torch_peer", "torch", compiled=True),
+    "jax": _Kind("jax_peer", "jax"),
+    "keras": _Kind("keras_peer", "keras"),
+}
+
+
+class PeerError(RuntimeError):
+    """A peer could not do what it was asked."""
+
+
+def _python(kind: _Kind) -> str:
+    own = kind.package == "keras" or not _ENVIRONMENT.exists()
+    return sys.executable if own else str(_ENVIRONMENT)
+
+
+def unavailable(name: str) -> str | None:
+    """Why this peer cannot run here; None if it can."""
+    kind = PEERS[name]
+    code = f"import importlib.util as u, sys; sys.exit(u.find_spec({kind.package!r}) is None)"
+    if subprocess.run([_python(kind), "-c", code], check=False).returncode:
+        return f"{kind.package} is not installed: make peers"
+    return None
+
+
+def available() -> list[str]:
+    """The peers that can run here."""
+    return [name for name in PEERS if unavailable(name) is None]
+
+
+class Peer:
+    """A peer's process. Use as a context.
+
+    Args:
+      name: a key of PEERS.
+    """
+
+    def __init__(self, name: str):
+        self._kind = PEERS[name]
+        self.name = name
+        self._process = subprocess.Popen(
+            [_python(self._kind), "-m", f"benchmarks.peers.{self._kind.module}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd=_ROOT,
+            env={**os.environ, "PYTHONPATH": str(_ROOT)},
+        )
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(self, *_) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it ended
+            self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def ask(self, **command: Any) -> dict[str, Any]:
+        """Sends a command and waits for its answer.
+
+        Raises:
+          PeerError: if the peer failed or ended.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(command) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it ended: said below
+        line = self._process.stdout.readline()
+        if not line:
+            raise PeerError(f"{self.name} ended with code {self._process.wait()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise PeerError(f"{self.name}: {answer['error']}")
+        return answer
+
+    def build(self, work: Work) -> int:
+        """Makes a trainer; returns its id."""
+        work = dataclasses.replace(work, compiled=self._kind.compiled)
+        return self.ask(do="build", work=dataclasses.asdict(work))["id"]
+
+    def seconds(self, trainer: int, steps: int) -> float:
+        """How long the trainer takes for so many steps."""
+        return self.ask(do="time", id=trainer, steps=steps)["seconds"]
