@@ -10,7 +10,7 @@ SEED   ?= 0
 KILLS  ?= 40
 JOBS   ?= 2
 
-.PHONY: run test test-slow mutate chaos check format bench lock clean
+.PHONY: run test test-slow mutate chaos check format bench peers lock clean
 
 run: $(STAMP)
 	$(BIN)/python -m trainers.run --config=configs/gaussians8_mp.py --workdir=$(WORKDIR) --config.seed=$(SEED)
@@ -40,6 +40,13 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.step
+
+# What benchmarks.step compares with (the extra `bench`), apart: POT imports PyTorch and JAX if it
+# finds them.
+peers: $(STAMP)
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  'jax>=0.10,<0.11' 'jaxlib>=0.10,<0.11' 'torch>=2.13,<2.14'
 
 # The virtual environment, exactly as tested (constraints.txt).
 $(STAMP): setup.py constraints.txt
