@@ -16,9 +16,12 @@ SERVING = [
     "grpcio>=1.60,<2",
     "orjson>=3.10,<4",
     "prometheus-client>=0.20,<1",
+    "uvloop>=0.21,<1",
 ]
 ONNX = ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "tf2onnx>=1.16,<2"]
 LITERT = ["ai-edge-litert>=2,<3"]
+# Of the benchmarks alone, in an environment of their own: `make peers`.
+BENCH = ["jax>=0.10,<0.11", "jaxlib>=0.10,<0.11", "torch>=2.13,<2.14"]
 SWEEP = ["optuna>=4,<5"]
 
 setup(
@@ -60,6 +63,7 @@ setup(
         "serving": SERVING,
         "onnx": ONNX,
         "litert": LITERT,
+        "bench": BENCH,
         "sweep": SWEEP,
         "dev": [
             *SERVING,
