@@ -87,6 +87,7 @@ class PlanarTask:
                 rng.python_seed(rng.stream(self.config["seed"], f"init/{name}{salt}")),
                 self.config["precision"],
                 name,
+                penalized=name == "discriminator",
             )
 
         return Pair(make("generator", model["latent_dim"], 2), make("discriminator", 2, 1))

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_mixed_nash.models.activations import leaky_relu
 from tf_mixed_nash.models.network import Network
 
 __all__ = ["NORMALIZATIONS", "SIZES", "SpectralConv2D", "dcgan_discriminator", "dcgan_generator"]
@@ -145,7 +146,7 @@ def dcgan_discriminator(
                 width * 2**i, spectral=normalization == "spectral", use_bias=not normalized
             ),
             *build.normalization(normalization if normalized else "none"),
-            keras.layers.LeakyReLU(0.2, dtype=build.policy),
+            keras.layers.Activation(leaky_relu(0.2), dtype=build.policy),
         ]
     layers += [keras.layers.Flatten(dtype=build.policy), build.dense(1)]
     return Network(keras.Sequential(layers, name=name))

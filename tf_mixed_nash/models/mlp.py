@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from tf_mixed_nash.models.activations import relu
 from tf_mixed_nash.models.network import Network
 
 __all__ = ["mlp"]
@@ -19,6 +20,7 @@ def mlp(
     seed: int = 0,
     dtype: str = "float32",
     name: str = "mlp",
+    penalized: bool = False,
 ) -> Network:
     """A multilayer perceptron with a linear output, He-initialised, biases 0.
 
@@ -30,14 +32,17 @@ def mlp(
       seed: of the initialisation; layer i uses seed + i.
       dtype: a Keras dtype policy: "float32", "float64", "mixed_bfloat16", ...
       name: of the Keras model.
+      penalized: the network is differentiated twice, as a discriminator with a gradient penalty
+        is. ReLU's second derivative, which is 0, is then left out; nothing else changes.
     """
+    chosen: Any = relu if penalized and activation == "relu" else activation
     policy = keras.DTypePolicy(dtype)
     layers: list = [keras.Input((input_dim,), dtype=policy.variable_dtype)]
     for i, units in enumerate((*hidden_units, output_dim)):
         layers.append(
             keras.layers.Dense(
                 units,
-                activation=activation if i < len(hidden_units) else None,
+                activation=chosen if i < len(hidden_units) else None,
                 kernel_initializer=_he_normal(seed + i),
                 dtype=policy,
             )
