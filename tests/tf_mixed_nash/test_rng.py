@@ -48,6 +48,36 @@ def test_normal_is_finite_and_symmetric_where_its_words_are_extreme():
     assert next_cell > lowest + 0.1
 
 
+def test_a_pair_of_normals_is_box_and_mullers_of_its_two_words():
+    """Against float64, at random words and at those where a quadrant begins or ends."""
+    edges = [0, 1, 2**29 - 1, 2**29, 2**30, 2**31 - 1, 2**31, 3 * 2**30, 7 * 2**29, 2**32 - 1]
+    a = np.random.default_rng(0).integers(0, 2**32, [2, 100_000], np.uint64).astype(np.uint32)
+    a[1, : len(edges)] = edges
+    pair = np.stack(fused(rng.normal_pair_from_bits)(*a)).astype(np.float64)
+    u = ((a[0] >> 9) + 0.5) * 2.0**-23
+    angle = 2 * np.pi * a[1] / 2.0**32
+    expected = np.sqrt(-2 * np.log(u)) * np.stack([np.cos(angle), np.sin(angle)])
+    np.testing.assert_allclose(pair, expected, rtol=0, atol=2e-6)
+
+
+def test_a_pair_of_normals_is_finite_and_its_radius_ordered_where_words_are_extreme():
+    words = tf.constant([0, 511, 512, 0xFFFFFFFF], tf.uint32)
+    x, y = fused(rng.normal_pair_from_bits)(words, tf.zeros_like(words))
+    np.testing.assert_allclose(x[0], np.sqrt(-2 * np.log(2.0**-24)), rtol=1e-6)
+    assert x[0] == x[1] > x[2] > x[3] > 0
+    np.testing.assert_array_equal(y, np.zeros(4))
+
+
+def test_the_two_normals_of_a_pair_are_independent():
+    """They are neighbours: neither they nor their squares are correlated, and the angle is
+    uniform."""
+    x, y = rng.normal(rng.stream(4, "pair"), NUM).numpy().astype(np.float64).reshape(-1, 2).T
+    for power in (1, 2):
+        assert abs(np.corrcoef(x**power, y**power)[0, 1]) < NUM_SIGMAS / np.sqrt(len(x))
+    angle = np.arctan2(y, x)
+    assert scipy.stats.kstest(angle, "uniform", (-np.pi, 2 * np.pi)).pvalue > P_VALUE
+
+
 @pytest.mark.parametrize(
     ("rounds", "key", "counter", "answer"),
     [  # The known answers that Random123 publishes.
