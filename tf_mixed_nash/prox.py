@@ -64,12 +64,15 @@ class Prox(NamedTuple):
     step: Callable[..., Move]
 
 
+# Both are single passes of a graph's own kernels. Inside a fused update XLA would compute the
+# update a second time for them, in scalar code: as long as the update itself takes.
 def _finite(z):
-    return tf.reduce_all(tf.math.is_finite(z))
+    # A sum is finite only if its terms are. One that overflows is of a point that is lost, too.
+    return tf.math.is_finite(tf.reduce_sum(z))
 
 
 def _norm(g):
-    return tf.norm(g)
+    return tf.math.reduce_euclidean_norm(g)
 
 
 def one_step(sampler: Sampler) -> Prox:
@@ -79,8 +82,7 @@ def one_step(sampler: Sampler) -> Prox:
     def compiled(oracle: Oracle, player: Player):
         def advance(anchor, g, state, t, xi):
             displacement, state = sampler.update(g, state, t, xi)
-            z = oracle.project(player, anchor + displacement)
-            return z, state, _norm(g), _finite(z)
+            return oracle.project(player, anchor + displacement), state
 
         return fused(advance)
 
@@ -88,8 +90,8 @@ def one_step(sampler: Sampler) -> Prox:
         advance = compiled(oracle, player)
         g, logs = oracle.field(player, at, opponent, m)
         xi = oracle.noise(player, anchor, m) if sampler.noisy else None
-        z, state, norm, finite = advance(anchor, g, state, t, xi)
-        return Move(z, state, {**logs, "field_norm": norm, "finite": finite})
+        z, state = advance(anchor, g, state, t, xi)
+        return Move(z, state, {**logs, "field_norm": _norm(g), "finite": _finite(z)})
 
     return Prox(init=sampler.init, num_batches=lambda t: 1, step=step)
 
@@ -144,14 +146,14 @@ def langevin_mean(sampler: Sampler, num_inner_steps: Schedule, damping: float) -
             displacement, state = sampler.update(g, state, t, xi)
             z = oracle.project(player, z + displacement)
             z_bar = (1.0 - beta) * z_bar + beta * z
-            return z, z_bar, state, _norm(g), _finite(z)
+            return z, z_bar, state
 
         def summarise(anchor, z_bar):
             return (1.0 - beta) * anchor + beta * z_bar
 
         def only_step(anchor, g, state, t, xi):  # K_t = 1, as one pass over memory
-            _, z_bar, state, norm, finite = advance(anchor, anchor, g, state, t, xi)
-            return summarise(anchor, z_bar), state, norm, finite
+            _, z_bar, state = advance(anchor, anchor, g, state, t, xi)
+            return summarise(anchor, z_bar), state
 
         return fused(advance), fused(summarise), fused(only_step)
 
@@ -165,14 +167,14 @@ def langevin_mean(sampler: Sampler, num_inner_steps: Schedule, damping: float) -
         K = num_inner_steps(t)
         if isinstance(K, int) and K == 1:
             g, logs, xi = field_and_noise(anchor, m)
-            z, state, norm, finite = only_step(anchor, g, state, t, xi)
-            return Move(z, state, {**logs, "field_norm": norm, "finite": finite})
+            z, state = only_step(anchor, g, state, t, xi)
+            return Move(z, state, {**logs, "field_norm": _norm(g), "finite": _finite(z)})
 
         def body(k, z, z_bar, state, logs):
             g, new_logs, xi = field_and_noise(z, m + k)
-            z, z_bar, state, norm, finite = advance(z, z_bar, g, state, t, xi)
-            finite &= logs["finite"]
-            return k + 1, z, z_bar, state, {**new_logs, "field_norm": norm, "finite": finite}
+            z, z_bar, state = advance(z, z_bar, g, state, t, xi)
+            finite = logs["finite"] & _finite(z)
+            return k + 1, z, z_bar, state, {**new_logs, "field_norm": _norm(g), "finite": finite}
 
         zero = tf.zeros([], anchor.dtype)
         logs = {"loss": zero, "penalty": zero, "field_norm": zero, "finite": tf.constant(True)}
@@ -226,7 +228,7 @@ def langevin_atoms(
                 xi = xi / tf.sqrt(mirror_step * num_terms)
             displacement, state = sampler.update(g, state, t, xi)
             z = tf.stack([oracle.project(player, x) for x in tf.unstack(z + displacement)])
-            return z, state, tf.reduce_mean(tf.norm(g, axis=1)), _finite(z)
+            return z, state
 
         return fused(advance)
 
@@ -241,8 +243,9 @@ def langevin_atoms(
             if sampler.noisy:
                 flat = oracle.noise(player, tf.reshape(z, [num_chains * dim]), m + k)
                 xi = tf.reshape(flat, [num_chains, dim])
-            z, state, norm, finite = advance(z, g, state, t, xi, opponent.num_terms)
-            finite &= logs["finite"]
+            z, state = advance(z, g, state, t, xi, opponent.num_terms)
+            finite = logs["finite"] & _finite(z)
+            norm = tf.reduce_mean(tf.math.reduce_euclidean_norm(g, axis=1))
             new_logs = {key: tf.reduce_mean(value) for key, value in new_logs.items()}
             return k + 1, z, state, {**new_logs, "field_norm": norm, "finite": finite}
 
