@@ -1,0 +1,72 @@
+"""The benchmarks' commands run, and their reports say what was timed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(module, *options):
+    command = [sys.executable, "-m", f"benchmarks.{module}", *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def report(tmp_path, module, *options):
+    path = tmp_path / "report.json"
+    done = run(module, *options, f"--output={path}")
+    assert done.returncode == 0, done.stderr
+    return json.loads(path.read_text())["results"], done.stdout
+
+
+def test_step_times_our_algorithms_gradients_and_the_peak(tmp_path):
+    rows, text = report(
+        tmp_path,
+        "step",
+        *("--peers=none", "--batch_sizes=8", "--precisions=float32", "--rounds=2"),
+        *("--algorithms=rmsprop,mirror_prox_gan", "--set=model.hidden_units=(8,8)"),
+    )
+    names = ["rmsprop", "mirror_prox_gan", "gradients", "matrix product"]
+    assert [row["algorithm"] for row in rows] == names
+    assert all(row["ms"]["median"] > 0 and row["batch_size"] == 8 for row in rows)
+    assert rows[0]["ratio"]["median"] == 1.0
+    assert rows[-1]["of_peak"] == 1.0
+    assert all(name in text for name in names)
+
+
+def test_noise_times_ours_and_tensorflows(tmp_path):
+    rows, _ = report(tmp_path, "noise", "--num=4096", "--rounds=2")
+    assert {row["framework"] for row in rows} >= {"ours", "keras"}
+    assert all(row["ms"]["median"] > 0 for row in rows)
+
+
+def test_scaling_times_every_value_of_an_axis_also_in_a_child(tmp_path):
+    rows, _ = report(tmp_path, "scaling", "--axes=inner_steps,replicas", "--rounds=2")
+    assert [row["value"] for row in rows] == [1, 2, 5, 20, 1, 2]
+    assert rows[0]["ratio"]["median"] == rows[4]["ratio"]["median"] == 1.0
+
+
+def test_a_target_is_printed_with_its_limit(tmp_path):
+    rows, text = report(tmp_path, "targets", "--parts=startup")
+    assert [row["limit"] for row in rows] == [10.0]
+    assert ("MISSED" in text) == (not rows[0]["met"])
+
+
+@pytest.mark.parametrize(
+    ("module", "option", "choices"),
+    [
+        ("step", "--peers=theano", "pytorch, pytorch_compiled, jax, keras"),
+        ("scaling", "--axes=depth", "batch, width"),
+        ("targets", "--parts=luck", "mlp, small"),
+    ],
+)
+def test_an_unknown_choice_is_bad_input(module, option, choices):
+    done = run(module, option)
+    assert done.returncode == 2
+    assert option in done.stderr
+    assert choices in done.stderr
