@@ -46,6 +46,7 @@ def alternate(
     for name, one in contestants.items():
         one.seconds(_WARM_UP)
         chunk[name] = 2 * max(1, round(seconds / max(1e-9, one.seconds(2))))
+        one.seconds(chunk[name])  # who compiles for a number of steps does so here
     results = {name: Result([], []) for name in contestants}
     for _ in range(rounds):
         for name, one in contestants.items():
