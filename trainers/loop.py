@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
 from collections.abc import Mapping
 from typing import Any
 
@@ -142,6 +143,12 @@ class Loop:
         """Ends the threads that read data. The loop cannot be advanced after it."""
         if "_feed" in self.__dict__:
             self._feed.close()
+
+    def release(self) -> None:
+        """Gives the state's memory back. Of the loop, only `close` may be used after it."""
+        self._state, self.variables, self._copied = {}, {}, {}
+        self.__dict__.pop("_advance", None)  # its graph holds the variables
+        gc.collect()
 
     def logs(self) -> dict[str, float]:
         """Means of the logged scalars since the last call, which starts the sums anew."""

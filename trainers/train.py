@@ -502,7 +502,13 @@ class _Session:
         """Scores, draws and publishes. scorecard.json comes last: it marks a finished run."""
         loop, task, gaps = self.loop, self.run_.task, self._gaps
         published = self.config["publish"]
-        strategies = artifacts.strategies_of(loop)
+        strategies, step = artifacts.strategies_of(loop), loop.step
+        gap = {}
+        if gaps:
+            gap = {"duality_gap": {**gaps.settings, "strategies": gaps.strategies(loop)}}
+        # Scoring and publishing need as much memory as the training does; not both at once.
+        self._good = {}
+        loop.release()
         samplers = {name: artifacts.sampler(s) for name, s in strategies.items()}
         scores = task.score(samplers)
         picture = task.draw_published(self.workdir / "samples", strategies, samplers)
@@ -510,14 +516,11 @@ class _Session:
             **artifacts.export_metadata(self.workdir),
             "strategy": published,
             "average": {"last": "theta"}.get(published, published),
-            "step": loop.step,
+            "step": step,
             **artifacts.scored(scores, published),
         }
         base = self.workdir / "export" / "generator"
         model = _published_before(base, metadata) or _publish(strategies[published], base, metadata)
-        gap = {}
-        if gaps:
-            gap = {"duality_gap": {**gaps.settings, "strategies": gaps.strategies(loop)}}
         card = {**scores["strategies"][published], **scores, **gap}
         write_json(self.workdir / "scorecard.json", card)
         print(task.format_table(scores, published=published))

@@ -10,7 +10,8 @@ import math
 from typing import Any
 
 import numpy as np
-import ot
+import scipy.optimize
+import scipy.spatial
 
 __all__ = ["KEYS", "scorecard", "wasserstein2"]
 
@@ -84,7 +85,16 @@ def scorecard(
 
 
 def wasserstein2(x: np.ndarray, y: np.ndarray) -> float:
-    """The 2-Wasserstein distance between two samples [n, c] and [m, c], exact (POT)."""
+    """The 2-Wasserstein distance between two samples [n, c] and [m, c], exact.
+
+    Of equal sizes it is the best assignment (SciPy), else a linear programme (POT), which
+    takes five times the memory.
+    """
+    if len(x) == len(y):
+        squared = scipy.spatial.distance.cdist(x, y, "sqeuclidean")
+        return math.sqrt(float(squared[scipy.optimize.linear_sum_assignment(squared)].mean()))
+    import ot
+
     uniform = lambda z: np.full(len(z), 1.0 / len(z))  # noqa: E731
     squared: Any = ot.emd2(uniform(x), uniform(y), ot.dist(x, y), numItermax=10_000_000)
     return math.sqrt(max(float(squared), 0.0))

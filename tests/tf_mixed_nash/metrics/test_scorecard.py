@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import ot
 import pytest
 
 from tf_mixed_nash.metrics.scorecard import KEYS, scorecard, wasserstein2
@@ -89,6 +90,16 @@ def test_no_sample_near_any_mode_scores_without_errors():
     assert card["modes_captured"] == card["high_quality_4sigma"] == 0
     assert math.isnan(card["std_ratio"])
     assert math.isnan(card["mean_bias_sigma"])
+
+
+def test_wasserstein2_is_the_linear_programmes():
+    """Of equal sizes it is an assignment; repeating a sample makes the sizes unequal."""
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(60, 2)), 1.5 * random.normal(size=(60, 2)) + 0.3
+    exact = ot.emd2([], [], ot.dist(x, y)) ** 0.5
+    assert wasserstein2(x, y) == pytest.approx(exact, rel=1e-9)
+    assert wasserstein2(np.repeat(x, 2, axis=0), y) == pytest.approx(exact, rel=1e-9)
+    assert exact > 0.3
 
 
 def test_wasserstein2_of_shifted_points_is_the_shift():
