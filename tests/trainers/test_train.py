@@ -40,6 +40,7 @@ def test_a_workdir_holds_what_the_contract_names(finished):
         "checkpoints",
         "samples",
         "scorecard.json",
+        "times.jsonl",
         "export",
         ".lock",
     }
