@@ -64,11 +64,10 @@ def comparable(name: str, work: Work) -> tuple[Work, float]:
     Keras's RMSProp has its constant inside the root; only where it is small is that the same, and
     then the first update is all but the gradient's sign, which rounding turns where it is 0.
     """
-    if work.precision != "float32":
-        return work, 0.2  # frameworks round at other places
+    tolerance = 1e-4 if work.precision == "float32" else 0.2  # frameworks round at other places
     if name == "keras" and work.algorithm == "rmsprop":
-        return dataclasses.replace(work, stability=1e-8), 1e-2
-    return work, 1e-4
+        return dataclasses.replace(work, stability=1e-8), max(tolerance, 1e-2)
+    return work, tolerance
 
 
 def difference(peer: Peer, work: Work, steps: int = 1) -> dict[str, float]:
