@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -126,7 +128,7 @@ def _is_philox(node, by_name: Mapping) -> bool:
     return int(tf.make_ndarray(source.attr["value"].tensor)) == _PHILOX
 
 
-def check_calls(directory: Path, calls: Iterable[Call]) -> list[dict[str, np.ndarray]]:
+def check_calls(directory: Path, calls: Sequence[Call]) -> list[dict[str, np.ndarray]]:
     """Checks what a SavedModel answers, by both of TensorFlow's loaders.
 
     Returns:
@@ -136,33 +138,48 @@ def check_calls(directory: Path, calls: Iterable[Call]) -> list[dict[str, np.nda
       InputError: if a loader fails, or an answer is not finite, or differs from the expected
         one by more than 1e-5, absolutely and relatively (pixels of a PNG: by more than 1).
     """
-    loaded = tf.saved_model.load(str(directory))
+    # One after the other: each loader holds a copy of all components.
+    for call, answer in zip(calls, _by_python(directory, calls), strict=True):
+        _check_outputs(call, "by tf.saved_model.load", answer)
+    gc.collect()
     answers = []
     with ServedModel(directory) as served:
         for call in calls:
-            tensors = {name: tf.constant(value) for name, value in call.inputs.items()}
-            try:
-                by_python = {
-                    name: value.numpy()
-                    for name, value in loaded.signatures[call.signature](**tensors).items()
-                }
-                by_session = served.run(call.signature, call.inputs)
-            except tf.errors.OpError as error:
-                reason, _, _ = error.message.partition("\n")
-                raise _refusal(f"{call.signature} fails: {reason}") from error
-            for where, answer in (
-                ("by tf.saved_model.load", by_python),
-                ("in a C++ session", by_session),
-            ):
-                if answer.keys() != call.expected.keys():
-                    raise _refusal(
-                        f"{call.signature} {where} gives {', '.join(sorted(answer))} instead of "
-                        f"{', '.join(sorted(call.expected))}"
-                    )
-                for name, values in answer.items():
-                    _check_answer(f"{call.signature} {where}", values, call.expected[name])
-            answers.append(by_session)
+            with _failing(call):
+                answers.append(served.run(call.signature, call.inputs))
+            _check_outputs(call, "in a C++ session", answers[-1])
+    gc.collect()  # graphs refer to themselves
     return answers
+
+
+def _by_python(directory: Path, calls: Sequence[Call]) -> list[dict[str, np.ndarray]]:
+    loaded = tf.saved_model.load(str(directory))
+    answers = []
+    for call in calls:
+        tensors = {name: tf.constant(value) for name, value in call.inputs.items()}
+        with _failing(call):
+            outputs = loaded.signatures[call.signature](**tensors)
+            answers.append({name: value.numpy() for name, value in outputs.items()})
+    return answers
+
+
+@contextlib.contextmanager
+def _failing(call: Call) -> Iterator[None]:
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason, _, _ = error.message.partition("\n")
+        raise _refusal(f"{call.signature} fails: {reason}") from error
+
+
+def _check_outputs(call: Call, where: str, answer: Mapping[str, np.ndarray]) -> None:
+    if answer.keys() != call.expected.keys():
+        raise _refusal(
+            f"{call.signature} {where} gives {', '.join(sorted(answer))} instead of "
+            f"{', '.join(sorted(call.expected))}"
+        )
+    for name, values in answer.items():
+        _check_answer(f"{call.signature} {where}", values, call.expected[name])
 
 
 def _check_answer(where: str, values: np.ndarray, expected: np.ndarray) -> None:

@@ -30,14 +30,10 @@ def import_tensorflow():
     `import tensorflow` would import an installed Keras, to register its optimizers. If Keras
     is there already, it stays.
     """
-    hidden = "keras" not in sys.modules and "tensorflow" not in sys.modules
-    if hidden:
-        sys.modules["keras"] = None  # type: ignore[assignment]  # Python: "not installed"
-    try:
+    if "tensorflow" in sys.modules:
         return quiet.import_tensorflow()
-    finally:
-        if hidden:
-            del sys.modules["keras"]
+    with quiet.hidden("keras"):
+        return quiet.import_tensorflow()
 
 
 class ServedModel:

@@ -31,6 +31,7 @@ that it comes in. In `generate` the component is a hash of the row's latents.
 from __future__ import annotations
 
 import functools
+import gc
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -272,11 +273,13 @@ def publish_strategy(
             f"The strategy cannot be published: component {int(np.argmin(finite))} of "
             f"{strategy.num_components} has parameters that are not finite. The run diverged."
         )
-    calls = _known_calls(strategy)
+    calls, built = _known_calls(strategy), [build_module(strategy)]
+    facts = {**metadata, **_facts(strategy, list(built[0][1]))}
+    # All components lie in memory as often as they must: the checks need room for their own.
+    del strategy
     try:
         return publish.publish(
-            base,
-            lambda folder: _write_version(folder, base.name, strategy, metadata, calls, isolated),
+            base, lambda folder: _write_version(folder, base.name, built, facts, calls, isolated)
         )
     except (OSError, tf.errors.OpError) as error:  # TensorFlow's files fail by its own errors
         reason, _, _ = str(error).partition("\n")
@@ -288,24 +291,26 @@ def publish_strategy(
 def _write_version(
     directory: Path,
     model_name: str,
-    strategy: MixedStrategy,
-    metadata: Mapping[str, Any],
+    built: list[tuple[tf.Module, dict[str, Any]]],
+    facts: Mapping[str, Any],
     calls: list[Call],
     isolated: bool,
 ) -> None:
-    """Fills the folder of a version, and checks it as far as it is."""
+    """Fills the folder of a version, and checks it as far as it is. Empties `built`."""
     import tensorflow as tf
 
     from export import card, checks, verify, warmup
 
-    module, signatures = build_module(strategy)
+    module, signatures = built.pop()
     tf.saved_model.save(module, str(directory), signatures=signatures)
+    del module, signatures
+    gc.collect()
     checks.check_graph(directory)
     golden, *_ = checks.check_calls(directory, calls)
     (directory / GOLDEN).parent.mkdir()
     np.savez(directory / GOLDEN, samples=golden["samples"], seeds=calls[0].inputs["seeds"])
     warmup.write(directory, model_name)
-    facts = {**metadata, **_facts(strategy, list(signatures), golden["samples"])}
+    facts = {**facts, **_golden_facts(golden["samples"])}
     card.write(directory, model_name, facts)
     publish.write_manifest(directory, facts)
     verify.check(directory, isolated)
@@ -377,7 +382,7 @@ def _png_call(call: Call) -> Call:
     return call._replace(signature=f"{call.signature}_png", expected={"image_bytes": pixels})
 
 
-def _facts(strategy: MixedStrategy, signatures: list[str], samples: np.ndarray) -> dict[str, Any]:
+def _facts(strategy: MixedStrategy, signatures: list[str]) -> dict[str, Any]:
     """What the manifest says of the strategy itself."""
     import tensorflow as tf
 
@@ -387,10 +392,15 @@ def _facts(strategy: MixedStrategy, signatures: list[str], samples: np.ndarray) 
         "weights": np.asarray(tf.convert_to_tensor(strategy.weights)).tolist(),
         "latent_dim": strategy.latent_dim,
         "num_classes": strategy.num_classes,
-        "sample_shape": list(samples.shape[1:]),
         "signatures": sorted(signatures),
         "seed_rule": _SEED_RULE,
         "image": _is_image(strategy),
+    }
+
+
+def _golden_facts(samples: np.ndarray) -> dict[str, Any]:
+    return {
+        "sample_shape": list(samples.shape[1:]),
         "golden": {
             "file": GOLDEN,
             "signature": "sample",

@@ -292,17 +292,24 @@ MUTATIONS: list[Mutation] = [
     ),
     *_of(
         "trainers/loop.py",
-        ("tests/trainers/test_checkpoint.py",),
+        ("tests/trainers/test_checkpoint.py", "tests/trainers/test_loop.py"),
         (
-            "kept = list(enumerate(t.numpy().tolist()))",
-            "kept = [(i, 0) for i in range(len(t))]",
+            "for n, v in self.variables.items()}\n        return",
+            'for n, v in self.variables.items() if n != "ema"}\n        return',
         ),
-        (
-            "names = [n for n in self.variables if n not in _SNAPSHOTS]",
-            'names = [n for n in self.variables if n not in ("ema", *_SNAPSHOTS)]',
-        ),
-        ("        self._copied = {}\n        for name", "        for name"),
-        ('fill = _EMPTY_T if name == "mixture_t" else 0', "fill = 0"),
+        ("(due is None or t <= due)", "(due is None or t < due)"),
+        ("self.reservoir.keep(due, self.last())", "self.reservoir.keep(due, self.last()[::-1])"),
+    ),
+    *_of(
+        "trainers/reservoir.py",
+        ("tests/trainers/test_reservoir.py", "tests/trainers/test_loop.py"),
+        ("rng.fold_in(self._key, t)", "rng.fold_in(self._key, t - self._window[0])"),
+        ("t = max(t, first)", "t = max(t, first + 1)"),
+        ("bisect.bisect_left(steps, t)) <", "bisect.bisect_right(steps, t)) <"),
+        ("seen = min(t, self._window[1])", "seen = t"),
+        ("t = first + (chunk + 1) * _CHUNK", "t = last"),
+        ("if shape[1:] != columns or not m <= shape[0] <= M:", "if shape[1:] != columns:"),
+        ("_Snapshot(theta, w, t)", "_Snapshot(theta, w, t + 1)"),
     ),
     *_of(
         "trainers/checkpoint.py",

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 
-__all__ = ["import_tensorflow"]
+__all__ = ["hidden", "import_tensorflow"]
 
 # Set beside the level by us, so that a child process does not take it for the user's.
 _MARK = "TF_MIXED_NASH_QUIET"
+
+
+@contextlib.contextmanager
+def hidden(*packages: str) -> Iterator[None]:
+    """Packages that are not imported yet seem not to be installed."""
+    names = [name for name in packages if name not in sys.modules]
+    for name in names:
+        sys.modules[name] = None  # type: ignore[assignment]  # Python: "not installed"
+    try:
+        yield
+    finally:
+        for name in names:
+            del sys.modules[name]
 
 
 def import_tensorflow():
@@ -31,7 +46,9 @@ def import_tensorflow():
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
-            import tensorflow as tf
+            # Keras would import all of scikit-learn for wrappers of its estimators: 60 MB, 1 s.
+            with hidden("sklearn"):
+                import tensorflow as tf
 
             # The first look at the devices prints more lines of the same kind.
             tf.config.list_physical_devices()

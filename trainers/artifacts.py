@@ -34,13 +34,17 @@ STRATEGIES = ("last", "ema", "mixture")
 AVERAGES = {"theta": "last", "theta_bar": None, "ema": "ema", "mixture": "mixture"}
 
 
-def strategies_of(loop: Loop) -> dict[str, MixedStrategy]:
+def strategies_of(loop: Loop, take: bool = False) -> dict[str, MixedStrategy]:
     """The three answers of a run: last iterate, EMA, and mixture of snapshots.
 
     Before the mixture's window begins, the mixture is the last iterate.
+
+    Args:
+      loop: the run's.
+      take: takes the snapshots out of it, which needs less memory.
     """
     last = loop.last().theta[None]
-    snapshots = loop.mixture()
+    snapshots = loop.mixture(take)
     atoms = {
         "last": last,
         "ema": loop.ema()[None],

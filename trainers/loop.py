@@ -1,12 +1,8 @@
 """The compiled loop: many outer steps of a scheme in one call.
 
 The state lives in variables between the calls, for checkpoints; inside a call it is plain
-tensors. Nothing goes back to the host within a call.
-
-The reservoir keeps M pairs (theta, w) of the algorithm's outputs at M random outer steps t-hat
-of a window, and the t-hat themselves: 4 M (d + e) + 8 M bytes in float32, 63 MB each for
-theta and w with M = 30 and three layers of 512 units; a checkpoint is as much larger, and so is
-the memory of a run that writes them (rows are copied once, not at every checkpoint).
+tensors. Nothing goes back to the host within a call, which ends where the reservoir keeps an
+output (trainers/reservoir.py).
 
 Real data are made in the graph where they can be (planar), or passed in as blocks of
 consecutive mini-batches (images): one copy to the device for many steps.
@@ -20,28 +16,22 @@ import gc
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tf_mixed_nash import rng
 from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.compile import fused
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.strategies import reservoir_slot
 from tf_mixed_nash.types import PLAYERS, Pair
 from trainers.build import Run
-from trainers.rows import Row, Rows
+from trainers.reservoir import NAMES, Reservoir
 from trainers.tasks import Feed
 
 __all__ = ["Divergence", "Loop"]
 
 _NEVER = tf.int64.max
-_EMPTY_T = -1
 _SUMMED = ("loss", "penalty", "field_norm")
-# The reservoir: of theta, of w, and of the outer step at which both were the output.
-_MATRICES = ("mixture", "mixture_w")
-_SNAPSHOTS = (*_MATRICES, "mixture_t")
-# Variables that checkpoints of earlier versions lack.
+# What checkpoints of earlier versions lack.
 _LATER = frozenset({"mixture_w", "mixture_t", "anchor"})
 
 
@@ -60,7 +50,8 @@ class Loop:
       run: see `trainers.build`.
 
     Attributes:
-      variables: every tensor that a checkpoint must hold, by name.
+      variables: by name; with the reservoir they are all that a checkpoint must hold.
+      reservoir: the snapshots.
     """
 
     def __init__(self, run: Run):
@@ -68,16 +59,12 @@ class Loop:
         config = run.config
         state = run.initial_state()
         theta, w = run.scheme.output(state)
-        components = config["mixture"]["num_components"]
         zero = tf.zeros([], tf.int64)
         sums = {p: {k: tf.zeros([], tf.float64) for k in _SUMMED} for p in PLAYERS}
         self._state = {
             "scheme": tf.nest.map_structure(tf.Variable, state),
             "ema": tf.Variable(theta),
             "anchor": tf.Variable(theta),
-            "mixture": tf.Variable(tf.zeros([components, theta.shape[0]], theta.dtype)),
-            "mixture_w": tf.Variable(tf.zeros([components, w.shape[0]], w.dtype)),
-            "mixture_t": tf.Variable(tf.fill([components], tf.constant(_EMPTY_T, tf.int64))),
             "t": tf.Variable(zero),
             "m": tf.Variable(zero),
             "diverged_at": Pair(*(tf.Variable(_NEVER, dtype=tf.int64) for _ in PLAYERS)),
@@ -87,12 +74,15 @@ class Loop:
         names = tf.nest.flatten(_joined_names(self._state))
         # Names of variables that the restored checkpoint did not have yet.
         self.lacking: frozenset[str] = frozenset()
-        # (slot, t-hat) -> the rows of theta and w there, for checkpoints.
-        self._copied: dict[tuple[int, int], tuple[Row, ...]] = {}
         self.variables = dict(zip(names, tf.nest.flatten(self._state), strict=True))
         first, last = config["mixture"]["window"]
-        self._window = (int(first * run.num_outer_steps), int(last * run.num_outer_steps))
-        self._reservoir_key = rng.stream(config["seed"], "reservoir")
+        self.reservoir = Reservoir(
+            config["mixture"]["num_components"],
+            (int(first * run.num_outer_steps), int(last * run.num_outer_steps)),
+            rng.stream(config["seed"], "reservoir"),
+            Pair(int(theta.shape[0]), int(w.shape[0])),
+            theta.dtype,
+        )
         self._ema = fused(lambda ema, theta, weight: ema + weight * (theta - ema))
 
     # Made by the first step: who only reads a run (an export, say) needs none of its data.
@@ -125,9 +115,11 @@ class Loop:
           None, or where it stopped because a point was not finite.
         """
         while (m := self.step) < until:
-            end = self._feed.limit(m, until)
-            block = self._feed.block(m, self._end_of_steps(end))
-            self._advance(tf.constant(end, tf.int64), block)
+            due = self.reservoir.next(self.outer_step)
+            end = self._end_of_call(self._feed.limit(m, until), due)
+            self._advance(tf.constant(end, tf.int64), self._feed.block(m, end))
+            if due is not None and self.outer_step == due + 1:
+                self.reservoir.keep(due, self.last())
         steps = {p: int(self._state["diverged_at"].of(p)) for p in PLAYERS}
         first = min(steps.values())
         if first == _NEVER:
@@ -146,7 +138,8 @@ class Loop:
 
     def release(self) -> None:
         """Gives the state's memory back. Of the loop, only `close` may be used after it."""
-        self._state, self.variables, self._copied = {}, {}, {}
+        self._state, self.variables = {}, {}
+        self.reservoir.clear()
         self.__dict__.pop("_advance", None)  # its graph holds the variables
         gc.collect()
 
@@ -171,25 +164,8 @@ class Loop:
         Args:
           reservoir: False leaves the reservoir out; the rest costs nothing to keep.
         """
-        names = [n for n in self.variables if n not in _SNAPSHOTS]
-        values: dict[str, Any] = {n: self.variables[n].read_value() for n in names}
-        return values | self._rows() if reservoir else values
-
-    def _rows(self) -> dict[str, Any]:
-        """The reservoir. Only rows that came since the last call are copied."""
-        t = self._state["mixture_t"][: self._num_kept()]
-        kept = list(enumerate(t.numpy().tolist()))
-        matrices = [self._state[name] for name in _MATRICES]
-        self._copied = {
-            key: self._copied.get(key)
-            # A gather: after the first row was written in place, to read a variable copies it.
-            or tuple(Row(x.sparse_read([key[0]]).numpy()[0]) for x in matrices)
-            for key in kept
-        }
-        return {"mixture_t": t} | {
-            name: Rows([self._copied[key][i] for key in kept], x.shape[1], x.dtype.as_numpy_dtype)
-            for i, (name, x) in enumerate(zip(_MATRICES, matrices, strict=True))
-        }
+        values: dict[str, Any] = {n: v.read_value() for n, v in self.variables.items()}
+        return values | self.reservoir.rows(self.outer_step) if reservoir else values
 
     def assign(self, tensors: Mapping[str, Any]) -> None:
         """Takes the state that `tensors` gave; a reservoir that it left out stays as it is.
@@ -197,12 +173,11 @@ class Loop:
         Raises:
           InputError: if a tensor is missing, unknown or of another shape. Nothing changes then.
         """
-        names = set(self.variables)
+        snapshots = {name: value for name, value in tensors.items() if name in NAMES}
+        names = {*self.variables, *(NAMES if snapshots else ())}
         # Written by an earlier version: discriminators stay out of the mixture (mixture_t is -1),
         # and there is no theta_bar.
         lacking, unknown = names - set(tensors), set(tensors) - names
-        if lacking == set(_SNAPSHOTS):
-            lacking = set()
         if lacking - _LATER or unknown:
             raise InputError(
                 "The checkpoint is not of this run: it "
@@ -211,27 +186,19 @@ class Loop:
                 + (f"has {', '.join(sorted(unknown))}" if unknown else "")
                 + ". Was it written by another version of this package?"
             )
-        for name, value in tensors.items():
-            shape = tuple(self.variables[name].shape)
-            fits = (
-                shape[1:] == value.shape[1:] and len(value) <= shape[0]
-                if (name in _SNAPSHOTS)
-                else shape == value.shape
-            )
-            if not fits:
+        for name in self.variables.keys() & tensors.keys():
+            there, here = list(tensors[name].shape), self.variables[name].shape.as_list()
+            if there != here:
                 raise InputError(
-                    f"The checkpoint is not of this run: {name} has shape {list(value.shape)} "
-                    f"there, {list(shape)} here."
+                    f"The checkpoint is not of this run: {name} has shape {there} there, "
+                    f"{here} here."
                 )
+        if snapshots:
+            self.reservoir.check(snapshots, int(tensors["t"]))
+            self.reservoir.assign(snapshots, int(tensors["t"]))
         self.lacking = frozenset(lacking)
-        self._copied = {}
-        for name, value in tensors.items():
-            variable = self.variables[name]
-            if name in _SNAPSHOTS and len(value) < variable.shape[0]:
-                fill = _EMPTY_T if name == "mixture_t" else 0
-                rest = np.full((variable.shape[0] - len(value), *value.shape[1:]), fill)
-                value = np.concatenate([value, rest.astype(value.dtype)])
-            variable.assign(value)
+        for name in self.variables.keys() & tensors.keys():
+            self.variables[name].assign(tensors[name])
 
     def last(self) -> Pair:
         """The algorithm's output now: Pair of vectors."""
@@ -270,9 +237,13 @@ class Loop:
             )
         return (theta - (1.0 - beta) * tf.convert_to_tensor(self._state["anchor"])) / beta
 
-    def mixture(self) -> tf.Tensor:
-        """The kept snapshots of the generator: [min(M, seen), d]; none before the window."""
-        return self._state["mixture"][: self._num_kept()]
+    def mixture(self, take: bool = False) -> tf.Tensor:
+        """The kept snapshots of the generator: [min(M, seen), d]; none before the window.
+
+        Args:
+          take: leaves none behind, which needs less memory.
+        """
+        return self.reservoir.mixture(self.outer_step, take)
 
     def mixture_pairs(self) -> tuple[Pair, tf.Tensor]:
         """The kept snapshots of both players and when they were taken.
@@ -282,18 +253,12 @@ class Loop:
           order, that of `mixture`; and the outer steps t-hat int64 [m], -1 where an older
           checkpoint kept no discriminator. m = min(M, seen).
         """
-        kept = self._num_kept()
-        theta, w, t = (self._state[key][:kept] for key in _SNAPSHOTS)
-        return Pair(theta, w), t
+        return self.reservoir.pairs(self.outer_step)
 
-    def _num_kept(self) -> int:
-        seen = min(self.outer_step, self._window[1]) - self._window[0]
-        return max(0, min(seen, self._state["mixture"].shape[0]))
-
-    def _end_of_steps(self, until: int) -> int:
-        """The first multiple of whole outer steps from here that reaches `until`: exclusive."""
+    def _end_of_call(self, until: int, due: int | None) -> int:
+        """Mini-batches used after whole outer steps that reach `until`, or after that of `due`."""
         m, t = self.step, self.outer_step
-        while m < until:
+        while m < until and (due is None or t <= due):
             m, t = m + int(self.run.scheme.num_batches(t)), t + 1
         return m
 
@@ -314,9 +279,8 @@ class Loop:
         def body(s):
             t, m = s["t"], s["m"]
             state, logs = scheme.step(oracle, s["scheme"], t, m)
-            theta, w = scheme.output(state)
+            theta = scheme.output(state).theta
             used = tf.cast(scheme.num_batches(t), tf.int64)
-            self._keep_snapshot(t, theta, w)
             return (
                 {
                     "scheme": state,
@@ -337,31 +301,14 @@ class Loop:
                 },
             )
 
-        # The snapshots are written in place; everything else is a loop variable.
-        carried = {k: x for k, x in v.items() if k not in _SNAPSHOTS}
-        start = tf.nest.map_structure(tf.convert_to_tensor, carried)
+        start = tf.nest.map_structure(tf.convert_to_tensor, v)
         (end,) = tf.while_loop(more, body, (start,))
-        tf.nest.map_structure(lambda variable, x: variable.assign(x), carried, end)
+        tf.nest.map_structure(lambda variable, x: variable.assign(x), v, end)
 
     def _ema_weight(self, used, dtype):
         """1 - decay^used: the decay is per mini-batch, so that all algorithms look back alike."""
         decay = tf.constant(self.run.config["ema_decay"], tf.float64)
         return tf.cast(1.0 - decay ** tf.cast(used, tf.float64), dtype)
-
-    def _keep_snapshot(self, t, theta, w):
-        first, last = self._window
-        mixture = self._state["mixture"]
-        key = rng.fold_in(self._reservoir_key, t)
-        index = tf.maximum(t - first, 0)
-        slot = reservoir_slot(index, mixture.shape[0], key)
-        keep = (t >= first) & (t < last) & (slot >= 0)
-
-        def write():
-            for key, value in zip(_SNAPSHOTS, (theta, w, tf.cast(t, tf.int64)), strict=True):
-                self._state[key].scatter_nd_update([[slot]], [value])
-            return tf.constant(True)
-
-        tf.cond(keep, write, lambda: tf.constant(False))
 
 
 def _anchor(player: Any, output: tf.Tensor) -> tf.Tensor:

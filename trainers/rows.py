@@ -50,6 +50,11 @@ class Rows:
         """Of all entries."""
         return self.shape[0] * self.shape[1] * self.dtype.itemsize
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        values = [row.value for row in self.rows]
+        matrix = np.stack(values) if values else np.empty(self.shape, self.dtype)
+        return matrix if dtype is None else matrix.astype(dtype)
+
     def write(self, path: Path) -> dict[str, Any]:
         """Writes the entries, row by row, as this machine's bytes.
 

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.strategies import MixedStrategy
 from tf_mixed_nash.types import PLAYERS
 from trainers import (
     artifacts,
@@ -501,13 +502,13 @@ class _Session:
     def _finish(self) -> None:
         """Scores, draws and publishes. scorecard.json comes last: it marks a finished run."""
         loop, task, gaps = self.loop, self.run_.task, self._gaps
-        published = self.config["publish"]
-        strategies, step = artifacts.strategies_of(loop), loop.step
+        published, step = self.config["publish"], loop.step
         gap = {}
         if gaps:
             gap = {"duality_gap": {**gaps.settings, "strategies": gaps.strategies(loop)}}
         # Scoring and publishing need as much memory as the training does; not both at once.
         self._good = {}
+        strategies = artifacts.strategies_of(loop, take=True)
         loop.release()
         samplers = {name: artifacts.sampler(s) for name, s in strategies.items()}
         scores = task.score(samplers)
@@ -520,7 +521,9 @@ class _Session:
             **artifacts.scored(scores, published),
         }
         base = self.workdir / "export" / "generator"
-        model = _published_before(base, metadata) or _publish(strategies[published], base, metadata)
+        strategy = [strategies[published]]  # without the others, and for one owner after another
+        del strategies, samplers
+        model = _published_before(base, metadata) or _publish(strategy, base, metadata)
         card = {**scores["strategies"][published], **scores, **gap}
         write_json(self.workdir / "scorecard.json", card)
         print(task.format_table(scores, published=published))
@@ -588,13 +591,14 @@ def _last_sampler(run: Run):
     return lambda theta: lambda seeds: draw(theta, seeds).numpy()
 
 
-def _publish(strategy, base: Path, metadata: Mapping[str, Any]) -> Path:
+def _publish(strategy: list[MixedStrategy], base: Path, metadata: Mapping[str, Any]) -> Path:
+    """Publishes the only element of the list, and empties it."""
     from export.saved_model import publish_strategy
 
     # Of sessions that were killed here. Nobody else publishes a run that has not finished.
     for unfinished in base.glob(".building-*"):
         shutil.rmtree(unfinished, ignore_errors=True)
-    return publish_strategy(strategy, base, metadata)
+    return publish_strategy(strategy.pop(), base, metadata)
 
 
 def _published_before(base: Path, metadata: Mapping[str, Any]) -> Path | None:

@@ -35,6 +35,11 @@ def tiny_images(algorithm="mirror_prox_gan", size=28, **overrides):
     return settings.resolve(config)
 
 
+def state_of(loop):
+    """A copy of all that a checkpoint holds, the reservoir too: arrays by name."""
+    return {name: np.array(value) for name, value in loop.tensors().items()}
+
+
 def command(module, *arguments, timeout=120, cwd=ROOT):
     """Runs `python -m module arguments`; stdout and stderr as text."""
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.trainers.conftest import command, photograph, tiny, tiny_images
+from tests.trainers.conftest import command, photograph, state_of, tiny, tiny_images
 from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.errors import InputError
 from trainers import checkpoint as module
@@ -30,7 +30,8 @@ def save(checkpoints, step, **facts):
 
 
 def scramble(loop):
-    """Fills every variable with what no run holds."""
+    """Fills every variable with what no run holds, and empties the reservoir."""
+    loop.reservoir.clear()
     for variable in loop.variables.values():
         junk = -77 if variable.dtype.is_integer else np.nan
         variable.assign(tf.fill(variable.shape, tf.constant(junk, variable.dtype)))
@@ -55,17 +56,17 @@ def test_nothing_of_the_state_is_missing(algorithm, tmp_path):
     loop.advance(11)
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     checkpoints.save(loop.step, loop.tensors(), {})
-    middle = {name: v.numpy() for name, v in loop.variables.items()}
+    middle = state_of(loop)
     loop.advance(24)  # while the thread writes
-    whole = {name: v.numpy() for name, v in loop.variables.items()}
+    whole = state_of(loop)
     checkpoints.wait()
     scramble(loop)
     loop.assign(checkpoints.read().tensors)
     for name, value in middle.items():
-        np.testing.assert_array_equal(loop.variables[name].numpy(), value, name)
+        np.testing.assert_array_equal(state_of(loop)[name], value, name)
     assert loop.advance(24) is None
     for name, value in whole.items():
-        np.testing.assert_array_equal(loop.variables[name].numpy(), value, name)
+        np.testing.assert_array_equal(state_of(loop)[name], value, name)
         assert "scheme" not in name or name.endswith(("count", "t")) or np.isfinite(value).all()
     loop.close()
 
@@ -75,7 +76,7 @@ def test_what_is_saved_is_the_moment_it_was_asked_for(tmp_path):
     config = tiny("sgd", num_batches=60, mixture__num_components=2, mixture__window=(0.0, 1.0))
     loop = Loop(build(config))
     loop.advance(20)
-    before = {name: v.numpy().copy() for name, v in loop.variables.items()}
+    before = state_of(loop)
     tensors = loop.tensors()
     go = threading.Event()
     slow = {name: (lambda x=x: (go.wait(30), x)[1]) for name, x in tensors.items()}
@@ -102,11 +103,11 @@ def test_only_the_rows_that_are_kept_are_written(tmp_path):
         found = checkpoints.read()
         assert found.tensors["mixture"].shape == (rows, loop.mixture().shape[1])
         assert found.saved.manifest["sizes"].get("mixture", 0) == 4 * found.tensors["mixture"].size
-        expected = {name: v.numpy() for name, v in loop.variables.items()}
+        expected = state_of(loop)
         scramble(loop)
         loop.assign(found.tensors)
         for name, value in expected.items():
-            np.testing.assert_array_equal(loop.variables[name].numpy(), value, name)
+            np.testing.assert_array_equal(state_of(loop)[name], value, name)
 
 
 def test_rows_that_stayed_are_copied_once_and_those_that_came_are_seen(tmp_path):
@@ -123,8 +124,8 @@ def test_rows_that_stayed_are_copied_once_and_those_that_came_are_seen(tmp_path)
         checkpoints.wait()
         found = checkpoints.read(until).tensors
         for name in ("mixture", "mixture_w", "mixture_t"):
-            kept = loop.variables[name].numpy()[: min(until, 4)]
-            np.testing.assert_array_equal(found[name], kept, name)
+            assert len(found[name]) == min(until, 4)
+            np.testing.assert_array_equal(found[name], state_of(loop)[name], name)
     assert min(stayed, came) >= 4, "both happened"
 
 
@@ -133,18 +134,24 @@ def test_other_rows_of_the_same_outer_steps_are_seen():
     loop = Loop(build(tiny("sgd", num_batches=20, mixture__window=(0.0, 1.0))))
     loop.advance(20)
     old = loop.tensors()["mixture"].rows[0].value
-    state = {name: v.numpy() for name, v in loop.variables.items()}
+    state = state_of(loop)
     loop.assign({**state, "mixture": state["mixture"] + 1})
     np.testing.assert_array_equal(loop.tensors()["mixture"].rows[0].value, old + 1)
 
 
 def test_a_checkpoint_of_format_1_is_read(tmp_path):
-    """It had the reservoir among the tensors."""
-    loop = Loop(build(tiny("sgd", num_batches=20, mixture__window=(0.0, 1.0))))
+    """It had the reservoir among the tensors, with room for all M rows."""
+    more = {"mixture__num_components": 5, "mixture__window": (0.85, 1.0)}
+    loop = Loop(build(tiny("sgd", num_batches=20, **more)))
     loop.advance(20)
-    expected = {name: v.numpy() for name, v in loop.variables.items()}
+    expected = state_of(loop)
+    assert expected["mixture_t"].tolist() == [17, 18, 19]
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(20, {n: tf.constant(x) for n, x in expected.items()}, {})
+    empty = {"mixture": 0, "mixture_w": 0, "mixture_t": -1}
+    full = {
+        n: np.concatenate([expected[n], np.full_like(expected[n][:2], x)]) for n, x in empty.items()
+    }
+    checkpoints.save(20, {n: tf.constant(x) for n, x in {**expected, **full}.items()}, {})
     checkpoints.wait()
     manifest = json.loads((checkpoints.latest / "manifest.json").read_text())
     del manifest["checksum"], manifest["rows"]
@@ -155,7 +162,7 @@ def test_a_checkpoint_of_format_1_is_read(tmp_path):
     scramble(loop)
     loop.assign(found.tensors)
     for name, value in expected.items():
-        np.testing.assert_array_equal(loop.variables[name].numpy(), value, name)
+        np.testing.assert_array_equal(state_of(loop)[name], value, name)
 
 
 def test_the_state_of_another_run_is_refused_and_changes_nothing():

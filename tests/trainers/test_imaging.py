@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from export import runtime
-from tests.trainers.conftest import ROOT, command, photograph, tiny_images
+from tests.trainers.conftest import ROOT, command, photograph, state_of, tiny_images
 from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.strategies import seed_rows
@@ -39,12 +39,13 @@ def make(patches, **overrides):
 
 
 def numbers(loop):
-    return {name: v.numpy() for name, v in loop.variables.items()}
+    return state_of(loop)
 
 
 def assert_same(a, b):
+    other = numbers(b)
     for name, value in numbers(a).items():
-        np.testing.assert_array_equal(value, b.variables[name].numpy(), err_msg=name)
+        np.testing.assert_array_equal(value, other[name], err_msg=name)
 
 
 # The feed.

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.oracles import gan
-from tests.trainers.conftest import command
+from tests.trainers.conftest import command, state_of
 from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.metrics.scorecard import KEYS
@@ -167,8 +167,8 @@ def old_checkpoint(workdir, into):
     """A copy of the workdir whose checkpoint is as runs wrote it before w was kept."""
     loop = artifacts.load_loop(workdir)
     old = {
-        name.replace("/", "__"): variable
-        for name, variable in loop.variables.items()
+        name.replace("/", "__"): tf.Variable(value)
+        for name, value in state_of(loop).items()
         if name not in ("mixture_w", "mixture_t")
     }
     shutil.copytree(workdir, into)
@@ -190,7 +190,7 @@ def test_old_checkpoints_still_restore_and_say_what_they_lack(better, tmp_path):
 
 def test_a_damaged_checkpoint_is_not_taken_for_an_old_one(better, tmp_path):
     loop = artifacts.load_loop(better[0])
-    some = {n.replace("/", "__"): v for n, v in loop.variables.items() if n != "ema"}
+    some = {n.replace("/", "__"): tf.Variable(v) for n, v in state_of(loop).items() if n != "ema"}
     manager = tf.train.CheckpointManager(tf.train.Checkpoint(**some), str(tmp_path), max_to_keep=1)
     manager.save(checkpoint_number=1)
     with pytest.raises(InputError, match="lacks ema"):

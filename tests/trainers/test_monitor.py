@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.trainers.conftest import command, tiny
+from tests.trainers.conftest import command, state_of, tiny
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.metrics.scorecard import KEYS
 from trainers import artifacts, monitor, train
@@ -24,7 +24,7 @@ def lines(workdir):
 
 
 def state(workdir):
-    return {n: v.numpy() for n, v in artifacts.load_loop(workdir).variables.items()}
+    return state_of(artifacts.load_loop(workdir))
 
 
 @pytest.fixture(scope="module")
