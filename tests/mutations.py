@@ -312,6 +312,34 @@ MUTATIONS: list[Mutation] = [
         ("_Snapshot(theta, w, t)", "_Snapshot(theta, w, t + 1)"),
     ),
     *_of(
+        "trainers/study_protocol.py",
+        ("tests/trainers/test_reproduce.py",),
+        ("step, value = min(points, key", "step, value = max(points, key"),
+        ("if v is not None), default=math.inf)", "if v is not None), default=0.0)"),
+        ("(len(points) < len(grid) and not partial)", "False"),
+        ("self.ratio ** (i - middle)", "self.ratio**i"),
+        (
+            '"batch_size": p.large_batch_size if large else p.batch_size',
+            '"batch_size": p.batch_size',
+        ),
+    ),
+    *_of(
+        "trainers/study_tables.py",
+        ("tests/trainers/test_reproduce.py",),
+        (
+            'spread = SPREAD * math.hypot(a["standard_error"], b["standard_error"])',
+            'spread = SPREAD * a["standard_error"]',
+        ),
+    ),
+    *_of(
+        "trainers/search.py",
+        ("tests/trainers/test_sweep.py",),
+        (
+            "return -math.inf if self.maximize else math.inf",
+            "return math.inf if self.maximize else -math.inf",
+        ),
+    ),
+    *_of(
         "trainers/checkpoint.py",
         ("tests/trainers/test_checkpoint.py",),
         ('if wrong := what_is_wrong(path, manifest["files"]):', "if wrong := None:"),
