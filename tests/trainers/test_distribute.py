@@ -53,7 +53,7 @@ if made is not None and distribute.workers(strategy).count == 1:
     theta = loop.last().theta
     seen = made.experimental_local_results(made.run(lambda z: z * 1.0, args=(theta,)))
     assert len(seen) == 2 and all((x.numpy() == theta.numpy()).all() for x in seen)
-np.savez(path, **{n.replace("/", "."): v.numpy() for n, v in loop.variables.items()})
+np.savez(path, **{n.replace("/", "."): np.array(v) for n, v in loop.tensors().items()})
 assert loop.step == 50
 """
 KINDS = ("mirror_prox_gan", pytest.param("images", marks=pytest.mark.slow))
