@@ -14,7 +14,7 @@ import json
 import time
 import uuid
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ _UNPLACED = datetime.timedelta(seconds=30)
 _STARTS = 4
 # After so many trials in a row that ended as no trial should, the sweep ends.
 _FAILURES = 3
+_RACES = 3
 # Scores that are reported of each trial.
 _REPORTS = 20
 _STARTUP_TRIALS = 10
@@ -238,13 +239,14 @@ class Study:
         spec, definition = self.plan.spec, json.dumps(self.plan.definition, sort_keys=True)
         url = spec.storage or f"sqlite:///{self.output.resolve()}/sweep.db"
         wait = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
-        try:
+
+        def create() -> optuna.Study:
             storage = (
                 optuna.storages.RDBStorage(url, engine_kwargs=wait)
                 if "://" in url and not url.startswith(("redis", "journal"))
                 else optuna.storages.get_storage(url)
             )
-            study = optuna.create_study(
+            return optuna.create_study(
                 storage=storage,
                 study_name=self.plan.study_name,
                 direction=self.plan.objective.direction,
@@ -252,6 +254,9 @@ class Study:
                 sampler=optuna.samplers.RandomSampler(),
                 pruner=self.plan.pruner(),
             )
+
+        try:
+            study = _after_a_race(create)
         except Exception as error:  # Optuna, SQLAlchemy and the database's driver have their own
             line = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise InputError(
@@ -401,6 +406,21 @@ class Study:
     def workdir(self, number: int) -> Path:
         """Of a trial of this folder."""
         return self.output / "trials" / f"{number:04d}"
+
+
+def _after_a_race(create: Callable[[], optuna.Study]) -> optuna.Study:
+    """Creates the study; again if another process made the same tables in the same moment.
+
+    Optuna makes the tables of a new database without a lock: who comes second fails once.
+    """
+    for _ in range(_RACES):
+        try:
+            return create()
+        except Exception as error:  # of SQLAlchemy, wherever Optuna lets it through
+            if not any(sign in str(error) for sign in ("UNIQUE constraint", "already exists")):
+                raise
+            time.sleep(0.5)
+    return create()
 
 
 def _check_same(ours: dict[str, Any], theirs: dict[str, Any], whose: str) -> None:

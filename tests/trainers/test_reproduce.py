@@ -131,7 +131,7 @@ def test_the_order_makes_a_partial_study_useful():
     finals_of_8 = [r for r in runs if (r.dataset, r.stage) == ("gaussians8", "final")]
     assert [r.seed for r in finals_of_8] == [0] * 8 + [1] * 8 + [2] * 8
     order = list(dict.fromkeys((r.dataset, r.stage) for r in runs))
-    sets = ("gaussians8", "gaussians25", "swissroll")
+    sets = ("gaussians25", "gaussians8", "swissroll")
     assert order == [(d, s) for d in sets for s in ("sweep", "final")] + [("gaussians25", "large")]
     assert {r.dataset for r in plan(FULL, "figure1")} == {"gaussians25"}
     assert not any(r.stage == "large" for r in plan(FULL, "figure6"))
@@ -432,7 +432,8 @@ def test_the_report_has_every_number_and_needs_nothing_else(tmp_path):
         assert (results / name).is_file()
     total = len(plan(FULL))
     assert f"{len(records)} of {total} runs are done; 3 diverged." in readme
-    assert "gaussians8 final: 12, gaussians25 sweep: 40" in readme
+    for what in ("gaussians8 final: 12", "gaussians25 sweep: 40"):
+        assert what in readme
     assert "SGD (diverged)" in page
 
 

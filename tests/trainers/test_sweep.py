@@ -385,3 +385,27 @@ def test_a_sweep_of_real_runs(tmp_path):
     assert good["value"] == card["strategies"]["last"]["high_quality_3sigma"]
     lines = (tmp_path / "trials" / "0000" / "metrics.jsonl").read_text().splitlines()
     assert all("score/last/high_quality_3sigma" in json.loads(line) for line in lines)
+
+
+def test_who_loses_the_race_for_the_tables_tries_again_and_other_errors_are_told(monkeypatch):
+    from trainers import study
+
+    monkeypatch.setattr(study.time, "sleep", lambda _: None)
+    errors = [ValueError("UNIQUE constraint failed: alembic_version.version_num")]
+
+    def second():
+        if errors:
+            raise errors.pop()
+        return "study"
+
+    assert study._after_a_race(second) == "study"
+    for message, calls in (("unable to open database file", 1), ("table x already exists", 4)):
+        tried = []
+
+        def create(message=message, tried=tried):
+            tried.append(message)
+            raise ValueError(message)
+
+        with pytest.raises(ValueError, match=message):
+            study._after_a_race(create)
+        assert len(tried) == calls
