@@ -20,6 +20,7 @@ from pathlib import Path
 from tests.mutations import MUTATIONS, Mutation
 
 ROOT = Path(__file__).parents[1]
+_PATIENCE = 600.0  # seconds for the test files of one mutation
 
 
 def copy_of_the_project(folder: Path) -> Path:
@@ -51,14 +52,18 @@ def tests_pass(folder: Path, tests: tuple[str, ...]) -> bool:
         "-p",
         "no:cacheprovider",
     ]
-    done = subprocess.run(
-        [*command, *tests],
-        cwd=folder,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [*command, *tests],
+            cwd=folder,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_PATIENCE,
+        )
+    except subprocess.TimeoutExpired:  # what hangs has been noticed
+        return False
     if done.returncode not in (0, 1):
         raise SystemExit(f"pytest could not run {tests} in {folder}:\n{done.stdout}{done.stderr}")
     return done.returncode == 0

@@ -297,7 +297,7 @@ MUTATIONS: list[Mutation] = [
             "for n, v in self.variables.items()}\n        return",
             'for n, v in self.variables.items() if n != "ema"}\n        return',
         ),
-        ("(due is None or t <= due)", "(due is None or t < due)"),
+        ("(due is None or t <= due)", "(due is None or t <= due + 1)"),
         ("self.reservoir.keep(due, self.last())", "self.reservoir.keep(due, self.last()[::-1])"),
     ),
     *_of(

@@ -14,6 +14,13 @@ __all__ = ["hidden", "import_tensorflow"]
 _MARK = "TF_MIXED_NASH_QUIET"
 
 
+def _import():
+    # Keras would import all of scikit-learn, for wrappers of its estimators: 60 MB, and a second.
+    with hidden("sklearn"):
+        import tensorflow as tf
+    return tf
+
+
 @contextlib.contextmanager
 def hidden(*packages: str) -> Iterator[None]:
     """Packages that are not imported yet seem not to be installed."""
@@ -35,9 +42,7 @@ def import_tensorflow():
     """
     chosen = "TF_CPP_MIN_LOG_LEVEL" in os.environ and _MARK not in os.environ
     if "tensorflow" in sys.modules or chosen:
-        import tensorflow as tf
-
-        return tf
+        return _import()
     # 3, because oneDNN logs a harmless note as an error; real errors are Python exceptions.
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     os.environ[_MARK] = "1"
@@ -46,10 +51,7 @@ def import_tensorflow():
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
-            # Keras would import all of scikit-learn for wrappers of its estimators: 60 MB, 1 s.
-            with hidden("sklearn"):
-                import tensorflow as tf
-
+            tf = _import()
             # The first look at the devices prints more lines of the same kind.
             tf.config.list_physical_devices()
         except BaseException:

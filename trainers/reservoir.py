@@ -125,15 +125,18 @@ class Reservoir:
           t: outer steps.
           take: empties the reservoir on the way, so that there are never two copies beside it.
         """
-        rows = [self._kept[slot].theta for slot in range(self.num_kept(t))][::-1]
+        rows = list(reversed(self.rows(t)["mixture"].rows))
         if take:
             self.clear()
         pieces = [tf.constant(rows.pop().value) for _ in range(len(rows))]
-        return tf.reshape(tf.stack(pieces) if pieces else (), [-1, self._dims.theta])
+        if not pieces:
+            return tf.zeros([0, self._dims.theta], self._dtype)
+        return tf.stack(pieces)
 
     def pairs(self, t: int) -> tuple[Pair, tf.Tensor]:
         """Those of both players, [m, d] and [m, e], and their outer steps, int64 [m]."""
-        theta, w, times = (self.rows(t)[name] for name in NAMES)
+        rows = self.rows(t)
+        theta, w, times = (rows[name] for name in NAMES)
         return Pair(*(tf.convert_to_tensor(np.asarray(x)) for x in (theta, w))), times
 
     def rows(self, t: int) -> dict[str, Any]:

@@ -417,7 +417,8 @@ def _after_a_race(create: Callable[[], optuna.Study]) -> optuna.Study:
         try:
             return create()
         except Exception as error:  # of SQLAlchemy, wherever Optuna lets it through
-            if not any(sign in str(error) for sign in ("UNIQUE constraint", "already exists")):
+            signs = ("unique constraint", "already exists")
+            if not any(sign in str(error).lower() for sign in signs):
                 raise
             time.sleep(0.5)
     return create()

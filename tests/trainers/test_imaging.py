@@ -38,13 +38,9 @@ def make(patches, **overrides):
     return tiny_images(data__path=str(patches), **overrides)
 
 
-def numbers(loop):
-    return state_of(loop)
-
-
 def assert_same(a, b):
-    other = numbers(b)
-    for name, value in numbers(a).items():
+    other = state_of(b)
+    for name, value in state_of(a).items():
         np.testing.assert_array_equal(value, other[name], err_msg=name)
 
 
@@ -86,7 +82,7 @@ def test_neither_blocks_nor_stops_change_a_run(patches, monkeypatch, algorithm):
     parts._feed = parts.run.task.feed(tf.float32)
     parts.advance(24)
     assert whole.step == parts.step == 24
-    assert np.abs(numbers(whole)["ema"] - build(config).networks.theta.initial()).max() > 1e-6
+    assert np.abs(state_of(whole)["ema"] - build(config).networks.theta.initial()).max() > 1e-6
     assert_same(whole, parts)
 
 

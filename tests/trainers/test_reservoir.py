@@ -77,6 +77,10 @@ def test_what_is_kept_is_what_the_slots_say(until):
     np.testing.assert_array_equal(pairs.theta, np.repeat(expected, 2).reshape(-1, 2))
     np.testing.assert_array_equal(pairs.w, -np.repeat(expected, 4).reshape(-1, 4))
     np.testing.assert_array_equal(reservoir.mixture(until), pairs.theta)
+    np.testing.assert_array_equal(reservoir.mixture(until, take=True), pairs.theta)
+    if expected:
+        with pytest.raises(KeyError):  # it was taken
+            reservoir.mixture(until)
 
 
 def test_what_it_wrote_it_takes_back():
@@ -105,5 +109,11 @@ def test_rows_of_another_run_are_refused(rows):
         make().check({name: np.zeros(shape) for name, shape in {**right, **rows}.items()}, 500)
 
 
-def test_a_window_with_room_for_all_keeps_all():
-    assert due(make((2, 12), 10)) == list(range(2, 12))
+@pytest.mark.parametrize("num_components", [10, 15])
+def test_a_window_with_room_for_all_keeps_all(num_components):
+    reservoir = make((2, 12), num_components)
+    fill(reservoir, 12)
+    assert due(reservoir) == list(range(2, 12))
+    for t in (12, 40):  # long after the window
+        assert reservoir.num_kept(t) == 10
+        assert reservoir.pairs(t)[1].numpy().tolist() == list(range(2, 12))
