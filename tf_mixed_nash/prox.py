@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tf_mixed_nash.compile import fused
+from tf_mixed_nash.compile import fused, in_whole
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.oracle import Oracle
 from tf_mixed_nash.samplers import Sampler
@@ -72,6 +72,8 @@ def _finite(z):
 
 
 def _norm(g):
+    if in_whole():  # XLA has no EuclideanNorm
+        return tf.sqrt(tf.reduce_sum(tf.square(g)))
     return tf.math.reduce_euclidean_norm(g)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tf_mixed_nash.compile import fused
+from tf_mixed_nash.compile import fused, in_whole
 
 __all__ = [
     "fold_in",
@@ -67,26 +67,29 @@ def normal(key: tf.Tensor, num: int, dtype: tf.DType = tf.float32) -> tf.Tensor:
 
     `tf.random.stateless_normal` takes four times as long in a plain graph, and 60 times
     under XLA with its default generator. This is one compiled function of its own, because
-    inside the update's fusion XLA draws the same numbers again (docs/decisions/0003). Call it in
-    a plain graph or eagerly: XLA cannot see complex numbers as real ones.
+    inside the update's fusion XLA draws the same numbers again (docs/decisions/0003).
     """
     # Lengths with no power of two in them run at a quarter of the speed; the slice shares
     # its buffer with the whole.
-    pairs = _normal_pairs(-(-num // 2048) * 1024)(key)
-    whole = tf.reshape(tf.bitcast(pairs, tf.float32), [-1])
-    return tf.cast(tf.slice(whole, [0], [num]), dtype)
+    count = -(-num // 2048) * 1024
+    if in_whole():  # XLA cannot see complex numbers as real ones
+        normals = tf.stack(_normal_pairs(key, count), axis=-1)
+    else:
+        normals = tf.bitcast(_complex_normals(count)(key), tf.float32)
+    return tf.cast(tf.slice(tf.reshape(normals, [-1]), [0], [num]), dtype)
+
+
+def _normal_pairs(key: tf.Tensor, num: int) -> tuple[tf.Tensor, tf.Tensor]:
+    counter = tf.bitcast(tf.range(num, dtype=tf.int32), tf.uint32)
+    words = threefry(tf.bitcast(key, tf.uint32), counter, tf.zeros_like(counter))
+    return normal_pair_from_bits(*words)
 
 
 @functools.cache
-def _normal_pairs(num: int):
-    def draw(key):
-        counter = tf.bitcast(tf.range(num, dtype=tf.int32), tf.uint32)
-        words = threefry(tf.bitcast(key, tf.uint32), counter, tf.zeros_like(counter))
-        # A pair as one complex number: of two real tensors XLA would compute each by itself,
-        # words, logarithm and root included.
-        return tf.complex(*normal_pair_from_bits(*words))
-
-    return fused(draw)
+def _complex_normals(num: int):
+    # A pair as one complex number: of two real tensors XLA would compute each by itself,
+    # words, logarithm and root included.
+    return fused(lambda key: tf.complex(*_normal_pairs(key, num)))
 
 
 def row_words(seeds: tf.Tensor, num: int) -> tf.Tensor:

@@ -2,7 +2,8 @@
 
 The state lives in variables between the calls, for checkpoints; inside a call it is plain
 tensors. Nothing goes back to the host within a call, which ends where the reservoir keeps an
-output (trainers/reservoir.py).
+output (trainers/reservoir.py). The call is a plain graph with XLA in it, or XLA as a whole
+(tf_mixed_nash/compile.py).
 
 Real data are made in the graph where they can be (planar), or passed in as blocks of
 consecutive mini-batches (images): one copy to the device for many steps.
@@ -18,6 +19,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tf_mixed_nash import compile as compiling
 from tf_mixed_nash import rng
 from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.compile import fused
@@ -92,10 +94,16 @@ class Loop:
 
     @functools.cached_property
     def _advance(self):
+        signature = [tf.TensorSpec([], tf.int64), self._feed.signature]
+        if self.run.config["compile"] == "parts":
+            return tf.function(self._many_steps, input_signature=signature, autograph=False)
+
+        def many_steps(until, block):
+            with compiling.whole():
+                self._many_steps(until, block)
+
         return tf.function(
-            self._many_steps,
-            input_signature=[tf.TensorSpec([], tf.int64), self._feed.signature],
-            autograph=False,
+            many_steps, input_signature=signature, autograph=False, jit_compile=True
         )
 
     @property

@@ -129,8 +129,13 @@ def _hardware() -> dict[str, Any]:
         "machine": platform.machine(),
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
-        "gpus": [d.name for d in tf.config.list_physical_devices("GPU")],
+        "gpus": [_gpu(d) for d in tf.config.list_physical_devices("GPU")],
     }
+
+
+def _gpu(device: Any) -> str:
+    details = tf.config.experimental.get_device_details(device)
+    return details.get("device_name", device.name)
 
 
 def _processor() -> str:

@@ -5,6 +5,8 @@
     python -m trainers.reproduce all --dry_run               the runs to come, and what they cost
     python -m trainers.reproduce all --report_only           renders what there is
     python -m trainers.reproduce all --protocol=short        an hour; ranks nothing
+    python -m trainers.reproduce all --datasets=swissroll --stages=sweep      one machine's part
+    python -m trainers.reproduce figure1 --stages=large --compile=whole       on a GPU
 
 figure1: the 25 Gaussians, with large mini-batches too. figure6: the 8 and the 25 Gaussians and the
 Swiss Roll, quality against mini-batches and seconds. figure2: the report alone; its LSUN bedrooms
@@ -26,7 +28,8 @@ from absl import flags
 
 from tf_mixed_nash.errors import InputError
 from trainers import cli
-from trainers.study_protocol import FIGURES, PROTOCOLS, missing, ready
+from trainers.settings import COMPILE
+from trainers.study_protocol import FIGURES, PROTOCOLS, STAGES, missing, ready
 from trainers.study_results import load
 from trainers.study_runs import Options, command, estimate, run_study
 
@@ -53,7 +56,7 @@ def main() -> int:
 
     written = render(options.protocol, options.results)
     records = load(options.results)
-    left = len(missing(options.protocol, options.figure, records))
+    left = len(options.of_this_session(missing(options.protocol, options.figure, records)))
     print(f"{left} runs are missing yet" if left else "no run is missing")
     for path in written:
         print(path)
@@ -69,6 +72,8 @@ def _options(f) -> Options:
         raise InputError(f"Unknown protocol {f.protocol!r}. Choose one of: {', '.join(PROTOCOLS)}.")
     if f.budget is not None and f.budget <= 0:
         raise InputError(f"--budget must be minutes above 0, got {f.budget}.")
+    if f.compile not in COMPILE:
+        raise InputError(f"Unknown --compile={f.compile}. Choose one of: {', '.join(COMPILE)}.")
     folder = "study" if f.protocol == "full" else f"study_{f.protocol}"
     return Options(
         figure="all" if f.figure == "figure2" else f.figure,
@@ -79,13 +84,23 @@ def _options(f) -> Options:
         threads=f.threads,
         budget=f.budget,
         keep_workdirs=f.keep_workdirs,
+        datasets=_some("datasets", f.datasets, PROTOCOLS[f.protocol].datasets),
+        stages=_some("stages", f.stages, STAGES),
+        compile=f.compile,
     )
+
+
+def _some(flag: str, given: Sequence[str], valid: Sequence[str]) -> tuple[str, ...]:
+    for name in given:
+        if name not in valid:
+            raise InputError(f"Unknown --{flag}={name}. Choose of: {', '.join(valid)}.")
+    return tuple(given)
 
 
 def _forecast(options: Options) -> str:
     """The runs to come in their order, and what they cost."""
     records = load(options.results)
-    todo = missing(options.protocol, options.figure, records)
+    todo = options.of_this_session(missing(options.protocol, options.figure, records))
     lines = [f"{i:4}  {run.title}" for i, run in enumerate(todo, 1)]
     cost = estimate(options, records)
     lines.append("")
@@ -95,8 +110,8 @@ def _forecast(options: Options) -> str:
         f"{cost.runs} runs, {cost.hours:.1f} hours with {options.jobs} side by side; costs from "
         f"{cost.basis}."
     )
-    if first := ready(options.protocol, options.figure, records)[:1]:
-        text = shlex.join(command(first[0], "WORKDIR"))
+    if first := options.of_this_session(ready(options.protocol, options.figure, records))[:1]:
+        text = shlex.join(command(first[0], "WORKDIR", options.compile))
         lines.append(f"The first: {text}")
     return "\n".join(lines)
 
@@ -118,6 +133,9 @@ if __name__ == "__main__":
     flags.DEFINE_string("protocol", "full", f"How much: {', '.join(PROTOCOLS)}.")
     flags.DEFINE_integer("jobs", 2, "Runs side by side.", lower_bound=1)
     flags.DEFINE_integer("threads", 1, "Threads of each run.", lower_bound=1)
+    flags.DEFINE_list("datasets", [], "The session's share: runs of these data sets; none: all.")
+    flags.DEFINE_list("stages", [], f"The session's share: of {', '.join(STAGES)}; none: all.")
+    flags.DEFINE_string("compile", "parts", "How steps are compiled: parts, or whole on a GPU.")
     flags.DEFINE_float("budget", None, "Minutes after which the session stops; none: no limit.")
     flags.DEFINE_bool("report_only", False, "Render what there is; run nothing.")
     flags.DEFINE_bool("dry_run", False, "Print the runs to come and what they cost, and stop.")

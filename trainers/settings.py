@@ -61,6 +61,8 @@ METRICS = (
 # Of the scorecard, what `score_every` measures.
 SCORES = ("modes_captured", "high_quality_3sigma", "std_ratio", "reverse_kl", "wasserstein2")
 
+COMPILE = ("parts", "whole")
+
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "float64")
 
 # Keys of the sampled algorithms, which workdirs of earlier versions lack.
@@ -132,6 +134,12 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
     _choice("algorithm", c["algorithm"], ALGORITHMS)
     _choice("precision", c["precision"], PRECISIONS)
     _choice("strategy", c["strategy"], STRATEGIES)
+    _choice("compile", c["compile"], COMPILE)
+    if c["compile"] == "whole" and num_replicas > 1:
+        raise InputError(
+            f"compile=whole makes one program for one device, and there are {num_replicas} replicas "
+            f"of strategy={c['strategy']}. Choose --config.compile=parts."
+        )
     _choice("publish", c["publish"], ("mixture", "last", "ema"))
     for player in ("generator", "discriminator"):
         h = c[player]
@@ -296,6 +304,7 @@ def load_workdir_config(workdir: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, OSError) as error:
         raise InputError(f"{path} cannot be read: {error}.") from None
     config.setdefault("accumulate", 1)
+    config.setdefault("compile", "parts")
     for player in ("generator", "discriminator"):
         if player in config:
             config[player] = {**LATER, **config[player]}

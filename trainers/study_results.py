@@ -144,7 +144,7 @@ def machine(record: Mapping[str, Any]) -> str:
     if len(hardware) != 1:
         return "several machines"
     h = hardware[0]
-    gpus = f", {len(h['gpus'])} GPU" if h["gpus"] else ""
+    gpus = f", {' and '.join(h['gpus'])}" if h["gpus"] else ""
     plural = "s" if record["threads"] > 1 else ""
     return (
         f"{h['processor']}, {h['cores']} cores{gpus}, {record['jobs']} runs side by side with "

@@ -62,6 +62,9 @@ class Options:
       threads: of each run.
       budget: minutes after which the session stops; None for no limit.
       keep_workdirs: keeps checkpoints and SavedModels of finished runs.
+      datasets: whose runs this session does; () for all.
+      stages: whose runs this session does; () for all.
+      compile: how the steps are compiled; see configs/common.py.
     """
 
     figure: str
@@ -72,9 +75,21 @@ class Options:
     threads: int = 1
     budget: float | None = None
     keep_workdirs: bool = False
+    datasets: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
+    compile: str = "parts"
+
+    def of_this_session(self, runs: Sequence[Run]) -> list[Run]:
+        """Those of the runs that this session does; others may be another machine's."""
+        return [
+            r
+            for r in runs
+            if (not self.datasets or r.dataset in self.datasets)
+            and (not self.stages or r.stage in self.stages)
+        ]
 
 
-def command(run: Run, workdir: Path | str) -> list[str]:
+def command(run: Run, workdir: Path | str, compile: str = "parts") -> list[str]:
     """The command of a run, to be given in the project's folder."""
     p = PROTOCOLS[run.protocol]
     batches = p.length(run.stage)
@@ -86,6 +101,7 @@ def command(run: Run, workdir: Path | str) -> list[str]:
         "picture_every": batches,
         "checkpoint_every": min(_CHECKPOINT_EVERY, batches),
         "keep_last": 1,
+        **({} if compile == "parts" else {"compile": compile}),
     }
     flags = [f"--config.{k}={v}" for k, v in {**run.settings, **watch}.items()]
     config = f"--config=configs/{run.dataset}_mp.py{variant}"
@@ -105,7 +121,7 @@ class _Job:
         self.workdir.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *command(run, self.workdir)[1:]],
+                [sys.executable, *command(run, self.workdir, options.compile)[1:]],
                 cwd=ROOT,
                 env=_environment(options.threads),
                 stdout=log,
@@ -190,7 +206,7 @@ class _Session:
             return
         o = self.options
         if self._waiting is None:  # what is ready changes with the records alone
-            self._waiting = ready(o.protocol, o.figure, self.records)
+            self._waiting = o.of_this_session(ready(o.protocol, o.figure, self.records))
         busy = {job.run.key for job in self.jobs} | self.failed
         waiting = [r for r in self._waiting if r.key not in busy]
         for run in waiting[: o.jobs - len(self.jobs)]:
@@ -224,7 +240,9 @@ class _Session:
         o, run = self.options, job.run
         wall = time.monotonic() - job.began if job.fresh else None
         facts = {"status": status, "jobs": o.jobs, "threads": o.threads, "wall_seconds": wall}
-        facts["command"] = command(run, f"{o.runs.as_posix()}/{job.name}")
+        facts["command"] = command(
+            run, f"{o.runs.as_posix()}/{job.name}", o.compile
+        )
         record = harvest(run, job.workdir, facts)
         add(o.results, run, record, job.workdir)
         self.records[run.key] = record
@@ -232,7 +250,7 @@ class _Session:
         if not o.keep_workdirs:
             for name in _LARGE:
                 shutil.rmtree(job.workdir / name, ignore_errors=True)
-        left = len(missing(o.protocol, o.figure, self.records))
+        left = len(o.of_this_session(missing(o.protocol, o.figure, self.records)))
         quality = "diverged" if status == DIVERGED else f"W2 {objective(record):.4f}"
         print(f"{run.title}: {quality}; {left} runs to go", flush=True)
 
@@ -276,7 +294,7 @@ def estimate(options: Options, records: Records) -> Estimate:
     other = [r["wall_seconds"] - r["seconds"] for r in known if r["wall_seconds"]]
     overhead = statistics.median(other) if other else _OTHER_SECONDS
     by_stage: dict[tuple[str, str], tuple[int, float]] = {}
-    for run in missing(options.protocol, options.figure, records):
+    for run in options.of_this_session(missing(options.protocol, options.figure, records)):
         seconds = _seconds(run, known) + overhead
         count, hours = by_stage.get((run.dataset, run.stage), (0, 0.0))
         hours += seconds / 3600 / options.jobs

@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from configs import common
 from tests.trainers.conftest import state_of, tiny
 from tf_mixed_nash import rng
+from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.strategies import reservoir_slot
 from tf_mixed_nash.types import Pair
+from trainers import settings
 from trainers.build import build, num_outer_steps
+from trainers.data import synthetic
 from trainers.loop import Loop
 
 KEYS = ("loss", "penalty", "field_norm")
@@ -124,3 +128,59 @@ def test_the_number_of_outer_steps(algorithm, inner, rate, batches, steps):
     loop = Loop(run)
     loop.advance(batches)
     assert loop.outer_step == steps
+
+
+def counted_normal(shape, seed, dtype=tf.float32, alg="philox"):
+    """Draws that are the same in a graph and under XLA, as TensorFlow's own are not."""
+    flat = rng.normal_from_bits(_words(shape, seed))
+    return tf.cast(tf.reshape(flat, shape), dtype)
+
+
+tensorflows_uniform = tf.random.stateless_uniform
+
+
+def counted_uniform(shape, seed, *bounds, dtype=tf.float32, alg="philox"):
+    if bounds:  # integers, of the reservoir: drawn outside of the loop
+        return tensorflows_uniform(shape, seed, *bounds, alg=alg)
+    return tf.cast(tf.reshape(rng.uniform_from_bits(_words(shape, seed)), shape), dtype)
+
+
+def counted_fold_in(seed, data):
+    word = tf.bitcast(tf.cast(data, tf.int32), tf.uint32)
+    return tf.bitcast(tf.stack(rng.threefry(tf.bitcast(seed, tf.uint32), word, word)), tf.int32)
+
+
+def _words(shape, seed):
+    counter = tf.bitcast(tf.range(int(np.prod(shape)), dtype=tf.int32), tf.uint32)
+    return rng.threefry(tf.bitcast(seed, tf.uint32), counter, tf.zeros_like(counter))[0]
+
+
+@pytest.mark.parametrize("algorithm", ["alt_mirror_prox_gan", "extra_adam"])
+def test_the_loop_as_one_program_does_the_same(algorithm, monkeypatch):
+    monkeypatch.setattr(tf.random, "stateless_normal", counted_normal)
+    monkeypatch.setattr(tf.random, "stateless_uniform", counted_uniform)
+    monkeypatch.setattr(tf.random.experimental, "stateless_fold_in", counted_fold_in)
+    real = lambda self, key, num, dtype: counted_normal([num, 2], key, dtype)  # noqa: E731
+    monkeypatch.setattr(synthetic.GaussianMixture, "sample", real)
+    keys = {} if algorithm == "extra_adam" else {"num_inner_steps": 2, "temperature": 1e-3}
+    loops = [
+        Loop(build(tiny(algorithm, num_batches=12, compile=c, **keys))) for c in ("parts", "whole")
+    ]
+    start = loops[0].last().theta.numpy()
+    for loop in loops:
+        assert loop.advance(12) is None
+    parts, whole = (state_of(loop) for loop in loops)
+    assert np.abs(parts["scheme/theta/z"] - start).max() > 1e-3
+    for name, value in parts.items():
+        np.testing.assert_allclose(whole[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+    assert loops[0].logs() == pytest.approx(loops[1].logs(), rel=1e-4)
+
+
+def test_one_program_is_of_one_device():
+    config = common.planar("gaussians8", "sgd", "tiny")
+    config.compile = "whole"
+    with pytest.raises(InputError, match="2 replicas.*compile=parts"):
+        settings.resolve(config, num_replicas=2)
+    config.compile = "all"
+    with pytest.raises(InputError, match="parts, whole"):
+        settings.resolve(config)
