@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from export import rounding
 from export.runtime import ServedModel
 from tf_mixed_nash.errors import InputError
 
@@ -136,18 +137,20 @@ def check_calls(directory: Path, calls: Sequence[Call]) -> list[dict[str, np.nda
 
     Raises:
       InputError: if a loader fails, or an answer is not finite, or differs from the expected
-        one by more than 1e-5, absolutely and relatively (pixels of a PNG: by more than 1).
+        one by more than 1e-5, absolutely and relatively (pixels of a PNG: by more than 1); on
+        a GPU by more than its kernels round (export/rounding.py).
     """
+    tolerance = rounding.of_this_machine(directory)
     # One after the other: each loader holds a copy of all components.
     for call, answer in zip(calls, _by_python(directory, calls), strict=True):
-        _check_outputs(call, "by tf.saved_model.load", answer)
+        _check_outputs(call, "by tf.saved_model.load", answer, tolerance)
     gc.collect()
     answers = []
     with ServedModel(directory) as served:
         for call in calls:
             with _failing(call):
                 answers.append(served.run(call.signature, call.inputs))
-            _check_outputs(call, "in a C++ session", answers[-1])
+            _check_outputs(call, "in a C++ session", answers[-1], tolerance)
     gc.collect()  # graphs refer to themselves
     return answers
 
@@ -172,21 +175,22 @@ def _failing(call: Call) -> Iterator[None]:
         raise _refusal(f"{call.signature} fails: {reason}") from error
 
 
-def _check_outputs(call: Call, where: str, answer: Mapping[str, np.ndarray]) -> None:
+def _check_outputs(
+    call: Call, where: str, answer: Mapping[str, np.ndarray], tolerance: float
+) -> None:
     if answer.keys() != call.expected.keys():
         raise _refusal(
             f"{call.signature} {where} gives {', '.join(sorted(answer))} instead of "
             f"{', '.join(sorted(call.expected))}"
         )
     for name, values in answer.items():
-        _check_answer(f"{call.signature} {where}", values, call.expected[name])
+        _check_answer(f"{call.signature} {where}", values, call.expected[name], tolerance)
 
 
-def _check_answer(where: str, values: np.ndarray, expected: np.ndarray) -> None:
-    if values.dtype == object:  # PNGs
-        values, rtol, atol = decode_png(values), 0.0, 1.0
-    else:
-        rtol, atol = 1e-5, 1e-5
+def _check_answer(where: str, values: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
+    rtol = atol = tolerance
+    if values.dtype == object:  # PNGs: 255 for the interval [-1, 1]
+        values, rtol, atol = decode_png(values), 0.0, max(1.0, 127.5 * tolerance)
     if values.dtype != expected.dtype or values.shape != expected.shape:
         raise _refusal(
             f"{where} gives {values.dtype} {list(values.shape)} instead of {expected.dtype} "
