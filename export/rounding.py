@@ -1,9 +1,9 @@
 """How far two executions of one SavedModel may be apart where its kernels differ.
 
-On the CPU of one machine the strategy in memory and its SavedModel give the same numbers. A GPU picks
-its kernels by shape and fuses otherwise in another graph, and multiplies float32 with 10 bits
-(TF32); another processor sums in another order. With operands of 8 bits (bfloat16) a sum that falls on
-the other side of a rounding moves a sample by 1/128 (seen on an H200; docs/gpu.md).
+On the CPU of one machine the strategy in memory and its SavedModel give the same numbers. A GPU
+picks its kernels by shape, fuses otherwise in another graph, and multiplies float32 with 11 bits
+(TF32); another processor sums in another order. With operands of 8 bits (bfloat16) a sum that
+falls on the other side of a rounding moves a sample by 1/128 (seen on an H200; docs/gpu.md).
 """
 
 from __future__ import annotations

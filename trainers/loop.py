@@ -102,9 +102,7 @@ class Loop:
             with compiling.whole():
                 self._many_steps(until, block)
 
-        return tf.function(
-            many_steps, input_signature=signature, autograph=False, jit_compile=True
-        )
+        return tf.function(many_steps, input_signature=signature, autograph=False, jit_compile=True)
 
     @property
     def step(self) -> int:

@@ -137,7 +137,7 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
     _choice("compile", c["compile"], COMPILE)
     if c["compile"] == "whole" and num_replicas > 1:
         raise InputError(
-            f"compile=whole makes one program for one device, and there are {num_replicas} replicas "
+            f"compile=whole makes one program for one device; there are {num_replicas} replicas "
             f"of strategy={c['strategy']}. Choose --config.compile=parts."
         )
     _choice("publish", c["publish"], ("mixture", "last", "ema"))

@@ -240,9 +240,7 @@ class _Session:
         o, run = self.options, job.run
         wall = time.monotonic() - job.began if job.fresh else None
         facts = {"status": status, "jobs": o.jobs, "threads": o.threads, "wall_seconds": wall}
-        facts["command"] = command(
-            run, f"{o.runs.as_posix()}/{job.name}", o.compile
-        )
+        facts["command"] = command(run, f"{o.runs.as_posix()}/{job.name}", o.compile)
         record = harvest(run, job.workdir, facts)
         add(o.results, run, record, job.workdir)
         self.records[run.key] = record

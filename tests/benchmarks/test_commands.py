@@ -51,6 +51,13 @@ def test_scaling_times_every_value_of_an_axis_also_in_a_child(tmp_path):
     assert rows[0]["ratio"]["median"] == rows[4]["ratio"]["median"] == 1.0
 
 
+def test_compile_times_both_ways(tmp_path):
+    rows, text = report(tmp_path, "compile", "--batch_sizes=8", "--algorithms=sgd", "--rounds=2")
+    assert [(r["compile"], r["batch_size"]) for r in rows] == [("parts", 8), ("whole", 8)]
+    assert rows[0]["ratio"]["median"] == 1.0
+    assert "whole" in text
+
+
 def test_a_target_is_printed_with_its_limit(tmp_path):
     rows, text = report(tmp_path, "targets", "--parts=startup")
     assert [row["limit"] for row in rows] == [10.0]
@@ -63,6 +70,8 @@ def test_a_target_is_printed_with_its_limit(tmp_path):
         ("step", "--peers=theano", "pytorch, pytorch_compiled, jax, keras"),
         ("scaling", "--axes=depth", "batch, width"),
         ("targets", "--parts=luck", "mlp, small"),
+        ("compile", "--algorithms=newton", "mirror_gan"),
+        ("compile", "--batch_sizes=0", "above 0"),
     ],
 )
 def test_an_unknown_choice_is_bad_input(module, option, choices):

@@ -1,6 +1,7 @@
 """The study: what is run, what is kept of it, and what the report says."""
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -560,7 +561,8 @@ def trainer(tmp_path, monkeypatch):
         def calls():
             return [json.loads(line) for line in calls.read_text().splitlines()]
 
-    def made(run, workdir):
+    def made(run, workdir, compile):
+        assert compile == Fake.options.compile
         facts = {
             "workdir": str(workdir), "settings": run.settings, "dataset": run.dataset,
             "key": run.key, "mode": Fake.mode(run), "calls": str(calls), "card": CARD,
@@ -600,6 +602,42 @@ def test_the_study_runs_once_and_keeps_what_matters(trainer):
     assert run_study(dataclasses.replace(elsewhere, keep_workdirs=True)) == 0
     assert [c["key"] for c in trainer.calls()[8:]] == [made["key"]]
     assert (elsewhere.runs / workdir.relative_to(o.runs) / "checkpoints").is_dir()
+
+
+def test_machines_share_a_study(trainer):
+    o = trainer.options
+    sweep = dataclasses.replace(o, stages=("sweep",))
+    assert run_study(sweep) == 0
+    assert {r["stage"] for r in study_results.load(o.results).values()} == {"sweep"}
+    other = dataclasses.replace(o, datasets=("swissroll",), runs=o.runs.with_name("other"))
+    assert run_study(other) == 0, "nothing to do there"
+    assert len(trainer.calls()) == 4
+    assert run_study(dataclasses.replace(o, stages=("final", "large"))) == 0
+    assert missing(TINY, "all", study_results.load(o.results)) == []
+
+
+def test_shares_make_the_whole(tmp_path):
+    whole = plan(FULL)
+    of_all = Options("all", FULL, tmp_path, tmp_path)
+    small = ("gaussians8", "swissroll")
+    shares = [
+        dataclasses.replace(of_all, datasets=("gaussians25",)),
+        dataclasses.replace(of_all, datasets=small, stages=("sweep",)),
+        dataclasses.replace(of_all, datasets=small, stages=("final", "large")),
+    ]
+    runs = [share.of_this_session(whole) for share in shares]
+    assert [len(r) for r in runs] == [40 + 24 + 8, 80, 48]
+    assert sorted(map(str, itertools.chain(*runs))) == sorted(map(str, whole))
+    assert of_all.of_this_session(whole) == whole
+
+
+def test_how_it_is_compiled_is_in_the_command_and_not_in_the_key():
+    run = Run("full", "gaussians25", "large", "adam", 0, 1e-3)
+    plain = study_runs.command(run, "w")
+    assert "--config.compile=whole" not in plain
+    whole = study_runs.command(run, "w", "whole")
+    assert set(whole) - set(plain) == {"--config.compile=whole"}
+    assert "compile" not in run.settings
 
 
 def test_a_diverged_run_is_a_result(trainer):
@@ -658,7 +696,7 @@ def test_a_signal_stops_cleanly(trainer, tmp_path, number):
         "from trainers.study_protocol import PROTOCOLS\n"
         "from pathlib import Path\n"
         f"trainer = {str(tmp_path / 'trainer.py')!r}\n"
-        "def made(run, workdir):\n"
+        "def made(run, workdir, compile):\n"
         "    facts = {'workdir': str(workdir), 'settings': run.settings, 'dataset': run.dataset,\n"
         f"        'key': run.key, 'mode': 'sleep', 'calls': {str(tmp_path / 'calls.jsonl')!r}}}\n"
         "    return ['python', '-S', trainer, json.dumps(facts)]\n"
@@ -761,6 +799,9 @@ def test_reports_need_no_tensorflow():
         (["figure3"], "'figure3'"),
         (["all", "--protocol=long"], "full, short, tiny"),
         (["all", "--budget=0"], "above 0"),
+        (["all", "--datasets=swissroll,mnist"], "mnist"),
+        (["all", "--stages=all"], "sweep, final, large"),
+        (["all", "--compile=xla"], "parts, whole"),
         (["all", "more"], "Unexpected argument 'more'"),
         (["all", "--results=/proc/x"], "cannot be written"),
     ],
