@@ -34,6 +34,7 @@ def test_panels_are_in_the_places_of_figure_1():
     assert compare.panel_order(["adam", "rmsprop"]) == [[None, "rmsprop"], ["adam", None]]
 
 
+@pytest.mark.slow
 def test_a_comparison_runs_once_and_tabulates(tmp_path):
     arguments = (
         "--dataset=gaussians8", "--algorithms=adam,mirror_gan", "--num_batches=4",

@@ -26,6 +26,7 @@ def test_a_workdir_scores_what_its_run_scored(finished, tmp_path):
     assert ours["strategies"].keys() == theirs["strategies"].keys()
 
 
+@pytest.mark.slow
 def test_an_exported_model_scores_like_its_strategy(finished, tmp_path):
     workdir, _ = finished
     output = tmp_path / "scores.json"

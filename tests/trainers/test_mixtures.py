@@ -134,6 +134,7 @@ def test_the_published_model_is_the_pruned_mixture(better):
     assert nearest.max() < 1e-5
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_weights(better, tmp_path):
     workdir = tmp_path / "copy"
     shutil.copytree(better[0], workdir)

@@ -90,6 +90,7 @@ def _with_steps(num_steps):
     return build(changed)
 
 
+@pytest.mark.slow
 def test_resuming_gives_the_same_gaps(runs, tmp_path):
     whole, workdir = train.Loop.advance, tmp_path / "run"
 
@@ -107,6 +108,7 @@ def test_resuming_gives_the_same_gaps(runs, tmp_path):
     assert lines(workdir) == lines(runs[1])
 
 
+@pytest.mark.slow
 def test_a_run_with_the_monitor_on_through_the_command(tmp_path):
     done = command(
         "trainers.run",

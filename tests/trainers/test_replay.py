@@ -38,6 +38,7 @@ def copy(run, tmp_path):
     return shutil.copytree(run, tmp_path / "copy")
 
 
+@pytest.mark.slow
 def test_the_command_finds_a_run_equal_and_removes_the_replay(finished):
     workdir, _ = finished
     done = command("trainers.replay", f"--workdir={workdir}")

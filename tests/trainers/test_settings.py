@@ -1,5 +1,7 @@
 """Resolving and checking configs."""
 
+import json
+
 import pytest
 
 from configs import common, tuned
@@ -77,6 +79,17 @@ def test_a_batch_must_divide_over_the_replicas():
 def test_differences_name_what_changes_the_run_and_nothing_else():
     ours, theirs = tiny("adam", seed=1, log_every=7), tiny("adam", seed=2, log_every=9)
     assert settings.differences(ours, theirs) == ["seed: 2 there, 1 now"]
+
+
+def test_a_workdir_from_before_there_was_a_choice_of_compiling(tmp_path):
+    config = tiny("mirror_gan")
+    old = json.loads(settings.to_json(config))
+    del old["compile"]
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    there = settings.load_workdir_config(tmp_path)
+    assert settings.differences(config, there) == []
+    whole = tiny("mirror_gan", compile="whole")
+    assert settings.differences(whole, there) == ["compile: 'parts' there, 'whole' now"]
 
 
 def test_an_unreadable_workdir_is_an_input_error(tmp_path):
