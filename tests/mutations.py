@@ -312,6 +312,28 @@ MUTATIONS: list[Mutation] = [
         ("_Snapshot(theta, w, t)", "_Snapshot(theta, w, t + 1)"),
     ),
     *_of(
+        "tf_mixed_nash/rng.py",
+        ("tests/trainers/test_loop.py",),
+        ("tf.stack(_normal_pairs(key, count), axis=-1)", "tf.stack(_normal_pairs(key, count), 0)"),
+    ),
+    *_of(
+        "export/rounding.py",
+        ("tests/export/test_rounding.py",),
+        ("return of_other_kernels(directory) if _has_gpu() else _SAME", "return _SAME"),
+        ("if _has_gpu() else _SAME", "if not _has_gpu() else _SAME"),
+        ("if types_pb2.DT_BFLOAT16 in types:", "if types_pb2.DT_BFLOAT16 not in types:"),
+        ("+ [f.node_def for g in graphs for f in g.library.function]", ""),
+    ),
+    *_of(
+        "trainers/study_runs.py",
+        ("tests/trainers/test_reproduce.py",),
+        ("not self.stages or r.stage in self.stages", "not self.stages or True"),
+        (
+            "command(run, self.workdir, options.compile)[1:]",
+            "command(run, self.workdir, 'parts')[1:]",
+        ),
+    ),
+    *_of(
         "trainers/study_protocol.py",
         ("tests/trainers/test_reproduce.py",),
         ("step, value = min(points, key", "step, value = max(points, key"),
