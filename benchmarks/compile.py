@@ -1,10 +1,10 @@
 """The two ways of compiling the steps: XLA for parts of a graph, and one XLA program.
 
-    python -m benchmarks.compile [--batch_sizes=64,256,1024] [--precisions=float32,mixed_bfloat16]
+    python -m benchmarks.compile [--batch_sizes=64,256,1024] [--precisions=float32,bfloat16]
         [--algorithms=alt_mirror_gan] [--rounds=5] [--output=compile.json]
 
 The standard 2-D experiment (3 x 512, gradient penalty) by the trainer's own loop, on the GPU if
-there is one; the ways alternate, and ratios are to `parts`. docs/speed.md has the results.
+there is one; the ways alternate, and ratios are to `parts`. docs/gpu.md has the results.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from benchmarks.peers.common import Work
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.quiet import import_tensorflow
 from trainers import cli
-from trainers.settings import COMPILE, PRECISIONS
+from trainers.settings import COMPILE
 
-_PRECISIONS = ("float32", "mixed_bfloat16")
+_PRECISIONS = ("float32", "bfloat16")
 
 
 def measure(work: Work, num_rounds: int) -> list[dict[str, Any]]:
@@ -61,16 +61,14 @@ def main() -> int:
     about = provenance.describe({"seed": 0})
     report: dict[str, Any] = {"provenance": about, "results": []}
     print(", ".join([about["hardware"]["processor"], *about["hardware"]["gpus"]]))
-    print(f"{'algorithm':<16}{'batch':>6} {'precision':<16}{'way':<7}{'ms':>8}{'ratio':>7}")
+    print(f"{'algorithm':<16}{'batch':>6} {'precision':<10}{'way':<7}{'ms':>8}{'ratio':>7}")
     for algorithm in f.algorithms:
         for precision in f.precisions:
             for size in sizes:
-                name = "float32" if precision == PRECISIONS[0] else "bfloat16"
-                work = Work(algorithm=algorithm, precision=name, batch_size=size)
-                rows = measure(work, f.rounds)
+                rows = measure(Work(algorithm, precision, size), f.rounds)
                 for r in rows:
                     print(
-                        f"{algorithm:<16}{size:>6} {precision:<16}{r['compile']:<7}"
+                        f"{algorithm:<16}{size:>6} {precision:<10}{r['compile']:<7}"
                         f"{r['ms']['median']:>8.3f}{r['ratio']['median']:>7.2f}",
                         flush=True,
                     )

@@ -55,7 +55,7 @@ def _experiment(dataset: str, algorithm: str, variant: str | None) -> Any:
     c.precision = "float32"  # or mixed_bfloat16, mixed_float16, float64
     c.strategy = "default"  # all GPUs of this machine; or mirrored, multi_worker
     # parts: XLA for updates and noise in a plain graph. whole: all of it one XLA program, for one
-    # GPU (docs/speed.md); its latents and data are other draws of the same law.
+    # GPU (docs/gpu.md); its latents and data are other draws of the same law.
     c.compile = "parts"
     c.accumulate = 1  # parts of a mini-batch that are computed one after the other
     c.discriminator_steps = 1

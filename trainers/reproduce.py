@@ -57,7 +57,8 @@ def main() -> int:
     written = render(options.protocol, options.results)
     records = load(options.results)
     left = len(options.of_this_session(missing(options.protocol, options.figure, records)))
-    print(f"{left} runs are missing yet" if left else "no run is missing")
+    share = " of this share" if options.datasets or options.stages else ""
+    print(f"{left} runs{share} are missing yet" if left else f"no run{share} is missing")
     for path in written:
         print(path)
     return code

@@ -150,6 +150,10 @@ def counted_fold_in(seed, data):
     return tf.bitcast(tf.stack(rng.threefry(tf.bitcast(seed, tf.uint32), word, word)), tf.int32)
 
 
+def counted_data(self, key, num, dtype):
+    return counted_normal([num, 2], key, dtype)
+
+
 def _words(shape, seed):
     counter = tf.bitcast(tf.range(int(np.prod(shape)), dtype=tf.int32), tf.uint32)
     return rng.threefry(tf.bitcast(seed, tf.uint32), counter, tf.zeros_like(counter))[0]
@@ -159,8 +163,7 @@ def test_the_loop_as_one_program_does_the_same(monkeypatch):
     monkeypatch.setattr(tf.random, "stateless_normal", counted_normal)
     monkeypatch.setattr(tf.random, "stateless_uniform", counted_uniform)
     monkeypatch.setattr(tf.random.experimental, "stateless_fold_in", counted_fold_in)
-    real = lambda self, key, num, dtype: counted_normal([num, 2], key, dtype)  # noqa: E731
-    monkeypatch.setattr(synthetic.GaussianMixture, "sample", real)
+    monkeypatch.setattr(synthetic.GaussianMixture, "sample", counted_data)
     keys = {"num_batches": 12, "num_inner_steps": 2, "temperature": 1e-3}
     loops = [Loop(build(tiny("alt_mirror_prox_gan", compile=c, **keys))) for c in settings.COMPILE]
     start = loops[0].last().theta.numpy()
