@@ -1,6 +1,6 @@
 """Where XLA is used: small element-wise functions inside a plain graph, or the whole step.
 
-On CPUs the gradients run fastest in a plain TensorFlow graph (oneDNN, bfloat16 matrix units), the
+On CPUs the gradients run well in a plain TensorFlow graph (oneDNN, bfloat16 matrix units), the
 updates fastest as one XLA loop over the parameter vector (docs/decisions/0003). On a GPU a step of
 small networks is hundreds of kernels that are over before the next is launched; there the whole
 loop as one XLA program launches fewer of them (docs/speed.md).
