@@ -34,7 +34,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["tf_mixed_nash*", "trainers*", "export*", "configs*"]),
     package_data={
-        "trainers": ["feature_networks/*.npz"],
+        "trainers.tasks": ["feature_networks/*.npz"],
         "export.serving": ["page/*"],
         "export.tfserving": ["templates/*"],
     },

@@ -18,7 +18,7 @@ import time
 import numpy as np
 from absl import app, flags
 
-from tf_mixed_nash.quiet import import_tensorflow
+from trainers.system.quiet import import_tensorflow
 
 _SIZE = flags.DEFINE_integer("size", 1000, "strategies of each player", lower_bound=1)
 _STEPS = flags.DEFINE_integer("steps", 1000, "Mirror-Prox steps of one timing", lower_bound=1)
@@ -48,17 +48,18 @@ def compare(dtype: str, size: int, steps: int, rounds: int) -> None:
     """Times Mirror-Prox, A alone, and A with its transpose; prints medians and ratios."""
     import tensorflow as tf
 
-    from tf_mixed_nash import bilinear
+    from tf_mixed_nash.games.matrix import MatrixGame
+    from tf_mixed_nash.solvers import matrix
 
     A = np.random.default_rng(0).uniform(-1, 1, (size, size))
-    game = bilinear.MatrixGame(A, dtype=dtype)
+    game = MatrixGame(A, dtype=dtype)
     # Of norm 1, so that repeated products neither overflow nor die out.
     small = game.payoff / np.linalg.norm(A, 2)
     v = tf.ones([size], dtype)
     pairs = tf.constant(2 * steps)
     alone, both, copy = products(tf, True), products(tf, False), tf.transpose(small)
     runs = {
-        "Mirror-Prox": lambda: bilinear.solve(game, num_steps=steps, records_per_decade=1),
+        "Mirror-Prox": lambda: matrix.solve(game, num_steps=steps, records_per_decade=1),
         "products, A alone": lambda: alone(small, small, v, v, pairs)[0].numpy(),
         "products, A and A^T": lambda: both(small, copy, v, v, pairs)[0].numpy(),
     }
@@ -80,15 +81,16 @@ def compare(dtype: str, size: int, steps: int, rounds: int) -> None:
 
 def large(size: int = 10_000, steps: int = 10) -> None:
     """One large game for real: seconds per step and peak memory."""
-    from tf_mixed_nash import bilinear
+    from tf_mixed_nash.games.matrix import MatrixGame
+    from tf_mixed_nash.solvers import matrix
 
     A = np.random.default_rng(0).random((size, size), np.float32)
-    game = bilinear.MatrixGame(A, dtype="float32")
+    game = MatrixGame(A, dtype="float32")
     del A
     # solve adds compilation and two gaps per record; the difference of two runs is the steps.
     seconds = []
     for num in (1, 1, 1 + steps):
-        s = bilinear.solve(game, num_steps=num, records_per_decade=1, step_size=1.0)
+        s = matrix.solve(game, num_steps=num, records_per_decade=1, step_size=1.0)
         seconds.append(s.details["seconds"])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(

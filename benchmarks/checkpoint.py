@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 
-from trainers import cli
+from trainers.system import cli
 
 _CONFIG = "configs/gaussians8_mp.py"
 _CHUNK = 100
@@ -56,10 +56,10 @@ def measure(rounds: int, every: int) -> dict[str, _Timed]:
     """
     import runpy
 
-    from trainers import settings
-    from trainers.build import build
-    from trainers.checkpoint import Checkpoints
-    from trainers.loop import Loop
+    from tf_mixed_nash.training.loop import Loop
+    from trainers.experiment import settings
+    from trainers.experiment.build import build
+    from trainers.workdir.checkpoints import Checkpoints
 
     config = settings.resolve(runpy.run_path(_CONFIG)["get_config"]())
     loop, total = Loop(build(config)), config["num_batches"]
@@ -141,10 +141,10 @@ def measure_resuming(rounds: int) -> list[float]:
 
 
 def _run() -> None:
-    from tf_mixed_nash.quiet import import_tensorflow
+    from trainers.system.quiet import import_tensorflow
 
     import_tensorflow()
-    from trainers import provenance
+    from trainers.system import provenance
 
     f = flags.FLAGS
     facts = provenance.describe({"seed": 0})

@@ -19,9 +19,9 @@ from absl import flags
 from benchmarks import contest, rounds
 from benchmarks.peers.common import Work
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.quiet import import_tensorflow
-from trainers import cli
-from trainers.settings import COMPILE
+from trainers.experiment.settings import COMPILE
+from trainers.system import cli
+from trainers.system.quiet import import_tensorflow
 
 _PRECISIONS = ("float32", "bfloat16")
 
@@ -49,8 +49,8 @@ def main() -> int:
     f = flags.FLAGS
     tf: Any = import_tensorflow()
     from tf_mixed_nash.algorithms import ALGORITHMS
-    from trainers import provenance
-    from trainers.files import write_json
+    from trainers.system import provenance
+    from trainers.system.files import write_json
 
     sizes = [_size(n) for n in f.batch_sizes]
     for flag, valid in (("precisions", _PRECISIONS), ("algorithms", ALGORITHMS)):

@@ -22,8 +22,8 @@ from typing import Any
 from absl import flags
 
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.quiet import import_tensorflow
-from trainers import cli
+from trainers.system import cli
+from trainers.system.quiet import import_tensorflow
 
 _NUM = 2_000
 
@@ -60,9 +60,9 @@ def _memory() -> float:
 
 def measure(path: Path, name: str, overrides: list[str], steps: int, warm_up: int) -> dict:
     """Trains `steps` mini-batches; ms_per_batch, data_wait (a fraction), MiB over time."""
-    from trainers import settings
-    from trainers.build import build
-    from trainers.loop import Loop
+    from tf_mixed_nash.training.loop import Loop
+    from trainers.experiment import settings
+    from trainers.experiment.build import build
 
     config = importlib.import_module(f"configs.{name}").get_config()
     config.data.path, config.data.cache, config.num_batches = str(path), False, 10**6
@@ -87,8 +87,8 @@ def measure(path: Path, name: str, overrides: list[str], steps: int, warm_up: in
 def main() -> int:
     """The command."""
     import_tensorflow()
-    from trainers import provenance
-    from trainers.files import write_json
+    from trainers.system import provenance
+    from trainers.system.files import write_json
 
     f = flags.FLAGS
     if f.path and not Path(f.path).exists():

@@ -19,8 +19,8 @@ from absl import flags
 
 from benchmarks import contest, rounds
 from benchmarks.peers.client import PEERS, available
-from tf_mixed_nash.quiet import import_tensorflow
-from trainers import cli
+from trainers.system import cli
+from trainers.system.quiet import import_tensorflow
 
 
 def _ours(num: int) -> dict[str, Any]:
@@ -54,8 +54,8 @@ def _seconds(draw) -> float:
 def main() -> int:
     """The command."""
     import_tensorflow()
-    from trainers import provenance
-    from trainers.files import write_json
+    from trainers.system import provenance
+    from trainers.system.files import write_json
 
     f = flags.FLAGS
     names = [name for name in available() if not PEERS[name].compiled]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from absl import flags
 
-from tf_mixed_nash.quiet import import_tensorflow
-from trainers import cli
+from trainers.system import cli
+from trainers.system.quiet import import_tensorflow
 
 _COLUMNS = ("game", "method", "seed", "atoms", "distance", "weight error", "gap", "grid gap", "s")
 
@@ -41,9 +41,9 @@ def rows(games, methods, seeds: int):
     import tensorflow as tf
 
     from tests.oracles.continuous_games import GAMES
-    from tf_mixed_nash.continuous import ContinuousGame
-    from tf_mixed_nash.particles import solve
-    from tf_mixed_nash.sets import Box
+    from tf_mixed_nash.games.boxes import Box
+    from tf_mixed_nash.games.continuous import ContinuousGame
+    from tf_mixed_nash.solvers.particles import solve
 
     for name in games:
         g = GAMES[name]
@@ -71,7 +71,7 @@ def main() -> int:
     """The command."""
     import_tensorflow().get_logger().setLevel("ERROR")
     from tests.oracles.continuous_games import GAMES
-    from trainers import provenance
+    from trainers.system import provenance
 
     f = flags.FLAGS
     hardware = provenance.describe({"seed": 0})["hardware"]

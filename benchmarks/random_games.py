@@ -18,8 +18,8 @@ import numpy as np
 import scipy.optimize
 from absl import flags
 
-from tf_mixed_nash.quiet import import_tensorflow
-from trainers import cli
+from trainers.system import cli
+from trainers.system.quiet import import_tensorflow
 
 _COLUMNS = ("game", "seed", "atoms", "value", "certified gap", "SciPy's gap", "s")
 _NOTES = """\
@@ -99,10 +99,10 @@ def main() -> int:
     """The command."""
     tf = import_tensorflow()
     tf.get_logger().setLevel("ERROR")
-    from tf_mixed_nash import particles
-    from tf_mixed_nash.continuous import ContinuousGame
-    from tf_mixed_nash.sets import Box
-    from trainers import provenance
+    from tf_mixed_nash.games.boxes import Box
+    from tf_mixed_nash.games.continuous import ContinuousGame
+    from tf_mixed_nash.solvers import particles
+    from trainers.system import provenance
 
     f = flags.FLAGS
     hardware = provenance.describe({"seed": 0})["hardware"]

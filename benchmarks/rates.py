@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from tf_mixed_nash.quiet import import_tensorflow
+from trainers.system.quiet import import_tensorflow
 
 _CACHE = flags.DEFINE_string("cache", "runs/rates.json", "where finished games are kept")
 _TABLE = flags.DEFINE_string("table", "docs/rates.md", "the table to write")
@@ -77,24 +77,25 @@ def lp_value(A: np.ndarray) -> float:
 
 def slope(steps, gaps) -> float:
     """Of log gap over log steps, within [FIRST, LAST]."""
-    from trainers import solve_report
+    from trainers.games import report
 
-    return solve_report.slope(steps, gaps, first=FIRST / LAST)
+    return report.slope(steps, gaps, first=FIRST / LAST)
 
 
 def measure(name: str, A: np.ndarray) -> dict:
     """Steps and gaps of every line, the slopes, and the values."""
-    from tf_mixed_nash import bilinear
+    from tf_mixed_nash.games.matrix import MatrixGame
+    from tf_mixed_nash.solvers import matrix
 
-    game, began = bilinear.MatrixGame(A, name=name), time.perf_counter()
+    game, began = MatrixGame(A, name=name), time.perf_counter()
     curves = {}
 
     def horizons(method, **kwargs):
-        runs = [bilinear.solve(game, method, T, records_per_decade=1, **kwargs) for T in HORIZONS]
+        runs = [matrix.solve(game, method, T, records_per_decade=1, **kwargs) for T in HORIZONS]
         return {"step": list(HORIZONS), "gap": [s.gap for s in runs]}, runs[-1].value
 
     def trajectory(method, **kwargs):
-        s = bilinear.solve(game, method, LAST, records_per_decade=8, **kwargs)
+        s = matrix.solve(game, method, LAST, records_per_decade=8, **kwargs)
         return {key: s.history[key].tolist() for key in ("step", "gap")}, s.value
 
     values = {}

@@ -18,8 +18,8 @@ from typing import Any
 from absl import flags
 
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.quiet import import_tensorflow
-from trainers import cli
+from trainers.system import cli
+from trainers.system.quiet import import_tensorflow
 
 _PAPER = {
     "num_inner_steps": "10",
@@ -65,8 +65,8 @@ def main() -> int:
         raise InputError(f"--seeds must be integers with commas, got {f.seeds!r}.") from None
     import_tensorflow()
     from trainers.compare import aggregate, markdown
-    from trainers.files import make_writable, write_atomically, write_json
-    from trainers.planar import COLUMNS
+    from trainers.system.files import make_writable, write_atomically, write_json
+    from trainers.tasks.planar import COLUMNS
 
     out = Path(f.out)
     make_writable(out, "--out")
@@ -106,8 +106,8 @@ def _figure(out: Path, seed: int) -> Path:
     import numpy as np
 
     from tf_mixed_nash import rng
-    from trainers import pictures
-    from trainers.data import synthetic
+    from trainers.tasks import pictures
+    from trainers.tasks.data import synthetic
 
     data = synthetic.make("gaussians8")
     real = data.sample(rng.stream(seed, "picture"), 2_500).numpy()

@@ -24,8 +24,8 @@ from absl import flags
 from benchmarks import contest, rounds
 from benchmarks.peers.common import Work
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.quiet import import_tensorflow
-from trainers import cli
+from trainers.system import cli
+from trainers.system.quiet import import_tensorflow
 
 _BASE = Work(batch_size=64)
 _MIXTURE = ("mixture.window=(0.0,1.0)",)
@@ -87,8 +87,8 @@ def main() -> int:
     tf.get_logger().setLevel("ERROR")
     if f.child:
         _split_cpu(tf)
-    from trainers import provenance
-    from trainers.files import write_json
+    from trainers.system import provenance
+    from trainers.system.files import write_json
 
     report: dict[str, Any] = {"provenance": provenance.describe({"seed": 0}), "results": []}
     for axis in f.axes:

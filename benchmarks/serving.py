@@ -32,8 +32,8 @@ from typing import Any
 from absl import flags
 
 from benchmarks import load
-from tf_mixed_nash.quiet import import_tensorflow
-from trainers import cli
+from trainers.system import cli
+from trainers.system.quiet import import_tensorflow
 
 _SOAK_SEEDS = 24  # requests that differ, over and over
 _PUBLISH = """
@@ -56,7 +56,7 @@ def _publish(base: Path, networks: Sequence[Any], latent_dim: int) -> Path:
     import tensorflow as tf
 
     from export import saved_model
-    from tf_mixed_nash.strategies import MixedStrategy
+    from tf_mixed_nash.strategies.mixed import MixedStrategy
     from tf_mixed_nash.types import Measure
 
     atoms = tf.stack([network.initial() for network in networks])
@@ -599,8 +599,8 @@ _OVER = """
 def main() -> int:
     """The command."""
     import_tensorflow().get_logger().setLevel("ERROR")
-    from trainers import provenance
-    from trainers.files import write_json
+    from trainers.system import provenance
+    from trainers.system.files import write_json
 
     f = flags.FLAGS
     parts = f.parts.split(",")

@@ -21,7 +21,7 @@ from typing import Any
 from absl import flags
 
 from benchmarks import rounds
-from trainers import cli
+from trainers.system import cli
 
 __all__ = ["first_step", "peak_memory"]
 
@@ -92,8 +92,8 @@ def peak_memory(num_batches: int) -> float:
 
 def main() -> int:
     """The command."""
-    from trainers import provenance
-    from trainers.files import write_json
+    from trainers.system import provenance
+    from trainers.system.files import write_json
 
     f = flags.FLAGS
     report: dict[str, Any] = {"provenance": provenance.describe({"seed": 0}), "results": []}

@@ -32,8 +32,8 @@ from benchmarks.peers import common
 from benchmarks.peers.client import PEERS, Peer, PeerError, unavailable
 from benchmarks.peers.common import Work
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.quiet import import_tensorflow
-from trainers import cli
+from trainers.system import cli
+from trainers.system.quiet import import_tensorflow
 
 __all__ = ["MODELS", "measure", "table"]
 
@@ -177,8 +177,8 @@ def main() -> int:
     # TensorFlow takes the loops of several algorithms for one function that it traces anew.
     import_tensorflow().get_logger().setLevel("ERROR")
     from tf_mixed_nash.algorithms import ALGORITHMS
-    from trainers import provenance
-    from trainers.files import write_json
+    from trainers.system import provenance
+    from trainers.system.files import write_json
 
     f = flags.FLAGS
     names = _chosen_peers(f)

@@ -24,8 +24,8 @@ from benchmarks.peers.client import PEERS, PeerError, available
 from benchmarks.peers.common import Work
 from benchmarks.step import MODELS
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.quiet import import_tensorflow
-from trainers import cli
+from trainers.system import cli
+from trainers.system.quiet import import_tensorflow
 
 __all__ = ["Target", "judge"]
 
@@ -154,8 +154,8 @@ def main() -> int:
         if part not in PARTS:
             raise InputError(f"--parts={part}: choose of {', '.join(PARTS)}.")
     import_tensorflow().get_logger().setLevel("ERROR")
-    from trainers import provenance
-    from trainers.files import write_json
+    from trainers.system import provenance
+    from trainers.system.files import write_json
 
     report: dict[str, Any] = {"provenance": provenance.describe({"seed": 0}), "results": []}
     print(f"{'target':<50}{'measured':>10}{'(quartiles)':>16}{'limit':>10}")

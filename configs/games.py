@@ -10,9 +10,9 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from tf_mixed_nash.bilinear import MatrixGame
-from tf_mixed_nash.continuous import ContinuousGame
-from tf_mixed_nash.sets import Box
+from tf_mixed_nash.games.boxes import Box
+from tf_mixed_nash.games.continuous import ContinuousGame
+from tf_mixed_nash.games.matrix import MatrixGame
 
 
 def rock_paper_scissors():

@@ -5,7 +5,7 @@ python -m trainers.run --config=configs/lsun_mp.py --config.data.path=.../bedroo
 
 Not run: needs a GPU and LSUN bedroom (42.8 GiB). DCGAN of width 64 at 64 pixels takes about
 0.9 s a mini-batch on 2 cores (docs/images.md); eight GPUs split every mini-batch by themselves.
-tests/trainers/test_imaging.py runs it end to end, `:tiny`, on a small LMDB in LSUN's layout.
+tests/trainers/tasks/test_imaging.py runs it end to end, `:tiny`, on a small LMDB in LSUN's layout.
 """
 
 from configs import common

@@ -25,8 +25,8 @@ from absl import flags
 
 from export import publish
 from tf_mixed_nash.errors import InputError
-from trainers import cli
-from trainers.files import write_atomically
+from trainers.system import cli
+from trainers.system.files import write_atomically
 
 __all__ = ["FORMATS", "convert"]
 
@@ -162,7 +162,7 @@ def _define_flags() -> None:
 
 
 def _run() -> None:
-    from tf_mixed_nash import quiet
+    from trainers.system import quiet
 
     f = flags.FLAGS
     if f.format not in FORMATS:

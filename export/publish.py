@@ -26,7 +26,7 @@ from typing import Any
 
 from tf_mixed_nash import __version__
 from tf_mixed_nash.errors import InputError
-from trainers.files import describe_files, sync, sync_tree, what_is_wrong, write_json
+from trainers.system.files import describe_files, sync, sync_tree, what_is_wrong, write_json
 
 __all__ = [
     "GOLDEN",

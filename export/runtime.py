@@ -15,8 +15,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from tf_mixed_nash import quiet
 from tf_mixed_nash.errors import InputError
+from trainers.system import quiet
 
 __all__ = ["ServedModel", "Specs", "import_tensorflow", "read_signatures"]
 

@@ -19,8 +19,8 @@ from absl import flags
 
 from export import publish, runtime
 from tf_mixed_nash.errors import InputError
-from trainers import cli
-from trainers.files import write_atomically
+from trainers.system import cli
+from trainers.system.files import write_atomically
 
 __all__ = ["draw", "draw_picture", "write_samples"]
 

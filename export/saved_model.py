@@ -42,16 +42,15 @@ from absl import flags
 
 from export import publish
 from export.publish import GOLDEN
-from tf_mixed_nash import quiet
 from tf_mixed_nash.errors import InputError
-from trainers import cli
+from trainers.system import cli, quiet
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
     from export.checks import Call
     from tf_mixed_nash.models import FrozenNetwork, Network
-    from tf_mixed_nash.strategies import MixedStrategy
+    from tf_mixed_nash.strategies.mixed import MixedStrategy
 
 __all__ = ["build_module", "publish_strategy"]
 
@@ -107,7 +106,7 @@ def build_module(strategy: MixedStrategy) -> tuple[tf.Module, dict[str, Any]]:
     """
     import tensorflow as tf
 
-    from tf_mixed_nash.strategies import MixedStrategy
+    from tf_mixed_nash.strategies.mixed import MixedStrategy
     from tf_mixed_nash.types import Measure
 
     module = tf.Module(name="mixed_strategy")
@@ -321,7 +320,7 @@ def _known_calls(strategy: MixedStrategy) -> list[Call]:
     import tensorflow as tf
 
     from export.checks import Call
-    from tf_mixed_nash.strategies import seed_rows
+    from tf_mixed_nash.strategies.mixed import seed_rows
 
     seeds = seed_rows(_GOLDEN_SEED, _GOLDEN_ROWS)
     components = tf.repeat(tf.range(strategy.num_components, dtype=tf.int64), _COMPONENT_ROWS)
@@ -434,14 +433,14 @@ def _run() -> None:
             "(its --workdir)."
         )
     quiet.import_tensorflow()
-    from trainers import artifacts
+    from trainers.answers import reading
 
-    if f.average not in artifacts.AVERAGES:
+    if f.average not in reading.AVERAGES:
         raise InputError(
-            f"Unknown --average={f.average}. Choose one of: {', '.join(artifacts.AVERAGES)}."
+            f"Unknown --average={f.average}. Choose one of: {', '.join(reading.AVERAGES)}."
         )
-    strategy, known = artifacts.load_average(workdir, f.average, f.step)
-    metadata = {"strategy": f.average, **known, **artifacts.export_metadata(workdir)}
+    strategy, known = reading.load_average(workdir, f.average, f.step)
+    metadata = {"strategy": f.average, **known, **reading.export_metadata(workdir)}
     version = publish_strategy(strategy, base, metadata, isolated=True)
     print(f"Published {version}")
     print(f"Draw from it: python -m export.sample --model={base} --num=64 --output=samples.png")

@@ -23,7 +23,7 @@ from pathlib import Path
 from absl import flags
 
 from tf_mixed_nash.errors import InputError
-from trainers import cli
+from trainers.system import cli
 
 __all__: list[str] = []
 

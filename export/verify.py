@@ -38,7 +38,7 @@ from absl import flags
 
 from export import publish
 from tf_mixed_nash.errors import InputError
-from trainers import cli
+from trainers.system import cli
 
 __all__ = ["GATES", "Result", "check", "verify"]
 

@@ -38,7 +38,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tests.mutate import copy_of_the_project
-from trainers.checkpoint import Checkpoints
+from trainers.workdir.checkpoints import Checkpoints
 
 ROOT = Path(__file__).parents[1]
 KILLS_A_ROUND = 8

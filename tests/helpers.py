@@ -10,12 +10,14 @@ import tensorflow as tf
 
 from tests.oracles import gan, payoff
 from tests.oracles.samplers import Hyper
-from tf_mixed_nash import rng, schedules
+from tf_mixed_nash import rng
 from tf_mixed_nash.algorithms import ALGORITHMS, Hyperparameters
-from tf_mixed_nash.games import FunctionGame, GanGame, Regularizers
+from tf_mixed_nash.games.functions import FunctionGame
+from tf_mixed_nash.games.gan import GanGame, Regularizers
+from tf_mixed_nash.games.objectives import OBJECTIVES, Losses
+from tf_mixed_nash.methods import schedules
+from tf_mixed_nash.methods.oracle import Oracle
 from tf_mixed_nash.models import mlp
-from tf_mixed_nash.objectives import OBJECTIVES, Losses
-from tf_mixed_nash.oracle import Oracle
 from tf_mixed_nash.types import Pair
 
 # Float64 trajectories of a few dozen operations: rounding is below 1e-13, and the games

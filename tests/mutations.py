@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
 
 
 class Mutation(NamedTuple):
@@ -26,12 +29,14 @@ def _of(file: str, tests: tuple[str, ...], *edits: tuple[str, str]) -> list[Muta
 
 
 def _tests(*names: str) -> tuple[str, ...]:
-    return tuple(f"tests/tf_mixed_nash/test_{name}.py" for name in names)
+    """The test files of these names, in whichever room."""
+    found = (ROOT.glob(f"tests/tf_mixed_nash/**/test_{name}.py") for name in names)
+    return tuple(path.relative_to(ROOT).as_posix() for paths in found for path in paths)
 
 
 MUTATIONS: list[Mutation] = [
     *_of(
-        "tf_mixed_nash/samplers.py",
+        "tf_mixed_nash/methods/samplers.py",
         _tests("samplers"),
         ("tf.sqrt(2.0 * gamma * eps * P)", "tf.sqrt(gamma * eps * P)"),
         ("tf.sqrt(2.0 * gamma * eps * P)", "tf.sqrt(2.0 * gamma * eps)"),
@@ -42,7 +47,7 @@ MUTATIONS: list[Mutation] = [
         ("first / correction_1", "first"),
     ),
     *_of(
-        "tf_mixed_nash/prox.py",
+        "tf_mixed_nash/methods/prox.py",
         _tests("prox", "algorithms"),
         ("z_bar = (1.0 - beta) * z_bar + beta * z", "z_bar = beta * z_bar + (1.0 - beta) * z"),
         ("return (1.0 - beta) * anchor + beta * z_bar", "return z_bar"),
@@ -53,7 +58,7 @@ MUTATIONS: list[Mutation] = [
         ("field_and_noise(z, m + k)", "field_and_noise(z, m)"),
     ),
     *_of(
-        "tf_mixed_nash/schemes.py",
+        "tf_mixed_nash/methods/schemes.py",
         _tests("schemes", "algorithms"),
         ("against=w.z if alternated else s.w.z", "against=w.z"),
         ("s.of(player).tilde,", "at.of(player),"),
@@ -70,9 +75,8 @@ MUTATIONS: list[Mutation] = [
         ("return PastIterate(z, state, g),", "return PastIterate(z, state, 0.0 * g),"),
     ),
     *_of(
-        "tf_mixed_nash/games.py",
-        _tests("games"),
-        ('loss = value if player == "theta" else -value', "loss = value"),
+        "tf_mixed_nash/games/gan.py",
+        _tests("gan"),
         ("u * real + (1.0 - u) * fake", "real"),
         ("(norm - 1.0) ** 2", "norm**2"),
         ("self.regularizers.r1 * 0.5", "self.regularizers.r1"),
@@ -83,50 +87,42 @@ MUTATIONS: list[Mutation] = [
         ("penalty += a * self._gradient_penalty", "penalty += self._gradient_penalty"),
     ),
     *_of(
-        "tf_mixed_nash/strategies.py",
-        _tests("strategies"),
+        "tf_mixed_nash/rng.py",
+        _tests("mixed"),
         ("index + 1, tf.int64", "index + 2, tf.int64"),
         ("tf.where(index < num_components, index, draw)", "draw"),
     ),
     *_of(
-        "tf_mixed_nash/bilinear.py",
-        _tests("bilinear"),
-        ("g = -product if player", "g = product if player"),
-        ("product - total * self.offset", "product - self.offset"),
-        ('transpose_a=player == "theta"', 'transpose_a=player == "w"'),
-        ("return cls(-tf.transpose(M)", "return cls(tf.transpose(M)"),
+        "tf_mixed_nash/solvers/matrix.py",
+        _tests("matrix"),
         (
             "/ tf.sqrt(tf.cast(t + 1, tf.float64))\n\n        return METHODS",
             "\n\n        return METHODS",
         ),
         ("state if average_before else new", "new if average_before else state"),
-        ("return payoffs.w - payoffs.theta", "return payoffs.w + payoffs.theta"),
-        ('axis = 0 if player == "theta" else 1', 'axis = 1 if player == "theta" else 0'),
-        ("return float(tf.reduce_max(widths)) / 2.0", "return float(tf.reduce_max(widths)) / 4.0"),
-        ("ratio = math.sqrt(max(D.theta", "ratio = 3 * math.sqrt(max(D.theta"),
         ("m = t * scheme.num_batches(t)", "m = 0 * t"),
     ),
     *_of(
-        "tf_mixed_nash/prox.py",
-        _tests("bilinear"),
+        "tf_mixed_nash/methods/prox.py",
+        _tests("matrix"),
         ("tf.nn.log_softmax(anchor - eta * g)", "tf.nn.log_softmax(anchor + eta * g)"),
         ("tf.nn.log_softmax(anchor - eta * g)", "tf.nn.log_softmax(at - eta * g)"),
     ),
     *_of(
-        "tf_mixed_nash/prox.py",
+        "tf_mixed_nash/methods/prox.py",
         _tests("particles"),
         ("anchor.log_weights - eta * V", "at.log_weights - eta * V"),
         ("anchor.atoms - gamma * grad_V", "at.atoms - gamma * grad_V"),
         ("tf.sqrt(2.0 * gamma * eps) * oracle", "tf.sqrt(gamma * eps) * oracle"),
     ),
     *_of(
-        "tf_mixed_nash/prox.py",
+        "tf_mixed_nash/methods/prox.py",
         _tests("sampled"),
         ("xi / tf.sqrt(mirror_step * num_terms)", "xi / tf.sqrt(mirror_step)"),
         ("x, opponent, m + k) for x", "x, opponent, m) for x"),
     ),
     *_of(
-        "tf_mixed_nash/grid.py",
+        "tf_mixed_nash/solvers/grid.py",
         _tests("grid"),
         ("A[:, i : i + len(F)] = -F.T", "A[:, i : i + len(F)] = F.T"),
         (
@@ -137,7 +133,7 @@ MUTATIONS: list[Mutation] = [
         ("* cells.volumes\n    return (1", "\n    return (1"),
     ),
     *_of(
-        "tf_mixed_nash/particles.py",
+        "tf_mixed_nash/solvers/particles.py",
         _tests("particles"),
         (
             'sign = 1.0 if player == "theta" else -1.0\n        values',
@@ -146,13 +142,13 @@ MUTATIONS: list[Mutation] = [
         ("c * tf.exp(p.log_weights)", "tf.exp(p.log_weights)"),
     ),
     *_of(
-        "tf_mixed_nash/certificates.py",
+        "tf_mixed_nash/solvers/certificates.py",
         _tests("certificates"),
         ("max(y.value - x.value, 0.0)", "max(x.value - y.value, 0.0)"),
         ('z = z[np.argsort(cost, kind="stable")]', 'z = z[np.argsort(-cost, kind="stable")]'),
     ),
     *_of(
-        "tf_mixed_nash/histories.py",
+        "tf_mixed_nash/methods/histories.py",
         _tests("histories", "sampled"),
         ("return self.mass if self.extra is None else self.mass + 1.0", "return self.mass"),
         ("num_terms=lambda count: tf.minimum(count, capacity)", "num_terms=lambda count: count"),
@@ -160,15 +156,15 @@ MUTATIONS: list[Mutation] = [
         ("from_rows = u < tf.cast(past.mass / past.num_terms, tf.float64)", "from_rows = u < 0.5"),
     ),
     *_of(
-        "tf_mixed_nash/sampled.py",
+        "tf_mixed_nash/methods/sampled.py",
         _tests("sampled"),
         ("past(histories.of(other(player)))", "past(s.of(other(player)).history)"),
         ("past(rival.history, extra=rival.tilde)", "past(rival.history, extra=rival.z)"),
         ("mine.tilde_sampler, t, m + half(t)", "mine.sampler, t, m + half(t)"),
     ),
     *_of(
-        "tf_mixed_nash/mixtures.py",
-        _tests("mixtures"),
+        "tf_mixed_nash/strategies/weights.py",
+        _tests("weights"),
         ("return -objective(*logits).discriminator", "return objective(*logits).discriminator"),
         ("solve(MatrixGame(-F)", "solve(MatrixGame(F)"),
         ("np.concatenate([F, -F])", "np.concatenate([F, F])"),
@@ -207,8 +203,8 @@ MUTATIONS: list[Mutation] = [
         ("constant = tf.stop_gradient(matrix)", "constant = matrix"),
     ),
     *_of(
-        "trainers/data/order.py",
-        ("tests/trainers/test_order.py",),
+        "tf_mixed_nash/training/order.py",
+        ("tests/tf_mixed_nash/training/test_order.py",),
         ('_key(seed, "epoch", int(epoch))', '_key(seed, "epoch", 0)'),
         ("left ^ (_mix(right ^ k) & low)", "left ^ (k & low)"),
         (
@@ -217,8 +213,8 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *_of(
-        "trainers/data/images.py",
-        ("tests/trainers/test_images.py",),
+        "trainers/tasks/data/images.py",
+        ("tests/trainers/tasks/data/test_images.py",),
         ("return images / 127.5 - 1.0", "return images / 255.0 - 1.0"),
         (
             "images[mirrored] = images[mirrored, :, ::-1]",
@@ -232,8 +228,8 @@ MUTATIONS: list[Mutation] = [
         ("positive * np.log(positive * len(p))", "positive * np.log(positive)"),
     ),
     *_of(
-        "tf_mixed_nash/games.py",
-        ("tests/tf_mixed_nash/test_image_games.py", "tests/tf_mixed_nash/test_float16.py"),
+        "tf_mixed_nash/games/gan.py",
+        ("tests/tf_mixed_nash/games/test_image_games.py", "tests/tf_mixed_nash/test_float16.py"),
         ("if self.discriminator.num_statistics:", "if False:"),
         ("g = g[..., : -self.num_classes or None]", "g = g * 1.0"),
         (
@@ -250,13 +246,13 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *_of(
-        "tf_mixed_nash/strategies.py",
-        ("tests/tf_mixed_nash/test_image_games.py",),
+        "tf_mixed_nash/strategies/mixed.py",
+        ("tests/tf_mixed_nash/games/test_image_games.py",),
         ("u = rng.uniform_from_bits(words[:, D + 1])", "u = rng.uniform_from_bits(words[:, D])"),
     ),
     *_of(
-        "trainers/distribute.py",
-        ("tests/trainers/test_accumulate.py",),
+        "trainers/system/devices.py",
+        ("tests/trainers/experiment/test_accumulate.py",),
         ("Shard(shard.index * parts + a, shard.count * parts)", "Shard(a, parts)"),
         ("lambda x: x / parts, total", "lambda x: x / 1.0, total"),
         (
@@ -265,34 +261,34 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *_of(
-        "trainers/image_scores.py",
-        ("tests/trainers/test_image_scores.py",),
+        "trainers/tasks/image_scores.py",
+        ("tests/trainers/tasks/test_image_scores.py",),
         ("        seen[n:],", "        seen[:n],"),
         ("p[some] * np.log(p[some] / q[some])", "p[some] * np.log(q[some] / p[some])"),
         ("images.source.fingerprint, list(unflipped)", "list(unflipped)"),
         ("parts += [features.sha256, features.size", "parts += [features.size"),
     ),
     *_of(
-        "trainers/data/images.py",
-        ("tests/trainers/test_images.py",),
+        "trainers/tasks/data/images.py",
+        ("tests/trainers/tasks/data/test_images.py",),
         ("self._reader.position != start", "False"),
         ("        self.position += 1", "        self.position += 2"),
     ),
     *_of(
-        "tf_mixed_nash/schedules.py",
-        ("tests/trainers/test_recovery.py",),
+        "tf_mixed_nash/methods/schedules.py",
+        ("tests/trainers/workdir/test_recoveries.py",),
         ("passed = tf.reduce_sum(_float(at <= tf", "passed = tf.reduce_sum(_float(at < tf"),
         ("tf.constant(factor, tf.float64) ** passed", "tf.constant(factor, tf.float64)"),
     ),
     *_of(
-        "tf_mixed_nash/oracle.py",
-        ("tests/trainers/test_recovery.py",),
+        "tf_mixed_nash/methods/oracle.py",
+        ("tests/trainers/workdir/test_recoveries.py",),
         ("tf.cast(starts <= tf.cast(m, tf.int64)", "tf.cast(starts < tf.cast(m, tf.int64)"),
         ("f\"noise/{p}{i or ''}\"", 'f"noise/{p}"'),
     ),
     *_of(
-        "trainers/loop.py",
-        ("tests/trainers/test_checkpoint.py", "tests/trainers/test_loop.py"),
+        "tf_mixed_nash/training/loop.py",
+        ("tests/trainers/workdir/test_checkpoints.py", "tests/tf_mixed_nash/training/test_loop.py"),
         (
             "for n, v in self.variables.items()}\n        return",
             'for n, v in self.variables.items() if n != "ema"}\n        return',
@@ -301,8 +297,11 @@ MUTATIONS: list[Mutation] = [
         ("self.reservoir.keep(due, self.last())", "self.reservoir.keep(due, self.last()[::-1])"),
     ),
     *_of(
-        "trainers/reservoir.py",
-        ("tests/trainers/test_reservoir.py", "tests/trainers/test_loop.py"),
+        "tf_mixed_nash/training/reservoir.py",
+        (
+            "tests/tf_mixed_nash/training/test_reservoir.py",
+            "tests/tf_mixed_nash/training/test_loop.py",
+        ),
         ("rng.fold_in(self._key, t)", "rng.fold_in(self._key, t - self._window[0])"),
         ("t = max(t, first)", "t = max(t, first + 1)"),
         ("bisect.bisect_left(steps, t)) <", "bisect.bisect_right(steps, t)) <"),
@@ -313,7 +312,7 @@ MUTATIONS: list[Mutation] = [
     ),
     *_of(
         "tf_mixed_nash/rng.py",
-        ("tests/trainers/test_loop.py",),
+        ("tests/tf_mixed_nash/training/test_loop.py",),
         ("tf.stack(_normal_pairs(key, count), axis=-1)", "tf.stack(_normal_pairs(key, count), 0)"),
     ),
     *_of(
@@ -325,7 +324,7 @@ MUTATIONS: list[Mutation] = [
         ("+ [f.node_def for g in graphs for f in g.library.function]", ""),
     ),
     *_of(
-        "trainers/study_runs.py",
+        "trainers/campaigns/study/runs.py",
         ("tests/trainers/test_reproduce.py",),
         ("not self.stages or r.stage in self.stages", "not self.stages or True"),
         (
@@ -334,7 +333,7 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *_of(
-        "trainers/study_protocol.py",
+        "trainers/campaigns/study/protocol.py",
         ("tests/trainers/test_reproduce.py",),
         ("step, value = min(points, key", "step, value = max(points, key"),
         ("if v is not None), default=math.inf)", "if v is not None), default=0.0)"),
@@ -346,7 +345,7 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *_of(
-        "trainers/study_tables.py",
+        "trainers/campaigns/study/tables.py",
         ("tests/trainers/test_reproduce.py",),
         (
             'spread = SPREAD * math.hypot(a["standard_error"], b["standard_error"])',
@@ -354,7 +353,7 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *_of(
-        "trainers/search.py",
+        "trainers/campaigns/search/space.py",
         ("tests/trainers/test_sweep.py",),
         (
             "return -math.inf if self.maximize else math.inf",
@@ -362,8 +361,8 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *_of(
-        "trainers/checkpoint.py",
-        ("tests/trainers/test_checkpoint.py",),
+        "trainers/workdir/checkpoints.py",
+        ("tests/trainers/workdir/test_checkpoints.py",),
         ('if wrong := what_is_wrong(path, manifest["files"]):', "if wrong := None:"),
         ("return manifest if good else None", "return manifest"),
         (
@@ -380,15 +379,36 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *_of(
-        "trainers/files.py",
-        ("tests/trainers/test_checkpoint.py",),
+        "trainers/system/files.py",
+        ("tests/trainers/workdir/test_checkpoints.py",),
         ("for _ in range(count)]", "for _ in range(min(count, 1))] * count"),
         ("if path.stat().st_size != facts", "if False and path.stat().st_size != facts"),
     ),
     *_of(
-        "trainers/journal.py",
+        "trainers/session/journal.py",
         ("tests/trainers/test_faults.py",),
         ('json.loads(x)["step"] <= step]', 'json.loads(x)["step"] < step]'),
         ("_purge(board, step + 1)", "pass"),
+    ),
+    *_of(
+        "tf_mixed_nash/games/functions.py",
+        _tests("gan"),
+        ('loss = value if player == "theta" else -value', "loss = value"),
+    ),
+    *_of(
+        "tf_mixed_nash/games/matrix.py",
+        _tests("matrix"),
+        ("g = -product if player", "g = product if player"),
+        ("product - total * self.offset", "product - self.offset"),
+        ('transpose_a=player == "theta"', 'transpose_a=player == "w"'),
+        ("return cls(-tf.transpose(M)", "return cls(tf.transpose(M)"),
+        ("return payoffs.w - payoffs.theta", "return payoffs.w + payoffs.theta"),
+        ('axis = 0 if player == "theta" else 1', 'axis = 1 if player == "theta" else 0'),
+        ("return float(tf.reduce_max(widths)) / 2.0", "return float(tf.reduce_max(widths)) / 4.0"),
+    ),
+    *_of(
+        "tf_mixed_nash/solvers/theory.py",
+        _tests("matrix"),
+        ("ratio = math.sqrt(max(D.theta", "ratio = 3 * math.sqrt(max(D.theta"),
     ),
 ]

@@ -12,8 +12,9 @@ import pytest
 
 from tests import chaos
 from tests.trainers.conftest import tiny
-from trainers import lock, train
-from trainers.checkpoint import Checkpoints
+from trainers.session import train
+from trainers.system import lock
+from trainers.workdir.checkpoints import Checkpoints
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 """Every named algorithm as sampler + prox step + scheme. The first page to read.
 
-    sampler  how a stochastic gradient moves a point         tf_mixed_nash/samplers.py
-    prox     a mirror-descent step MD(anchor; opponent)      tf_mixed_nash/prox.py
-    scheme   which steps, from which anchor, against whom    tf_mixed_nash/schemes.py, sampled.py
+    sampler  how a stochastic gradient moves a point         methods/samplers.py
+    prox     a mirror-descent step MD(anchor; opponent)      methods/prox.py
+    scheme   which steps, from which anchor, against whom    methods/schemes.py, methods/sampled.py
 
 To change an algorithm, change one of its three parts; to add one, add a function and a
 line to ALGORITHMS.
@@ -13,11 +13,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from tf_mixed_nash import histories, sampled, samplers, schemes
-from tf_mixed_nash.prox import Prox, langevin_atoms, langevin_mean, one_step
-from tf_mixed_nash.samplers import Preconditioner, Sampler
-from tf_mixed_nash.schedules import Schedule, constant
-from tf_mixed_nash.schemes import Scheme
+from tf_mixed_nash.methods import histories, sampled, samplers, schemes
+from tf_mixed_nash.methods.prox import Prox, langevin_atoms, langevin_mean, one_step
+from tf_mixed_nash.methods.samplers import Preconditioner, Sampler
+from tf_mixed_nash.methods.schedules import Schedule, constant
+from tf_mixed_nash.methods.schemes import Scheme
 from tf_mixed_nash.types import Pair
 
 __all__ = ["ALGORITHMS", "Algorithm", "Hyperparameters", "build"]

@@ -23,6 +23,7 @@ __all__ = [
     "normal_from_bits",
     "normal_pair_from_bits",
     "python_seed",
+    "reservoir_slot",
     "row_words",
     "stream",
     "threefry",
@@ -110,6 +111,26 @@ def row_words(seeds: tf.Tensor, num: int) -> tf.Tensor:
     counter = tf.bitcast(tf.range(-(-num // 2), dtype=tf.int32), tf.uint32)[None]
     words = threefry((key[0][:, None], key[1][:, None]), counter, tf.zeros_like(counter), 20)
     return tf.concat(words, axis=1)[:, :num]
+
+
+def reservoir_slot(index: tf.Tensor, num_components: int, key: tf.Tensor) -> tf.Tensor:
+    """Where reservoir sampling puts element number `index` of a stream (Vitter 1985, R).
+
+    After any number n >= M of elements, the M kept ones are a uniform sample without
+    replacement of the n.
+
+    Args:
+      index: int, 0, 1, 2, ...
+      num_components: M >= 1.
+      key: int32[2], one per element.
+
+    Returns:
+      int64 in [0, M), or -1: the element is not kept.
+    """
+    index = tf.cast(index, tf.int64)
+    draw = tf.random.stateless_uniform([], key, 0, index + 1, tf.int64, alg="philox")
+    slot = tf.where(index < num_components, index, draw)
+    return tf.where(slot < num_components, slot, tf.constant(-1, tf.int64))
 
 
 def uniform_from_bits(bits: tf.Tensor) -> tf.Tensor:

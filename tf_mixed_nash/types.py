@@ -59,6 +59,10 @@ class Measure(NamedTuple):
         """m, which is static."""
         return len(self.atoms) if isinstance(self.atoms, tuple) else int(self.atoms.shape[0])
 
+    def terms(self) -> list[tuple[Any, Any]]:
+        """The pairs (a_j, z_j)."""
+        return [(self.weights[j], self.atoms[j]) for j in range(self.num_atoms)]
+
 
 def dirac(z: tf.Tensor) -> Measure:
     """The measure delta(z): a pure strategy, and the paper's mean approximation (4.2)."""

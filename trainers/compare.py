@@ -26,9 +26,9 @@ from typing import Any
 from absl import flags
 
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.quiet import import_tensorflow
-from trainers import cli
-from trainers.tables import Column
+from trainers.system import cli
+from trainers.system.quiet import import_tensorflow
+from trainers.tasks.tables import Column
 
 __all__ = ["aggregate", "markdown", "panel_order"]
 
@@ -127,8 +127,9 @@ def main() -> int:
         raise InputError("Say where the runs go, with --out=DIR.")
     import_tensorflow()
     from tf_mixed_nash.algorithms import ALGORITHMS
-    from trainers import settings, tasks
-    from trainers.files import make_writable, write_atomically, write_json
+    from trainers.experiment import settings
+    from trainers.system.files import make_writable, write_atomically, write_json
+    from trainers.tasks import kinds
 
     datasets = _datasets()
     if f.dataset not in datasets:
@@ -142,7 +143,7 @@ def main() -> int:
     seeds = _integers(f.seeds)
     out = Path(f.out)
     timings = _timings(f.timings)
-    task = tasks.make(settings.resolve(_config(f, names[0], seeds[0])))
+    task = kinds.make(settings.resolve(_config(f, names[0], seeds[0])))
     make_writable(out, "--out")
     jobs = [(name, seed) for seed in seeds for name in names]
     commands = {job: _command(f, out, *job) for job in jobs}
@@ -218,7 +219,7 @@ def _module(f):
 
 def _config(f, name: str, seed: int):
     """The config of one run, as its command will have it."""
-    from trainers import settings
+    from trainers.experiment import settings
 
     config = _module(f).get_config(f.variant or None)
     settings.override(config, _overrides(f, name, seed))
@@ -227,7 +228,7 @@ def _config(f, name: str, seed: int):
 
 def _command(f, out: Path, name: str, seed: int) -> list[str] | None:
     """The trainers.run command of one run, or None if it is finished."""
-    from trainers import settings
+    from trainers.experiment import settings
 
     flat = [f"--config.{item}" for item in _overrides(f, name, seed)]
     address = str(_module(f).__file__) + (f":{f.variant}" if f.variant else "")

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.quiet import import_tensorflow
-from trainers import cli
+from trainers.system import cli
+from trainers.system.quiet import import_tensorflow
 
 if TYPE_CHECKING:
-    from trainers.tasks import Task
+    from trainers.tasks.base import Task
 
 __all__: list[str] = []
 
@@ -28,14 +28,14 @@ _PLANAR = {"num_samples": 10_000, "capture_samples": 2_500}
 def _model_task(version: Path, dataset: str | None) -> Task:
     """The task that a published model was trained on, or the planar one called `dataset`."""
     from export import publish
-    from trainers import tasks
+    from trainers.tasks import kinds
 
     config = publish.read_manifest(version).get("config")
     if dataset:
-        return tasks.make({"dataset": dataset, "seed": 0, "scorecard": _PLANAR})
+        return kinds.make({"dataset": dataset, "seed": 0, "scorecard": _PLANAR})
     if not config:
         raise InputError(f"{version} does not say its data set. Give it with --dataset.")
-    return tasks.make(config if "image" in config else {**config, "scorecard": _PLANAR})
+    return kinds.make(config if "image" in config else {**config, "scorecard": _PLANAR})
 
 
 def _score_model(model: Path, dataset: str | None) -> tuple[Task, dict]:
@@ -56,14 +56,14 @@ def main() -> int:
     if bool(workdir) == bool(model):
         raise InputError("Give one of --workdir=DIR and --model=BASE/NAME.")
     import_tensorflow()
-    from trainers import artifacts
-    from trainers.files import write_json
+    from trainers.answers import reading
+    from trainers.system.files import write_json
 
     if workdir:
-        loop = artifacts.load_loop(Path(workdir))
+        loop = reading.load_loop(Path(workdir))
         task, published = loop.run.task, loop.run.config["publish"]
-        strategies = artifacts.strategies_of(loop)
-        scores = task.score({name: artifacts.sampler(s) for name, s in strategies.items()})
+        strategies = reading.strategies_of(loop)
+        scores = task.score({name: reading.sampler(s) for name, s in strategies.items()})
         card = scores["strategies"][published]
     else:
         task, scores = _score_model(Path(model), flags.FLAGS.dataset)

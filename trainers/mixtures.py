@@ -4,10 +4,10 @@
     python -m trainers.mixtures --workdir=runs/gaussians8_mp --tolerance=0.02 --publish
 
 The weights are the equilibrium of the game of the run's kept generators against its kept
-discriminators (tf_mixed_nash/mixtures.py), on real data and latents that neither the training
-nor the scorecard uses; no score enters the choice. Writes mixture/{mixture.json, report.md,
-report.png, weights.npz} in the workdir. --publish publishes the pruned mixture as the next
-version of WORKDIR/export/generator.
+discriminators (tf_mixed_nash/strategies/weights.py), on real data and latents that neither the
+training nor the scorecard uses; no score enters the choice. Writes mixture/{mixture.json,
+report.md, report.png, weights.npz} in the workdir. --publish publishes the pruned mixture as the
+next version of WORKDIR/export/generator.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from absl import flags
 
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.quiet import import_tensorflow
-from trainers import cli
+from trainers.system import cli
+from trainers.system.quiet import import_tensorflow
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from tf_mixed_nash.mixtures import Pruned
-    from tf_mixed_nash.solution import Solution
-    from tf_mixed_nash.strategies import MixedStrategy
+    from tf_mixed_nash.solvers.solution import Solution
+    from tf_mixed_nash.strategies.mixed import MixedStrategy
+    from tf_mixed_nash.strategies.weights import Pruned
+    from tf_mixed_nash.training.loop import Loop
     from tf_mixed_nash.types import Pair
-    from trainers.build import Run
-    from trainers.loop import Loop
-    from trainers.planar import PlanarTask
+    from trainers.experiment.build import Run
+    from trainers.tasks.planar import PlanarTask
 
 __all__ = ["HeldOut", "Kept", "kept_of", "measure", "report"]
 
@@ -105,7 +105,7 @@ def _planar(run: Run) -> PlanarTask:
     Raises:
       InputError: for a run on images.
     """
-    from trainers.planar import PlanarTask
+    from trainers.tasks.planar import PlanarTask
 
     if not isinstance(run.task, PlanarTask):
         raise InputError(
@@ -127,7 +127,8 @@ def measure(run: Run, loop: Loop, kept: Kept, num_samples: int, draw: int) -> He
     """
     import tensorflow as tf
 
-    from tf_mixed_nash import mixtures, rng
+    from tf_mixed_nash import rng
+    from tf_mixed_nash.strategies import weights as mixtures
 
     game: Any = run.oracle.game
     key = rng.fold_in(rng.stream(run.config["seed"], "mixture"), draw)
@@ -235,14 +236,14 @@ def report(run: Run, kept: Kept, game: HeldOut, full: Solution) -> list[dict[str
     """
     import numpy as np
 
-    from tf_mixed_nash import mixtures
     from tf_mixed_nash.metrics.scorecard import scorecard
-    from tf_mixed_nash.strategies import seed_rows
-    from trainers import tasks
+    from tf_mixed_nash.strategies import weights as mixtures
+    from tf_mixed_nash.strategies.mixed import seed_rows
+    from trainers.tasks import base
 
     F, settings = game.F, run.config["scorecard"]
     floor = float((full.mu.weights @ F).min())
-    seeds = seed_rows(tasks.SEED, settings["num_samples"])
+    seeds = seed_rows(base.SEED, settings["num_samples"])
     # W2 is the slow part of a scorecard and is not reported here: 10 points of it.
     ten = np.zeros((10, 2))
     draw, m, data = _sampler(run, kept), len(kept.t), _planar(run).data
@@ -277,7 +278,7 @@ def _picture(path: Path, rows: Sequence[Mapping[str, Any]], ceiling: Mapping[str
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    from trainers.files import write_atomically
+    from trainers.system.files import write_atomically
 
     figure, axes = plt.subplots(1, len(_REPORTED), figsize=(4 * len(_REPORTED), 3.6), dpi=110)
     windows = list(dict.fromkeys(row["window"] for row in rows))
@@ -336,10 +337,10 @@ def _run() -> int:
     import_tensorflow()
     import tensorflow as tf
 
-    from trainers import artifacts
+    from trainers.answers import reading
 
     tf.config.experimental.enable_op_determinism()
-    loop = artifacts.load_loop(workdir)
+    loop = reading.load_loop(workdir)
     if not (workdir / "scorecard.json").is_file():
         raise InputError(
             f"{workdir} is not finished: it has no scorecard.json. The command of trainers.run "
@@ -351,9 +352,9 @@ def _run() -> int:
 def _better(workdir: Path, loop: Loop, num_samples: int, tolerance: float, publish: bool) -> int:
     import numpy as np
 
-    from tf_mixed_nash import mixtures
-    from trainers import artifacts
-    from trainers.files import make_writable, write_atomically, write_json
+    from tf_mixed_nash.strategies import weights as mixtures
+    from trainers.answers import reading
+    from trainers.system.files import make_writable, write_atomically, write_json
 
     run = loop.run
     kept = kept_of(loop, workdir)
@@ -396,8 +397,8 @@ def _better(workdir: Path, loop: Loop, num_samples: int, tolerance: float, publi
     entries["real data"] = {"worst": game.real, "worst_fresh": fresh.real}
 
     # Only now are samples scored: no score has entered the choice.
-    strategies, draw = artifacts.strategies_of(loop), _sampler(run, kept)
-    samplers = {name: artifacts.sampler(strategies[name]) for name in game.pure}
+    strategies, draw = reading.strategies_of(loop), _sampler(run, kept)
+    samplers = {name: reading.sampler(strategies[name]) for name in game.pure}
     for name, (components, weights) in chosen.items():
         samplers[name] = functools.partial(draw, _spread(components, weights, m))
     scores = run.task.score(samplers)
@@ -448,12 +449,12 @@ def _publish(
 
     from export.saved_model import publish_strategy
     from tf_mixed_nash.types import Pair
-    from trainers import artifacts
+    from trainers.answers import reading
 
     thetas, ws = (tf.gather(z, pruned.components) for z in kept.pairs)
     few = Kept(Pair(thetas, ws), kept.t[list(pruned.components)])
     metadata = {
-        **artifacts.export_metadata(workdir),
+        **reading.export_metadata(workdir),
         "strategy": "weighted",
         "step": content["step"],
         "scorecard": content["strategies"]["pruned"],

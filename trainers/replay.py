@@ -27,10 +27,11 @@ import numpy as np
 from absl import flags
 
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.quiet import import_tensorflow
-from trainers import cli, recovery
-from trainers.checkpoint import Checkpoints
-from trainers.files import make_writable, write_atomically
+from trainers.system import cli
+from trainers.system.files import make_writable, write_atomically
+from trainers.system.quiet import import_tensorflow
+from trainers.workdir import recoveries
+from trainers.workdir.checkpoints import Checkpoints
 
 __all__ = ["DIFFERS", "Row", "compare", "replay"]
 
@@ -73,7 +74,8 @@ def replay(
       InputError: if the workdir is none or holds nothing to compare, the output is not empty, or
         the data are not there.
     """
-    from trainers import settings, train
+    from trainers.experiment import settings
+    from trainers.session import train
 
     config = settings.load_workdir_config(workdir)
     config["data"] = {**config.get("data", {}), **(data or {})}
@@ -90,8 +92,8 @@ def replay(
     # Both before the training, which takes a folder with a config for one that it began, and reads
     # there from which steps on the run had smaller steps and other noise.
     write_atomically(output / "config.json", lambda p: p.write_text(settings.to_json(config)))
-    if (workdir / recovery.FILE).is_file():
-        shutil.copy(workdir / recovery.FILE, output / recovery.FILE)
+    if (workdir / recoveries.FILE).is_file():
+        shutil.copy(workdir / recoveries.FILE, output / recoveries.FILE)
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         code = train.train(config, output, until)
@@ -121,13 +123,14 @@ def _last_step(workdir: Path, total: int) -> int:
 
 
 def _other_circumstances(workdir: Path, config: Mapping[str, Any]) -> Iterator[str]:
-    from trainers import distribute, provenance, tasks
+    from trainers.system import devices, provenance
+    from trainers.tasks import kinds
 
     manifest = _newest_manifest(workdir)
     if manifest:
         ours = {
-            "replicas": distribute.num_replicas(config["strategy"]),
-            "data (fingerprint)": tasks.make(config).state().get("fingerprint"),
+            "replicas": devices.num_replicas(config["strategy"]),
+            "data (fingerprint)": kinds.make(config).state().get("fingerprint"),
         }
         there = manifest.get("data", {}).get("fingerprint")
         theirs = {"replicas": manifest.get("replicas"), "data (fingerprint)": there}
@@ -227,11 +230,11 @@ def _compare_lines(workdir: Path, again: Path, reached: int) -> Row:
 
 
 def _compare_recoveries(workdir: Path, again: Path) -> list[Row]:
-    then, now = recovery.read(workdir), recovery.read(again)
+    then, now = recoveries.read(workdir), recoveries.read(again)
     if not then and not now:
         return []
     difference = None if then == now else f"{len(now)} rollbacks now"
-    return [_row(f"{recovery.FILE}, {len(then)} rollbacks", difference)]
+    return [_row(f"{recoveries.FILE}, {len(then)} rollbacks", difference)]
 
 
 def _compare_checkpoints(workdir: Path, again: Path, reached: int) -> Iterator[Row]:
@@ -357,7 +360,7 @@ def _folder(workdir: Path, output: str | None) -> Iterator[tuple[Path, list[bool
 
 def main() -> int:
     """The command."""
-    from trainers import settings
+    from trainers.experiment import settings
 
     workdir, until = Path(flags.FLAGS.workdir), flags.FLAGS.until
     settings.load_workdir_config(workdir)  # says what is wrong with it before TensorFlow loads

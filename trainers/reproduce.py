@@ -27,11 +27,11 @@ from pathlib import Path
 from absl import flags
 
 from tf_mixed_nash.errors import InputError
-from trainers import cli
-from trainers.settings import COMPILE
-from trainers.study_protocol import FIGURES, PROTOCOLS, STAGES, missing, ready
-from trainers.study_results import load
-from trainers.study_runs import Options, command, estimate, run_study
+from trainers.campaigns.study.protocol import FIGURES, PROTOCOLS, STAGES, missing, ready
+from trainers.campaigns.study.records import load
+from trainers.campaigns.study.runs import Options, command, estimate, run_study
+from trainers.experiment.settings import COMPILE
+from trainers.system import cli
 
 __all__ = ["main"]
 
@@ -52,7 +52,7 @@ def main() -> int:
             print("Stopped; the same command goes on where this one was.")
             return code
     # Here, because it loads matplotlib.
-    from trainers.study_report import render
+    from trainers.campaigns.study.report import render
 
     written = render(options.protocol, options.results)
     records = load(options.results)

@@ -19,8 +19,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.quiet import import_tensorflow
-from trainers import cli
+from trainers.system import cli
+from trainers.system.quiet import import_tensorflow
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment: configs/NAME.py[:tiny].")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where everything is written (runs/...).")
@@ -34,10 +34,12 @@ def main() -> int:
     if _CONFIG.value is None:
         raise InputError(f"Give an experiment with --config. There are: {cli.experiments()}.")
     import_tensorflow()
-    from trainers import distribute, settings, train
+    from trainers.experiment import settings
+    from trainers.session import train
+    from trainers.system import devices
 
     name = _CONFIG.value.strategy
-    config = settings.resolve(_CONFIG.value, distribute.num_replicas(name))
+    config = settings.resolve(_CONFIG.value, devices.num_replicas(name))
     if _DRY_RUN.value:
         print(train.describe(config))
         return cli.DONE

@@ -30,12 +30,12 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.quiet import import_tensorflow
-from trainers import cli
+from trainers.system import cli
+from trainers.system.quiet import import_tensorflow
 
 if TYPE_CHECKING:
-    from tf_mixed_nash.sets import Box
-    from tf_mixed_nash.solution import Solution
+    from tf_mixed_nash.games.boxes import Box
+    from tf_mixed_nash.solvers.solution import Solution
 
 __all__ = ["define_flags", "load_game", "methods_of", "parse_set", "solve_by", "to_json"]
 
@@ -50,13 +50,14 @@ _FLAGS = {
 
 def methods_of(game) -> dict[str, str]:
     """The methods for a game: name -> "matrix", "grid" or "particles"; the default comes first."""
-    from tf_mixed_nash import bilinear, particles
-    from tf_mixed_nash.grid import ArrayGame
+    from tf_mixed_nash.games.continuous import ArrayGame
+    from tf_mixed_nash.games.matrix import MatrixGame
+    from tf_mixed_nash.solvers import particles, theory
 
-    if isinstance(game, bilinear.MatrixGame):
-        first, found = "mirror_prox", dict.fromkeys(bilinear.METHODS, "matrix")
+    if isinstance(game, MatrixGame):
+        first, found = "mirror_prox", dict.fromkeys(theory.METHODS, "matrix")
     else:
-        first, found = _GRID + "mirror_prox", {_GRID + name: "grid" for name in bilinear.METHODS}
+        first, found = _GRID + "mirror_prox", {_GRID + name: "grid" for name in theory.METHODS}
         if not isinstance(game, ArrayGame):  # whose payoff is in NumPy, without a gradient
             first = "conic_mirror_prox"
             found = {**dict.fromkeys(particles.METHODS, "particles"), **found}
@@ -69,7 +70,7 @@ def parse_set(text: str, flag: str) -> Box:
     Raises:
       InputError: for a text of another form, and for what `Box` refuses.
     """
-    from tf_mixed_nash.sets import Box
+    from tf_mixed_nash.games.boxes import Box
 
     lower, upper, periodic = [], [], []
     for part in text.split(","):
@@ -99,10 +100,9 @@ def load_game(address: str, x_set: str | None = None, y_set: str | None = None) 
     """
     import inspect
 
-    from tf_mixed_nash.bilinear import MatrixGame
-    from tf_mixed_nash.continuous import ContinuousGame
-    from tf_mixed_nash.grid import ArrayGame
-    from trainers.build import load_object
+    from tf_mixed_nash.games.continuous import ArrayGame, ContinuousGame
+    from tf_mixed_nash.games.matrix import MatrixGame
+    from trainers.system.user_files import load_object
 
     games = (MatrixGame, ContinuousGame, ArrayGame)
     found: Any = load_object(address, "--game")
@@ -182,7 +182,7 @@ _KINDS = {
 
 def solve_by(game, name: str, kind: str, options: Mapping[str, Any], seed: int) -> Solution:
     """The game solved by one method with the given flags (`methods_of`, `_FLAGS`)."""
-    from tf_mixed_nash import bilinear, grid, particles
+    from tf_mixed_nash.solvers import grid, matrix, particles, theory
 
     read = ("num_steps", "tolerance", *_FLAGS[kind])
     mine = {key: value for key, value in options.items() if key in read}
@@ -191,11 +191,11 @@ def solve_by(game, name: str, kind: str, options: Mapping[str, Any], seed: int) 
     method = name.removeprefix(_GRID)
     # Mirror descent's best constant step depends on the horizon, and its gap then shows no
     # rate on the way; steps like 1 / sqrt(t) show it.
-    if bilinear.METHODS[method].descent and "step_size" not in mine:
+    if theory.METHODS[method].descent and "step_size" not in mine:
         mine["anytime"] = True
     if kind == "grid":
         return grid.solve(game, method=method, **mine)
-    return bilinear.solve(game, method, seed=seed, **mine)
+    return matrix.solve(game, method, seed=seed, **mine)
 
 
 def to_json(game, solution: Solution) -> dict[str, Any]:
@@ -267,8 +267,8 @@ def main() -> int:
         if value is not None and not (math.isfinite(value) and value > 0):
             raise InputError(f"--{name} must be a positive number, got {value}.")
     import_tensorflow()
-    from trainers import solve_report
-    from trainers.files import make_writable, write_atomically, write_json
+    from trainers.games import report as solve_report
+    from trainers.system.files import make_writable, write_atomically, write_json
 
     game = load_game(flags.FLAGS.game, flags.FLAGS.x_set, flags.FLAGS.y_set)
     methods = _methods(game, flags.FLAGS.method)

@@ -24,9 +24,9 @@ from typing import Any
 from absl import flags
 
 from tf_mixed_nash.errors import InputError
-from trainers import cli
-from trainers.stopping import Stopped
-from trainers.trials import TRAINER
+from trainers.campaigns.trials import TRAINER
+from trainers.system import cli
+from trainers.system.stopping import Stopped
 
 __all__ = ["PRUNERS", "SAMPLERS", "Spec", "Trial", "run"]
 
@@ -116,7 +116,7 @@ def run(spec: Spec, trainer: Sequence[str] = TRAINER) -> list[Trial]:
       Stopped: on SIGTERM and SIGINT, after the trials have written their checkpoints.
     """
     try:
-        from trainers.study import Study
+        from trainers.campaigns.search.plan import Study
     except ModuleNotFoundError as error:
         raise InputError(
             f"trainers.sweep needs {error.name}. Install it with pip install "

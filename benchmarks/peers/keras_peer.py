@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from tf_mixed_nash.quiet import import_tensorflow
+from trainers.system.quiet import import_tensorflow
 
 tf: Any = import_tensorflow()
 

@@ -27,9 +27,9 @@ def make_loop(work: Work, folder: Path, overrides: tuple[str, ...] = ()) -> Any:
       folder: where the random images of a DCGAN are written.
       overrides: KEY=VALUE of the config.
     """
-    from trainers import settings
-    from trainers.build import build
-    from trainers.loop import Loop
+    from tf_mixed_nash.training.loop import Loop
+    from trainers.experiment import settings
+    from trainers.experiment.build import build
 
     name = "gaussians8_md" if work.model == "mlp" else "lsun_md"
     config = importlib.import_module(f"configs.{name}").get_config()
@@ -114,7 +114,7 @@ def _draws(arrays, loop, work, m) -> None:
     import tensorflow as tf
 
     from tf_mixed_nash import rng
-    from tf_mixed_nash.oracle import Oracle
+    from tf_mixed_nash.methods.oracle import Oracle
 
     run = loop.run
     feed, game, index = loop._feed, run.oracle.game, tf.constant(m, tf.int64)

@@ -21,8 +21,8 @@ from absl import flags
 
 from export import publish
 from tf_mixed_nash.errors import InputError
-from trainers import cli
-from trainers.files import write_atomically
+from trainers.system import cli
+from trainers.system.files import write_atomically
 
 __all__ = ["FILES", "render"]
 

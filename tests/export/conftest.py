@@ -14,9 +14,9 @@ from absl import flags
 from export import publish, runtime, saved_model
 from tf_mixed_nash.models import mlp
 from tf_mixed_nash.models.dcgan import dcgan_generator
-from tf_mixed_nash.strategies import MixedStrategy
+from tf_mixed_nash.strategies.mixed import MixedStrategy
 from tf_mixed_nash.types import Measure
-from trainers import cli
+from trainers.system import cli
 
 # Wide enough that one row and several rows round differently in a plain matrix product.
 LATENT_DIM, HIDDEN = 3, (512, 512)

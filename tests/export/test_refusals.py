@@ -28,7 +28,7 @@ from export.serving.versions import State
 from tests.export.conftest import make_strategy, seed_array
 from tests.export.serving.conftest import Running, ask
 from tests.export.test_publish import tree
-from tf_mixed_nash.strategies import MixedStrategy
+from tf_mixed_nash.strategies.mixed import MixedStrategy
 from tf_mixed_nash.types import Measure
 
 SEEDS = seed_array(4, 9).tolist()

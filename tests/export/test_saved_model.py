@@ -26,7 +26,7 @@ from tests.export.conftest import (
     seed_array,
 )
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.strategies import MixedStrategy
+from tf_mixed_nash.strategies.mixed import MixedStrategy
 from tf_mixed_nash.types import Measure
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -9,8 +9,8 @@ from tests import helpers
 from tests.helpers import CASE_IDS, CASES, assert_close
 from tests.oracles import algorithms as oracles
 from tf_mixed_nash.algorithms import ALGORITHMS, Hyperparameters, build
-from tf_mixed_nash.oracle import Oracle
-from tf_mixed_nash.schedules import constant
+from tf_mixed_nash.methods.oracle import Oracle
+from tf_mixed_nash.methods.schedules import constant
 from tf_mixed_nash.types import Pair
 
 NUM_STEPS = 6

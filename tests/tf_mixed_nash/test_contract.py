@@ -6,9 +6,9 @@ import tensorflow as tf
 
 from tests import helpers
 from tests.helpers import CASE_IDS, CASES, index
-from tf_mixed_nash import schedules
 from tf_mixed_nash.algorithms import ALGORITHMS, Hyperparameters, build
-from tf_mixed_nash.schedules import constant
+from tf_mixed_nash.methods import schedules
+from tf_mixed_nash.methods.schedules import constant
 from tf_mixed_nash.types import Pair
 
 NUM_STEPS = 3

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_mixed_nash import games, rng
-from tf_mixed_nash.games import GanGame, Regularizers
+from tf_mixed_nash import rng
+from tf_mixed_nash.games import gan as games
+from tf_mixed_nash.games.gan import GanGame, Regularizers
+from tf_mixed_nash.games.objectives import Losses
 from tf_mixed_nash.models import dcgan_discriminator, dcgan_generator, mlp
-from tf_mixed_nash.objectives import Losses
 from tf_mixed_nash.types import dirac
 
 KEY = rng.stream(0, "float16")

@@ -39,9 +39,9 @@ def definitions(tree):
 
 
 def test_there_is_something_to_check():
-    assert {"algorithms.py", "prox.py", "models/network.py"} <= set(TREES)
-    assert "tensorflow" in set(imported(TREES["prox.py"]))
-    assert "Prox" in exported(TREES["prox.py"])
+    assert {"algorithms.py", "methods/prox.py", "models/network.py"} <= set(TREES)
+    assert "tensorflow" in set(imported(TREES["methods/prox.py"]))
+    assert "Prox" in exported(TREES["methods/prox.py"])
 
 
 @each_module

@@ -10,8 +10,8 @@ import tensorflow as tf
 from tests.statistics import NUM_SIGMAS, P_VALUE
 from tf_mixed_nash import rng
 from tf_mixed_nash.compile import fused
-from tf_mixed_nash.games import FunctionGame
-from tf_mixed_nash.oracle import Oracle
+from tf_mixed_nash.games.functions import FunctionGame
+from tf_mixed_nash.methods.oracle import Oracle
 
 FLOATS = [tf.float32, tf.float64]
 each_dtype = pytest.mark.parametrize("dtype", FLOATS, ids=["float32", "float64"])

@@ -15,7 +15,7 @@ from PIL import Image
 
 from configs import common
 from tests.shared import shared_folder
-from trainers import settings
+from trainers.experiment import settings
 
 ROOT = Path(__file__).parents[2]
 

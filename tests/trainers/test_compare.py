@@ -7,7 +7,7 @@ import pytest
 
 from tests.trainers.conftest import command
 from trainers import compare
-from trainers.planar import COLUMNS
+from trainers.tasks.planar import COLUMNS
 
 
 def test_mean_and_standard_error():

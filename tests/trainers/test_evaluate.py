@@ -6,7 +6,7 @@ import pytest
 
 from tests.trainers.conftest import command
 from tf_mixed_nash.metrics.scorecard import KEYS
-from trainers import planar, tables
+from trainers.tasks import planar, tables
 
 
 def test_a_workdir_scores_what_its_run_scored(finished, tmp_path):

@@ -20,11 +20,12 @@ import pytest
 from export import publish
 from tests.trainers.conftest import ROOT, photograph, tiny, tiny_images
 from tf_mixed_nash.errors import InputError
-from trainers import journal as journal_module
-from trainers import lock, train
-from trainers.checkpoint import Checkpoints
-from trainers.loop import Loop
-from trainers.stopping import StopRequest
+from tf_mixed_nash.training.loop import Loop
+from trainers.session import journal as journal_module
+from trainers.session import train
+from trainers.system import lock
+from trainers.system.stopping import StopRequest
+from trainers.workdir.checkpoints import Checkpoints
 
 MORE = {
     "num_batches": 60,
@@ -150,7 +151,7 @@ def test_a_second_interrupt_ends_at_once():
 @pytest.mark.parametrize("where", ["write_json", "sync_tree", "describe_files"])
 def test_killed_inside_a_checkpoint(where, reference, tmp_path, monkeypatch):
     """As a kill leaves it: the half-written folder stays, and nothing is cleaned up."""
-    from trainers import checkpoint as module
+    from trainers.workdir import checkpoints as module
 
     workdir = tmp_path / "run"
 

@@ -12,9 +12,10 @@ from tests.trainers.conftest import command, state_of
 from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.metrics.scorecard import KEYS
-from tf_mixed_nash.strategies import seed_rows
-from trainers import artifacts, mixtures
-from trainers.checkpoint import Checkpoints
+from tf_mixed_nash.strategies.mixed import seed_rows
+from trainers import mixtures
+from trainers.answers import reading
+from trainers.workdir.checkpoints import Checkpoints
 
 WIDTHS = (2, 16, 16, 2), (2, 16, 16, 1)
 NUM = 50
@@ -80,7 +81,7 @@ def test_the_uniform_mixture_scores_what_its_run_scored(better):
 
 def test_the_payoffs_are_numpys_on_held_out_draws(better):
     workdir, _ = better
-    loop = artifacts.load_loop(workdir)
+    loop = reading.load_loop(workdir)
     kept, t = loop.mixture_pairs()
     with np.load(workdir / "mixture" / "weights.npz") as saved:
         F, fresh, steps, p, q = (saved[k] for k in ("F", "fresh", "t", "p", "q"))
@@ -121,14 +122,14 @@ def test_the_published_model_is_the_pruned_mixture(better):
     np.testing.assert_allclose(manifest["weights"], pruned["weights"], atol=1e-7)
     assert sum(manifest["weights"]) == pytest.approx(1.0)
     assert pruned["worst"] <= card["game"]["weighted"]["worst"] + card["tolerance"] + 1e-9
-    loop = artifacts.load_loop(workdir)
+    loop = reading.load_loop(workdir)
     kept, t = loop.mixture_pairs()
     rows = [list(t.numpy()).index(step) for step in pruned["outer_steps"]]
     model = tf.saved_model.load(str(version))
     seeds = seed_rows(3, 40)
     samples = model.signatures["serving_default"](seeds=seeds)["samples"].numpy()
     # Every sample is one of the chosen components'.
-    latents = artifacts.strategies_of(loop)["mixture"].draw(seeds)[1].numpy()
+    latents = reading.strategies_of(loop)["mixture"].draw(seeds)[1].numpy()
     each = [gan.forward(gan.unpack(kept.theta[j].numpy(), WIDTHS[0]), latents)[0] for j in rows]
     nearest = np.abs(np.stack(each) - samples).max(axis=2).min(axis=0)
     assert nearest.max() < 1e-5
@@ -166,7 +167,7 @@ def test_bad_input_exits_2(arguments, says):
 
 def old_checkpoint(workdir, into):
     """A copy of the workdir whose checkpoint is as runs wrote it before w was kept."""
-    loop = artifacts.load_loop(workdir)
+    loop = reading.load_loop(workdir)
     old = {
         name.replace("/", "__"): tf.Variable(value)
         for name, value in state_of(loop).items()
@@ -183,14 +184,14 @@ def old_checkpoint(workdir, into):
 
 def test_old_checkpoints_still_restore_and_say_what_they_lack(better, tmp_path):
     loop = old_checkpoint(better[0], tmp_path / "old")
-    found = artifacts.load_loop(tmp_path / "old")
+    found = reading.load_loop(tmp_path / "old")
     np.testing.assert_array_equal(found.mixture(), loop.mixture())
     with pytest.raises(InputError, match="5 of the 5 snapshots have no discriminator"):
         mixtures.kept_of(found, tmp_path / "old")
 
 
 def test_a_damaged_checkpoint_is_not_taken_for_an_old_one(better, tmp_path):
-    loop = artifacts.load_loop(better[0])
+    loop = reading.load_loop(better[0])
     some = {n.replace("/", "__"): tf.Variable(v) for n, v in state_of(loop).items() if n != "ema"}
     manager = tf.train.CheckpointManager(tf.train.Checkpoint(**some), str(tmp_path), max_to_keep=1)
     manager.save(checkpoint_number=1)

@@ -10,12 +10,13 @@ import tensorflow as tf
 
 from tests.trainers.conftest import command, photograph, tiny, tiny_images
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.oracle import Oracle
-from trainers import recovery, train
+from tf_mixed_nash.methods.oracle import Oracle
 from trainers import replay as replays
-from trainers.checkpoint import Checkpoints
-from trainers.data.sources import open_path
 from trainers.replay import DIFFERS, compare, first_difference, replay
+from trainers.session import train
+from trainers.tasks.data.sources import open_path
+from trainers.workdir import recoveries
+from trainers.workdir.checkpoints import Checkpoints
 
 EVERY = {"log_every": 2, "picture_every": 4, "checkpoint_every": 4}
 
@@ -208,7 +209,7 @@ def test_a_run_that_rolled_back_takes_the_same_path(tmp_path, monkeypatch):
         step_size=1e-3, keep_last=9, **EVERY,
     )  # fmt: skip
     assert train.train(config, tmp_path / "run") == 0
-    assert [r.step for r in recovery.read(tmp_path / "run")] == [4, 8]
+    assert [r.step for r in recoveries.read(tmp_path / "run")] == [4, 8]
     bad.clear()  # had the replay no recoveries to begin with, it would have none at the end
     code, rows = replay(tmp_path / "run", tmp_path / "again")
     assert code == 0, rows

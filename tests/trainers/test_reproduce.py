@@ -18,19 +18,25 @@ import pytest
 from configs import common, tuned
 from tests.trainers.conftest import ROOT, command
 from tf_mixed_nash.errors import InputError
-from trainers import (
-    settings,
-    study_protocol,
-    study_report,
-    study_results,
-    study_runs,
-    study_tables,
+from trainers.campaigns.study import protocol as study_protocol
+from trainers.campaigns.study import records as study_results
+from trainers.campaigns.study import report
+from trainers.campaigns.study import runs as study_runs
+from trainers.campaigns.study import tables as study_tables
+from trainers.campaigns.study.figures import real_points
+from trainers.campaigns.study.protocol import (
+    ALGORITHMS,
+    PROTOCOLS,
+    Run,
+    choose,
+    missing,
+    plan,
+    ready,
 )
-from trainers.data import synthetic
-from trainers.study_figures import real_points
-from trainers.study_protocol import ALGORITHMS, PROTOCOLS, Run, choose, missing, plan, ready
-from trainers.study_runs import Options, estimate, run_study
-from trainers.study_tables import METRICS, clear_best, compare
+from trainers.campaigns.study.runs import Options, estimate, run_study
+from trainers.campaigns.study.tables import METRICS, clear_best, compare
+from trainers.experiment import settings
+from trainers.tasks.data import synthetic
 
 FULL, TINY = PROTOCOLS["full"], PROTOCOLS["tiny"]
 CARD = {
@@ -417,8 +423,8 @@ def fabricated(tmp_path):
 def test_the_report_has_every_number_and_needs_nothing_else(tmp_path):
     results, records = fabricated(tmp_path)
     assert study_results.load(results) == json.loads(json.dumps(records))
-    readme, page = (p.read_text() for p in study_report.render(FULL, results))
-    content = list(study_report.blocks(FULL, study_results.load(results), results))
+    readme, page = (p.read_text() for p in report.render(FULL, results))
+    content = list(report.blocks(FULL, study_results.load(results), results))
     tables = [b for b in content if isinstance(b, study_tables.Table)]
     cells = {c for t in tables for row in t.rows for c in row if re.search(r"\d", c)}
     assert len(cells) > 50
@@ -440,15 +446,15 @@ def test_the_report_has_every_number_and_needs_nothing_else(tmp_path):
 
 def test_the_same_records_give_the_same_files(tmp_path):
     results, _ = fabricated(tmp_path)
-    study_report.render(FULL, results)
+    report.render(FULL, results)
     before = {p.name: p.read_bytes() for p in results.iterdir() if p.is_file()}
-    study_report.render(FULL, results)
+    report.render(FULL, results)
     assert {p.name: p.read_bytes() for p in results.iterdir() if p.is_file()} == before
 
 
 def test_other_protocols_are_marked_and_kept_apart(tmp_path):
     results, _ = fabricated(tmp_path)
-    readme, _ = study_report.render(PROTOCOLS["short"], results)
+    readme, _ = report.render(PROTOCOLS["short"], results)
     text = readme.read_text()
     assert "(short protocol)" in text
     assert "It ranks nothing" in text
@@ -665,7 +671,7 @@ def test_samples_that_are_not_finite_are_a_divergence_and_no_crash(trainer):
     assert [r["algorithm"] for r in lost] == ["mirror_gan"] * 2
     assert choose(TINY, "gaussians8", "mirror_gan", records).step_size is None
     assert missing(TINY, "all", records) == []
-    readme, _ = study_report.render(TINY, trainer.options.results)
+    readme, _ = report.render(TINY, trainer.options.results)
     assert "| diverged | diverged | all diverged |" in readme.read_text()
 
 
@@ -754,7 +760,7 @@ def test_a_workdir_of_another_run_is_not_harvested(trainer, monkeypatch):
 
 
 def test_one_session_a_folder(trainer):
-    from trainers import lock
+    from trainers.system import lock
 
     trainer.options.runs.mkdir()
     with lock.hold(trainer.options.runs), pytest.raises(InputError, match="in use"):

@@ -7,7 +7,8 @@ import pytest
 
 from tests.trainers.conftest import command
 from tf_mixed_nash.errors import InputError
-from trainers import solve, solve_report
+from trainers import solve
+from trainers.games import report as solve_report
 
 GAMES = """
 import numpy as np
@@ -191,13 +192,13 @@ def test_every_method_has_a_solver_that_takes_its_flags():
     """Inspected, not run: a flag that a solver does not know would fail only when given."""
     import inspect
 
-    from tf_mixed_nash import bilinear, grid, particles
+    from tf_mixed_nash.solvers import grid, matrix, particles
 
-    modules = {"matrix": bilinear, "grid": grid, "particles": particles}
+    modules = {"matrix": matrix, "grid": grid, "particles": particles}
     for kind, names in solve._FLAGS.items():
         known = set(inspect.signature(modules[kind].solve).parameters)
         if kind == "grid":  # hands what it does not know to the solver of its matrix game
-            known |= set(inspect.signature(bilinear.solve).parameters)
+            known |= set(inspect.signature(matrix.solve).parameters)
         assert {*names, "num_steps", "tolerance", "method"} <= known, kind
 
 

@@ -17,8 +17,9 @@ import pytest
 
 from tests.trainers.conftest import ROOT, command
 from tf_mixed_nash.errors import InputError
-from trainers import search, sweep
-from trainers.study import Plan
+from trainers import sweep
+from trainers.campaigns.search import space
+from trainers.campaigns.search.plan import Plan
 
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_trainer.py")))
 TINY = "configs/gaussians8_mp.py:tiny"
@@ -85,7 +86,7 @@ class Taped:
     ],
 )
 def test_a_search_asks_optuna_for_what_its_flag_says(text, asked):
-    (found,) = search.parse_searches([text])
+    (found,) = space.parse_searches([text])
     assert found.suggest(Taped()) == asked
 
 
@@ -106,7 +107,7 @@ def test_a_search_asks_optuna_for_what_its_flag_says(text, asked):
 )
 def test_searches_that_are_none_are_refused(texts, says):
     with pytest.raises(InputError) as error:
-        search.parse_searches(texts)
+        space.parse_searches(texts)
     assert says in str(error.value)
 
 
@@ -119,11 +120,11 @@ def test_an_objective_takes_the_best_strategy_that_has_a_value():
         ("min:ema/w", None),
         ("min:best/v", None),
     ]:
-        assert search.parse_objective(text).of(scores) == expected, text
-    assert search.parse_objective("max:last/w").worst == -math.inf
+        assert space.parse_objective(text).of(scores) == expected, text
+    assert space.parse_objective("max:last/w").worst == -math.inf
     for text in ("wasserstein2", "min:wasserstein2", "least:ema/w", "min:median/w"):
         with pytest.raises(InputError, match="min:STRATEGY/METRIC"):
-            search.parse_objective(text)
+            space.parse_objective(text)
 
 
 @pytest.mark.parametrize(
@@ -388,7 +389,7 @@ def test_a_sweep_of_real_runs(tmp_path):
 
 
 def test_who_loses_the_race_for_the_tables_tries_again_and_other_errors_are_told(monkeypatch):
-    from trainers import study
+    from trainers.campaigns.search import plan as study
 
     monkeypatch.setattr(study.time, "sleep", lambda _: None)
     errors = [ValueError("UNIQUE constraint failed: alembic_version.version_num")]

@@ -29,10 +29,12 @@ import tensorflow as tf
 
 from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.games import FunctionGame, Game, GanGame
-from tf_mixed_nash.objectives import Losses, Objective, wgan
-from tf_mixed_nash.oracle import Oracle
-from tf_mixed_nash.prox import one_step
+from tf_mixed_nash.games.functions import FunctionGame
+from tf_mixed_nash.games.game import Game
+from tf_mixed_nash.games.gan import GanGame
+from tf_mixed_nash.games.objectives import Losses, Objective, wgan
+from tf_mixed_nash.methods.oracle import Oracle
+from tf_mixed_nash.methods.prox import one_step
 from tf_mixed_nash.types import Measure, Pair, Player
 
 __all__ = ["DualityGap", "Gap", "function_duality_gap", "gan_duality_gap", "gan_payoff", "zero_sum"]

@@ -11,9 +11,10 @@ import tensorflow as tf
 
 from tests.helpers import LATENT_DIM, f64, gan_start, real_batches, small_gan
 from tests.oracles import gan
-from tf_mixed_nash import rng, samplers, schedules
+from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.games import FunctionGame
+from tf_mixed_nash.games.functions import FunctionGame
+from tf_mixed_nash.methods import samplers, schedules
 from tf_mixed_nash.metrics import nash
 from tf_mixed_nash.types import Measure, Pair
 
@@ -201,7 +202,7 @@ def test_evaluation_latents_are_not_those_of_the_responses():
 
 
 def test_zero_sum_leaves_wgan_and_negates_the_others():
-    from tf_mixed_nash.objectives import OBJECTIVES
+    from tf_mixed_nash.games.objectives import OBJECTIVES
 
     real, fake = f64([[0.3], [1.2]]), f64([[-0.4], [0.9]])
     for name, objective in OBJECTIVES.items():

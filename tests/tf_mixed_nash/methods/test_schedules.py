@@ -1,0 +1,116 @@
+"""Schedules against their formulas."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.helpers import assert_close
+from tf_mixed_nash.methods import schedules
+from tf_mixed_nash.methods.schedules import make
+
+T = 10
+TIMES = [0, 1, 3, 5, 9, 10, 11, 100]
+
+FORMULAS = {
+    "constant": (schedules.constant(0.3), lambda t: 0.3),
+    "linear": (schedules.linear(0.3, T), lambda t: 0.3 * max(1 - t / T, 0)),
+    "linear to an end": (
+        schedules.linear(0.3, T, end=0.1),
+        lambda t: 0.3 - 0.2 * t / T if t < T else 0.1,
+    ),
+    "cosine": (
+        schedules.cosine(0.3, T),
+        lambda t: 0.15 * (1 + math.cos(math.pi * t / T)) if t < T else 0.0,
+    ),
+    "cosine to an end": (
+        schedules.cosine(0.3, T, end=0.1),
+        lambda t: 0.1 + 0.1 * (1 + math.cos(math.pi * t / T)) if t < T else 0.1,
+    ),
+    "exponential": (schedules.exponential(0.3, 0.05), lambda t: 0.3 * 0.95**t),
+    "slow exponential": (schedules.exponential(0.3, 1e-5), lambda t: 0.3 * (1 - 1e-5) ** t),
+}
+
+
+@pytest.mark.parametrize("kind", FORMULAS)
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_values(kind, as_tensor):
+    schedule, formula = FORMULAS[kind]
+    for t in TIMES:
+        value = schedule(tf.constant(t, tf.int64) if as_tensor else t)
+        assert_close(value, formula(t), 1e-14)  # t = 100 products in the formula
+
+
+@pytest.mark.parametrize("kind", FORMULAS)
+def test_varying_schedules_are_float64_tensors(kind):
+    schedule, _ = FORMULAS[kind]
+    value = schedule(tf.constant(3, tf.int64))
+    if kind == "constant":
+        assert value == 0.3
+        assert schedule.value == 0.3
+    else:
+        assert value.dtype == tf.float64
+        assert value.shape == []
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "exponential"])
+def test_decaying_schedules_never_rise_nor_leave_their_bounds(kind):
+    schedule = make(kind, 0.3, num_steps=50, rate=0.02)
+    values = np.array([float(schedule(t)) for t in range(80)])
+    assert values[0] == 0.3
+    assert np.all(np.diff(values) <= 0)
+    assert np.all((values >= 0) & (values <= 0.3))
+
+
+@pytest.mark.parametrize(
+    ("maximum", "rate", "expected"),
+    [
+        (5, 0.5, [1, 1, 2, 3, 5, 5, 5]),  # 1.5^t = 1, 1.5, 2.25, 3.4, 5.1, ...
+        (8, 1.0, [1, 2, 4, 8, 8, 8, 8]),  # exact powers, which a rounding error must not lower
+        (3, 0.0, [3, 3, 3, 3, 3, 3, 3]),
+        (1, 0.5, [1, 1, 1, 1, 1, 1, 1]),
+    ],
+)
+def test_growing_inner_steps(maximum, rate, expected):
+    schedule = schedules.growing_inner_steps(maximum, rate)
+    assert [int(schedule(t)) for t in range(7)] == expected
+
+
+def test_growing_inner_steps_of_mixedne_ld():
+    """min(K, floor((1 + 1e-5)^t)) doubles after log 2 / log(1 + 1e-5) = 69,315.1 steps."""
+    schedule = schedules.growing_inner_steps(5, 1e-5)
+    assert [int(schedule(t)) for t in (0, 69_315, 69_316, 10**9)] == [1, 1, 2, 5]
+    assert schedule(tf.constant(0)).dtype == tf.int64
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_a_single_inner_step_is_known_when_the_graph_is_built(rate):
+    assert schedules.growing_inner_steps(1, rate)(tf.constant(3)) == 1
+    assert isinstance(schedules.growing_inner_steps(1, rate)(tf.constant(3)), int)
+
+
+@pytest.mark.parametrize("kind", schedules.SCHEDULES)
+def test_make_gives_the_schedule_of_its_name(kind):
+    value = make(kind, 0.3, num_steps=T, rate=0.05)(4)
+    assert_close(value, FORMULAS[kind][1](4), 1e-15)
+
+
+@pytest.mark.parametrize("kind", schedules.SCHEDULES)
+def test_zero_is_constant_and_says_so(kind):
+    """So that the graph can drop the noise."""
+    assert make(kind, 0.0, T, rate=0.1).value == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: make("quadratic", 0.1, T), "Unknown schedule 'quadratic'. Choose one of: con"),
+        (lambda: make("linear", -0.1, T), "must be at least 0, got -0.1"),
+        (lambda: schedules.growing_inner_steps(0), "must be at least 1, got 0"),
+        (lambda: schedules.growing_inner_steps(3, -0.1), "must be at least 0, got -0.1"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,186 @@
+"""The compiled loop against the scheme stepped by hand."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from configs import common
+from tests.trainers.conftest import state_of, tiny
+from tf_mixed_nash import rng
+from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.rng import reservoir_slot
+from tf_mixed_nash.training.loop import Loop
+from tf_mixed_nash.types import Pair
+from trainers.experiment import settings
+from trainers.experiment.build import build, num_outer_steps
+from trainers.tasks.data import synthetic
+
+KEYS = ("loss", "penalty", "field_norm")
+
+
+def by_hand(config, num_steps):
+    """States, outputs and logs of `num_steps` outer steps, one call of the scheme each."""
+    run = build(config)
+    feed = run.task.feed(run.networks.theta.dtype)
+    oracle = run.oracle.with_batches(lambda m: feed.batch_at((), m))
+    step = tf.function(lambda s, t, m: run.scheme.step(oracle, s, t, m), autograph=False)
+    state, m, thetas, ws, logs = run.initial_state(), 0, [], [], []
+    for t in range(num_steps):
+        state, log = step(state, tf.constant(t, tf.int64), tf.constant(m, tf.int64))
+        m += int(run.scheme.num_batches(t))
+        thetas.append(run.scheme.output(state).theta.numpy())
+        ws.append(run.scheme.output(state).w.numpy())
+        logs.append(log)
+    return run, state, m, Pair(np.stack(thetas), np.stack(ws)), logs
+
+
+@pytest.mark.parametrize("algorithm", ["mirror_prox_gan", "adam", "chambolle_pock"])
+def test_the_loop_is_the_scheme_stepped_by_hand(algorithm):
+    config = tiny(algorithm, num_batches=16, num_inner_steps=3, inner_steps_rate=0.3)
+    run, state, m, (thetas, _), logs = by_hand(config, 5)
+    loop = Loop(run)
+    assert loop.advance(m) is None
+    assert (loop.outer_step, loop.step) == (5, m)
+    mine = [v.numpy() for name, v in loop.variables.items() if name.startswith("scheme/")]
+    for a, b in zip(mine, tf.nest.flatten(state), strict=True):
+        # The graphs differ, and with them the order of sums.
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
+    means = loop.logs()
+    for key in KEYS:
+        by_step = [float(log.w[key]) for log in logs]
+        assert means[f"{key}/w"] == pytest.approx(np.mean(by_step), rel=1e-4)
+    assert loop.logs()["loss/w"] == 0.0, "the sums start anew"
+    # EMA: the decay counts mini-batches.
+    per_step = [int(run.scheme.num_batches(t)) for t in range(5)]
+    ema = run.networks.theta.initial().numpy()
+    for theta, used in zip(thetas, per_step, strict=True):
+        ema += (1 - config["ema_decay"] ** used) * (theta - ema)
+    np.testing.assert_allclose(loop.ema(), ema, rtol=1e-5, atol=1e-7)
+
+
+def test_one_long_call_is_two_short_ones_bit_for_bit():
+    run = build(tiny("mirror_gan", num_batches=20))
+    one, two = Loop(run), Loop(run)
+    one.advance(20)
+    two.advance(7)
+    two.advance(20)
+    other = state_of(two)
+    for name, value in state_of(one).items():
+        np.testing.assert_array_equal(value, other[name], name)
+
+
+def test_the_mixture_is_the_reservoir_over_the_window():
+    config = tiny("sgd", num_batches=40, mixture__num_components=4, mixture__window=(0.25, 0.75))
+    run, *_, (thetas, ws), _ = by_hand(config, 40)
+    loop = Loop(run)
+    loop.advance(10)
+    assert len(loop.mixture()) == 0, "the window has not begun"
+    loop.advance(12)
+    np.testing.assert_allclose(loop.mixture(), thetas[10:12], rtol=1e-5, atol=1e-6)
+    loop.advance(40)
+    key, kept = rng.stream(config["seed"], "reservoir"), {}
+    for t in range(10, 30):
+        slot = int(reservoir_slot(t - 10, 4, rng.fold_in(key, t)))
+        if slot >= 0:
+            kept[slot] = t
+    assert any(t >= 14 for t in kept.values()), "the reservoir must have replaced a snapshot"
+    expected = thetas[[kept[slot] for slot in range(4)]]
+    np.testing.assert_allclose(loop.mixture(), expected, rtol=1e-4, atol=1e-5)
+    # Beside them the discriminators of the same steps, and the steps.
+    pairs, steps = loop.mixture_pairs()
+    np.testing.assert_array_equal(steps, [kept[slot] for slot in range(4)])
+    np.testing.assert_array_equal(pairs.theta, loop.mixture())
+    np.testing.assert_allclose(pairs.w, ws[steps], rtol=1e-4, atol=1e-5)
+    assert np.abs(np.diff(ws[np.sort(steps)], axis=0)).max() > 1e-3, "steps can be told apart"
+
+
+def test_divergence_names_the_step_and_the_player():
+    run = build(tiny("sgd", num_batches=40))
+    loop = Loop(run)
+    real = loop._feed.batch_at
+
+    def batch_at(block, m):
+        return tf.where(tf.cast(m, tf.int64) >= 13, np.nan, real(block, m))
+
+    # Only the discriminator of a Wasserstein game reads real data.
+    loop._feed.batch_at = batch_at
+    assert loop.advance(10) is None
+    diverged = loop.advance(40)
+    assert diverged is not None
+    assert (diverged.step, diverged.players) == (13, ("w",))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "inner", "rate", "batches", "steps"),
+    [
+        ("mirror_gan", 1, 0.0, 10, 10),
+        ("mirror_prox_gan", 1, 0.0, 11, 6),
+        ("mirror_gan", 3, 0.0, 10, 4),
+        # K_t = floor(2^t) up to 4: 1, 2, 4, 4 -> 1, 3, 7, 11
+        ("mirror_gan", 4, 1.0, 10, 4),
+        ("mirror_gan", 4, 1.0, 7, 3),
+    ],
+)
+def test_the_number_of_outer_steps(algorithm, inner, rate, batches, steps):
+    config = tiny(algorithm, num_batches=batches, num_inner_steps=inner, inner_steps_rate=rate)
+    run = build(config)
+    assert num_outer_steps(run.scheme, batches) == run.num_outer_steps == steps
+    loop = Loop(run)
+    loop.advance(batches)
+    assert loop.outer_step == steps
+
+
+def counted_normal(shape, seed, dtype=tf.float32, alg="philox"):
+    """Draws that are the same in a graph and under XLA, as TensorFlow's own are not."""
+    flat = rng.normal_from_bits(_words(shape, seed))
+    return tf.cast(tf.reshape(flat, shape), dtype)
+
+
+tensorflows_uniform = tf.random.stateless_uniform
+
+
+def counted_uniform(shape, seed, *bounds, dtype=tf.float32, alg="philox"):
+    if bounds:  # integers, of the reservoir: drawn outside of the loop
+        return tensorflows_uniform(shape, seed, *bounds, alg=alg)
+    return tf.cast(tf.reshape(rng.uniform_from_bits(_words(shape, seed)), shape), dtype)
+
+
+def counted_fold_in(seed, data):
+    word = tf.bitcast(tf.cast(data, tf.int32), tf.uint32)
+    return tf.bitcast(tf.stack(rng.threefry(tf.bitcast(seed, tf.uint32), word, word)), tf.int32)
+
+
+def counted_data(self, key, num, dtype):
+    return counted_normal([num, 2], key, dtype)
+
+
+def _words(shape, seed):
+    counter = tf.bitcast(tf.range(int(np.prod(shape)), dtype=tf.int32), tf.uint32)
+    return rng.threefry(tf.bitcast(seed, tf.uint32), counter, tf.zeros_like(counter))[0]
+
+
+def test_the_loop_as_one_program_does_the_same(monkeypatch):
+    monkeypatch.setattr(tf.random, "stateless_normal", counted_normal)
+    monkeypatch.setattr(tf.random, "stateless_uniform", counted_uniform)
+    monkeypatch.setattr(tf.random.experimental, "stateless_fold_in", counted_fold_in)
+    monkeypatch.setattr(synthetic.GaussianMixture, "sample", counted_data)
+    keys = {"num_batches": 12, "num_inner_steps": 2, "temperature": 1e-3}
+    loops = [Loop(build(tiny("alt_mirror_prox_gan", compile=c, **keys))) for c in settings.COMPILE]
+    start = loops[0].last().theta.numpy()
+    for loop in loops:
+        assert loop.advance(12) is None
+    parts, whole = (state_of(loop) for loop in loops)
+    assert np.abs(parts["scheme/theta/z"] - start).max() > 1e-3
+    for name, value in parts.items():
+        np.testing.assert_allclose(whole[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+    assert loops[0].logs() == pytest.approx(loops[1].logs(), rel=1e-4)
+
+
+def test_one_program_is_of_one_device():
+    config = common.planar("gaussians8", "sgd", "tiny")
+    config.compile = "whole"
+    with pytest.raises(InputError, match=r"2 replicas.*compile=parts"):
+        settings.resolve(config, num_replicas=2)
+    config.compile = "all"
+    with pytest.raises(InputError, match="parts, whole"):
+        settings.resolve(config)

@@ -1,0 +1,100 @@
+"""Resolving and checking configs."""
+
+import json
+
+import pytest
+
+from configs import common, tuned
+from tests.trainers.conftest import tiny
+from tf_mixed_nash.algorithms import ALGORITHMS
+from tf_mixed_nash.errors import InputError
+from trainers.experiment import settings
+
+
+def test_every_algorithm_resolves_with_its_own_defaults():
+    for name in ALGORITHMS:
+        resolved = tiny(name)
+        expected = tuned.defaults(name)
+        assert resolved["generator"] == resolved["discriminator"] == expected, name
+    assert tuned.TUNED.keys() == ALGORITHMS.keys()
+
+
+def test_a_players_flag_beats_the_common_flag_which_beats_the_tuned_default():
+    resolved = tiny("adam", step_size=0.25, generator__step_size=0.5)
+    assert resolved["generator"]["step_size"] == 0.5
+    assert resolved["discriminator"]["step_size"] == 0.25
+    assert resolved["discriminator"]["decay_1"] == tuned.defaults("adam")["decay_1"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        ({"dataset": "mnits"}, ["mnits", "gaussians8, gaussians25, swissroll"]),
+        ({"step_size": -1e-3}, ["step_size", "at least 0", "-0.001"]),
+        ({"step_size": float("nan")}, ["step_size", "nan"]),
+        ({"damping": 0.0}, ["beta", "(0, 1]", "0.0"]),
+        ({"discriminator__damping": 1.5}, ["discriminator.damping", "(0, 1]", "1.5"]),
+        ({"num_inner_steps": 0}, ["K_t", "at least 1", "0"]),
+        ({"temperature": -1.0}, ["temperature", "at least 0"]),
+        ({"rms_decay": 1.0}, ["rms_decay", "[0, 1)"]),
+        ({"step_size_schedule": "stepwise"}, ["stepwise", "constant, linear, cosine, exponential"]),
+        ({"preconditioner": "full"}, ["full", "rms, none"]),
+        ({"batch_size": 0}, ["batch_size", "at least 1"]),
+        ({"num_batches": 0}, ["num_batches"]),
+        ({"checkpoint_every": 0}, ["checkpoint_every"]),
+        ({"discriminator_steps": 0}, ["discriminator_steps"]),
+        ({"seed": -1}, ["seed"]),
+        ({"precision": "float8"}, ["float8", "float32, mixed_bfloat16, mixed_float16, float64"]),
+        ({"strategy": "tpu"}, ["tpu", "default, mirrored"]),
+        ({"publish": "best"}, ["best", "mixture, last, ema"]),
+        ({"game__objective": "gan"}, ["gan", "wgan", "FILE.py:NAME"]),
+        ({"game__gradient_penalty": -1.0}, ["gradient_penalty"]),
+        ({"chambolle_pock__extrapolate": "both"}, ["both", "measure, parameters"]),
+        ({"mixture__window": (0.9, 0.5)}, ["window", "(0.9, 0.5)"]),
+        ({"mixture__num_components": 0}, ["num_components"]),
+        ({"model__hidden_units": ()}, ["hidden_units"]),
+        ({"ema_decay": 1.0}, ["ema_decay"]),
+    ],
+)
+def test_bad_values_are_named_with_what_is_valid(overrides, says):
+    with pytest.raises(InputError) as error:
+        tiny("mirror_gan", **overrides)
+    for part in says:
+        assert part in str(error.value)
+
+
+def test_an_unknown_algorithm_names_the_registry():
+    with pytest.raises(InputError, match=rf"'adan'\. Choose one of: {', '.join(ALGORITHMS)}"):
+        tiny("adan")
+
+
+def test_a_batch_must_divide_over_the_replicas():
+    config = common.planar("gaussians8", "adam", "tiny")
+    config.batch_size = 15
+    assert settings.resolve(config, num_replicas=3)["batch_size"] == 15
+    with pytest.raises(InputError, match="15 is not divisible by the 2 replicas"):
+        settings.resolve(config, num_replicas=2)
+
+
+def test_differences_name_what_changes_the_run_and_nothing_else():
+    ours, theirs = tiny("adam", seed=1, log_every=7), tiny("adam", seed=2, log_every=9)
+    assert settings.differences(ours, theirs) == ["seed: 2 there, 1 now"]
+
+
+def test_a_workdir_from_before_there_was_a_choice_of_compiling(tmp_path):
+    config = tiny("mirror_gan")
+    old = json.loads(settings.to_json(config))
+    del old["compile"]
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    there = settings.load_workdir_config(tmp_path)
+    assert settings.differences(config, there) == []
+    whole = tiny("mirror_gan", compile="whole")
+    assert settings.differences(whole, there) == ["compile: 'parts' there, 'whole' now"]
+
+
+def test_an_unreadable_workdir_is_an_input_error(tmp_path):
+    with pytest.raises(InputError, match=r"no config\.json"):
+        settings.load_workdir_config(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match="cannot be read"):
+        settings.load_workdir_config(tmp_path)

@@ -1,0 +1,123 @@
+"""The sampled algorithms as runs: configs, several chains, checkpoints, mixtures."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import sampled as study
+from configs import common
+from tests.trainers.conftest import command, state_of, tiny
+from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.training.loop import Loop
+from trainers.experiment import settings
+from trainers.experiment.build import build
+from trainers.workdir.checkpoints import Checkpoints
+
+SMALL = {"num_batches": 12, "num_inner_steps": 2, "history_capacity": 2}
+
+
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path):
+    """With a reservoir that overflows and several chains."""
+    config = tiny("sample_md", **SMALL, generator__num_chains=2)
+    whole = Loop(build(config))
+    whole.advance(12)
+    first = Loop(build(config))
+    first.advance(4)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(first.step, first.tensors(), {})
+    checkpoints.wait()
+    second = Loop(build(config))
+    second.assign(checkpoints.read().tensors)
+    assert second.step == 4
+    second.advance(12)
+    assert int(second.variables["scheme/theta/history/count"]) == 7 > 2
+    again = state_of(second)
+    for name, value in state_of(whole).items():
+        np.testing.assert_array_equal(value, again[name], name)
+
+
+def test_chains_start_at_initialisations_of_their_own():
+    run = build(tiny("sample_md", generator__num_chains=3))
+    state = run.initial_state()
+    np.testing.assert_array_equal(state.theta.z[0], run.networks.theta.initial())
+    assert state.theta.z.shape[0] == 3
+    assert state.w.z.shape[0] == 1
+    rows = state.theta.z.numpy()
+    for i, j in [(0, 1), (0, 2), (1, 2)]:
+        assert np.max(np.abs(rows[i] - rows[j])) > 0.1
+
+
+def test_a_full_history_has_room_for_the_run():
+    config = tiny(
+        "sample_md", history="full", num_batches=9, discriminator_steps=3, num_inner_steps=1
+    )
+    run = build(config)
+    assert run.num_outer_steps == 3
+    state = run.initial_state()
+    assert (state.theta.history.atoms.shape[0], state.w.history.atoms.shape[0]) == (4, 10)
+    loop = Loop(run)
+    loop.advance(9)
+    assert int(loop.variables["scheme/theta/history/count"]) == 4
+    assert int(loop.variables["scheme/w/history/count"]) == 10
+
+
+def test_the_snapshots_are_the_samples_of_random_steps():
+    """n' = 1, the whole run as window: the mixture holds strategies of the history."""
+    config = tiny("sample_md", history="full", num_batches=8, mixture__num_components=3)
+    loop = Loop(build(config))
+    loop.advance(8)
+    past = loop.variables["scheme/theta/history/atoms"].numpy()[1:, 0]
+    for snapshot in loop.mixture().numpy():
+        assert np.any(np.all(snapshot == past, axis=1))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        ({"history": "all"}, ["history 'all'", "full, reservoir, window"]),
+        ({"num_chains": 0}, ["num_chains (n')", "at least 1"]),
+        ({"discriminator__history_capacity": 0}, ["discriminator.history_capacity (H)"]),
+        ({"history_batch": -1}, ["history_batch", "at least 0", "-1"]),
+        ({"mirror_step": 0.0}, ["mirror_step", "(eta) above 0", "0.0"]),
+    ],
+)
+def test_bad_values_are_named_with_what_is_valid(overrides, says):
+    with pytest.raises(InputError) as error:
+        tiny("sample_md", **overrides)
+    for part in says:
+        assert part in str(error.value)
+
+
+def test_a_workdir_from_before_the_sampled_algorithms_is_still_the_same_run(tmp_path):
+    config = tiny("mirror_gan")
+    old = json.loads(settings.to_json(config))
+    for player in ("generator", "discriminator"):
+        for key in settings.LATER:
+            del old[player][key]
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    assert settings.differences(config, settings.load_workdir_config(tmp_path)) == []
+
+
+def test_the_users_form_of_64_unit_nets():
+    """As flags give it: a tuple from 64,64,64."""
+    done = command(
+        "trainers.run",
+        "--config=configs/gaussians8_md.py",
+        "--config.model.hidden_units=64,64,64",
+        "--config.algorithm=sample_md",
+        "--dry_run",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 -> 64 -> 64 -> 64 -> 2" in done.stdout
+
+
+def test_the_study_asks_for_the_same_mini_batches_and_nets_everywhere(tmp_path):
+    for arm in study.ARMS:
+        line = study.command(tmp_path, arm, 1, 6000, "")
+        assert "--config.model.hidden_units=64,64,64" in line
+        assert "--config.num_batches=6000" in line
+        assert f"--workdir={tmp_path / arm / 'seed1'}" in line
+    config = common.planar("gaussians8", "sample_md")
+    for _, _, keys in study.ARMS.values():
+        assert all(key in config or key == "mixture.window" for key in keys)

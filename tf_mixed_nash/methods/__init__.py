@@ -1,0 +1,1 @@
+"""How a player moves; reads like the paper."""

@@ -1,0 +1,88 @@
+"""The stochastic oracle: everything random that a scheme sees, by mini-batch index.
+
+m counts mini-batches from the start of the run ("one iteration", paper footnote 3). Real
+data, latents and weight noise are functions of (seed, m): the same m gives the same draw.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tf_mixed_nash import rng
+from tf_mixed_nash.games.game import Game
+from tf_mixed_nash.types import PLAYERS, Measure, Player
+
+__all__ = ["Oracle"]
+
+
+class Oracle:
+    """Fields and noise of one run.
+
+    Args:
+      game: see `tf_mixed_nash.games`.
+      batch_at: m -> the real mini-batch number m (None for games without data).
+      seed: of the run.
+      evaluate: how `game.field` is called with (player, z, opponent, batch, key); a
+        distribution strategy splits the batch here and averages the fields. By default a
+        plain call.
+      noise_restarts: mini-batches; from each on, the weight noise has another key.
+    """
+
+    def __init__(
+        self,
+        game: Game,
+        batch_at: Callable[[Any], Any] | None = None,
+        seed: int = 0,
+        evaluate: Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]] | None = None,
+        noise_restarts: Sequence[int] = (),
+    ):
+        self.game = game
+        self._batch_at = batch_at or (lambda m: None)
+        self._evaluate = evaluate or game.field
+        self._field_keys = {p: rng.stream(seed, f"field/{p}") for p in PLAYERS}
+        self._noise_keys = {
+            p: [rng.stream(seed, f"noise/{p}{i or ''}") for i in range(1 + len(noise_restarts))]
+            for p in PLAYERS
+        }
+        self._noise_restarts = tuple(noise_restarts)
+        self._history_keys = {p: rng.stream(seed, f"history/{p}") for p in PLAYERS}
+
+    def with_batches(self, batch_at: Callable[[Any], Any]) -> Oracle:
+        """The same oracle on other real data: same latents, same noise."""
+        other = copy.copy(self)
+        other._batch_at = batch_at
+        return other
+
+    def field(self, player: Player, z: tf.Tensor, opponent: Measure, m) -> tuple[tf.Tensor, dict]:
+        """The descent direction of `player` at z against `opponent` on mini-batch m."""
+        key = rng.fold_in(self._field_keys[player], m)
+        return self._evaluate(player, z, opponent, self._batch_at(m), key)
+
+    def noise(self, player: Player, z: tf.Tensor, m) -> tf.Tensor:
+        """xi ~ N(0, I), shaped like z, for the step of `player` on mini-batch m.
+
+        z is a parameter vector [d], or atoms [m, d]; its shape must be static.
+        """
+        key = rng.fold_in(self._noise_key(player, m), m)
+        xi = rng.normal(key, z.shape.num_elements(), z.dtype)
+        return xi if z.shape.rank == 1 else tf.reshape(xi, z.shape)
+
+    def _noise_key(self, player: Player, m) -> tf.Tensor:
+        first, *others = self._noise_keys[player]
+        if not others:
+            return first
+        starts = tf.constant(self._noise_restarts, tf.int64)
+        passed = tf.reduce_sum(tf.cast(starts <= tf.cast(m, tf.int64), tf.int64))
+        return tf.stack([first, *others])[passed]
+
+    def history_key(self, player: Player, m) -> tf.Tensor:
+        """The key of what `player` draws from and for histories on mini-batch m: int32[2]."""
+        return rng.fold_in(self._history_keys[player], m)
+
+    def project(self, player: Player, z: tf.Tensor) -> tf.Tensor:
+        """The nearest point (atoms: points) of the player's parameter set."""
+        return self.game.project(player, z)

@@ -1,0 +1,1 @@
+"""Games solved exactly, each with its certificate."""

@@ -1,0 +1,1 @@
+"""What comes out: distributions over generators, and their weights."""

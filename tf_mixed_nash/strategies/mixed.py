@@ -1,0 +1,125 @@
+"""Mixed strategies of the generator: a measure over its parameters that can be sampled.
+
+The paper's answer is a distribution over generators: pick a random index t-hat of the run
+and output (theta_{t-hat}) (section 4.1). `rng.reservoir_slot` keeps M such indices, each
+uniform over a window of the run; `MixedStrategy` samples from their mixture.
+
+The seed rule: row (s, i) of `seeds` is sample number i of seed s. Every row has its own
+key, so that the same row is the same sample whatever its batch, and "n samples of seed s"
+has the same prefix whatever n.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from tf_mixed_nash import rng
+from tf_mixed_nash.models.network import FrozenNetwork, Network
+from tf_mixed_nash.types import Measure
+
+__all__ = ["MixedStrategy", "seed_rows"]
+
+
+def seed_rows(seed: int, num: int, start: int = 0) -> tf.Tensor:
+    """The rows (seed, start) ... (seed, start + num - 1): int64 [num, 2]."""
+    index = tf.range(start, start + num, dtype=tf.int64)
+    return tf.stack([tf.fill([num], tf.constant(seed, tf.int64)), index], axis=1)
+
+
+class MixedStrategy:
+    """sum_j a_j P_{theta_j}: each sample draws its own component.
+
+    Args:
+      measure: atoms [M, d] and weights [M] (non-negative, of sum 1), tensors or variables.
+      generator: the network of every component.
+      latent_dim: D; latents are N(0, I_D).
+      num_classes: k > 0 for a class-conditional generator, which reads D + k numbers: the
+        latents and a one-hot class.
+    """
+
+    def __init__(
+        self,
+        measure: Measure,
+        generator: Network | FrozenNetwork,
+        latent_dim: int,
+        num_classes: int = 0,
+    ):
+        self.atoms, self.weights = measure
+        self.generator = generator
+        self.latent_dim = latent_dim
+        self.num_classes = num_classes
+        self.num_components = int(self.atoms.shape[0])
+
+    def draw(self, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """What the keys of the rows decide.
+
+        Args:
+          seeds: int64 [n, 2].
+
+        Returns:
+          (components int64 [n], latents float32 [n, D], followed in a class-conditional
+          strategy by a class drawn uniformly, one-hot).
+        """
+        # Whole groups of 16 rows: the CPU computes the rest of a vector of floats by other
+        # instructions, whose last bits differ, and a row would depend on its batch.
+        num = tf.shape(seeds)[0]
+        words = rng.row_words(
+            tf.concat([seeds, tf.zeros([tf.math.floormod(-num, 16), 2], tf.int64)], axis=0),
+            self.latent_dim + 1 + (self.num_classes > 0),
+        )
+        D = self.latent_dim
+        component = self.component_at(rng.uniform_from_bits(words[:, D]))
+        latents = rng.normal_from_bits(words[:, :D])
+        if self.num_classes:
+            u = rng.uniform_from_bits(words[:, D + 1])
+            index = tf.cast(u * float(self.num_classes), tf.int64)
+            latents = self.with_classes(latents, tf.minimum(index, self.num_classes - 1))
+        return component[:num], latents[:num]
+
+    def with_classes(self, latents: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+        """Latents [n, D] followed by one-hot classes, int64 [n] in [0, k): [n, D + k]."""
+        return tf.concat([latents, tf.one_hot(classes, self.num_classes, dtype=latents.dtype)], 1)
+
+    def component_at(self, uniform: tf.Tensor) -> tf.Tensor:
+        """The components at quantiles `uniform` [n] in [0, 1]: int64 [n]."""
+        edges = tf.cumsum(tf.cast(self.weights, tf.float32))
+        component = tf.searchsorted(edges, uniform, side="right", out_type=tf.int64)
+        return tf.minimum(component, self.num_components - 1)
+
+    def component_of_latents(self, latents: tf.Tensor) -> tf.Tensor:
+        """A component for each row of latents [n, D], by a hash of its bytes: int64 [n].
+
+        Latents from N(0, I) then give samples from the mixture, with no draw of its own.
+        """
+        data = tf.reshape(tf.bitcast(latents, tf.uint8), [-1, 4 * self.latent_dim])
+        bits = tf.bitcast(tf.fingerprint(data)[:, :4], tf.uint32)
+        return self.component_at(rng.uniform_from_bits(bits))
+
+    def generate(self, components: tf.Tensor, latents: tf.Tensor) -> tf.Tensor:
+        """Row i is G_{theta_{components[i]}}(latents[i]): float32 [n, ...].
+
+        Args:
+          components: int64 [n] in [0, M).
+          latents: float32 [n, D], or [n, D + k] with one-hot classes.
+        """
+        if self.num_components == 1:
+            return tf.cast(self.generator(self.atoms[0], latents), tf.float32)
+        order = tf.argsort(components, stable=True)
+        latents, components = tf.gather(latents, order), tf.gather(components, order)
+        edges = tf.searchsorted(components, tf.range(self.num_components + 1, dtype=tf.int64))
+        shape = self.generator.model.output_shape[1:]
+        rows = tf.TensorArray(
+            tf.float32, self.num_components, infer_shape=False, element_shape=[None, *shape]
+        )
+
+        def body(j, rows):
+            samples = self.generator(self.atoms[j], latents[edges[j] : edges[j + 1]])
+            return j + 1, rows.write(j, tf.cast(samples, tf.float32))
+
+        _, rows = tf.while_loop(lambda j, _: j < self.num_components, body, (0, rows))
+        return tf.gather(rows.concat(), tf.argsort(order))
+
+    def sample(self, seeds: tf.Tensor) -> tf.Tensor:
+        """The samples of the rows of seeds, int64 [n, 2]: float32 [n, ...]."""
+        components, latents = self.draw(seeds)
+        return self.generate(components, latents)

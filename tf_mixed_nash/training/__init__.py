@@ -1,0 +1,1 @@
+"""Many steps of a GAN in one compiled call; snapshots; feeds."""

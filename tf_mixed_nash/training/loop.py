@@ -1,0 +1,338 @@
+"""The compiled loop: many outer steps of a scheme in one call.
+
+The state lives in variables between the calls, for checkpoints; inside a call it is plain
+tensors. Nothing goes back to the host within a call, which ends where the reservoir keeps an
+output (training/reservoir.py). The call is a plain graph with XLA in it, or XLA as a whole
+(tf_mixed_nash/compile.py).
+
+Real data are made in the graph where they can be (planar), or passed in as blocks of
+consecutive mini-batches (images): one copy to the device for many steps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import gc
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tf_mixed_nash import compile as compiling
+from tf_mixed_nash import rng
+from tf_mixed_nash.algorithms import ALGORITHMS
+from tf_mixed_nash.compile import fused
+from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.training.feeds import Feed
+from tf_mixed_nash.training.reservoir import NAMES, Reservoir
+from tf_mixed_nash.types import PLAYERS, Pair
+from trainers.experiment.build import Run
+
+__all__ = ["Divergence", "Loop"]
+
+_NEVER = tf.int64.max
+_SUMMED = ("loss", "penalty", "field_norm")
+# What checkpoints of earlier versions lack.
+_LATER = frozenset({"mixture_w", "mixture_t", "anchor"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Divergence:
+    """Where a run left the finite numbers: mini-batch `step`, and which players did."""
+
+    step: int
+    players: tuple[str, ...]
+
+
+class Loop:
+    """The state of a run and the function that advances it.
+
+    Args:
+      run: see `trainers.build`.
+
+    Attributes:
+      variables: by name; with the reservoir they are all that a checkpoint must hold.
+      reservoir: the snapshots.
+    """
+
+    def __init__(self, run: Run):
+        self.run = run
+        config = run.config
+        state = run.initial_state()
+        theta, w = run.scheme.output(state)
+        zero = tf.zeros([], tf.int64)
+        sums = {p: {k: tf.zeros([], tf.float64) for k in _SUMMED} for p in PLAYERS}
+        self._state = {
+            "scheme": tf.nest.map_structure(tf.Variable, state),
+            "ema": tf.Variable(theta),
+            "anchor": tf.Variable(theta),
+            "t": tf.Variable(zero),
+            "m": tf.Variable(zero),
+            "diverged_at": Pair(*(tf.Variable(_NEVER, dtype=tf.int64) for _ in PLAYERS)),
+            "sums": tf.nest.map_structure(tf.Variable, sums),
+            "summed_steps": tf.Variable(zero),
+        }
+        names = tf.nest.flatten(_joined_names(self._state))
+        # Names of variables that the restored checkpoint did not have yet.
+        self.lacking: frozenset[str] = frozenset()
+        self.variables = dict(zip(names, tf.nest.flatten(self._state), strict=True))
+        first, last = config["mixture"]["window"]
+        self.reservoir = Reservoir(
+            config["mixture"]["num_components"],
+            (int(first * run.num_outer_steps), int(last * run.num_outer_steps)),
+            rng.stream(config["seed"], "reservoir"),
+            Pair(int(theta.shape[0]), int(w.shape[0])),
+            theta.dtype,
+        )
+        self._ema = fused(lambda ema, theta, weight: ema + weight * (theta - ema))
+
+    # Made by the first step: who only reads a run (an export, say) needs none of its data.
+    @functools.cached_property
+    def _feed(self) -> Feed:
+        return self.run.task.feed(self.run.networks.theta.dtype)
+
+    @functools.cached_property
+    def _advance(self):
+        signature = [tf.TensorSpec([], tf.int64), self._feed.signature]
+        if self.run.config["compile"] == "parts":
+            return tf.function(self._many_steps, input_signature=signature, autograph=False)
+
+        def many_steps(until, block):
+            with compiling.whole():
+                self._many_steps(until, block)
+
+        return tf.function(many_steps, input_signature=signature, autograph=False, jit_compile=True)
+
+    @property
+    def step(self) -> int:
+        """m, the mini-batches used so far."""
+        return int(self._state["m"])
+
+    @property
+    def outer_step(self) -> int:
+        """t, the outer steps done so far."""
+        return int(self._state["t"])
+
+    def advance(self, until: int) -> Divergence | None:
+        """Runs outer steps until at least `until` mini-batches are used.
+
+        Returns:
+          None, or where it stopped because a point was not finite.
+        """
+        while (m := self.step) < until:
+            due = self.reservoir.next(self.outer_step)
+            end = self._end_of_call(self._feed.limit(m, until), due)
+            self._advance(tf.constant(end, tf.int64), self._feed.block(m, end))
+            if due is not None and self.outer_step == due + 1:
+                self.reservoir.keep(due, self.last())
+        steps = {p: int(self._state["diverged_at"].of(p)) for p in PLAYERS}
+        first = min(steps.values())
+        if first == _NEVER:
+            return None
+        return Divergence(first, tuple(p for p in PLAYERS if steps[p] == first))
+
+    @property
+    def waited(self) -> float:
+        """Seconds that the steps stood still for real data, since the start of this process."""
+        return self._feed.waited if "_feed" in self.__dict__ else 0.0
+
+    def close(self) -> None:
+        """Ends the threads that read data. The loop cannot be advanced after it."""
+        if "_feed" in self.__dict__:
+            self._feed.close()
+
+    def release(self) -> None:
+        """Gives the state's memory back. Of the loop, only `close` may be used after it."""
+        self._state, self.variables = {}, {}
+        self.reservoir.clear()
+        self.__dict__.pop("_advance", None)  # its graph holds the variables
+        gc.collect()
+
+    def logs(self) -> dict[str, float]:
+        """Means of the logged scalars since the last call, which starts the sums anew."""
+        count = max(int(self._state["summed_steps"]), 1)
+        means = {
+            f"{name}/{player}": float(total) / count
+            for player, sums in self._state["sums"].items()
+            for name, total in sums.items()
+        }
+        for variable in (*tf.nest.flatten(self._state["sums"]), self._state["summed_steps"]):
+            variable.assign(tf.zeros_like(variable))
+        return means
+
+    def tensors(self, reservoir: bool = True) -> dict[str, Any]:
+        """The whole state now, for `Checkpoints.save`: tensors, and the reservoir as `Rows`.
+
+        Of the reservoir's rows only those that are kept. What it returns stays as it is while
+        the loop goes on.
+
+        Args:
+          reservoir: False leaves the reservoir out; the rest costs nothing to keep.
+        """
+        values: dict[str, Any] = {n: v.read_value() for n, v in self.variables.items()}
+        return values | self.reservoir.rows(self.outer_step) if reservoir else values
+
+    def assign(self, tensors: Mapping[str, Any]) -> None:
+        """Takes the state that `tensors` gave; a reservoir that it left out stays as it is.
+
+        Raises:
+          InputError: if a tensor is missing, unknown or of another shape. Nothing changes then.
+        """
+        snapshots = {name: value for name, value in tensors.items() if name in NAMES}
+        names = {*self.variables, *(NAMES if snapshots else ())}
+        # Written by an earlier version: discriminators stay out of the mixture (mixture_t is -1),
+        # and there is no theta_bar.
+        lacking, unknown = names - set(tensors), set(tensors) - names
+        if lacking - _LATER or unknown:
+            raise InputError(
+                "The checkpoint is not of this run: it "
+                + (f"lacks {', '.join(sorted(lacking))}" if lacking else "")
+                + (" and " if lacking and unknown else "")
+                + (f"has {', '.join(sorted(unknown))}" if unknown else "")
+                + ". Was it written by another version of this package?"
+            )
+        for name in self.variables.keys() & tensors.keys():
+            there, here = list(tensors[name].shape), self.variables[name].shape.as_list()
+            if there != here:
+                raise InputError(
+                    f"The checkpoint is not of this run: {name} has shape {there} there, "
+                    f"{here} here."
+                )
+        if snapshots:
+            self.reservoir.check(snapshots, int(tensors["t"]))
+            self.reservoir.assign(snapshots, int(tensors["t"]))
+        self.lacking = frozenset(lacking)
+        for name in self.variables.keys() & tensors.keys():
+            self.variables[name].assign(tensors[name])
+
+    def last(self) -> Pair:
+        """The algorithm's output now: Pair of vectors."""
+        return self.run.scheme.output(
+            tf.nest.map_structure(tf.convert_to_tensor, self._state["scheme"])
+        )
+
+    def ema(self) -> tf.Tensor:
+        """The exponential moving average of the generator's output: [d]."""
+        return tf.convert_to_tensor(self._state["ema"])
+
+    def inner_average(self) -> tf.Tensor:
+        """theta_bar [d], the average of the generator's last inner chain (paper Algorithm 3).
+
+        The output is (1 - beta) anchor + beta theta_bar; this is solved for theta_bar. Before the
+        first step it is the output.
+
+        Raises:
+          InputError: if the algorithm has no inner chain with an average, or the checkpoint was
+            written before anchors were kept.
+        """
+        algorithm = self.run.config["algorithm"]
+        if not ALGORITHMS[algorithm].inner_average:
+            choices = [name for name, a in ALGORITHMS.items() if a.inner_average]
+            raise InputError(
+                f"{algorithm} has no inner chain, so no theta_bar. Those that have: "
+                f"{', '.join(choices)}."
+            )
+        theta, beta = self.last().theta, self.run.hyperparameters.theta.damping
+        if beta == 1:
+            return theta
+        if "anchor" in self.lacking:
+            raise InputError(
+                "This checkpoint was written by a version that kept no anchors, which theta_bar "
+                "needs for a damping (beta) other than 1. Choose theta, ema or mixture."
+            )
+        return (theta - (1.0 - beta) * tf.convert_to_tensor(self._state["anchor"])) / beta
+
+    def mixture(self, take: bool = False) -> tf.Tensor:
+        """The kept snapshots of the generator: [min(M, seen), d]; none before the window.
+
+        Args:
+          take: leaves none behind, which needs less memory.
+        """
+        return self.reservoir.mixture(self.outer_step, take)
+
+    def mixture_pairs(self) -> tuple[Pair, tf.Tensor]:
+        """The kept snapshots of both players and when they were taken.
+
+        Returns:
+          Pair of [m, d] and [m, e], row by row of the same outer step, in the reservoir's
+          order, that of `mixture`; and the outer steps t-hat int64 [m], -1 where an older
+          checkpoint kept no discriminator. m = min(M, seen).
+        """
+        return self.reservoir.pairs(self.outer_step)
+
+    def _end_of_call(self, until: int, due: int | None) -> int:
+        """Mini-batches used after whole outer steps that reach `until`, or after that of `due`."""
+        m, t = self.step, self.outer_step
+        while m < until and (due is None or t <= due):
+            m, t = m + int(self.run.scheme.num_batches(t)), t + 1
+        return m
+
+    def _many_steps(self, until, block):
+        v = self._state
+        scheme = self.run.scheme
+        oracle = self.run.oracle.with_batches(lambda m: self._feed.batch_at(block, m))
+
+        # The condition reads the counter alone, so that the next steps' noise and data are
+        # drawn on idle cores while this step's gradients run: half of the time at batch 64.
+        # A run that has left the finite numbers goes on to the end of the call.
+        def more(s):
+            return s["m"] < until
+
+        def diverged_at(before, m, logs):
+            return tf.where(logs["finite"], before, tf.minimum(before, m))
+
+        def body(s):
+            t, m = s["t"], s["m"]
+            state, logs = scheme.step(oracle, s["scheme"], t, m)
+            theta = scheme.output(state).theta
+            used = tf.cast(scheme.num_batches(t), tf.int64)
+            return (
+                {
+                    "scheme": state,
+                    "anchor": _anchor(s["scheme"].theta, theta),
+                    "ema": self._ema(s["ema"], theta, self._ema_weight(used, theta.dtype)),
+                    "t": t + 1,
+                    "m": m + used,
+                    "diverged_at": Pair(
+                        *(diverged_at(s["diverged_at"].of(p), m, logs.of(p)) for p in PLAYERS)
+                    ),
+                    "sums": {
+                        p: {
+                            k: s["sums"][p][k] + tf.cast(logs.of(p)[k], tf.float64) for k in _SUMMED
+                        }
+                        for p in PLAYERS
+                    },
+                    "summed_steps": s["summed_steps"] + 1,
+                },
+            )
+
+        start = tf.nest.map_structure(tf.convert_to_tensor, v)
+        (end,) = tf.while_loop(more, body, (start,))
+        tf.nest.map_structure(lambda variable, x: variable.assign(x), v, end)
+
+    def _ema_weight(self, used, dtype):
+        """1 - decay^used: the decay is per mini-batch, so that all algorithms look back alike."""
+        decay = tf.constant(self.run.config["ema_decay"], tf.float64)
+        return tf.cast(1.0 - decay ** tf.cast(used, tf.float64), dtype)
+
+
+def _anchor(player: Any, output: tf.Tensor) -> tf.Tensor:
+    """Where the prox step that made the output began: z_tilde in Mirror-Prox, else z.
+
+    The output itself where the algorithm keeps no such point: several chains, say.
+    """
+    anchor = getattr(player, "tilde", getattr(player, "z", None))
+    return anchor if isinstance(anchor, tf.Tensor) and anchor.shape == output.shape else output
+
+
+def _joined_names(tree: Any, prefix: str = "") -> Any:
+    """The tree with every leaf replaced by its path, such as "scheme/theta/z"."""
+    if isinstance(tree, dict):
+        return {k: _joined_names(v, f"{prefix}{k}/") for k, v in tree.items()}
+    if hasattr(tree, "_fields"):
+        named = zip(tree._fields, tree, strict=True)
+        return type(tree)(*(_joined_names(v, f"{prefix}{k}/") for k, v in named))
+    if isinstance(tree, tuple):
+        return tuple(_joined_names(v, f"{prefix}{i}/") for i, v in enumerate(tree))
+    return prefix.rstrip("/")

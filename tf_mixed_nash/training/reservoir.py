@@ -1,0 +1,188 @@
+"""The reservoir of snapshots: M pairs (theta, w) at M random outer steps t-hat of a window.
+
+The paper's answer is the output at a random outer step (section 4.1); reservoir sampling keeps M
+of them, each uniform over the window, without knowing how many there will be. Which step goes
+where is a function of the seed alone, so the loop stops exactly where a snapshot is due: M (1 +
+ln(n / M)) times in a window of n steps. The snapshots lie in the host's memory, once: 4 M (d + e)
+bytes in float32, 63 MB each for theta and w with M = 30 and three layers of 512 units.
+"""
+
+from __future__ import annotations
+
+import bisect
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mixed_nash import rng
+from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.rng import reservoir_slot
+from tf_mixed_nash.training.rows import Row, Rows
+from tf_mixed_nash.types import Pair
+
+__all__ = ["NAMES", "Reservoir"]
+
+# In checkpoints: of theta [m, d], of w [m, e], and of the outer steps [m].
+NAMES = ("mixture", "mixture_w", "mixture_t")
+_EMPTY_T = -1
+_CHUNK = 4_096  # outer steps whose slots are drawn at once
+
+
+class _Snapshot(NamedTuple):
+    theta: Row
+    w: Row
+    t: int
+
+
+class Reservoir:
+    """M snapshots of both players.
+
+    Args:
+      num_components: M >= 1.
+      window: outer steps [first, last).
+      key: int32[2], of the reservoir's stream.
+      dims: d and e.
+      dtype: of both players.
+    """
+
+    def __init__(
+        self,
+        num_components: int,
+        window: tuple[int, int],
+        key: tf.Tensor,
+        dims: Pair,
+        dtype: tf.DType,
+    ):
+        self._num_components, self._window, self._key = num_components, window, key
+        self._dims, self._dtype = dims, np.dtype(dtype.as_numpy_dtype)
+        self._kept: dict[int, _Snapshot] = {}  # by slot
+        self._drawn: dict[int, tuple[list[int], list[int]]] = {}  # the latest chunk
+
+    # Which steps.
+
+    def next(self, t: int) -> int | None:
+        """The first outer step from t on whose output is kept; None if there is none."""
+        first, last = self._window
+        t = max(t, first)
+        while t < last:
+            chunk = (t - first) // _CHUNK
+            steps, _ = self._due(chunk)
+            if (i := bisect.bisect_left(steps, t)) < len(steps):
+                return steps[i]
+            t = first + (chunk + 1) * _CHUNK
+        return None
+
+    def _slot(self, t: int) -> int:
+        steps, slots = self._due((t - self._window[0]) // _CHUNK)
+        return slots[bisect.bisect_left(steps, t)]
+
+    def _due(self, chunk: int) -> tuple[list[int], list[int]]:
+        """The kept steps of a chunk of the window, ascending, and their slots."""
+        if chunk not in self._drawn:
+            self._drawn = {chunk: self._draw_chunk(chunk)}
+        return self._drawn[chunk]
+
+    def _draw_chunk(self, chunk: int) -> tuple[list[int], list[int]]:
+        first, last = self._window
+        start = first + chunk * _CHUNK
+        steps = np.arange(start, min(start + _CHUNK, last))
+        slots = self._draw(tf.constant(steps, tf.int64)).numpy()
+        kept = slots >= 0
+        return steps[kept].tolist(), slots[kept].tolist()
+
+    @functools.cached_property
+    def _draw(self):
+        def slot(t):
+            key = rng.fold_in(self._key, t)
+            return reservoir_slot(t - self._window[0], self._num_components, key)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)], autograph=False)
+        def draw(steps):
+            with tf.device("CPU"):
+                return tf.map_fn(slot, steps)
+
+        return draw
+
+    # What is kept.
+
+    def keep(self, t: int, output: Pair) -> None:
+        """Keeps the output of outer step t, which `next` named: Pair of vectors."""
+        theta, w = (Row(np.array(x)) for x in output)
+        self._kept[self._slot(t)] = _Snapshot(theta, w, t)
+
+    def num_kept(self, t: int) -> int:
+        """How many there are after t outer steps."""
+        seen = min(t, self._window[1]) - self._window[0]
+        return max(0, min(seen, self._num_components))
+
+    def mixture(self, t: int, take: bool = False) -> tf.Tensor:
+        """The kept snapshots of the generator after t outer steps: [m, d].
+
+        Args:
+          t: outer steps.
+          take: empties the reservoir on the way, so that there are never two copies beside it.
+        """
+        rows = list(reversed(self.rows(t)["mixture"].rows))
+        if take:
+            self.clear()
+        pieces = [tf.constant(rows.pop().value) for _ in range(len(rows))]
+        if not pieces:
+            return tf.zeros([0, self._dims.theta], self._dtype)
+        return tf.stack(pieces)
+
+    def pairs(self, t: int) -> tuple[Pair, tf.Tensor]:
+        """Those of both players, [m, d] and [m, e], and their outer steps, int64 [m]."""
+        rows = self.rows(t)
+        theta, w, times = (rows[name] for name in NAMES)
+        return Pair(*(tf.convert_to_tensor(np.asarray(x)) for x in (theta, w))), times
+
+    def rows(self, t: int) -> dict[str, Any]:
+        """What a checkpoint holds after t outer steps, by name; nothing is copied."""
+        kept = [self._kept[slot] for slot in range(self.num_kept(t))]
+        return {
+            "mixture": Rows([s.theta for s in kept], self._dims.theta, self._dtype),
+            "mixture_w": Rows([s.w for s in kept], self._dims.w, self._dtype),
+            "mixture_t": tf.constant([s.t for s in kept], tf.int64, [len(kept)]),
+        }
+
+    def check(self, matrices: Mapping[str, Any], t: int) -> None:
+        """Whether `assign` can take them.
+
+        Raises:
+          InputError: if a shape does not fit.
+        """
+        M, m = self._num_components, self.num_kept(t)
+        for name, columns in zip(NAMES, ((self._dims.theta,), (self._dims.w,), ()), strict=True):
+            if name in matrices:
+                shape = tuple(matrices[name].shape)
+                if shape[1:] != columns or not m <= shape[0] <= M:
+                    raise InputError(
+                        f"The checkpoint is not of this run: {name} has shape {list(shape)} there, "
+                        f"{[m, *columns]} here."
+                    )
+
+    def assign(self, matrices: Mapping[str, Any], t: int) -> None:
+        """Takes what `rows` gave after t outer steps.
+
+        Args:
+          matrices: by name. Earlier versions wrote more rows than are kept, or no discriminators:
+            those are zeros, of outer step -1.
+          t: the outer steps.
+        """
+        m = self.num_kept(t)
+        theta = matrices["mixture"]
+        w, times = np.zeros([m, self._dims.w], self._dtype), np.full([m], _EMPTY_T)
+        if {"mixture_w", "mixture_t"} <= matrices.keys():
+            w, times = matrices["mixture_w"], matrices["mixture_t"]
+        # Copies, for a row must not keep all others alive.
+        self._kept = {
+            i: _Snapshot(Row(np.array(theta[i])), Row(np.array(w[i])), int(times[i]))
+            for i in range(m)
+        }
+
+    def clear(self) -> None:
+        """Gives the memory back."""
+        self._kept = {}

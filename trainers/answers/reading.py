@@ -1,0 +1,149 @@
+"""What a workdir holds, read back: strategies, metadata, provenance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.strategies.mixed import MixedStrategy
+from tf_mixed_nash.training.loop import Loop
+from trainers.experiment import settings
+from trainers.experiment.build import build
+from trainers.system import provenance
+from trainers.tasks import kinds
+from trainers.tasks.base import Sampler
+from trainers.workdir import recoveries
+from trainers.workdir.checkpoints import Checkpoints
+
+__all__ = [
+    "AVERAGES",
+    "STRATEGIES",
+    "export_metadata",
+    "load_average",
+    "load_loop",
+    "load_strategies",
+    "sampler",
+    "scored",
+    "strategies_of",
+]
+
+STRATEGIES = ("last", "ema", "mixture")
+# The names of --average, and of the same answers in scorecards.
+AVERAGES = {"theta": "last", "theta_bar": None, "ema": "ema", "mixture": "mixture"}
+
+
+def strategies_of(loop: Loop, take: bool = False) -> dict[str, MixedStrategy]:
+    """The three answers of a run: last iterate, EMA, and mixture of snapshots.
+
+    Before the mixture's window begins, the mixture is the last iterate.
+
+    Args:
+      loop: the run's.
+      take: takes the snapshots out of it, which needs less memory.
+    """
+    last = loop.last().theta[None]
+    snapshots = loop.mixture(take)
+    atoms = {
+        "last": last,
+        "ema": loop.ema()[None],
+        "mixture": snapshots if len(snapshots) else last,
+    }
+    return {name: loop.run.strategy(atoms[name]) for name in STRATEGIES}
+
+
+def sampler(strategy: MixedStrategy) -> Sampler:
+    """A compiled sampler of a strategy."""
+    signature = [tf.TensorSpec([None, 2], tf.int64)]
+    draw = tf.function(strategy.sample, input_signature=signature, autograph=False)
+    return lambda seeds: draw(seeds).numpy()
+
+
+def load_strategies(workdir: Path) -> dict[str, MixedStrategy]:
+    """The strategies of the newest checkpoint of a workdir.
+
+    Raises:
+      InputError: if the folder is no workdir or has no checkpoint.
+    """
+    return strategies_of(load_loop(workdir))
+
+
+def load_average(
+    workdir: Path, average: str, step: int | None = None
+) -> tuple[MixedStrategy, dict[str, Any]]:
+    """One answer of a run, from any of its checkpoints, and what is known of it.
+
+    Args:
+      workdir: of trainers.run.
+      average: one of AVERAGES: theta (the last iterate), theta_bar (the average of its inner
+        chain), ema, or mixture.
+      step: the mini-batch of the checkpoint; None for the newest.
+
+    Returns:
+      The strategy, and `average`, `step` and, where the run's scorecard is of this answer,
+      `scorecard` and `real_data_ceiling`.
+
+    Raises:
+      InputError: if there is no such checkpoint, or the algorithm has no theta_bar.
+    """
+    loop = load_loop(workdir, step)
+    if average == "theta_bar":
+        strategy = loop.run.strategy(loop.inner_average()[None])
+    else:
+        strategy = strategies_of(loop)[AVERAGES[average]]
+    known: dict[str, Any] = {"average": average, "step": loop.step}
+    path = Path(workdir) / "scorecard.json"
+    # It is written at the end of a run, and has no theta_bar.
+    if path.is_file() and loop.step >= loop.run.config["num_batches"] and AVERAGES[average]:
+        scores = json.loads(path.read_text())
+        known |= scored(scores, AVERAGES[average])
+    return strategy, known
+
+
+def scored(scores: Mapping[str, Any], strategy: str) -> dict[str, Any]:
+    """What a published model says of its scores, from a run's scorecard."""
+    protocol = {"protocol": scores["protocol"]} if "protocol" in scores else {}
+    return {
+        "scorecard": scores["strategies"][strategy],
+        "real_data_ceiling": scores["real_data_ceiling"],
+        **protocol,
+    }
+
+
+def load_loop(workdir: Path, step: int | None = None) -> Loop:
+    """The loop of a workdir, at its newest checkpoint or that of mini-batch `step`.
+
+    Raises:
+      InputError: if the folder is no workdir or has no (such) checkpoint, or none that is good.
+    """
+    workdir = Path(workdir)
+    # One process reads what many may have trained.
+    config = {**settings.load_workdir_config(workdir), "strategy": "default"}
+    loop = Loop(build(config, recoveries.read(workdir)))
+    found = Checkpoints(workdir / "checkpoints").read(step)
+    if found:
+        for path, reason in found.damaged:
+            print(f"warning: {path} is damaged ({reason}); {found.saved.path} is used instead.")
+        loop.assign(found.tensors)
+    else:
+        raise InputError(
+            f"{workdir} has no checkpoint yet. Let trainers.run reach its first "
+            "--config.checkpoint_every."
+        )
+    return loop
+
+
+def export_metadata(workdir: Path) -> dict[str, Any]:
+    """What a published model says of its origin, for its manifest."""
+    config = settings.load_workdir_config(Path(workdir))
+    return {
+        "config": config,
+        "dataset": config["dataset"],
+        "algorithm": config["algorithm"],
+        "code": provenance.code(),
+        **kinds.make(config).export_metadata(),
+    }

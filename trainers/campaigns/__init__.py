@@ -1,0 +1,1 @@
+"""Many runs toward one answer."""

@@ -1,0 +1,94 @@
+"""What a sweep writes of its trials: best.json, trials.json, a table, a line for each."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainers.campaigns.search.space import Objective
+from trainers.system.files import write_json
+
+if TYPE_CHECKING:
+    from trainers.campaigns.search.plan import Plan
+    from trainers.sweep import Trial
+
+__all__ = ["best", "progress", "table", "write"]
+
+
+def best(trials: Sequence[Trial], objective: Objective) -> Trial | None:
+    """The best trial, of equal ones the first; None if none has a value."""
+    values = [(trial.value, trial) for trial in trials if trial.value is not None]
+    return objective.best(values)[1] if values else None
+
+
+def write(output: Path, trials: Sequence[Trial], plan: Plan, trainer: Sequence[str]) -> None:
+    """Writes trials.json, and best.json once there is one."""
+    write_json(output / "trials.json", [_facts(trial) for trial in trials])
+    if top := best(trials, plan.objective):
+        content = {
+            "study": plan.study_name,
+            "objective": plan.spec.objective,
+            "value": top.value,
+            "strategy": top.strategy,
+            "trial": top.number,
+            "workdir": str(top.workdir),
+            "params": top.params,
+            "command": shlex.join(plan.command(trainer, top.params, top.workdir)),
+        }
+        write_json(output / "best.json", content)
+
+
+def _facts(trial: Trial) -> dict[str, Any]:
+    return {
+        "number": trial.number,
+        "params": trial.params,
+        "state": trial.state,
+        "value": trial.value,
+        "strategy": trial.strategy,
+        "workdir": str(trial.workdir),
+        "seconds": trial.seconds,
+        "scores": trial.scores,
+    }
+
+
+def progress(trial: Trial, trials: Sequence[Trial], plan: Plan) -> str:
+    """A line for a trial that has ended."""
+    ended = sum(t.state != "running" for t in trials)
+    result = trial.state
+    if trial.value is not None:
+        result = f"{plan.objective.metric} {trial.value:.4g} ({trial.strategy})"
+    top = best(trials, plan.objective)
+    record = f"; best {top.value:.4g} (trial {top.number})" if top else ""
+    return (
+        f"[{ended}/{max(plan.limit, len(trials))}] trial {trial.number}: {result}, "
+        f"{_params(trial.params)}, {trial.seconds:.0f} s{record}"
+    )
+
+
+def table(trials: Sequence[Trial], objective: Objective) -> str:
+    """The trials as text, the best first, those without a value last."""
+    valued = [t for t in trials if t.value is not None]
+    valued.sort(key=lambda t: -t.value if objective.maximize else t.value)  # pyright: ignore
+    others = [t for t in trials if t.value is None]
+    keys = list(dict.fromkeys(key for t in trials for key in t.params))
+    head = ["trial", "state", objective.metric, "strategy", *keys, "seconds"]
+    rows = [head]
+    for t in [*valued, *others]:
+        value = "-" if t.value is None else f"{t.value:.4f}"
+        params = [_text(t.params[key]) if key in t.params else "-" for key in keys]
+        rows.append([str(t.number), t.state, value, t.strategy or "-", *params, f"{t.seconds:.0f}"])
+    widths = [max(len(row[c]) for row in rows) for c in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    )
+
+
+def _params(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={_text(value)}" for key, value in params.items())
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,197 @@
+"""Figures of the study, from its records alone: samples, quality over time, sweeps."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+from trainers.campaigns.study.protocol import ALGORITHMS, Protocol, Records, choose
+from trainers.campaigns.study.records import DIVERGED, DONE, read_samples, select
+from trainers.campaigns.study.tables import METRICS, ceiling, current, main_machine, timed
+from trainers.compare import panel_order
+from trainers.system.files import write_atomically
+
+__all__ = ["draw_curves", "draw_samples", "draw_sweep", "real_points"]
+
+_DPI = 90
+_NUM_COLOURS = 96
+# The metrics of the curves. W2 there is of 500 samples, and larger than the scorecards'.
+_CURVES = ("wasserstein2", "high_quality_3sigma", "std_ratio")
+# A colour of each algorithm in all figures (Okabe and Ito's, told apart by the colour-blind).
+_COLOURS = ("#000000", "#e69f00", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#0072b2", "#999999")
+_COLOUR = dict(zip(ALGORITHMS, _COLOURS, strict=True))
+
+
+def real_points(dataset: str, count: int, seed: int = 0) -> tuple[np.ndarray, float]:
+    """Real samples [count, 2] and the half width of their picture.
+
+    As trainers.data.synthetic, which loads TensorFlow; other draws of the same law.
+    """
+    random = np.random.default_rng(seed)
+    if dataset == "swissroll":
+        t = 1.5 * math.pi * (1 + 2 * random.random(count))
+        curve = np.stack([t * np.cos(t), t * np.sin(t)], 1)
+        return (curve + 0.25 * random.standard_normal((count, 2))) / 7.5, 2.4
+    if dataset == "gaussians8":
+        angle = 2 * math.pi * random.integers(8, size=count) / 8
+        modes, sigma, scale = 2 * np.stack([np.cos(angle), np.sin(angle)], 1), 0.02, 1.414
+    else:
+        modes = 2.0 * random.integers(-2, 3, size=(count, 2))
+        sigma, scale = 0.05, 2.828
+    points = (modes + sigma * random.standard_normal((count, 2))) / scale
+    return points, 1.25 * float(np.abs(modes).max()) / scale
+
+
+def draw_samples(
+    path: Path,
+    records: Records,
+    protocol: Protocol,
+    dataset: str,
+    stage: str,
+    answer: str,
+    results: Path,
+) -> Path | None:
+    """Seed 0 of every algorithm, in the places of the paper's Figure 1; None without any."""
+    found: dict[str, np.ndarray | None] = {}
+    for name in protocol.algorithms:
+        for record in select(current(records, protocol, dataset, stage, name), seed=0):
+            samples = read_samples(results, record).get(answer)
+            if samples is not None or record["status"] == DIVERGED:
+                found[name] = samples
+    if not found:
+        return None
+    rows = panel_order(list(found))
+    figure, axes = plt.subplots(
+        len(rows),
+        max(len(r) for r in rows),
+        figsize=(2.3 * max(len(r) for r in rows), 2.5 * len(rows)),
+        dpi=_DPI,
+        squeeze=False,
+    )
+    real, reach = real_points(dataset, 1_000)
+    for row, row_axes in zip(rows, axes, strict=True):
+        for name, ax in zip(row, row_axes, strict=True):
+            _panel(ax, name, found, real, reach)
+    return _save(figure, path)
+
+
+def _panel(ax, name: str | None, found: Mapping[str, Any], real: np.ndarray, reach: float) -> None:
+    if name is None:
+        ax.axis("off")
+        return
+    samples, title = found[name], ALGORITHMS[name].title
+    for points, colour in ((real, "tab:blue"), (samples, "tab:red")):
+        if points is not None:
+            ax.scatter(*points.T, s=2, c=colour, alpha=0.35, linewidths=0)
+    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[], aspect="equal")
+    ax.set_title(title if samples is not None else f"{title} (diverged)", fontsize=9)
+
+
+def draw_curves(
+    path: Path, records: Records, protocol: Protocol, dataset: str, stage: str, answer: str
+) -> Path | None:
+    """Quality against mini-batches (above) and training seconds (below); None without curves.
+
+    A line is the mean over seeds with a band of one standard error; the seconds are of the runs
+    on one machine, which is named. A star is the mixture's value at the end.
+    """
+    figure, axes = plt.subplots(2, len(_CURVES), figsize=(4.2 * len(_CURVES), 6.6), dpi=_DPI)
+    drawn = False
+    for axis, row in zip(("step", "seconds"), axes, strict=True):
+        for name in protocol.algorithms:
+            runs = select(current(records, protocol, dataset, stage, name), status=DONE)
+            if axis == "seconds":
+                runs = timed(records, protocol, dataset, stage, name)
+            for metric, ax in zip(_CURVES, row, strict=True):
+                drawn |= _line(ax, runs, axis, answer, metric, name)
+        for metric, ax in zip(_CURVES, row, strict=True):
+            _frame(ax, metric, axis, ceiling(records, dataset))
+    if not drawn:
+        plt.close(figure)
+        return None
+    axes[0][0].legend(fontsize=7)
+    where = main_machine(records, protocol, dataset, stage)
+    seconds = f"seconds of {where}" if where else "no times"
+    figure.suptitle(f"{dataset}, {answer} (star: the mixture at the end)\n{seconds}", fontsize=9)
+    return _save(figure, path)
+
+
+def _line(ax, runs: Sequence[Mapping[str, Any]], axis: str, answer: str, metric: str, name: str):
+    curves = [r["curve"] for r in runs if r["curve"]["scores"].get(answer, {}).get(metric)]
+    if not curves:
+        return False
+    steps = curves[0]["step"]
+    curves = [c for c in curves if c["step"] == steps]  # of one length, so that they have a mean
+    y = np.array([c["scores"][answer][metric] for c in curves], float)
+    x = np.array([c[axis] for c in curves], float).mean(axis=0)
+    mean = y.mean(axis=0)
+    ax.plot(x, mean, color=_COLOUR[name], linewidth=1.2, label=ALGORITHMS[name].title)
+    if len(curves) > 1:
+        spread = y.std(axis=0, ddof=1) / math.sqrt(len(curves))
+        ax.fill_between(x, mean - spread, mean + spread, color=_COLOUR[name], alpha=0.2, lw=0)
+    ends = [c["scores"].get("mixture", {}).get(metric, [None])[-1] for c in curves]
+    ends = [e for e in ends if e is not None]
+    if ends:
+        ax.plot(x[-1], np.mean(ends), "*", color=_COLOUR[name], markersize=8)
+    return True
+
+
+def _frame(ax, metric: str, axis: str, real: Mapping[str, Any]) -> None:
+    labels = {"step": "mini-batches", "seconds": "training seconds"}
+    ax.set(xlabel=labels[axis], ylabel=METRICS[metric].title)
+    if metric == "wasserstein2":
+        ax.set_yscale("log")
+    elif real.get(metric) is not None:  # W2 of the curves is of fewer samples than the card's
+        ax.axhline(real[metric], color="grey", linestyle=":", linewidth=1)
+        ax.set_ylim(0.0, 1.05 if metric == "high_quality_3sigma" else 2.0)
+    ax.grid(visible=True, which="major", alpha=0.3)
+
+
+def draw_sweep(path: Path, records: Records, protocol: Protocol, dataset: str) -> Path | None:
+    """The objective of the sweep against the step size; None without any run."""
+    figure, ax = plt.subplots(figsize=(6.0, 4.0), dpi=_DPI)
+    drawn = False
+    for name in protocol.algorithms:
+        choice = choose(protocol, dataset, name, records, partial=True)
+        if choice is None or choice.step_size is None:
+            continue
+        finite = [(s, v) for s, v in choice.points if math.isfinite(v)]
+        if finite:
+            drawn = True
+            label = ALGORITHMS[name].title
+            ax.loglog(*zip(*finite, strict=True), "o-", ms=4, lw=1.2, color=_COLOUR[name])
+            ax.plot([], [], "o-", ms=4, color=_COLOUR[name], label=label)
+            ax.plot([choice.step_size], [choice.value], "o", ms=10, mfc="none", color=_COLOUR[name])
+    if not drawn:
+        plt.close(figure)
+        return None
+    real = ceiling(records, dataset)
+    if real:
+        ax.axhline(real["wasserstein2"], color="grey", linestyle=":", label="real data")
+    title = f"{dataset}: best W2 of the three answers (circle: chosen; diverged: no dot)"
+    ax.set(xlabel="step size", ylabel="W2")
+    ax.set_title(title, fontsize=9)
+    ax.grid(visible=True, which="both", alpha=0.3)
+    ax.legend(fontsize=7)
+    return _save(figure, path)
+
+
+def _save(figure, path: Path) -> Path:
+    from PIL import Image
+
+    figure.tight_layout()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    plt.close(figure)
+    # A palette: the figures are committed, and of a quarter of the size so.
+    few = Image.open(buffer).convert("RGB").quantize(_NUM_COLOURS)
+    return write_atomically(path, lambda temporary: few.save(temporary, optimize=True))

@@ -1,0 +1,339 @@
+"""From a user's config to a checked, resolved one: plain values, no placeholders left."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from configs import tuned
+from tf_mixed_nash.errors import InputError
+
+__all__ = [
+    "HYPERPARAMETERS",
+    "LATER",
+    "METRICS",
+    "SCORES",
+    "differences",
+    "fingerprint",
+    "load_workdir_config",
+    "override",
+    "resolve",
+    "to_json",
+]
+
+HYPERPARAMETERS = tuple(tuned.ANY)
+
+# Keys that change what is written along the way, where the run is computed, and what follows a
+# divergence, not the result of the run (with other replicas: not beyond rounding).
+_FREE = (
+    "log_every",
+    "picture_every",
+    "checkpoint_every",
+    "keep_last",
+    "keep_every",
+    "keep_best",
+    "keep_checkpoints",  # of earlier versions
+    "on_divergence",
+    "max_rollbacks",
+    "strategy",
+    "data",
+    "duality_gap",
+    "score_every",
+)
+
+# What keep_best may name.
+METRICS = (
+    *(
+        f"{name}/{player}"
+        for name in ("loss", "penalty", "field_norm")
+        for player in ("theta", "w")
+    ),
+    "duality_gap",
+)
+
+# Of the scorecard, what `score_every` measures.
+SCORES = ("modes_captured", "high_quality_3sigma", "std_ratio", "reverse_kl", "wasserstein2")
+
+COMPILE = ("parts", "whole")
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "float64")
+
+# Keys of the sampled algorithms, which workdirs of earlier versions lack.
+LATER = {
+    key: tuned.ANY[key]
+    for key in ("num_chains", "history", "history_capacity", "history_batch", "mirror_step")
+}
+
+
+def resolve(config: ml_collections.ConfigDict, num_replicas: int = 1) -> dict[str, Any]:
+    """The config as a plain dict with every hyperparameter filled in, for each player.
+
+    A hyperparameter is the player's own flag, else the common flag, else the algorithm's
+    tuned default on this data set.
+
+    Args:
+      config: as made by a file in configs/, with the user's overrides.
+      num_replicas: devices that a batch is split over.
+
+    Raises:
+      InputError: for the first value out of its range, with the valid choices.
+    """
+    c = json.loads(config.to_json_best_effort())
+    common = {key: c.pop(key) for key in HYPERPARAMETERS}
+    defaults = tuned.defaults(c["algorithm"], images="image" in c)
+    for player in ("generator", "discriminator"):
+        own = c[player]
+        c[player] = {key: _first(own[key], common[key], defaults[key]) for key in HYPERPARAMETERS}
+    _check(c, num_replicas)
+    return c
+
+
+def override(config: ml_collections.ConfigDict, items: Iterable[str]) -> None:
+    """Sets keys of a config as a command's flags would.
+
+    Args:
+      config: changed in place.
+      items: "KEY=VALUE" each; the value is a Python literal or a text.
+
+    Raises:
+      InputError: for another form, an unknown key, or a value of another type.
+    """
+    for item in items:
+        key, equals, text = item.partition("=")
+        if not equals:
+            raise InputError(f"--set={item} is not of the form KEY=VALUE.")
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            value = text
+        try:
+            config.update_from_flattened_dict({key: value})
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"--set={item}: {str(error).strip()}") from None
+
+
+def _first(*values):
+    return next(v for v in values if v is not None)
+
+
+def _check(c: Mapping[str, Any], num_replicas: int) -> None:
+    # Imported here: the names live with the mathematics, which loads TensorFlow.
+    from tf_mixed_nash.algorithms import ALGORITHMS
+    from tf_mixed_nash.games.objectives import OBJECTIVES
+    from tf_mixed_nash.methods.histories import KINDS
+    from tf_mixed_nash.methods.schedules import SCHEDULES
+    from trainers.system.devices import STRATEGIES
+
+    _choice("algorithm", c["algorithm"], ALGORITHMS)
+    _choice("precision", c["precision"], PRECISIONS)
+    _choice("strategy", c["strategy"], STRATEGIES)
+    _choice("compile", c["compile"], COMPILE)
+    if c["compile"] == "whole" and num_replicas > 1:
+        raise InputError(
+            f"compile=whole makes one program for one device; there are {num_replicas} replicas "
+            f"of strategy={c['strategy']}. Choose --config.compile=parts."
+        )
+    _choice("publish", c["publish"], ("mixture", "last", "ema"))
+    for player in ("generator", "discriminator"):
+        h = c[player]
+        at = lambda key, player=player: f"{player}.{key}"  # noqa: E731
+        for key in ("step_size", "temperature", "stability", "inner_steps_rate"):
+            _number(at(key), h[key], lambda v: v >= 0, "at least 0")
+        for key in ("step_size_rate", "temperature_rate", "rms_decay", "decay_1", "decay_2"):
+            _number(at(key), h[key], lambda v: 0 <= v < 1, "in [0, 1)")
+        _number(at("damping"), h["damping"], lambda v: 0 < v <= 1, "(beta) in (0, 1]")
+        _integer(at("num_inner_steps"), h["num_inner_steps"], 1, "(K_t)")
+        _choice(at("step_size_schedule"), h["step_size_schedule"], SCHEDULES)
+        _choice(at("temperature_schedule"), h["temperature_schedule"], SCHEDULES)
+        _choice(at("preconditioner"), h["preconditioner"], ("rms", "none"))
+        _choice(at("history"), h["history"], KINDS)
+        _integer(at("num_chains"), h["num_chains"], 1, "(n')")
+        _integer(at("history_capacity"), h["history_capacity"], 1, "(H)")
+        _integer(at("history_batch"), h["history_batch"], 0, "(b; 0 is the exact sum)")
+        _number(at("mirror_step"), h["mirror_step"], lambda v: v > 0, "(eta) above 0")
+    for key in ("num_batches", "batch_size", "discriminator_steps", "log_every"):
+        _integer(key, c[key], 1)
+    for key in ("picture_every", "checkpoint_every", "keep_last"):
+        _integer(key, c[key], 1)
+    for key in ("keep_every", "max_rollbacks", "score_every"):
+        _integer(key, c[key], 0)
+    _choice("on_divergence", c["on_divergence"], ("stop", "rollback"))
+    if c["keep_best"]:
+        _choice("keep_best", c["keep_best"], [f"{k}:{m}" for k in ("min", "max") for m in METRICS])
+        if c["keep_best"].endswith("duality_gap") and not c["duality_gap"]["every"]:
+            raise InputError(
+                f"keep_best={c['keep_best']} needs the monitor. Set --config.duality_gap.every."
+            )
+    if not (isinstance(c["seed"], int) and 0 <= c["seed"] < 2**62):
+        raise InputError(f"seed must be an integer in [0, 2**62), got {c['seed']!r}.")
+    _integer("accumulate", c["accumulate"], 1)
+    parts = num_replicas * c["accumulate"]
+    if c["batch_size"] % parts:
+        what = f"the {num_replicas} replicas of strategy={c['strategy']}"
+        if c["accumulate"] > 1:
+            what += f" times accumulate={c['accumulate']}"
+        raise InputError(
+            f"batch_size {c['batch_size']} is not divisible by {what}. Choose a multiple of "
+            f"{parts}."
+        )
+    game = c["game"]
+    if not _is_user_function(game["objective"]):
+        _choice("game.objective", game["objective"], (*OBJECTIVES, "FILE.py:NAME"))
+    for key in ("gradient_penalty", "r1", "weight_clip"):
+        _number(f"game.{key}", game[key], lambda v: v >= 0, "at least 0")
+    _number("chambolle_pock.kappa", c["chambolle_pock"]["kappa"], lambda v: v >= 0, "at least 0")
+    _choice(
+        "chambolle_pock.extrapolate", c["chambolle_pock"]["extrapolate"], ("measure", "parameters")
+    )
+    _integer("model.latent_dim", c["model"]["latent_dim"], 1)
+    mixture = c["mixture"]
+    _integer("mixture.num_components", mixture["num_components"], 1)
+    start, end = mixture["window"]
+    if not 0 <= start < end <= 1:
+        raise InputError(
+            f"mixture.window must be fractions of the run with 0 <= start < end <= 1, got "
+            f"({start}, {end})."
+        )
+    _number("ema_decay", c["ema_decay"], lambda v: 0 <= v < 1, "in [0, 1)")
+    gap = c["duality_gap"]
+    _integer("duality_gap.every", gap["every"], 0, "(0: off)")
+    _integer("duality_gap.num_steps", gap["num_steps"], 1, "(K)")
+    _integer("duality_gap.num_samples", gap["num_samples"], 1)
+    _number("duality_gap.step_size", gap["step_size"], lambda v: v > 0, "greater than 0")
+    (_check_images if "image" in c else _check_planar)(c)
+
+
+def _check_planar(c: Mapping[str, Any]) -> None:
+    from trainers.tasks.data.synthetic import DATASETS
+
+    _choice("dataset", c["dataset"], DATASETS)
+    units = c["model"]["hidden_units"]
+    if not units or any(not isinstance(u, int) or u < 1 for u in units):
+        raise InputError(
+            f"model.hidden_units must be positive widths, such as (512, 512, 512), got "
+            f"{tuple(units)}."
+        )
+    _integer("scorecard.num_samples", c["scorecard"]["num_samples"], 100)
+    _integer("scorecard.capture_samples", c["scorecard"]["capture_samples"], 1)
+
+
+def _check_images(c: Mapping[str, Any]) -> None:
+    from tf_mixed_nash.models.dcgan import NORMALIZATIONS, SIZES
+
+    image, model, data, card = c["image"], c["model"], c["data"], c["scorecard"]
+    _choice("image.size", image["size"], SIZES)
+    _choice("image.channels", image["channels"], (1, 3))
+    _integer("image.num_classes", image["num_classes"], 0)
+    _integer("model.width", model["width"], 1)
+    norms = tuple(n for n in NORMALIZATIONS if n != "spectral")
+    _choice("model.generator_normalization", model["generator_normalization"], norms)
+    _choice(
+        "model.discriminator_normalization", model["discriminator_normalization"], NORMALIZATIONS
+    )
+    if model["conditional"] and image["num_classes"] < 2:
+        raise InputError("model.conditional needs --config.image.num_classes of at least 2.")
+    if c["game"]["gradient_penalty"] and model["discriminator_normalization"] == "batch":
+        raise InputError(
+            "game.gradient_penalty is a penalty on single samples, which batch normalisation ties "
+            "together. Choose --config.model.discriminator_normalization=layer, spectral or none."
+        )
+    _integer("data.max_corrupt", data["max_corrupt"], 0)
+    _integer("data.num_threads", data["num_threads"], 1)
+    if c["score_every"]:
+        raise InputError(
+            f"score_every={c['score_every']} scores data in the plane only. Set it to 0, and read "
+            "the scores of images in scorecard.json."
+        )
+    _integer("scorecard.num_samples", card["num_samples"], 16)
+    _integer("scorecard.prdc_samples", card["prdc_samples"], 16)
+    _integer("scorecard.nearest_k", card["nearest_k"], 1)
+    _integer("scorecard.kid_subsets", card["kid_subsets"], 1)
+    _integer("scorecard.kid_subset_size", card["kid_subset_size"], 2)
+    if c["duality_gap"]["every"] and image["size"] > 64:
+        raise InputError("duality_gap.every works on images of up to 64 pixels. Set it to 0.")
+
+
+def _is_user_function(objective: str) -> bool:
+    return ".py:" in objective
+
+
+def _choice(key: str, value: Any, valid) -> None:
+    if value not in valid:
+        choices = ", ".join(str(v) for v in valid)
+        raise InputError(f"Unknown {key} {value!r}. Choose one of: {choices}.")
+
+
+def _number(key: str, value: Any, holds: Callable[[float], bool], what: str) -> None:
+    if not (isinstance(value, (int, float)) and math.isfinite(value) and holds(value)):
+        raise InputError(f"{key} must be {what}, got {value}.")
+
+
+def _integer(key: str, value: Any, minimum: int, symbol: str = "") -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        name = f"{key} {symbol}".strip()
+        raise InputError(f"{name} must be an integer of at least {minimum}, got {value!r}.")
+
+
+def to_json(resolved: Mapping[str, Any]) -> str:
+    """The text of config.json."""
+    return json.dumps(resolved, indent=2, sort_keys=True) + "\n"
+
+
+def load_workdir_config(workdir: Path) -> dict[str, Any]:
+    """The resolved config of a workdir.
+
+    Hyperparameters that came after the run was made take the value that changes nothing for it.
+
+    Raises:
+      InputError: if the folder holds no readable config.json.
+    """
+    path = workdir / "config.json"
+    try:
+        config = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(
+            f"{workdir} is not a workdir of trainers.run: it has no config.json."
+        ) from None
+    except (json.JSONDecodeError, OSError) as error:
+        raise InputError(f"{path} cannot be read: {error}.") from None
+    config.setdefault("accumulate", 1)
+    config.setdefault("compile", "parts")
+    for player in ("generator", "discriminator"):
+        if player in config:
+            config[player] = {**LATER, **config[player]}
+    return config
+
+
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """The keys in which two resolved configs describe different runs, as "key: a != b"."""
+    flat_ours, flat_theirs = _flatten(ours), _flatten(theirs)
+    return [
+        f"{key}: {flat_theirs.get(key)!r} there, {flat_ours.get(key)!r} now"
+        for key in sorted(flat_ours.keys() | flat_theirs.keys())
+        if key.split(".")[0] not in _FREE and flat_ours.get(key) != flat_theirs.get(key)
+    ]
+
+
+def fingerprint(resolved: Mapping[str, Any]) -> int:
+    """A number of 52 bits that is equal for configs that describe the same run."""
+    flat = {k: v for k, v in _flatten(resolved).items() if k.split(".")[0] not in _FREE}
+    text = json.dumps(flat, sort_keys=True).encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 12
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, name + "."))
+        else:
+            flat[name] = value
+    return flat

@@ -1,0 +1,161 @@
+"""What a run writes along the way: metrics.jsonl, times.jsonl, TensorBoard, the progress bar.
+
+metrics.jsonl holds no times, so that the same run writes the same bytes; a resumed run drops the
+lines after its checkpoint and writes them again. Times go to times.jsonl, with the `step` of their
+record, to TensorBoard and to the bar; `read` joins the two.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import tensorflow as tf
+
+from trainers.system.files import write_atomically
+
+__all__ = ["FILE", "TIMES", "Journal", "read"]
+
+FILE, TIMES = "metrics.jsonl", "times.jsonl"
+
+
+def read(workdir: Path) -> list[dict[str, Any]]:
+    """The records of a run, each with its times where times.jsonl has them.
+
+    A line that is being written is left out; a workdir without records has none.
+    """
+    times = {line["step"]: line for line in _lines(workdir / TIMES)}
+    return [{**times.get(line["step"], {}), **line} for line in _lines(workdir / FILE)]
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return []
+    return [json.loads(x) for x in text.splitlines(keepends=True) if x.endswith("\n")]
+
+
+class Journal:
+    """The records of one session of a run. Use it as a context manager.
+
+    Args:
+      workdir: of the run.
+      title: of the bar.
+      step: where the session begins; later records of an earlier session are dropped.
+      total: mini-batches of the run.
+      silent: writes nothing, only keeps the last record (workers that are not the first).
+
+    Attributes:
+      last: the last record; {} before the first.
+      num_records: so far, with those of earlier sessions.
+    """
+
+    def __init__(self, workdir: Path, title: str, step: int, total: int, silent: bool):
+        from tqdm import tqdm
+
+        self.last: dict[str, Any] = {}
+        self.num_records = 0
+        self._path, self._times = workdir / FILE, workdir / TIMES
+        self._silent = silent
+        self._step, self._total = step, total
+        if silent:
+            self._board = tf.summary.create_noop_writer()
+        else:
+            self._truncate(step)
+            board = workdir / "tensorboard"
+            if step:
+                _purge(board, step + 1)
+            self._board = tf.summary.create_file_writer(str(board))
+        self._bar = tqdm(
+            total=total,
+            initial=min(step, total),
+            unit="batch",
+            desc=title,
+            mininterval=0.5 if sys.stderr.isatty() else 15,
+            dynamic_ncols=True,
+            disable=silent,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._bar.close()
+        self._board.close()
+
+    def write(self, record: Mapping[str, Any], times: Mapping[str, float]) -> None:
+        """Writes a record.
+
+        Args:
+          record: `step` and what else is the same in every run of this config.
+          times: what is not; for times.jsonl and TensorBoard.
+        """
+        self.last = dict(record)
+        self.num_records += 1
+        if self._silent:
+            return
+        with self._path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        if times:
+            with self._times.open("a") as file:
+                file.write(json.dumps({"step": record["step"], **times}) + "\n")
+        with self._board.as_default():
+            for name, value in {**record, **times}.items():
+                tf.summary.scalar(name, value, step=record["step"])
+
+    def show(self, step: int, text: str) -> None:
+        """Moves the bar."""
+        self._bar.set_postfix_str(text, refresh=False)
+        self._bar.update(min(step, self._total) - self._bar.n)
+
+    def take_over(self) -> None:
+        """Writes the last record of a silent journal, unless the first worker did before it died.
+
+        It writes each record before any worker goes on, so that no other can be missing.
+        """
+        record = self.last
+        self._truncate(record.get("step", self._step))
+        self._silent = False
+        if record and self.last.get("step") != record["step"]:
+            self.write(record, {})
+
+    def sync(self) -> None:
+        """Flushes metrics.jsonl to the disk: a checkpoint must not outlast its records."""
+        if self._path.is_file():
+            with self._path.open("rb") as file:
+                os.fsync(file.fileno())
+
+    def _truncate(self, step: int) -> None:
+        """Drops the lines after `step`, and one that was cut off."""
+        kept = _truncate(self._path, step)
+        self.num_records = len(kept)
+        if kept:
+            self.last = json.loads(kept[-1])
+        _truncate(self._times, step)
+
+
+def _truncate(path: Path, step: int) -> list[str]:
+    """Drops the lines after `step`, and one that was cut off; returns the others."""
+    if not path.is_file():
+        return []
+    lines = path.read_text().splitlines(keepends=True)
+    kept = [x for x in lines if x.endswith("\n") and json.loads(x)["step"] <= step]
+    if len(kept) < len(lines):
+        write_atomically(path, lambda temporary: temporary.write_text("".join(kept)))
+    return kept
+
+
+def _purge(board: Path, step: int) -> None:
+    """Tells TensorBoard that what earlier sessions wrote from `step` on does not count."""
+    from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    # Of another name than the files of tf.summary in the same second; read before them.
+    writer = EventFileWriter(str(board), filename_suffix=".purge")
+    writer.add_event(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
+    writer.close()

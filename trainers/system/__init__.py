@@ -1,0 +1,1 @@
+"""What we ask of the operating system: command line, whole files, locks, signals, devices."""

@@ -1,0 +1,146 @@
+"""Where a run comes from: versions, code and its changes, hardware, command, config.
+
+provenance.json describes the run's first session; `sessions` lists each, the resumed ones too.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from trainers.system.files import write_json
+
+__all__ = ["FILE", "code", "describe", "record", "versions"]
+
+FILE = "provenance.json"
+
+_PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy", "ml_dtypes")
+# Of the text of a diff; a longer one is cut and says so.
+_MAX_DIFF = 2**20
+# What of the environment changes numbers.
+_ENVIRONMENT = ("TF_", "XLA_", "CUDA_", "NVIDIA_", "OMP_", "OPENBLAS_")
+_NOT_TENSORFLOW = ("TF_CLI_", "TF_VAR_", "TF_PLUGIN_")  # Terraform's
+
+
+def describe(config: Mapping[str, Any]) -> dict[str, Any]:
+    """This process as the origin of a run of `config` (resolved)."""
+    return {
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "executable": sys.executable,
+        "seed": config["seed"],
+        "config": config,
+        "versions": versions(),
+        "code": {**code(), **_difference()},
+        "hardware": _hardware(),
+        "environment": {
+            k: v
+            for k, v in sorted(os.environ.items())
+            if k.startswith(_ENVIRONMENT) and not k.startswith(_NOT_TENSORFLOW)
+        },
+    }
+
+
+def record(workdir: Path, config: Mapping[str, Any], resumed_from: int) -> None:
+    """Writes provenance.json, or adds this session to it.
+
+    Args:
+      workdir: of the run.
+      config: resolved.
+      resumed_from: the mini-batch at which this session begins.
+    """
+    path = workdir / FILE
+    now = describe(config)
+    first: dict[str, Any] = now
+    try:
+        before = json.loads(path.read_text())
+        sessions = before["sessions"]
+        first = before if resumed_from else now
+    except (OSError, ValueError, KeyError, TypeError):
+        sessions = []  # the first session, or the file was lost
+    session = {k: now[k] for k in ("time", "command", "versions", "hardware")}
+    session |= {"commit": now["code"]["commit"], "dirty": now["code"]["dirty"]}
+    write_json(path, {**first, "sessions": [*sessions, {**session, "from_step": resumed_from}]})
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that compute."""
+    found = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), **found}
+
+
+@functools.cache
+def code() -> Mapping[str, Any]:
+    """`commit` of this code and `dirty`, whether files differ from it; None outside a checkout."""
+    commit = _git("rev-parse", "HEAD")
+    return {"commit": commit, "dirty": None if commit is None else bool(_changes())}
+
+
+def _changes() -> list[str]:
+    """Changed files, and untracked ones that Python would import."""
+    changed = _git("diff", "--name-only", "HEAD") or ""
+    return [*changed.splitlines(), *_untracked()]
+
+
+def _untracked() -> list[str]:
+    return (_git("ls-files", "--others", "--exclude-standard", "--", "*.py") or "").splitlines()
+
+
+def _difference() -> dict[str, Any]:
+    """What differs from the commit: `diff`, its SHA-256, and the names of untracked files."""
+    if not code()["dirty"]:
+        return {}
+    diff = _git("diff", "HEAD", "--binary") or ""
+    return {
+        "diff": diff[:_MAX_DIFF],
+        "diff_is_cut": len(diff) > _MAX_DIFF,
+        "diff_sha256": hashlib.sha256(diff.encode()).hexdigest(),
+        "untracked": _untracked(),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    here = Path(__file__).resolve().parents[2]
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=here, capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return None
+    return done.stdout.rstrip() if done.returncode == 0 else None
+
+
+def _hardware() -> dict[str, Any]:
+    return {
+        "host": socket.gethostname(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "gpus": [_gpu(d) for d in tf.config.list_physical_devices("GPU")],
+    }
+
+
+def _gpu(device: Any) -> str:
+    details = tf.config.experimental.get_device_details(device)
+    return details.get("device_name", device.name)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "unknown")

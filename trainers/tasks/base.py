@@ -1,0 +1,110 @@
+"""What is learned: the data, the networks that fit them, and how samples are judged and drawn.
+
+    planar    points of the plane, MLPs, exact scorecards        (trainers/tasks/planar.py)
+    images    records of a source, DCGAN, feature-space metrics  (trainers/tasks/imaging.py)
+
+The trainer, the commands and the export know a task only by this protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mixed_nash.strategies.mixed import MixedStrategy
+from tf_mixed_nash.training.feeds import Feed
+from tf_mixed_nash.types import Pair
+from trainers.tasks.tables import Column
+
+__all__ = ["SEED", "Panels", "Sampler", "Task"]
+
+# Scores use draws of their own, the same ones for every run: a difference between two
+# runs is not a difference between two test sets.
+SEED = 20190609
+
+# seeds int64 [n, 2] -> samples [n, ...]
+Sampler = Callable[[tf.Tensor], np.ndarray]
+
+# Rows of (title, samples; None: there are none) or None, an empty place.
+Panels = Sequence[Sequence[tuple[str, np.ndarray | None] | None]]
+
+
+class Task(Protocol):
+    """See the module.
+
+    Attributes:
+      name: of the data set.
+      num_classes: of a class-conditional generator; 0 without classes.
+      is_image: whether samples are images.
+      columns: of tables, by scorecard key.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def num_classes(self) -> int: ...
+    @property
+    def is_image(self) -> bool: ...
+    @property
+    def columns(self) -> Mapping[str, Column]: ...
+
+    def check(self) -> None:
+        """Raises InputError unless the data are there and can be read."""
+        ...
+
+    def networks(self, salt: str = "") -> Pair:
+        """The generator and the discriminator, initialised from the seed and the salt."""
+        ...
+
+    def feed(self, dtype: tf.DType) -> Feed:
+        """The real mini-batches of a run."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must hold beside the loop's state, of JSON types."""
+        ...
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes what `state` gave; {} changes nothing."""
+        ...
+
+    def batches(self, stream: str, num: int, size: int, dtype: tf.DType) -> Callable:
+        """m -> mini-batch number m < num, [size, ...], of a stream apart from the training's."""
+        ...
+
+    def held_out(self, stream: str, num: int, dtype: tf.DType) -> tf.Tensor:
+        """num real data [num, ...] of a stream apart from the training's."""
+        ...
+
+    def draw_step(self, path: Path, title: str, sample: Sampler) -> None:
+        """Writes the picture of one strategy during training."""
+        ...
+
+    def draw_published(
+        self,
+        folder: Path,
+        strategies: Mapping[str, MixedStrategy],
+        samplers: Mapping[str, Sampler],
+    ) -> Path:
+        """Writes the final pictures and final.npz; returns the main picture's path."""
+        ...
+
+    def draw_panels(self, path: Path, rows: Panels) -> None:
+        """Writes a picture of titled sets of samples, as final.npz keeps them."""
+        ...
+
+    def score(self, samplers: Mapping[str, Sampler]) -> dict[str, Any]:
+        """`strategies` (the scorecard of each sampler), `real_data_ceiling`, what else is said."""
+        ...
+
+    def format_table(self, scores: Mapping[str, Any], published: str | None = None) -> str:
+        """`score`'s result as text: a line for each strategy, and one for real data."""
+        ...
+
+    def export_metadata(self) -> dict[str, Any]:
+        """What a published model says of its samples."""
+        ...

@@ -1,0 +1,343 @@
+"""The image task: records of a source, DCGAN, metrics in a feature space, grids of images."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mixed_nash import rng
+from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.models import dcgan_discriminator, dcgan_generator
+from tf_mixed_nash.strategies.mixed import MixedStrategy, seed_rows
+from tf_mixed_nash.types import Pair
+from trainers.system import devices
+from trainers.system.files import save_arrays
+from trainers.tasks import features, image_scores, pictures
+from trainers.tasks.base import SEED, Sampler
+from trainers.tasks.data.images import Images, Prefetch, Preprocessing, to_unit
+from trainers.tasks.data.sources import LSUN_HELP, Source, TfdsSource, open_path
+from trainers.tasks.features import FeatureNetwork
+from trainers.tasks.image_scores import RealStatistics
+
+__all__ = ["ImageFeed", "ImageTask", "draw_pixels", "interpolation", "to_pixels"]
+
+# Bytes of uint8 pixels: of one block on the device, and of what is kept ready beside it.
+_BLOCK_BYTES = 2**25
+_AHEAD_BYTES = 2**26
+_GRID = 64  # images in a picture of samples
+_KEPT = 256  # images of each strategy in final.npz
+_CHUNK = 250  # samples drawn in one call
+_NEIGHBOURS = 12
+_STRIPS, _STEPS = 8, 10  # interpolation.png
+
+
+class ImageFeed:
+    """See `tasks.Feed`. A block is (its first m, uint8 pixels, labels)."""
+
+    def __init__(self, images: Images, num_classes: int, dtype: tf.DType):
+        self._images, self._num_classes, self._dtype = images, num_classes, dtype
+        batch = images.batch_size
+        self._batch_bytes = batch * int(np.prod(images.shape))
+        self._prefetch = Prefetch(images, max(2, _AHEAD_BYTES // self._batch_bytes))
+        self.signature = (
+            tf.TensorSpec([], tf.int64),
+            tf.TensorSpec([None, batch, *images.shape], tf.uint8),
+            tf.TensorSpec([None, batch], tf.int64),
+        )
+
+    @property
+    def waited(self) -> float:
+        """See `tasks.Feed`."""
+        return self._prefetch.waited
+
+    def limit(self, start, end):
+        """See `tasks.Feed.limit`: blocks of at most 32 MiB."""
+        return min(end, start + max(1, _BLOCK_BYTES // self._batch_bytes))
+
+    def block(self, start, end):
+        """See `tasks.Feed.block`."""
+        images, labels = self._prefetch.take(start, end - start)
+        return tf.constant(start, tf.int64), tf.constant(images), tf.constant(labels)
+
+    def batch_at(self, block, m):
+        """See `tasks.Feed.batch_at`: numbers in [-1, 1], and one-hot planes of the classes."""
+        return _batch_at(block, m, self._num_classes, self._dtype)
+
+    def close(self):
+        """See `tasks.Feed.close`."""
+        self._prefetch.close()
+
+
+def _batch_at(block, m, num_classes, dtype):
+    start, images, labels = block
+    index = tf.cast(m, tf.int64) - start
+    batch = to_unit(tf.cast(tf.gather(images, index), dtype))
+    if not num_classes:
+        return batch
+    planes = tf.one_hot(tf.gather(labels, index), num_classes, dtype=dtype)[:, None, None]
+    shape = [*batch.shape[:3], num_classes]
+    return tf.concat([batch, tf.broadcast_to(planes, shape)], axis=-1)
+
+
+class ImageTask:
+    """See `tasks.Task`.
+
+    Args:
+      config: resolved, of `configs.common.images`. Its data are opened when first needed.
+    """
+
+    is_image = True
+    columns = image_scores.COLUMNS
+
+    def __init__(self, config: Mapping[str, Any]):
+        self.config = config
+        self.name = config["dataset"]
+        image, model = config["image"], config["model"]
+        self.preprocessing = Preprocessing(image["size"], image["channels"], image["flip"])
+        self.num_classes = image["num_classes"] if model["conditional"] else 0
+
+    @functools.cached_property
+    def source(self) -> Source:
+        """The records.
+
+        Raises:
+          InputError: if they are not there or cannot be read.
+        """
+        return open_source(self.config["dataset"], self.config["data"])
+
+    @functools.cached_property
+    def images(self) -> Images:
+        """The mini-batches of the training.
+
+        Raises:
+          InputError: as `source`; or if a class-conditional model gets other classes.
+        """
+        c, data = self.config, self.config["data"]
+        classes = self.source.num_classes
+        if self.num_classes and classes != self.num_classes:
+            raise InputError(
+                f"model.conditional needs --config.image.num_classes={self.num_classes} classes, "
+                f"but {self.source.name} has {classes or 'no labels'}. Set image.num_classes to "
+                "the data's, or model.conditional=false."
+            )
+        return Images(
+            self.source,
+            self.preprocessing,
+            c["batch_size"],
+            rng.python_seed(rng.stream(c["seed"], "order")),
+            data["max_corrupt"],
+            data["cache"],
+            data["num_threads"],
+            devices.workers(c["strategy"]).rows(c["batch_size"]),
+        )
+
+    def check(self):
+        """See `tasks.Task.check`: opens the source, decodes a mini-batch, loads the features."""
+        self.images.batch(0)
+        _ = self.features
+
+    def networks(self, salt=""):
+        """See `tasks.Task.networks`: DCGAN."""
+        c, model, size = self.config, self.config["model"], self.preprocessing
+
+        def seed(name):
+            return rng.python_seed(rng.stream(c["seed"], f"init/{name}{salt}"))
+
+        generator = dcgan_generator(
+            size.size,
+            size.channels,
+            model["latent_dim"] + self.num_classes,
+            model["width"],
+            model["generator_normalization"],
+            seed("generator"),
+            c["precision"],
+        )
+        discriminator = dcgan_discriminator(
+            size.size,
+            size.channels + self.num_classes,
+            model["width"],
+            model["discriminator_normalization"],
+            seed("discriminator"),
+            c["precision"],
+        )
+        return Pair(generator, discriminator)
+
+    def feed(self, dtype):
+        """See `tasks.Task.feed`."""
+        return ImageFeed(self.images, self.num_classes, dtype)
+
+    def state(self):
+        """See `tasks.Task.state`: the data, and the records that could not be read so far."""
+        corrupt = list(self.images.corrupt.items())  # at once: other threads add to it
+        return {
+            "fingerprint": self.source.fingerprint,
+            "corrupt": {str(index): why for index, why in corrupt},
+        }
+
+    def set_state(self, state):
+        """See `tasks.Task.set_state`."""
+        corrupt = state.get("corrupt", {})
+        self.images.corrupt.update({int(index): why for index, why in corrupt.items()})
+
+    def batches(self, stream, num, size, dtype):
+        """See `tasks.Task.batches`: the same records in another order, kept in memory."""
+        seed = rng.python_seed(rng.stream(self.config["seed"], stream))
+        pixels, labels = zip(*(self.images.batch(m, seed, size) for m in range(num)), strict=True)
+        block = tf.constant(0, tf.int64), tf.constant(np.stack(pixels)), tf.constant(labels)
+        return lambda m: _batch_at(block, m, self.num_classes, dtype)
+
+    def held_out(self, stream, num, dtype):
+        """See `tasks.Task.held_out`: records in another order; the training has seen them."""
+        return self.batches(stream, 1, num, dtype)(tf.constant(0, tf.int64))
+
+    def draw_step(self, path, title, sample):
+        """See `tasks.Task.draw_step`: a grid of the samples of fixed latents."""
+        pictures.grid(path, draw_pixels(sample, 0, _GRID))
+
+    def draw_published(self, folder, strategies, samplers):
+        """See `tasks.Task.draw_published`.
+
+        published.png (a sheet of each strategy), interpolation.png (of the one that is published:
+        between two samples of one generator), nearest.png (its samples above the training records
+        that are nearest in feature space and in pixels).
+        """
+        published = self.config["publish"]
+        drawn = {name: draw_pixels(draw, 0, _KEPT) for name, draw in samplers.items()}
+        save_arrays(folder / "final.npz", drawn)
+        strips = interpolation(strategies[published], _STRIPS, _STEPS)
+        pictures.grid(folder / "interpolation.png", strips, columns=_STEPS)
+        self._draw_nearest(folder / "nearest.png", drawn[published][:_NEIGHBOURS])
+        path = folder / "published.png"
+        self.draw_panels(path, [list(drawn.items())])
+        return path
+
+    def draw_panels(self, path, rows):
+        """See `tasks.Task.draw_panels`: sheets of 64 images."""
+
+        def first(panel):
+            title, images = panel
+            return title, None if images is None else images[:_GRID]
+
+        some = [[panel and first(panel) for panel in row] for row in rows]
+        pictures.sheets(path, some, columns=8)
+
+    @functools.cached_property
+    def features(self) -> FeatureNetwork:
+        """The feature network of the scores.
+
+        Raises:
+          InputError: if the config names none.
+        """
+        spec = self.config["scorecard"]["features"]
+        return features.load(spec, self.name, self.preprocessing.channels)
+
+    @functools.cached_property
+    def real(self) -> RealStatistics:
+        """The reference of the scores, in feature space."""
+        return image_scores.real_statistics(
+            self.images, self.features, self.config["scorecard"]["num_samples"]
+        )
+
+    def score(self, samplers):
+        """See `tasks.Task.score`; beside them `protocol` and `data`."""
+        settings = self.config["scorecard"]
+        cards = {
+            name: image_scores.scorecard(
+                draw_pixels(draw, SEED, settings["num_samples"]), self.real, self.features, settings
+            )
+            for name, draw in samplers.items()
+        }
+        return {
+            "strategies": cards,
+            "real_data_ceiling": image_scores.ceiling_scorecard(self.real, settings),
+            "protocol": image_scores.protocol(self.images, self.features, settings),
+            "data": {
+                "name": self.source.name,
+                "num_records": len(self.source),
+                "num_corrupt": len(self.images.corrupt),
+                "fingerprint": self.source.fingerprint,
+            },
+        }
+
+    def format_table(self, scores, published=None):
+        """See `tasks.Task.format_table`."""
+        text = image_scores.format_table(scores, published)
+        if corrupt := scores["data"]["num_corrupt"]:
+            text += f"\n{corrupt} of {len(self.source):,} records could not be read"
+        return text
+
+    def _draw_nearest(self, path, samples):
+        """Samples, the nearest real images in feature space, and those nearest in pixels."""
+        n = len(self.real.reference)
+        pixels, _ = self.images.at(self.real.indices[:n])
+        by_features = image_scores.nearest(self.features(samples)[0], self.real.reference)
+        by_pixels = image_scores.nearest(samples, pixels)
+        rows = [samples, pixels[by_features], pixels[by_pixels]]
+        pictures.grid(path, np.concatenate(rows), columns=len(samples))
+
+    def export_metadata(self):
+        """See `tasks.Task.export_metadata`."""
+        image = self.preprocessing._asdict()
+        return {"image": {**image, "range": [-1, 1], "num_classes": self.num_classes}}
+
+
+def open_source(dataset: str, data: Mapping[str, Any]) -> Source:
+    """The records of a config: those at data.path, or else a TFDS data set.
+
+    Raises:
+      InputError: if they are not there or cannot be read.
+    """
+    if data["path"]:
+        return open_path(data["path"])
+    if dataset == "lsun":
+        raise InputError(f"The LSUN config needs --config.data.path. {LSUN_HELP}")
+    if dataset == "folder":
+        raise InputError(
+            "dataset=folder needs --config.data.path: a folder of images (sub-folders are "
+            "classes), an LMDB directory, or an .npy/.npz of uint8 images."
+        )
+    return TfdsSource(dataset, data["split"], data["tfds_dir"], data["download"])
+
+
+def interpolation(strategy: MixedStrategy, num: int, steps: int) -> np.ndarray:
+    """Great-circle paths between the latents of samples: uint8 [num * steps, S, S, C].
+
+    Path i leads from sample 2 i of seed 0 to sample 2 i + 1, through the generator and the class
+    of the first.
+    """
+    components, inputs = strategy.draw(seed_rows(0, 2 * num))
+    ends = inputs[:, : strategy.latent_dim]
+    a, b = ends[::2, None], ends[1::2, None]
+    cosine = tf.reduce_sum(tf.math.l2_normalize(a, -1) * tf.math.l2_normalize(b, -1), -1)
+    angle = tf.acos(tf.clip_by_value(cosine, -1.0, 1.0))[..., None]
+    s = tf.linspace(0.0, 1.0, steps)[None, :, None]
+    path = (tf.sin((1.0 - s) * angle) * a + tf.sin(s * angle) * b) / tf.sin(angle)
+    classes = tf.repeat(inputs[::2, None, strategy.latent_dim :], steps, axis=1)
+    latents = tf.concat([path, classes], axis=-1)
+    latents = tf.reshape(latents, [num * steps, inputs.shape[1]])
+    samples = strategy.generate(tf.repeat(components[::2], steps), latents)
+    return to_pixels(samples.numpy())
+
+
+def to_pixels(samples: np.ndarray) -> np.ndarray:
+    """Numbers in [-1, 1], any shape, as uint8; those outside are cut off.
+
+    Raises:
+      ValueError: if they are not all finite.
+    """
+    if not np.isfinite(samples).all():
+        raise ValueError("The samples are not all finite; they have no pixels.")
+    return np.clip(np.rint((samples + 1.0) * 127.5), 0, 255).astype(np.uint8)
+
+
+def draw_pixels(sample: Sampler, seed: int, num: int) -> np.ndarray:
+    """Samples 0 .. num - 1 of a seed: uint8 [num, S, S, C]."""
+    parts = [
+        to_pixels(sample(seed_rows(seed, min(_CHUNK, num - start), start)))
+        for start in range(0, num, _CHUNK)
+    ]
+    return np.concatenate(parts)

@@ -1,0 +1,104 @@
+"""Pictures: scatter plots in the paper's style (real blue, generated red), sheets of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+from trainers.system.files import write_atomically
+from trainers.tasks.base import Panels
+
+__all__ = ["grid", "save_pixels", "scatter", "sheets", "tiles"]
+
+_DPI = 100
+
+
+def scatter(path: Path, real: np.ndarray, rows: Panels, window, size: float = 3.6) -> Path:
+    """Scatter plots, row by row; atomic.
+
+    Args:
+      path: the PNG.
+      real: [n, 2], in each of them.
+      rows: see `tasks.Panels`; samples [m, 2].
+      window: (xmin, xmax, ymin, ymax).
+      size: width of one in inches.
+    """
+
+    def draw(ax, fake):
+        for points, colour in ((real, "tab:blue"), (fake, "tab:red")):
+            if points is not None:
+                ax.scatter(*points.T, s=2, c=colour, alpha=0.35, linewidths=0)
+        ax.set(xlim=window[:2], ylim=window[2:], xticks=[], yticks=[], aspect="equal")
+
+    return _panels(path, rows, size, draw)
+
+
+def sheets(path: Path, rows: Panels, columns: int) -> Path:
+    """Sheets of images, row by row; atomic.
+
+    Args:
+      path: the PNG.
+      rows: see `tasks.Panels`; samples uint8 [n, S, S, C].
+      columns: images side by side in a sheet.
+    """
+
+    def draw(ax, images):
+        ax.axis("off")
+        if images is not None:
+            ax.imshow(tiles(images, columns, gap=1), interpolation="nearest")
+
+    return _panels(path, rows, 3.4, draw)
+
+
+def _panels(path: Path, rows: Panels, size: float, draw) -> Path:
+    width = max(len(row) for row in rows)
+    figure, axes = plt.subplots(
+        len(rows),
+        width,
+        figsize=(size * width, (size + 0.2) * len(rows)),
+        dpi=_DPI,
+        squeeze=False,
+    )
+    for row, row_axes in zip(rows, axes, strict=True):
+        padded = [*row, *[None] * (width - len(row))]
+        for panel, ax in zip(padded, row_axes, strict=True):
+            if panel is None:
+                ax.axis("off")
+                continue
+            title, samples = panel
+            draw(ax, samples)
+            ax.set_title(title, fontsize=9)
+    figure.tight_layout()
+    write_atomically(path, lambda temporary: figure.savefig(temporary))
+    plt.close(figure)
+    return path
+
+
+def tiles(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
+    """Images uint8 [n, S, S, C] side by side, row by row: uint8 [H, W, 3], white between them."""
+    n, size = images.shape[:2]
+    rows = -(-n // columns)
+    sheet = np.full((rows * (size + gap) + gap, columns * (size + gap) + gap, 3), 255, np.uint8)
+    for i, image in enumerate(images):
+        top, left = (gap + (size + gap) * k for k in divmod(i, columns))
+        sheet[top : top + size, left : left + size] = image  # one channel fills all three
+    return sheet
+
+
+def save_pixels(path: Path, sheet: np.ndarray, scale: int = 1) -> Path:
+    """Writes uint8 [H, W, 3] as a PNG, each pixel `scale` times as large; atomic."""
+    from PIL import Image
+
+    large = sheet.repeat(scale, axis=0).repeat(scale, axis=1)
+    return write_atomically(path, lambda temporary: Image.fromarray(large).save(temporary))
+
+
+def grid(path: Path, images: np.ndarray, columns: int | None = None) -> Path:
+    """Writes images uint8 [n, S, S, C] as a square sheet, or with so many columns; atomic."""
+    columns = columns or int(np.ceil(np.sqrt(len(images))))
+    return save_pixels(path, tiles(images, columns), scale=max(1, 64 // images.shape[1]))

@@ -1,0 +1,177 @@
+"""The planar task: the paper's synthetic data, MLPs, scorecards against exact densities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tf_mixed_nash import rng
+from tf_mixed_nash.models import mlp
+from tf_mixed_nash.strategies.mixed import seed_rows
+from tf_mixed_nash.types import Pair
+from trainers.system.files import save_arrays
+from trainers.tasks import pictures, tables
+from trainers.tasks.base import SEED, Sampler
+from trainers.tasks.data import synthetic
+from trainers.tasks.tables import Column
+
+__all__ = ["COLUMNS", "PlanarFeed", "PlanarTask", "score_samplers"]
+
+_PICTURE_SAMPLES = 2_500
+# Of tables, by scorecard key.
+COLUMNS = {
+    "modes_captured": Column("modes", 1, of="num_modes"),
+    "high_quality_3sigma": Column("HQ 3 sigma", 3, "HQ 3s"),
+    "high_quality_4sigma": Column("HQ 4 sigma", 3, "HQ 4s"),
+    "reverse_kl": Column("reverse KL", 4, "rev. KL"),
+    "std_ratio": Column("std ratio", 2),
+    "mean_bias_sigma": Column("bias / sigma", 2, "bias/s"),
+    "wasserstein2": Column("W2", 3),
+}
+
+
+class PlanarFeed:
+    """Draws in the graph; see `tasks.Feed`. Nothing is passed in, nothing waits."""
+
+    signature = ()
+    waited = 0.0
+
+    def __init__(self, data: synthetic.PlanarData, seed: int, batch_size: int, dtype):
+        self._data, self._size, self._dtype = data, batch_size, dtype
+        self._key = rng.stream(seed, "data")
+
+    def limit(self, start, end):
+        """See `tasks.Feed.limit`."""
+        return end
+
+    def block(self, start, end):
+        """See `tasks.Feed.block`."""
+        return ()
+
+    def batch_at(self, block, m):
+        """See `tasks.Feed.batch_at`."""
+        return self._data.sample(rng.fold_in(self._key, m), self._size, self._dtype)
+
+    def close(self):
+        """See `tasks.Feed.close`."""
+
+
+class PlanarTask:
+    """See `tasks.Task`.
+
+    Attributes:
+      data: the real distribution.
+    """
+
+    num_classes, is_image = 0, False
+    columns = COLUMNS
+
+    def __init__(self, config: Mapping[str, Any]):
+        self.config = config
+        self.name = config["dataset"]
+        self.data = synthetic.make(self.name)
+
+    def check(self):
+        """See `tasks.Task.check`; there is nothing to read."""
+
+    def networks(self, salt=""):
+        """See `tasks.Task.networks`."""
+        model = self.config["model"]
+
+        def make(name, input_dim, output_dim):
+            return mlp(
+                input_dim,
+                output_dim,
+                tuple(model["hidden_units"]),
+                model["activation"],
+                rng.python_seed(rng.stream(self.config["seed"], f"init/{name}{salt}")),
+                self.config["precision"],
+                name,
+                penalized=name == "discriminator",
+            )
+
+        return Pair(make("generator", model["latent_dim"], 2), make("discriminator", 2, 1))
+
+    def feed(self, dtype):
+        """See `tasks.Task.feed`."""
+        return PlanarFeed(self.data, self.config["seed"], self.config["batch_size"], dtype)
+
+    def state(self):
+        """See `tasks.Task.state`: every draw is a function of the seed."""
+        return {}
+
+    def set_state(self, state):
+        """See `tasks.Task.set_state`."""
+
+    def batches(self, stream, num, size, dtype):
+        """See `tasks.Task.batches`."""
+        key = rng.stream(self.config["seed"], stream)
+        return lambda m: self.data.sample(rng.fold_in(key, m), size, dtype)
+
+    def held_out(self, stream, num, dtype):
+        """See `tasks.Task.held_out`."""
+        return self.data.sample(rng.stream(self.config["seed"], stream), num, dtype)
+
+    def draw_step(self, path, title, sample):
+        """See `tasks.Task.draw_step`: a scatter plot."""
+        fake = sample(seed_rows(0, _PICTURE_SAMPLES))
+        pictures.scatter(path, self._real(), [[(title, fake)]], self.data.window)
+
+    def draw_published(self, folder, strategies, samplers):
+        """See `tasks.Task.draw_published`: published.png, a panel for each strategy."""
+        panels = {name: draw(seed_rows(0, _PICTURE_SAMPLES)) for name, draw in samplers.items()}
+        path = pictures.scatter(
+            folder / "published.png", self._real(), [list(panels.items())], self.data.window
+        )
+        save_arrays(folder / "final.npz", panels)
+        return path
+
+    def draw_panels(self, path, rows):
+        """See `tasks.Task.draw_panels`: scatter plots."""
+        pictures.scatter(path, self._real(), rows, self.data.window, size=2.6)
+
+    def score(self, samplers):
+        """See `tasks.Task.score`."""
+        return score_samplers(samplers, self.data, self.config["scorecard"])
+
+    def format_table(self, scores, published=None):
+        """See `tasks.Task.format_table`."""
+        return tables.terminal(scores, COLUMNS, published)
+
+    def export_metadata(self):
+        """See `tasks.Task.export_metadata`."""
+        plot = {"window": list(self.data.window)}
+        modes = getattr(self.data, "modes", None)  # the roll has none
+        return {"plot": plot if modes is None else {**plot, "modes": modes.tolist()}}
+
+    def _real(self):
+        key = rng.stream(self.config["seed"], "picture")
+        return self.data.sample(key, _PICTURE_SAMPLES).numpy()
+
+
+def score_samplers(
+    samplers: Mapping[str, Sampler], data: synthetic.PlanarData, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """`strategies` (the scorecard of each sampler) and `real_data_ceiling`.
+
+    Args:
+      samplers: name -> sampler.
+      data: the real distribution.
+      settings: the config's `scorecard`: num_samples and capture_samples.
+    """
+    # Here, because it loads POT, which --dry_run need not wait for.
+    from tf_mixed_nash.metrics.scorecard import scorecard
+
+    def fresh(name):
+        return data.sample(rng.stream(SEED, name), num).numpy()
+
+    num, capture = settings["num_samples"], settings["capture_samples"]
+    real, reference = fresh("real"), fresh("reference")
+    seeds = seed_rows(SEED, num)
+    return {
+        "strategies": {
+            name: scorecard(draw(seeds), reference, data, capture)
+            for name, draw in samplers.items()
+        },
+        "real_data_ceiling": scorecard(real, reference, data, capture),
+    }

@@ -1,0 +1,1 @@
+"""Every file of a run, its name, how it is read."""
