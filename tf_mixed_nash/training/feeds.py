@@ -18,9 +18,14 @@ class Feed(Protocol):
     """
 
     @property
-    def signature(self) -> tuple[tf.TensorSpec, ...]: ...
+    def signature(self) -> tuple[tf.TensorSpec, ...]:
+        """The specs of a block's tensors."""
+        ...
+
     @property
-    def waited(self) -> float: ...
+    def waited(self) -> float:
+        """Seconds, so far."""
+        ...
 
     def limit(self, start: int, end: int) -> int:
         """How far a block that begins at mini-batch `start` may reach: in (start, end]."""

@@ -16,7 +16,7 @@ from tf_mixed_nash.methods.oracle import Oracle
 from tf_mixed_nash.methods.prox import entropic
 from tf_mixed_nash.solvers import matrix
 from tf_mixed_nash.solvers.matrix import solve
-from tf_mixed_nash.solvers.theory import METHODS, theory_step_sizes
+from tf_mixed_nash.solvers.theory import METHODS, noise_variances, theory_step_sizes
 from tf_mixed_nash.types import Measure, Pair, dirac
 
 RANDOM = np.random.default_rng(3)
@@ -289,7 +289,7 @@ def test_noise_variance_bounds_hold():
     """E |noise|_inf^2 by simulation, below the bound that the step sizes use."""
     random = np.random.default_rng(0)
     G = GAME.half_ranges()
-    bound = theory.noise_variances(GAME, G, 3, 0.2)
+    bound = noise_variances(GAME, G, 3, 0.2)
     drawn = random.choice(5, p=Q, size=(20_000, 3))
     noise = -A[drawn].mean(1) + Q @ A + 0.2 * random.normal(size=(20_000, 7))
     simulated = (np.abs(noise).max(1) ** 2).mean()
