@@ -52,7 +52,7 @@ CASES = {
     "error/algorithm": Case(f"{_TINY} --config.algorithm=adm"),
     "error/workdir": Case("trainers.evaluate --workdir={data}/none"),
     "error/game": Case(f"{_SOLVE}:none"),
-    "error/search": Case(f"{_SWEEP} --search=x=log:1:2"),
+    "error/search": Case(f"{_SWEEP} --search=step_size=log:2:1"),
     "plane_whole": Case(f"{_TINY} --config.compile=whole"),
     "plane_scores_and_gaps": Case(f"{_TINY} --config.score_every=2 --config.duality_gap.every=2"),
     "images/folder": Case(f"{_IMAGES}/folder"),

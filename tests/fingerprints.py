@@ -44,11 +44,17 @@ _NO_FILES = re.compile(
 )
 # Keys: seconds, the commit, hashes and sizes of such files, a sweep's random name for its folder.
 _NO_KEYS = {"seconds", "seconds_of_payoffs", "code", "files", "checksum", "bytes", "place"}
-# Texts: seconds, and the file where --help found the flags, which is the layout's business.
+# Texts: seconds, the commit, a model's size, which holds the commit's and graph's, and the file
+# where --help found the flags, which is the layout's business.
 _NO_TEXTS = (
     (re.compile(r"\b\d+ s\b"), "N s"),
     (re.compile(r"(?m)^( +\d+ +complete .*?) +\d+$"), r"\1 N"),  # a sweep's table
-    (re.compile(r"(?m)^(\| \w+ \|.* / .*\|) [\d.]+ \|$"), r"\1 N |"),  # trainers.solve's table
+    (
+        re.compile(r"(?m)^(\| \w+(?: \*)? \|.* / .*\|) [\d.]+ \|$"),
+        r"\1 N |",
+    ),  # trainers.solve's table
+    (re.compile(r"\b[0-9a-f]{40}( with changes)?"), "COMMIT"),
+    (re.compile(r"\b(\d+ files), [\d,]+ bytes"), r"\1, N bytes"),
     (re.compile(r"(?m)^<checkout>/.*\.py:$"), "FILE.py:"),
 )
 
