@@ -53,7 +53,7 @@ _NO_TEXTS = (
         re.compile(r"(?m)^(\| \w+(?: \*)? \|.* / .*\|) [\d.]+ \|$"),
         r"\1 N |",
     ),  # trainers.solve's table
-    (re.compile(r"\b[0-9a-f]{40}( with changes)?"), "COMMIT"),
+    (re.compile(r"\b[0-9a-f]{40}\b( with changes)?"), "COMMIT"),
     (re.compile(r"\b(\d+ files), [\d,]+ bytes"), r"\1, N bytes"),
     (re.compile(r"(?m)^<checkout>/.*\.py:$"), "FILE.py:"),
 )
