@@ -66,7 +66,7 @@ class Monitor:
         return self._timed(_pure(theta), _pure(w), None)["duality_gap"]
 
     def strategies(self, loop: Loop) -> dict[str, dict[str, float]]:
-        """The gap of every strategy of `artifacts.STRATEGIES`, with its two halves.
+        """The gap of every strategy of `folder.ANSWERS`, with its two halves.
 
         last and ema play against the last discriminator; the mixture of generators against
         that of the discriminators of the same outer steps. All responses start at the last

@@ -501,7 +501,7 @@ class _Session:
             gap = {"duality_gap": {**gaps.settings, "strategies": gaps.strategies(loop)}}
         # Scoring and publishing need as much memory as the training does; not both at once.
         self._good = {}
-        strategies = reading.strategies_of(loop, take=True)
+        strategies = reading.answers_of(loop, take=True)
         loop.release()
         samplers = {name: reading.sampler(s) for name, s in strategies.items()}
         scores = task.score(samplers)
@@ -586,7 +586,7 @@ def _last_sampler(run: Run):
 
 def _publish(strategy: list[MixedStrategy], base: Path, metadata: Mapping[str, Any]) -> Path:
     """Publishes the only element of the list, and empties it."""
-    from export.saved_model import publish_strategy
+    from export.strategy import publish_strategy
 
     # Of sessions that were killed here. Nobody else publishes a run that has not finished.
     for unfinished in base.glob(".building-*"):

@@ -28,7 +28,7 @@ def lines(workdir):
 
 
 def weights(workdir):
-    return {name: s.atoms.numpy() for name, s in reading.load_strategies(workdir).items()}
+    return {name: s.atoms.numpy() for name, s in reading.load_answers(workdir).items()}
 
 
 def test_a_workdir_holds_what_the_contract_names(finished):
@@ -80,7 +80,7 @@ def test_the_published_model_draws_what_the_mixture_draws(finished):
     workdir, _ = finished
     model = tf.saved_model.load(str(workdir / "export" / "generator" / "1"))
     seeds = seed_rows(3, 50)
-    mine = reading.load_strategies(workdir)["mixture"].sample(seeds)
+    mine = reading.load_answers(workdir)["mixture"].sample(seeds)
     theirs = model.signatures["serving_default"](seeds=seeds)["samples"]
     np.testing.assert_allclose(theirs, mine, rtol=1e-5, atol=1e-6)
     with np.load(workdir / "samples" / "final.npz") as saved:
