@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.trainers.conftest import ROOT, command, tiny
+from tests.trainers.conftest import ROOT, command, process, tiny
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.metrics.scorecard import KEYS
 from tf_mixed_nash.strategies.mixed import seed_rows
@@ -177,7 +177,7 @@ def test_sigterm_stops_after_a_checkpoint_and_the_same_command_resumes(tmp_path)
 
 def test_dry_run_prints_the_config_and_sizes_in_time_and_writes_nothing(tmp_path):
     started = time.monotonic()
-    done = command(
+    done = process(
         "trainers.run",
         "--config=configs/gaussians25_md.py",
         "--config.algorithm=adam",
@@ -206,8 +206,10 @@ def test_dry_run_prints_the_config_and_sizes_in_time_and_writes_nothing(tmp_path
     ],
 )
 def test_bad_commands_exit_2_with_one_message_and_write_nothing(arguments, says, tmp_path):
+    # The first needs TensorFlow to be refused, the slowest; it starts in earnest.
+    start = process if says == "sgd, rmsprop" else command
     started = time.monotonic()
-    done = command("trainers.run", *arguments, f"--workdir={tmp_path / 'run'}")
+    done = start("trainers.run", *arguments, f"--workdir={tmp_path / 'run'}")
     assert time.monotonic() - started < 8
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
@@ -219,7 +221,7 @@ def test_bad_commands_exit_2_with_one_message_and_write_nothing(arguments, says,
 
 def test_help_is_quick_and_lists_the_flags():
     started = time.monotonic()
-    done = command("trainers.run", "--help")
+    done = process("trainers.run", "--help")
     assert time.monotonic() - started < 3, "--help must not load TensorFlow"
     assert done.returncode == 0
     for flag in ("--config", "--workdir", "dry_run", "Exit codes"):
