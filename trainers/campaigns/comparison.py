@@ -155,7 +155,7 @@ def write(
 
 def _draw(path: Path, task: Task, runs: Runs, diverged, titles, answer: str) -> None:
     """The first seed's samples, in the places of the paper's figure of such data."""
-    first = {name: job for (name, _), job in reversed(runs.items())}
+    first = dict(reversed([(name, job) for (name, _), job in runs.items()]))
 
     def panel(name: str | None):
         if name is None:
