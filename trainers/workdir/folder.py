@@ -21,7 +21,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tf_mixed_nash.errors import InputError
 from trainers.experiment.settings import ANSWERS, CONFIG
 from trainers.system import lock
 
@@ -84,10 +83,14 @@ def _scores(record: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def free(workdir: Path) -> bool:
-    """Whether no trainer works there: one whose driver died may still write its checkpoint."""
+    """Whether no trainer works there: one whose driver died may still write its checkpoint.
+
+    Raises:
+      InputError: if the folder's lock cannot be had at all.
+    """
     if not workdir.is_dir():
         return True
-    with contextlib.suppress(InputError), lock.hold(workdir):
+    with contextlib.suppress(lock.InUseError), lock.hold(workdir):
         return True
     return False
 
