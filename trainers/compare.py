@@ -128,8 +128,8 @@ def main() -> int:
     import_tensorflow()
     from tf_mixed_nash.algorithms import ALGORITHMS
     from trainers.experiment import settings
+    from trainers.experiment.build import task_of
     from trainers.system.files import make_writable, write_atomically, write_json
-    from trainers.tasks import kinds
 
     datasets = _datasets()
     if f.dataset not in datasets:
@@ -143,7 +143,7 @@ def main() -> int:
     seeds = _integers(f.seeds)
     out = Path(f.out)
     timings = _timings(f.timings)
-    task = kinds.make(settings.resolve(_config(f, names[0], seeds[0])))
+    task = task_of(settings.resolve(_config(f, names[0], seeds[0])))
     make_writable(out, "--out")
     jobs = [(name, seed) for seed in seeds for name in names]
     commands = {job: _command(f, out, *job) for job in jobs}

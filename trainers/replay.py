@@ -123,14 +123,14 @@ def _last_step(workdir: Path, total: int) -> int:
 
 
 def _other_circumstances(workdir: Path, config: Mapping[str, Any]) -> Iterator[str]:
+    from trainers.experiment.build import task_of
     from trainers.system import devices, provenance
-    from trainers.tasks import kinds
 
     manifest = _newest_manifest(workdir)
     if manifest:
         ours = {
             "replicas": devices.num_replicas(config["strategy"]),
-            "data (fingerprint)": kinds.make(config).state().get("fingerprint"),
+            "data (fingerprint)": task_of(config).state().get("fingerprint"),
         }
         there = manifest.get("data", {}).get("fingerprint")
         theirs = {"replicas": manifest.get("replicas"), "data (fingerprint)": there}

@@ -13,9 +13,9 @@ from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.strategies.mixed import MixedStrategy
 from tf_mixed_nash.training.loop import Loop
 from trainers.experiment import settings
-from trainers.experiment.build import build
+from trainers.experiment.build import Run, build, task_of
+from trainers.experiment.options import options_of
 from trainers.system import provenance
-from trainers.tasks import kinds
 from trainers.tasks.base import Sampler
 from trainers.workdir import recoveries
 from trainers.workdir.checkpoints import Checkpoints
@@ -37,7 +37,7 @@ STRATEGIES = ("last", "ema", "mixture")
 AVERAGES = {"theta": "last", "theta_bar": None, "ema": "ema", "mixture": "mixture"}
 
 
-def strategies_of(loop: Loop, take: bool = False) -> dict[str, MixedStrategy]:
+def strategies_of(loop: Loop[Run], take: bool = False) -> dict[str, MixedStrategy]:
     """The three answers of a run: last iterate, EMA, and mixture of snapshots.
 
     Before the mixture's window begins, the mixture is the last iterate.
@@ -98,7 +98,7 @@ def load_average(
     known: dict[str, Any] = {"average": average, "step": loop.step}
     path = Path(workdir) / "scorecard.json"
     # It is written at the end of a run, and has no theta_bar.
-    if path.is_file() and loop.step >= loop.run.config["num_batches"] and AVERAGES[average]:
+    if path.is_file() and loop.step >= loop.run.num_batches and AVERAGES[average]:
         scores = json.loads(path.read_text())
         known |= scored(scores, AVERAGES[average])
     return strategy, known
@@ -114,7 +114,7 @@ def scored(scores: Mapping[str, Any], strategy: str) -> dict[str, Any]:
     }
 
 
-def load_loop(workdir: Path, step: int | None = None) -> Loop:
+def load_loop(workdir: Path, step: int | None = None) -> Loop[Run]:
     """The loop of a workdir, at its newest checkpoint or that of mini-batch `step`.
 
     Raises:
@@ -140,10 +140,11 @@ def load_loop(workdir: Path, step: int | None = None) -> Loop:
 def export_metadata(workdir: Path) -> dict[str, Any]:
     """What a published model says of its origin, for its manifest."""
     config = settings.load_workdir_config(Path(workdir))
+    options = options_of(config)
     return {
         "config": config,
-        "dataset": config["dataset"],
-        "algorithm": config["algorithm"],
+        "dataset": options.dataset,
+        "algorithm": options.algorithm,
         "code": provenance.code(),
-        **kinds.make(config).export_metadata(),
+        **task_of(config).export_metadata(),
     }

@@ -30,6 +30,7 @@ from trainers.sweep import PRUNERS, SAMPLERS, Spec, Trial
 from trainers.system import cli, lock
 from trainers.system.files import make_writable, write_json
 from trainers.system.stopping import Stopped, StopRequest
+from trainers.tasks import kinds
 
 __all__ = ["Plan", "Study"]
 
@@ -104,7 +105,7 @@ class Plan:
     def _score_every(self, config: Any) -> int:
         if self.spec.pruner == "none":
             return config.score_every
-        if "image" in config:
+        if kinds.kind_of(config) == "images":
             raise InputError(
                 f"--pruner={self.spec.pruner} needs scores during the training, which there are "
                 "of data in the plane only. Choose --pruner=none."
