@@ -1,6 +1,7 @@
 # make run    sets everything up, trains Mirror-Prox-GAN on the 8 Gaussians, publishes it
 # make test   sets everything up, runs the tests
 # make check  sets everything up, checks format, lint and types
+# make browser  installs a Chromium, for the tests of the served page (as root, with apt-get)
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -10,7 +11,7 @@ SEED   ?= 0
 KILLS  ?= 40
 JOBS   ?= 2
 
-.PHONY: run test test-slow mutate chaos check format bench peers lock clean
+.PHONY: run test test-slow browser mutate chaos check format bench peers lock clean
 
 run: $(STAMP)
 	$(BIN)/python -m trainers.run --config=configs/gaussians8_mp.py --workdir=$(WORKDIR) --config.seed=$(SEED)
@@ -20,6 +21,11 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+browser:
+	@command -v chromium >/dev/null || { apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium \
+	  >/dev/null; }
 
 # Breaks the mathematics on purpose, in a copy, and sees whether the tests notice.
 mutate: $(STAMP)

@@ -42,7 +42,7 @@ from trainers.system import cli
 
 __all__ = ["GATES", "Result", "check", "verify"]
 
-_ROWS = 20  # more than one group of rows (`export.saved_model`), and no multiple of it
+_ROWS = 20  # more than one group of rows (`export.strategy`), and no multiple of it
 # What `isolated` runs: nothing but TensorFlow and NumPy.
 _ELSEWHERE = """
 import sys

@@ -1,5 +1,46 @@
-"""Set before TensorFlow is imported: no advice about the CPU on every run."""
+"""For all tests: TensorFlow's log, and what a run of them left out."""
 
 import os
+from collections import Counter
 
+import pytest
+
+# Before TensorFlow is imported: no advice about the CPU on every run.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+_DESELECTED = pytest.StashKey[int]()
+
+
+def pytest_configure(config):
+    config.stash[_DESELECTED] = 0
+
+
+def pytest_deselected(items):
+    if items:
+        items[0].config.stash[_DESELECTED] += len(items)
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):  # a process of pytest-xdist
+        session.config.workeroutput["deselected"] = session.config.stash[_DESELECTED]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Every process of pytest-xdist has left out the same."""
+    count = getattr(node, "workeroutput", {}).get("deselected", 0)
+    node.config.stash[_DESELECTED] = max(node.config.stash[_DESELECTED], count)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """What was not run, why, and how to run it."""
+    lines = []
+    if (count := config.stash[_DESELECTED]) and config.option.markexpr == "not slow":
+        lines.append(f"{count} slow tests: make test-slow")
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    lines += [f"{number} skipped: {reason}" for reason, number in reasons.most_common()]
+    if lines:
+        terminalreporter.section("not run")
+        for line in lines:
+            terminalreporter.write_line(line)

@@ -327,10 +327,7 @@ MUTATIONS: list[Mutation] = [
         "trainers/campaigns/study/runs.py",
         ("tests/trainers/test_reproduce.py",),
         ("not self.stages or r.stage in self.stages", "not self.stages or True"),
-        (
-            "command(run, self.workdir, options.compile)[1:]",
-            "command(run, self.workdir, 'parts')[1:]",
-        ),
+        ("return job(run, workdir, o.compile)", "return job(run, workdir, 'parts')"),
     ),
     *_of(
         "trainers/campaigns/study/protocol.py",

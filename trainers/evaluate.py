@@ -65,8 +65,8 @@ def main() -> int:
     if workdir:
         loop = reading.load_loop(Path(workdir))
         task, published = loop.run.task, loop.run.options.publish
-        strategies = reading.strategies_of(loop)
-        scores = task.score({name: reading.sampler(s) for name, s in strategies.items()})
+        answers = reading.answers_of(loop)
+        scores = task.score({name: reading.sampler(s) for name, s in answers.items()})
         card = scores["strategies"][published]
     else:
         task, scores = _score_model(Path(model), flags.FLAGS.dataset)

@@ -397,7 +397,7 @@ def _better(workdir: Path, loop: Loop, num_samples: int, tolerance: float, publi
     entries["real data"] = {"worst": game.real, "worst_fresh": fresh.real}
 
     # Only now are samples scored: no score has entered the choice.
-    strategies, draw = reading.strategies_of(loop), _sampler(run, kept)
+    strategies, draw = reading.answers_of(loop), _sampler(run, kept)
     samplers = {name: reading.sampler(strategies[name]) for name in game.pure}
     for name, (components, weights) in chosen.items():
         samplers[name] = functools.partial(draw, _spread(components, weights, m))

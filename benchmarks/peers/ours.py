@@ -20,7 +20,7 @@ _RECORDS = 512
 
 
 def make_loop(work: Work, folder: Path, overrides: tuple[str, ...] = ()) -> Any:
-    """The `trainers.loop.Loop` that does this work.
+    """The `training.loop.Loop` that does this work.
 
     Args:
       work: what to train; its algorithm may be any of the registry.

@@ -1,5 +1,6 @@
 """Tiny configs and runs for the trainer's tests."""
 
+import atexit
 import io
 import os
 import pickle
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from configs import common
+from tests.forkserver import ForkServer
 from tests.shared import shared_folder
 from trainers.experiment import settings
 
@@ -40,18 +42,35 @@ def state_of(loop):
     return {name: np.array(value) for name, value in loop.tensors().items()}
 
 
+_SERVER = ForkServer()
+atexit.register(_SERVER.close)
+
+
 def command(module, *arguments, timeout=120, cwd=ROOT):
-    """Runs `python -m module arguments`; stdout and stderr as text."""
-    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    """Runs `python -m module arguments`; stdout and stderr as text.
+
+    The process is forked from one that has imported TensorFlow: seconds less.
+    """
+    environment = _environment()
+    done = _SERVER.run(module, *arguments, cwd=cwd, environment=environment, timeout=timeout)
+    return done or process(module, *arguments, timeout=timeout, cwd=cwd)
+
+
+def process(module, *arguments, timeout=120, cwd=ROOT):
+    """`command` in a process that starts from nothing, for what is about the start itself."""
     return subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=cwd,
-        env=environment,
+        env=_environment(),
         capture_output=True,
         text=True,
         timeout=timeout,
         check=False,
     )
+
+
+def _environment():
+    return {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
 
 
 @pytest.fixture(scope="session")

@@ -197,7 +197,7 @@ def test_a_second_trainer_is_refused_and_a_crashed_one_leaves_no_lock(
     workdir = tmp_path / "run"
     workdir.mkdir()
     program = (
-        "import sys, time\nfrom pathlib import Path\nfrom trainers import lock\n"
+        "import sys, time\nfrom pathlib import Path\nfrom trainers.system import lock\n"
         "with lock.hold(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
     )
     other = subprocess.Popen(

@@ -129,7 +129,7 @@ def test_the_published_model_is_the_pruned_mixture(better):
     seeds = seed_rows(3, 40)
     samples = model.signatures["serving_default"](seeds=seeds)["samples"].numpy()
     # Every sample is one of the chosen components'.
-    latents = reading.strategies_of(loop)["mixture"].draw(seeds)[1].numpy()
+    latents = reading.answers_of(loop)["mixture"].draw(seeds)[1].numpy()
     each = [gan.forward(gan.unpack(kept.theta[j].numpy(), WIDTHS[0]), latents)[0] for j in rows]
     nearest = np.abs(np.stack(each) - samples).max(axis=2).min(axis=0)
     assert nearest.max() < 1e-5

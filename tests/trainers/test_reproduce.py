@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,9 @@ import pytest
 from configs import common, tuned
 from tests.trainers.conftest import ROOT, command
 from tf_mixed_nash.errors import InputError
+from trainers.campaigns import jobs
+from trainers.campaigns.cells import aggregate
+from trainers.campaigns.study import claims as study_claims
 from trainers.campaigns.study import protocol as study_protocol
 from trainers.campaigns.study import records as study_results
 from trainers.campaigns.study import report
@@ -27,16 +31,17 @@ from trainers.campaigns.study.figures import real_points
 from trainers.campaigns.study.protocol import (
     ALGORITHMS,
     PROTOCOLS,
-    Run,
+    Planned,
     choose,
     missing,
     plan,
     ready,
 )
 from trainers.campaigns.study.runs import Options, estimate, run_study
-from trainers.campaigns.study.tables import METRICS, clear_best, compare
+from trainers.campaigns.study.tables import METRICS, Stage, clear_best, compare
 from trainers.experiment import settings
 from trainers.tasks.data import synthetic
+from trainers.workdir.folder import ANSWERS
 
 FULL, TINY = PROTOCOLS["full"], PROTOCOLS["tiny"]
 CARD = {
@@ -57,7 +62,7 @@ def record(run, status="done", seconds=10.0, hardware=(HARDWARE,), curve=(), **s
     cards = {}
     if status == "done":
         plain = {k: v for k, v in scores.items() if "__" not in k}
-        cards = {a: {**CARD, **plain} for a in study_protocol.ANSWERS}
+        cards = {a: {**CARD, **plain} for a in ANSWERS}
         for name, value in scores.items():
             if "__" in name:
                 answer, metric = name.split("__")
@@ -86,7 +91,7 @@ def swept(protocol, dataset, values):
     records = {}
     for name, row in values.items():
         for step, value in zip(protocol.steps_of(name), row, strict=True):
-            run = Run(protocol.name, dataset, "sweep", name, 0, step)
+            run = Planned(protocol.name, dataset, "sweep", name, 0, step)
             made = record(run, "diverged") if value is None else record(run, wasserstein2=value)
             records[run.key] = made
     return records
@@ -97,7 +102,7 @@ def finals(protocol, dataset, name, rows, stage="final"):
     step = choose(protocol, dataset, name, swept(protocol, dataset, {name: middle(protocol)}))
     records = {}
     for seed, row in zip(protocol.seeds_of(stage), rows, strict=False):
-        run = Run(protocol.name, dataset, stage, name, seed, step.step_size)
+        run = Planned(protocol.name, dataset, stage, name, seed, step.step_size)
         records[run.key] = record(run, "diverged") if row is None else record(run, **row)
     return records
 
@@ -113,6 +118,11 @@ def studied(protocol, dataset, rows):
     for name, each in rows.items():
         records |= finals(protocol, dataset, name, each)
     return records
+
+
+def finals_of_8(records):
+    """The stage of the final runs on the 8 Gaussians."""
+    return Stage(records, FULL, "gaussians8", "final")
 
 
 # The protocol.
@@ -147,7 +157,7 @@ def test_the_order_makes_a_partial_study_useful():
 
 
 def test_the_key_is_of_what_determines_the_result(monkeypatch):
-    run = Run("full", "gaussians8", "final", "mirror_gan", 0, 1e-3)
+    run = Planned("full", "gaussians8", "final", "mirror_gan", 0, 1e-3)
     others = [
         dataclasses.replace(run, **{k: v})
         for k, v in {
@@ -167,7 +177,7 @@ def test_the_key_is_of_what_determines_the_result(monkeypatch):
 
 @pytest.mark.parametrize("name", list(ALGORITHMS))
 def test_the_settings_are_config_keys_and_pin_the_hyperparameters(name):
-    run = Run("full", "gaussians8", "final", name, 1, 1e-3)
+    run = Planned("full", "gaussians8", "final", name, 1, 1e-3)
     config = common.planar("gaussians8", "mirror_prox_gan")
     settings.override(config, [f"{k}={v}" for k, v in run.settings.items()])
     resolved = settings.resolve(config)
@@ -190,7 +200,7 @@ def test_the_sweep_takes_the_least_w2_of_the_three_answers():
     for step, values in zip(
         steps, [(0.9, 0.8, 0.7), (0.6, 0.5, 0.4), (0.9, 0.39, 0.9), (1, 1, 1), None], strict=True
     ):
-        run = Run("full", "gaussians8", "sweep", "adam", 0, step)
+        run = Planned("full", "gaussians8", "sweep", "adam", 0, step)
         if values is None:
             records[run.key] = record(run, "diverged")
         else:
@@ -242,7 +252,7 @@ def test_a_final_run_is_ready_once_its_own_sweep_is_there():
 
 
 def cell(*values):
-    return study_tables.aggregate([{"x": v} for v in values], ["x"])["x"]
+    return aggregate([{"x": v} for v in values], ["x"])["x"]
 
 
 def test_better_means_by_more_than_two_combined_standard_errors():
@@ -278,7 +288,7 @@ def test_a_quality_table_by_hand():
         "sgd": [{"wasserstein2": 0.1}, None, None],
     }
     records = studied(FULL, "gaussians8", rows)
-    table = study_tables.quality_table(records, FULL, "gaussians8", "final", "ema")
+    table = study_tables.quality_table(finals_of_8(records), "ema")
     by_name = {row[0]: dict(zip(table.head, row, strict=True)) for row in table.rows}
     assert list(by_name) == ["SGD", "Adam", "Mirror-GAN", "real data"]
     column = "W2 (lower)"
@@ -290,23 +300,36 @@ def test_a_quality_table_by_hand():
     assert by_name["real data"][column] == "0.2171"
     del rows["sgd"]
     table = study_tables.quality_table(
-        studied(FULL, "gaussians8", rows), FULL, "gaussians8", "final", "ema"
+        Stage(studied(FULL, "gaussians8", rows), FULL, "gaussians8", "final"), "ema"
     )
     assert dict(zip(table.head, table.rows[1], strict=True))[column] == "**0.2200 ± 0.0058**"
     rows["adam"] = [{"std_ratio": None}, {"std_ratio": 0.5}]
     table = study_tables.quality_table(
-        studied(FULL, "gaussians8", rows), FULL, "gaussians8", "final", "last"
+        Stage(studied(FULL, "gaussians8", rows), FULL, "gaussians8", "final"), "last"
     )
     first = dict(zip(table.head, table.rows[0], strict=True))
     assert first["seeds"] == "2 of 3"
     assert first["std ratio (near 1)"] == "0.500 (1 of 2)"
 
 
+def test_the_real_data_are_the_stages_own():
+    records = studied(FULL, "gaussians25", {})
+    for seed, stage in ((0, "final"), (0, "large")):
+        run = Planned("full", "gaussians25", stage, "adam", seed, FULL.steps_of("adam")[2])
+        records[run.key] = record(run)
+        records[run.key]["real_data_ceiling"]["wasserstein2"] = {"final": 0.18, "large": 0.2}[stage]
+    for stage, value in (("final", "0.1800"), ("large", "0.2000")):
+        table = study_tables.quality_table(Stage(records, FULL, "gaussians25", stage), "last")
+        assert table.rows[-1][0] == "real data"
+        assert table.rows[-1][-1] == value
+    assert Stage(records, FULL, "swissroll", "large").real == {}
+
+
 def test_results_of_a_step_size_that_is_no_longer_chosen_do_not_count():
     records = swept(FULL, "gaussians8", {"adam": middle(FULL)})
-    stale = Run("full", "gaussians8", "final", "adam", 0, 0.5)
+    stale = Planned("full", "gaussians8", "final", "adam", 0, 0.5)
     records[stale.key] = record(stale)
-    assert study_tables.quality_table(records, FULL, "gaussians8", "final", "last") is None
+    assert study_tables.quality_table(finals_of_8(records), "last") is None
     assert stale.key not in study_protocol.planned(FULL, records)
 
 
@@ -323,8 +346,7 @@ def test_times_are_of_one_machine():
             ],
         },
     )
-    facts = (records, FULL, "gaussians8", "final")
-    table = study_tables.speed_table(*facts)
+    table = study_tables.speed_table(finals_of_8(records))
     # Adam's worst seed ends at 0.5 + 0.144; all its seeds are there at the second score.
     assert "W2 = 0.6440" in table.note
     assert "2 cores, 2 runs side by side with 1 thread each" in table.note
@@ -335,14 +357,14 @@ def test_times_are_of_one_machine():
     # and 200 mini-batches, s.e. 33; in 1.5 and 3.0 seconds, s.e. 0.75.
     assert by_name["Mirror-GAN"] == ["21.00 ± 1.00", "167 ± 33", "2.2 ± 0.8"]
     mixed = [HARDWARE, {**HARDWARE, "cores": 4}]
-    assert study_tables.machine(record(plan(FULL)[0], hardware=mixed)) == "several machines"
+    assert study_results.machine(record(plan(FULL)[0], hardware=mixed)) == "several machines"
 
 
 # Claims.
 
 
 def outcomes(records, measure):
-    found = [c for c in study_tables.claims(records, FULL) if c.measure.startswith(measure)]
+    found = [c for c in study_claims.claims(records, FULL) if c.measure.startswith(measure)]
     assert len(found) == 1
     return found[0]
 
@@ -408,13 +430,13 @@ def fabricated(tmp_path):
     }
     records = studied(FULL, "gaussians8", {**rows, "sgd": [None] * 3})
     for made in records.values():
-        run = Run(
+        run = Planned(
             *(made[k] for k in ("protocol", "dataset", "stage", "algorithm", "seed")),
             made["step_size"],
         )
         workdir = tmp_path / "workdir"
         (workdir / "samples").mkdir(parents=True, exist_ok=True)
-        samples = {a: rng.standard_normal((1500, 2)) for a in study_protocol.ANSWERS}
+        samples = {a: rng.standard_normal((1500, 2)) for a in ANSWERS}
         np.savez(workdir / "samples" / "final.npz", **samples)
         study_results.add(tmp_path / "results", run, made, workdir)
     return tmp_path / "results", records
@@ -516,8 +538,9 @@ TRAINER = textwrap.dedent(
     (folder / "config.json").write_text(json.dumps({"dataset": facts["dataset"], **settings}))
     hardware = {"host": "h", "processor": "P", "cores": 2, "gpus": [], "machine": "m"}
     session = {"time": "t", "hardware": hardware, "commit": "c" * 40, "dirty": False}
-    provenance = {"versions": {"python": "3"}, "sessions": [session]}
-    (folder / "provenance.json").write_text(json.dumps(provenance))
+    path = folder / "provenance.json"
+    before = json.loads(path.read_text())["sessions"] if path.exists() else []
+    path.write_text(json.dumps({"versions": {"python": "3"}, "sessions": [*before, session]}))
     mode = facts["mode"]
     if mode == "sleep" and not (folder / "stopped").exists():
         def stop(*_):
@@ -567,16 +590,19 @@ def trainer(tmp_path, monkeypatch):
         def calls():
             return [json.loads(line) for line in calls.read_text().splitlines()]
 
+    real = study_runs.job
+
     def made(run, workdir, compile):
         assert compile == Fake.options.compile
         facts = {
             "workdir": str(workdir), "settings": run.settings, "dataset": run.dataset,
             "key": run.key, "mode": Fake.mode(run), "calls": str(calls), "card": CARD,
         }  # fmt: skip
-        return ["python", "-S", str(script), json.dumps(facts)]
+        trainer = (sys.executable, "-S", str(script), json.dumps(facts))
+        return real(run, workdir, compile)._replace(trainer=trainer)
 
-    monkeypatch.setattr(study_runs, "command", made)
-    monkeypatch.setattr(study_runs, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(study_runs, "job", made)
+    monkeypatch.setattr(jobs, "_POLL_SECONDS", 0.01)
     return Fake
 
 
@@ -638,10 +664,10 @@ def test_shares_make_the_whole(tmp_path):
 
 
 def test_how_it_is_compiled_is_in_the_command_and_not_in_the_key():
-    run = Run("full", "gaussians25", "large", "adam", 0, 1e-3)
-    plain = study_runs.command(run, "w")
+    run = Planned("full", "gaussians25", "large", "adam", 0, 1e-3)
+    plain = study_runs.command(run, Path("w"))
     assert "--config.compile=whole" not in plain
-    whole = study_runs.command(run, "w", "whole")
+    whole = study_runs.command(run, Path("w"), "whole")
     assert set(whole) - set(plain) == {"--config.compile=whole"}
     assert "compile" not in run.settings
 
@@ -698,15 +724,17 @@ def test_a_signal_stops_cleanly(trainer, tmp_path, number):
     script = tmp_path / "session.py"
     script.write_text(
         "import json, sys\n"
-        "from trainers import study_runs\n"
-        "from trainers.study_protocol import PROTOCOLS\n"
+        "from trainers.campaigns.study import runs as study_runs\n"
+        "from trainers.campaigns.study.protocol import PROTOCOLS\n"
         "from pathlib import Path\n"
         f"trainer = {str(tmp_path / 'trainer.py')!r}\n"
+        "real = study_runs.job\n"
         "def made(run, workdir, compile):\n"
         "    facts = {'workdir': str(workdir), 'settings': run.settings, 'dataset': run.dataset,\n"
         f"        'key': run.key, 'mode': 'sleep', 'calls': {str(tmp_path / 'calls.jsonl')!r}}}\n"
-        "    return ['python', '-S', trainer, json.dumps(facts)]\n"
-        "study_runs.command = made\n"
+        "    fake = (sys.executable, '-S', trainer, json.dumps(facts))\n"
+        "    return real(run, workdir, compile)._replace(trainer=fake)\n"
+        "study_runs.job = made\n"
         f"o = study_runs.Options('all', PROTOCOLS['tiny'], Path({str(tmp_path / 'runs')!r}),\n"
         f"    Path({str(tmp_path / 'results')!r}))\n"
         "sys.exit(study_runs.run_study(o))\n"
@@ -728,7 +756,7 @@ def test_crashes_are_told_and_end_the_session_after_some(trainer, capfd):
         lambda run: "crash" if run.seed == 1 and run.algorithm == "adam" else "finish"
     )
     assert run_study(trainer.options) == study_runs.FAILED
-    assert "ended with code 1: boom" in capfd.readouterr().err
+    assert "failed: exit code 1, boom (log: " in capfd.readouterr().err
     assert len(missing(TINY, "all", study_results.load(trainer.options.results))) == 1
     trainer.mode = staticmethod(lambda run: "finish")
     assert run_study(trainer.options) == 0
@@ -743,7 +771,7 @@ def test_crashes_are_told_and_end_the_session_after_some(trainer, capfd):
 
 def test_a_refused_command_ends_the_study(trainer):
     trainer.mode = staticmethod(lambda run: "refuse")
-    with pytest.raises(InputError, match="was refused: error: no such key"):
+    with pytest.raises(InputError, match="could not be run: no such key"):
         run_study(trainer.options)
 
 
@@ -789,9 +817,8 @@ def test_the_estimate_is_of_the_missing_runs():
 
 
 def test_reports_need_no_tensorflow():
-    code = (
-        "import sys, trainers.reproduce, trainers.study_report; print('tensorflow' in sys.modules)"
-    )
+    modules = "sys, trainers.reproduce, trainers.campaigns.study.report"
+    code = f"import {modules}; print('tensorflow' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -844,7 +871,7 @@ def test_a_tiny_study_end_to_end(tmp_path):
     again = command(words[2], *words[3:], f"--workdir={tmp_path / 'again'}", timeout=200)
     assert again.returncode == 0, again.stderr
     card = json.loads((tmp_path / "again" / "scorecard.json").read_text())
-    for answer in study_protocol.ANSWERS:
+    for answer in ANSWERS:
         for key, value in made["scorecards"][answer].items():
             assert card["strategies"][answer][key] == (
                 pytest.approx(value, rel=1e-3) if value is not None else None

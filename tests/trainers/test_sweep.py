@@ -44,7 +44,7 @@ def sessions(trial_or_path):
 def in_a_process(a_spec):
     """Runs a sweep in a process of its own."""
     code = (
-        "import sys; from trainers import cli, sweep; from trainers.stopping import Stopped\n"
+        "import sys; from trainers import sweep; from trainers.system.stopping import Stopped\n"
         f"try: sweep.run(sweep.Spec(**{a_spec.__dict__ | {'output': str(a_spec.output)}!r}), "
         f"{FAKE!r})\nexcept Stopped as stopped: sys.exit(stopped.code)"
     )
@@ -111,7 +111,7 @@ def test_searches_that_are_none_are_refused(texts, says):
     assert says in str(error.value)
 
 
-def test_an_objective_takes_the_best_strategy_that_has_a_value():
+def test_an_objective_takes_the_best_answer_that_has_a_value():
     scores = {"last": {"w": 0.3}, "ema": {"w": math.nan}, "mixture": {"w": 0.1, "v": None}}
     for text, expected in [
         ("min:best/w", (0.1, "mixture")),
@@ -123,7 +123,7 @@ def test_an_objective_takes_the_best_strategy_that_has_a_value():
         assert space.parse_objective(text).of(scores) == expected, text
     assert space.parse_objective("max:last/w").worst == -math.inf
     for text in ("wasserstein2", "min:wasserstein2", "least:ema/w", "min:median/w"):
-        with pytest.raises(InputError, match="min:STRATEGY/METRIC"):
+        with pytest.raises(InputError, match="min:ANSWER/METRIC"):
             space.parse_objective(text)
 
 
@@ -162,7 +162,7 @@ def test_a_grid_runs_each_point_once_and_finds_the_best(tmp_path, capsys):
     for trial in trials:
         distance = abs(math.log10(trial.params["step_size"]) + 3) + trial.params["damping"]
         assert trial.value == pytest.approx(distance)
-        assert (trial.state, trial.strategy) == ("complete", "ema")
+        assert (trial.state, trial.answer) == ("complete", "ema")
         assert trial.scorecard["strategies"]["ema"]["wasserstein2"] == trial.value
         assert sessions(trial) == [0]
         assert trial.seconds > 0
@@ -231,7 +231,7 @@ def test_a_trainer_that_is_killed_is_started_again_and_one_that_fails_is_not(tmp
     assert [t.state for t in trials] == ["complete", "failed", "complete"]
     assert sessions(trials[0]) == [0, 1]
     assert sessions(trials[1]) == [0]
-    assert "trial 1 failed: RuntimeError: four" in capsys.readouterr().out
+    assert "trial 1 failed: exit code 1, RuntimeError: four (log: " in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -262,7 +262,7 @@ def test_trials_that_are_worse_than_others_are_pruned(tmp_path):
 def test_scores_are_asked_for_when_there_is_a_pruner():
     def flags(**more):
         plan = Plan(spec("out", **{"pruner": "median", **more}))
-        return plan.command(("trainer",), {"step_size": 0.5}, Path("w"))
+        return plan.job("", {"step_size": 0.5}, Path("w"), ("trainer",)).command()
 
     assert flags() == [
         "trainer",
@@ -389,7 +389,7 @@ def test_a_sweep_of_real_runs(tmp_path):
 
 
 def test_who_loses_the_race_for_the_tables_tries_again_and_other_errors_are_told(monkeypatch):
-    from trainers.campaigns.search import plan as study
+    from trainers.campaigns.search import trials as study
 
     monkeypatch.setattr(study.time, "sleep", lambda _: None)
     errors = [ValueError("UNIQUE constraint failed: alembic_version.version_num")]

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from export import publish
-from export.saved_model import publish_strategy
+from export.strategy import publish_strategy
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.training.loop import Loop
 from trainers.answers import reading
 from trainers.experiment import settings
 from trainers.experiment.build import Run
 from trainers.system.files import write_json
+from trainers.workdir.folder import CARD, EXPORT, SAMPLES
 
 __all__ = ["finish"]
 
@@ -31,19 +32,19 @@ def finish(loop: Loop[Run], workdir: Path, more: Mapping[str, Any], said: str) -
     """
     task, published, step = loop.run.task, loop.run.options.publish, loop.step
     # Scoring and publishing need as much memory as the training does; not both at once.
-    strategies = reading.strategies_of(loop, take=True)
+    strategies = reading.answers_of(loop, take=True)
     loop.release()
     samplers = {name: reading.sampler(s) for name, s in strategies.items()}
     scores = task.score(samplers)
-    picture = task.draw_published(workdir / "samples", strategies, samplers)
+    picture = task.draw_published(workdir / SAMPLES, strategies, samplers)
     metadata = {
         **reading.export_metadata(workdir),
         "strategy": published,
-        "average": {"last": "theta"}.get(published, published),
+        "average": published,
         "step": step,
         **reading.scored(scores, published),
     }
-    base = workdir / "export" / "generator"
+    base = workdir / EXPORT
     model = _published_before(base, metadata)
     if not model:
         # Of sessions that were killed here. Nobody else publishes a run that has not finished.
@@ -54,7 +55,7 @@ def finish(loop: Loop[Run], workdir: Path, more: Mapping[str, Any], said: str) -
             del strategies[other]
         # Its only owner from here on, which may let go of it.
         model = publish_strategy(strategies.pop(published), base, metadata)
-    write_json(workdir / "scorecard.json", {**scores["strategies"][published], **scores, **more})
+    write_json(workdir / CARD, {**scores["strategies"][published], **scores, **more})
     print(task.format_table(scores, published=published))
     if said:
         print(said)

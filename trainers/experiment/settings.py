@@ -17,6 +17,8 @@ from tf_mixed_nash.errors import InputError
 from trainers.tasks import kinds
 
 __all__ = [
+    "ANSWERS",
+    "CONFIG",
     "HYPERPARAMETERS",
     "LATER",
     "METRICS",
@@ -29,6 +31,9 @@ __all__ = [
     "to_json",
 ]
 
+# What a run answers: the last iterate, its exponential moving average, the mixture of snapshots.
+ANSWERS = ("last", "ema", "mixture")
+CONFIG = "config.json"  # in a workdir
 HYPERPARAMETERS = tuple(tuned.ANY)
 
 # Keys that change what is written along the way, where the run is computed, and what follows a
@@ -141,7 +146,7 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
             f"compile=whole makes one program for one device; there are {num_replicas} replicas "
             f"of strategy={c['strategy']}. Choose --config.compile=parts."
         )
-    _choice("publish", c["publish"], ("mixture", "last", "ema"))
+    _choice("publish", c["publish"], ANSWERS)
     for player in ("generator", "discriminator"):
         h = c[player]
         at = lambda key, player=player: f"{player}.{key}"  # noqa: E731
@@ -295,7 +300,7 @@ def load_workdir_config(workdir: Path) -> dict[str, Any]:
     Raises:
       InputError: if the folder holds no readable config.json.
     """
-    path = workdir / "config.json"
+    path = workdir / CONFIG
     try:
         config = json.loads(path.read_text())
     except FileNotFoundError:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tf_mixed_nash.algorithms import ALGORITHMS
@@ -92,7 +93,7 @@ class Session:
     def _begin(self, run: Run) -> None:
         self.loop = Loop(run)
         self._pace, self._traced = 1, False
-        self._draw = _last_sampler(run)
+        self._sampler = watchers.sampler(run)
         self._watchers = watchers.make(run) if self.workers.chief else []
 
     def __enter__(self):
@@ -259,7 +260,11 @@ class Session:
         run, step = self.loop.run, self.loop.step
         title = f"{run.algorithm}, last iterate, {step:,} mini-batches"
         path = self.workdir / "samples" / f"step_{step:08d}.png"
-        run.task.draw_step(path, title, self._draw(self.loop.last().theta))
+        run.task.draw_step(path, title, self._last)
+
+    def _last(self, seeds: tf.Tensor) -> np.ndarray:
+        """Samples of the last iterate."""
+        return self._sampler(self.loop.last().theta[None], seeds).numpy()
 
     # Checkpoints.
 
@@ -336,7 +341,7 @@ class Session:
         path = self.workdir / "samples" / f"diverged_{self.loop.step:08d}.png"
         title = f"before mini-batch {self.loop.step:,}, which diverged"
         try:
-            self.loop.run.task.draw_step(path, title, self._draw(self.loop.last().theta))
+            self.loop.run.task.draw_step(path, title, self._last)
         except ValueError:  # samples that are not finite have no picture
             return None
         return path.relative_to(self.workdir).as_posix()
@@ -365,13 +370,3 @@ def _short(there: Any, now: Any) -> str:
         changed = [k for k in sorted({*there, *now}) if there.get(k) != now.get(k)]
         return ", ".join(f"{k} {there.get(k)} there, {now.get(k)} now" for k in changed[:3])
     return f"{there} there, {now} now"
-
-
-def _last_sampler(run: Run):
-    """theta [d] -> a sampler of that pure strategy, traced once."""
-
-    @tf.function(autograph=False, reduce_retracing=True)
-    def draw(theta, seeds):
-        return run.strategy(theta[None]).sample(seeds)
-
-    return lambda theta: lambda seeds: draw(theta, seeds).numpy()

@@ -29,7 +29,7 @@ from trainers.experiment.settings import SCORES
 from trainers.tasks.base import SEED
 from trainers.tasks.planar import PlanarTask
 
-__all__ = ["Monitor", "Scores", "Watcher", "crossed", "make"]
+__all__ = ["Monitor", "Scores", "Watcher", "crossed", "make", "sampler"]
 
 # Its cost grows with their square and more: 0.02 s for 500 of each side, 0.5 s for 2,000. Its bias
 # grows as they become fewer: compare it with scores of this module only.
@@ -181,7 +181,7 @@ class Scores:
         self._num = max(_SAMPLES, self._capture)
         key = rng.stream(SEED, "reference")
         self._reference = task.data.sample(key, _WASSERSTEIN_SAMPLES).numpy()
-        self._draw = _sampler(run)
+        self._draw = sampler(run)
 
     def look(self, loop: Loop[Run]) -> dict[str, float]:
         """`score/ANSWER/METRIC` of last, ema and, once its window has begun, mixture.
@@ -219,10 +219,10 @@ class Scores:
         return {metric: card[metric] for metric in SCORES}
 
 
-def _sampler(run: Run):
+def sampler(run: Run):
     """(atoms [m, d], seeds) -> samples of their uniform mixture; traced once for each m."""
 
-    @tf.function(autograph=False)
+    @tf.function(autograph=False, reduce_retracing=True)
     def draw(atoms, seeds):
         return run.strategy(atoms).sample(seeds)
 

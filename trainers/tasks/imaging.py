@@ -35,7 +35,7 @@ _STRIPS, _STEPS = 8, 10  # interpolation.png
 
 
 class ImageFeed:
-    """See `tasks.Feed`. A block is (its first m, uint8 pixels, labels)."""
+    """See `feeds.Feed`. A block is (its first m, uint8 pixels, labels)."""
 
     def __init__(self, images: Images, num_classes: int, dtype: tf.DType):
         self._images, self._num_classes, self._dtype = images, num_classes, dtype
@@ -50,24 +50,24 @@ class ImageFeed:
 
     @property
     def waited(self) -> float:
-        """See `tasks.Feed`."""
+        """See `feeds.Feed`."""
         return self._prefetch.waited
 
     def limit(self, start, end):
-        """See `tasks.Feed.limit`: blocks of at most 32 MiB."""
+        """See `feeds.Feed.limit`: blocks of at most 32 MiB."""
         return min(end, start + max(1, _BLOCK_BYTES // self._batch_bytes))
 
     def block(self, start, end):
-        """See `tasks.Feed.block`."""
+        """See `feeds.Feed.block`."""
         images, labels = self._prefetch.take(start, end - start)
         return tf.constant(start, tf.int64), tf.constant(images), tf.constant(labels)
 
     def batch_at(self, block, m):
-        """See `tasks.Feed.batch_at`: numbers in [-1, 1], and one-hot planes of the classes."""
+        """See `feeds.Feed.batch_at`: numbers in [-1, 1], and one-hot planes of the classes."""
         return _batch_at(block, m, self._num_classes, self._dtype)
 
     def close(self):
-        """See `tasks.Feed.close`."""
+        """See `feeds.Feed.close`."""
         self._prefetch.close()
 
 

@@ -32,7 +32,7 @@ COLUMNS = {
 
 
 class PlanarFeed:
-    """Draws in the graph; see `tasks.Feed`. Nothing is passed in, nothing waits."""
+    """Draws in the graph; see `feeds.Feed`. Nothing is passed in, nothing waits."""
 
     signature = ()
     waited = 0.0
@@ -42,19 +42,19 @@ class PlanarFeed:
         self._key = rng.stream(seed, "data")
 
     def limit(self, start, end):
-        """See `tasks.Feed.limit`."""
+        """See `feeds.Feed.limit`."""
         return end
 
     def block(self, start, end):
-        """See `tasks.Feed.block`."""
+        """See `feeds.Feed.block`."""
         return ()
 
     def batch_at(self, block, m):
-        """See `tasks.Feed.batch_at`."""
+        """See `feeds.Feed.batch_at`."""
         return self._data.sample(rng.fold_in(self._key, m), self._size, self._dtype)
 
     def close(self):
-        """See `tasks.Feed.close`."""
+        """See `feeds.Feed.close`."""
 
 
 class PlanarTask:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 
-__all__ = ["MISSING", "find", "launch"]
+__all__ = ["find", "launch", "missing"]
 
-MISSING = "no Chromium on PATH; install one: apt-get install chromium"
+_MISSING = "no Chromium on PATH; install one: make browser (as root)"
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _ARGUMENTS = (
     "--no-sandbox",
@@ -27,6 +28,11 @@ def find() -> str | None:
     return next(filter(None, map(shutil.which, _NAMES)), None)
 
 
+def missing() -> str:
+    """Why tests that need a browser are skipped, if so; with NEED_BROWSER=1 they fail instead."""
+    return "" if find() or os.environ.get("NEED_BROWSER") == "1" else _MISSING
+
+
 @contextlib.contextmanager
 def launch(**options) -> Iterator:
     """A playwright browser context with a fresh profile; `options` go to playwright.
@@ -35,6 +41,7 @@ def launch(**options) -> Iterator:
     """
     from playwright.sync_api import sync_playwright
 
+    assert find(), _MISSING
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as profile:
         context = playwright.chromium.launch_persistent_context(
             profile, executable_path=find(), headless=True, args=_ARGUMENTS, **options

@@ -224,9 +224,7 @@ def missing(block: Block) -> str:
     """Why an example cannot be executed on this machine, if so."""
     if ("curl " in block.text or block.name == "log") and not shutil.which("curl"):
         return "no curl on PATH; install it: apt-get install curl"
-    if block.name == "browser" and not browser.find():
-        return browser.MISSING
-    return ""
+    return browser.missing() if block.name == "browser" else ""
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from tests.export.conftest import seed_array
 from tests.export.serving import browser
 from tests.export.serving.conftest import Running, configs, settings
 
-pytestmark = pytest.mark.skipif(browser.find() is None, reason=browser.MISSING)
+pytestmark = pytest.mark.skipif(bool(browser.missing()), reason=browser.missing())
 
 # Every disc that is drawn on a canvas.
 _RECORD_ARCS = """

@@ -71,7 +71,7 @@ def test_they_are_the_scorecards_of_fixed_draws(runs):
     loop = reading.load_loop(runs / "on")
     data, last = loop.run.task.data, lines(runs / "on")[-1]
     reference = data.sample(rng.stream(SEED, "reference"), 500).numpy()
-    for name, strategy in reading.strategies_of(loop).items():
+    for name, strategy in reading.answers_of(loop).items():
         samples = strategy.sample(seed_rows(SEED, 2_500)).numpy()
         card = scorecard(samples, reference, data, 250, 500)
         for metric in ("modes_captured", "high_quality_3sigma", "reverse_kl", "wasserstein2"):

@@ -17,7 +17,7 @@ from trainers.tasks.data.sources import ArraySource, FolderSource, LmdbSource, T
 
 TFDS_DIR = Path(__file__).parents[5] / "shared" / "data" / "tfds"
 needs_tfds = pytest.mark.skipif(
-    not TFDS_DIR.is_dir(), reason=f"needs the real data sets in {TFDS_DIR}"
+    not TFDS_DIR.is_dir(), reason=f"needs data sets that tfds has prepared in {TFDS_DIR}"
 )
 
 
