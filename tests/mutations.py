@@ -233,8 +233,8 @@ MUTATIONS: list[Mutation] = [
         ("if self.discriminator.num_statistics:", "if False:"),
         ("g = g[..., : -self.num_classes or None]", "g = g * 1.0"),
         (
-            "return real[(slice(None), *first, slice(-self.num_classes, None))]",
-            "return real[(slice(None), *first, slice(0, self.num_classes))]",
+            "classes = real[(slice(None), *first, slice(-self.num_classes, None))]",
+            "classes = real[(slice(None), *first, slice(0, self.num_classes))]",
         ),
         (
             "total = (loss + penalty) * self._loss_scale",

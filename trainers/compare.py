@@ -51,7 +51,7 @@ def main() -> int:
     from tf_mixed_nash.algorithms import ALGORITHMS
     from trainers.campaigns.comparison import Comparison, check, plan, write
     from trainers.experiment import settings
-    from trainers.tasks import kinds
+    from trainers.experiment.build import task_of
 
     names = list(ALGORITHMS) if f.algorithms == "all" else f.algorithms.split(",")
     unknown = [n for n in names if n not in ALGORITHMS]
@@ -65,7 +65,7 @@ def main() -> int:
     first = runs[names[0], seeds[0]]
     config = cli.load_config(first.config)
     settings.override(config, first.settings)
-    task = kinds.make(settings.resolve(config))
+    task = task_of(settings.resolve(config))
     make_writable(out, "--out")
     check(runs)
     comparison = Comparison(list(runs.values()))

@@ -85,7 +85,7 @@ def kept_of(loop: Loop, workdir: Path) -> Kept:
     pairs, t = loop.mixture_pairs()
     t = t.numpy()
     if not len(t):
-        first = loop.run.config["mixture"]["window"][0]
+        first = loop.run.window[0]
         raise InputError(
             f"{workdir} has kept no snapshot yet: its mixture.window begins at {first:g} of the "
             f"run, and it is at mini-batch {loop.step:,}. Let trainers.run go on."
@@ -131,7 +131,7 @@ def measure(run: Run, loop: Loop, kept: Kept, num_samples: int, draw: int) -> He
     from tf_mixed_nash.strategies import weights as mixtures
 
     game: Any = run.oracle.game
-    key = rng.fold_in(rng.stream(run.config["seed"], "mixture"), draw)
+    key = rng.fold_in(rng.stream(run.seed, "mixture"), draw)
     data = _planar(run).data
     real, more_real = (
         data.sample(rng.fold_in(key, i), _REAL_PER_SAMPLE * num_samples, run.networks.theta.dtype)
@@ -241,9 +241,9 @@ def report(run: Run, kept: Kept, game: HeldOut, full: Solution) -> list[dict[str
     from tf_mixed_nash.strategies.mixed import seed_rows
     from trainers.tasks import base
 
-    F, settings = game.F, run.config["scorecard"]
+    F, sizes = game.F, _planar(run).spec.card
     floor = float((full.mu.weights @ F).min())
-    seeds = seed_rows(base.SEED, settings["num_samples"])
+    seeds = seed_rows(base.SEED, sizes.num_samples)
     # W2 is the slow part of a scorecard and is not reported here: 10 points of it.
     ten = np.zeros((10, 2))
     draw, m, data = _sampler(run, kept), len(kept.t), _planar(run).data
@@ -255,7 +255,7 @@ def report(run: Run, kept: Kept, game: HeldOut, full: Solution) -> list[dict[str
                 p["weighted"] = mixtures.weigh_some(F, subset)
             for how, weights in p.items():
                 samples = draw(_spread(subset, weights, m), seeds)
-                card = scorecard(samples, ten, data, settings["capture_samples"], 10)
+                card = scorecard(samples, ten, data, sizes.capture_samples, 10)
                 value = mixtures.worst(F[:, subset], weights)
                 rows.append(
                     {
@@ -397,7 +397,7 @@ def _better(workdir: Path, loop: Loop, num_samples: int, tolerance: float, publi
     entries["real data"] = {"worst": game.real, "worst_fresh": fresh.real}
 
     # Only now are samples scored: no score has entered the choice.
-    strategies, draw = reading.strategies_of(loop), _sampler(run, kept)
+    strategies, draw = reading.answers_of(loop), _sampler(run, kept)
     samplers = {name: reading.sampler(strategies[name]) for name in game.pure}
     for name, (components, weights) in chosen.items():
         samplers[name] = functools.partial(draw, _spread(components, weights, m))

@@ -75,13 +75,15 @@ def replay(
         the data are not there.
     """
     from trainers.experiment import settings
+    from trainers.experiment.options import options_of
     from trainers.session import train
 
     config = settings.load_workdir_config(workdir)
     config["data"] = {**config.get("data", {}), **(data or {})}
-    if config["strategy"] == "multi_worker":  # one process does what many did
+    options = options_of(config)
+    if options.devices == "multi_worker":  # one process does what many did
         config["strategy"] = "default"
-    last = _last_step(workdir, config["num_batches"])
+    last = _last_step(workdir, options.num_batches)
     until = last if until is None else min(until, last)
     make_writable(output, "--output")
     if any(output.iterdir()):
@@ -100,7 +102,7 @@ def replay(
     reached = max(Checkpoints(output / "checkpoints").steps, default=0)
     if code in (cli.STOPPED, cli.INTERRUPTED) and reached < until:
         return code, []
-    rows = compare(workdir, output, reached, reached >= config["num_batches"])
+    rows = compare(workdir, output, reached, reached >= options.num_batches)
     if code == cli.DIVERGED:
         rows = [Row("training", f"diverges after mini-batch {reached}", False), *rows]
     return (DIFFERS if any(row.equal is False for row in rows) else cli.DONE), rows
@@ -123,14 +125,15 @@ def _last_step(workdir: Path, total: int) -> int:
 
 
 def _other_circumstances(workdir: Path, config: Mapping[str, Any]) -> Iterator[str]:
+    from trainers.experiment.build import task_of
+    from trainers.experiment.options import options_of
     from trainers.system import devices, provenance
-    from trainers.tasks import kinds
 
     manifest = _newest_manifest(workdir)
     if manifest:
         ours = {
-            "replicas": devices.num_replicas(config["strategy"]),
-            "data (fingerprint)": kinds.make(config).state().get("fingerprint"),
+            "replicas": devices.num_replicas(options_of(config).devices),
+            "data (fingerprint)": task_of(config).state().get("fingerprint"),
         }
         there = manifest.get("data", {}).get("fingerprint")
         theirs = {"replicas": manifest.get("replicas"), "data (fingerprint)": there}

@@ -12,9 +12,9 @@ from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.strategies.mixed import MixedStrategy
 from tf_mixed_nash.training.loop import Loop
 from trainers.experiment import settings
-from trainers.experiment.build import build
+from trainers.experiment.build import Run, build, task_of
+from trainers.experiment.options import options_of
 from trainers.system import provenance
-from trainers.tasks import kinds
 from trainers.tasks.base import Sampler
 from trainers.workdir import recoveries
 from trainers.workdir.checkpoints import Checkpoints
@@ -35,7 +35,7 @@ __all__ = [
 AVERAGES = (*ANSWERS, "theta_bar")
 
 
-def answers_of(loop: Loop, take: bool = False) -> dict[str, MixedStrategy]:
+def answers_of(loop: Loop[Run], take: bool = False) -> dict[str, MixedStrategy]:
     """The three answers of a run: last iterate, EMA, and mixture of snapshots.
 
     Before the mixture's window begins, the mixture is the last iterate.
@@ -95,7 +95,7 @@ def load_answer(
     known: dict[str, Any] = {"average": answer, "step": loop.step}
     # It is written at the end of a run.
     card = read_card(Path(workdir))
-    if card and loop.step >= loop.run.config["num_batches"] and answer in ANSWERS:
+    if card and loop.step >= loop.run.num_batches and answer in ANSWERS:
         known |= scored(card, answer)
     return strategy, known
 
@@ -110,7 +110,7 @@ def scored(scores: Mapping[str, Any], answer: str) -> dict[str, Any]:
     }
 
 
-def load_loop(workdir: Path, step: int | None = None) -> Loop:
+def load_loop(workdir: Path, step: int | None = None) -> Loop[Run]:
     """The loop of a workdir, at its newest checkpoint or that of mini-batch `step`.
 
     Raises:
@@ -136,10 +136,11 @@ def load_loop(workdir: Path, step: int | None = None) -> Loop:
 def export_metadata(workdir: Path) -> dict[str, Any]:
     """What a published model says of its origin, for its manifest."""
     config = settings.load_workdir_config(Path(workdir))
+    options = options_of(config)
     return {
         "config": config,
-        "dataset": config["dataset"],
-        "algorithm": config["algorithm"],
+        "dataset": options.dataset,
+        "algorithm": options.algorithm,
         "code": provenance.code(),
-        **kinds.make(config).export_metadata(),
+        **task_of(config).export_metadata(),
     }

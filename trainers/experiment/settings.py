@@ -14,6 +14,7 @@ import ml_collections
 
 from configs import tuned
 from tf_mixed_nash.errors import InputError
+from trainers.tasks import kinds
 
 __all__ = [
     "ANSWERS",
@@ -92,7 +93,7 @@ def resolve(config: ml_collections.ConfigDict, num_replicas: int = 1) -> dict[st
     """
     c = json.loads(config.to_json_best_effort())
     common = {key: c.pop(key) for key in HYPERPARAMETERS}
-    defaults = tuned.defaults(c["algorithm"], images="image" in c)
+    defaults = tuned.defaults(c["algorithm"], images=kinds.kind_of(c) == "images")
     for player in ("generator", "discriminator"):
         own = c[player]
         c[player] = {key: _first(own[key], common[key], defaults[key]) for key in HYPERPARAMETERS}
@@ -134,11 +135,11 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
     from tf_mixed_nash.games.objectives import OBJECTIVES
     from tf_mixed_nash.methods.histories import KINDS
     from tf_mixed_nash.methods.schedules import SCHEDULES
-    from trainers.system.devices import STRATEGIES
+    from trainers.system.devices import DEVICES
 
     _choice("algorithm", c["algorithm"], ALGORITHMS)
     _choice("precision", c["precision"], PRECISIONS)
-    _choice("strategy", c["strategy"], STRATEGIES)
+    _choice("strategy", c["strategy"], DEVICES)
     _choice("compile", c["compile"], COMPILE)
     if c["compile"] == "whole" and num_replicas > 1:
         raise InputError(
@@ -212,7 +213,7 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
     _integer("duality_gap.num_steps", gap["num_steps"], 1, "(K)")
     _integer("duality_gap.num_samples", gap["num_samples"], 1)
     _number("duality_gap.step_size", gap["step_size"], lambda v: v > 0, "greater than 0")
-    (_check_images if "image" in c else _check_planar)(c)
+    (_check_images if kinds.kind_of(c) == "images" else _check_planar)(c)
 
 
 def _check_planar(c: Mapping[str, Any]) -> None:

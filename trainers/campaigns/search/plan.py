@@ -16,6 +16,7 @@ from trainers.campaigns.search import space
 from trainers.campaigns.search.spec import PRUNERS, SAMPLERS, Spec
 from trainers.experiment import settings
 from trainers.system import cli
+from trainers.tasks import kinds
 
 __all__ = ["Plan"]
 
@@ -82,7 +83,7 @@ class Plan:
     def _score_every(self, config: Any) -> int:
         if self.spec.pruner == "none":
             return config.score_every
-        if "image" in config:
+        if kinds.kind_of(config) == "images":
             raise InputError(
                 f"--pruner={self.spec.pruner} needs scores during the training, which there are "
                 "of data in the plane only. Choose --pruner=none."
