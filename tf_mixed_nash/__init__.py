@@ -27,28 +27,11 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
 __version__ = "0.1.0"
 
 __all__ = [
-    "ALGORITHMS",
-    "OBJECTIVES",
-    "Algorithm",
-    "ArrayGame",
-    "Box",
-    "ContinuousGame",
-    "FunctionGame",
-    "GanGame",
-    "InputError",
-    "MatrixGame",
-    "Measure",
-    "MixedStrategy",
-    "Network",
-    "Pair",
-    "Regularizers",
-    "Solution",
-    "dcgan_discriminator",
-    "dcgan_generator",
-    "methods_of",
-    "mlp",
+    "ALGORITHMS", "OBJECTIVES", "Algorithm", "ArrayGame", "Box", "ContinuousGame", "FunctionGame",
+    "GanGame", "InputError", "MatrixGame", "Measure", "MixedStrategy", "Network", "Pair",
+    "Regularizers", "Solution", "dcgan_discriminator", "dcgan_generator", "methods_of", "mlp",
     "solve",
-]
+]  # fmt: skip
 
 _MODULES = {
     "algorithms": ("ALGORITHMS", "Algorithm"),

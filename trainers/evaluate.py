@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
+from export import publish
 from tf_mixed_nash.errors import InputError
 from trainers.system import cli
+from trainers.system.files import write_json
 from trainers.system.quiet import import_tensorflow
 
 if TYPE_CHECKING:
@@ -25,7 +27,6 @@ __all__: list[str] = []
 
 def _model_task(version: Path, dataset: str | None) -> Task:
     """The task that a published model was trained on, or the planar one called `dataset`."""
-    from export import publish
     from trainers.experiment.build import task_of
     from trainers.experiment.options import spec_of
     from trainers.tasks.kinds import PlanarCard, PlanarSpec
@@ -44,8 +45,6 @@ def _model_task(version: Path, dataset: str | None) -> Task:
 def _score_model(model: Path, dataset: str | None) -> tuple[Task, dict]:
     import tensorflow as tf
 
-    from export import publish
-
     version = publish.find_version(model)
     task = _model_task(version, dataset)
     loaded = tf.saved_model.load(str(version))
@@ -60,7 +59,6 @@ def main() -> int:
         raise InputError("Give one of --workdir=DIR and --model=BASE/NAME.")
     import_tensorflow()
     from trainers.answers import reading
-    from trainers.system.files import write_json
 
     if workdir:
         loop = reading.load_loop(Path(workdir))

@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 
 from tests.trainers.conftest import command
-from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.solvers import solve as solvers
 from trainers import solve
 from trainers.games import load
-from trainers.games import report as solve_report
 
 GAMES = """
 import numpy as np
@@ -210,26 +208,3 @@ def test_a_payoff_in_numpy_is_solved_on_a_grid(games):
     assert solution.value == pytest.approx(0.0, abs=1e-2)
     assert solution.nu.weights[-1] > 0.99
     assert solution.mu.weights[-1] > 0.99
-
-
-def test_a_method_that_is_none_for_the_game_is_refused():
-    with pytest.raises(InputError, match="conic_mirror_prox is no method for"):
-        solvers.solve(load.load_game("configs/games.py:rock_paper_scissors"), "conic_mirror_prox")
-
-
-def test_sets_are_read_coordinate_by_coordinate():
-    box = load.parse_set("-1:1, 0:6.5:periodic", "x_set")
-    np.testing.assert_array_equal(box.lower, [-1.0, 0.0])
-    np.testing.assert_array_equal(box.upper, [1.0, 6.5])
-    np.testing.assert_array_equal(box.periodic, [False, True])
-    with pytest.raises(InputError, match="no interval"):
-        load.parse_set("0:1:circle", "x_set")
-
-
-def test_the_slope_is_that_of_the_last_decade():
-    steps = np.geomspace(1, 1e4, 41)
-    gaps = np.where(steps < 900, 10.0, 1.0) / steps**0.7
-    assert solve_report.slope(steps, gaps) == pytest.approx(-0.7, abs=1e-9)
-    rounded = np.where(steps > 5e3, 1e-16, 1 / steps)
-    assert solve_report.slope(steps, rounded) == pytest.approx(-1.0, abs=1e-9)
-    assert np.isnan(solve_report.slope(steps, 0 * steps))
