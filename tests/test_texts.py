@@ -23,7 +23,7 @@ TEXTS = [
 # Words in capitals (configs/NAME.py) stand for any name.
 A_PATH = re.compile(rf"(?<![\w/.-])(?:{'|'.join(PACKAGES)})(?:/[a-z_0-9]+)+\.py\b")
 A_MODULE = re.compile(
-    rf"(?:`|-m |from |import )((?:{'|'.join(PACKAGES)})(?:\.[a-z]\w*)+(?:\.[A-Z]\w*)?)"
+    rf"(?:`|-m |from |import )((?:{'|'.join(PACKAGES)})(?:\.[a-z][a-z_0-9]*\b)+(?:\.[A-Z]\w*)?)"
 )
 
 
