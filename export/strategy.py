@@ -172,7 +172,7 @@ def _as_png(function):
     @functools.wraps(function)
     def encoded(*inputs):
         samples = function(*inputs)["samples"]
-        # The same rounding as `trainers.imaging.to_pixels`: half to even.
+        # The same rounding as `trainers.tasks.imaging.to_pixels`: half to even.
         pixels = tf.cast(tf.clip_by_value(tf.round((samples + 1.0) * 127.5), 0.0, 255.0), tf.uint8)
         return {
             "image_bytes": tf.map_fn(

@@ -43,7 +43,7 @@ class GanGame:
       generator: network from latents [n, latent_dim] to samples [n, ...].
       discriminator: network from samples to logits [n, 1].
       latent_dim: the latents are N(0, I) of this dimension.
-      objective: see `tf_mixed_nash.objectives`.
+      objective: see `tf_mixed_nash.games.objectives`.
       regularizers: of the discriminator.
       num_classes: k > 0 makes the game class-conditional: real data [n, ..., C + k] end with the
         one-hot classes as constant channels; generated data take the classes of the real ones,

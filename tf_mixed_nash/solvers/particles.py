@@ -51,7 +51,7 @@ __all__ = [
 
 
 class ParticleGame:
-    """The lift of a continuous game to particles, as a `games.Game`.
+    """The lift of a continuous game to particles, as a `games.game.Game`.
 
     The opponent is a measure over `Particles`, whose mixture is played against: with
     weights (2, -1) it is the signed measure of Chambolle-Pock.
