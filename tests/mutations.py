@@ -73,6 +73,7 @@ MUTATIONS: list[Mutation] = [
             'theta, theta_logs = extrapolate_and_update("theta", against=s.w.z)',
         ),
         ("return PastIterate(z, state, g),", "return PastIterate(z, state, 0.0 * g),"),
+        ("anchor=lambda s: Pair(s.theta.tilde, s.w.tilde)", "anchor=_points"),
     ),
     *_of(
         "tf_mixed_nash/games/gan.py",
@@ -180,6 +181,11 @@ MUTATIONS: list[Mutation] = [
         (
             "return -game.objective(f(real), f(fake)).discriminator",
             "return game.objective(f(real), f(fake)).discriminator",
+        ),
+        ("game.num_classes,", "0,"),
+        (
+            "game.labelled(game.generator(theta, inputs), inputs)",
+            "game.labelled(game.generator(theta, inputs), inputs[::-1])",
         ),
     ),
     *_of(

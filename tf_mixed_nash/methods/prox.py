@@ -206,14 +206,14 @@ def langevin_atoms(
     the sampler's on the *mean* loss at the temperature eps / (eta N): the paper's at eps = 1,
     where only the ratio of eps and eta counts. A preconditioner then sees fields of one size.
 
-    `Prox.step` takes anchor [n', d] and a past (`tf_mixed_nash.histories.Past`) for the opponent,
+    `Prox.step` takes anchor [n', d] and a past (`histories.Past`) for the opponent,
     and returns z [n', d]; the logs are means over the chains. The chains share the mini-batch and
     have their own noise.
 
     Args:
       sampler: a Langevin sampler; eps is its temperature.
       num_inner_steps: t -> K_t >= 1.
-      play: (oracle, player, z [d], past, m) -> (g [d], logs), of `tf_mixed_nash.histories`.
+      play: (oracle, player, z [d], past, m) -> (g [d], logs), of `tf_mixed_nash.methods.histories`.
       mirror_step: eta > 0; the paper's is 1.
 
     Raises:

@@ -2,7 +2,7 @@
 
 Letters: theta, w the players; theta_tilde, w_tilde the anchors of Mirror-Prox; t the outer
 step; m the index of the step's first mini-batch. MD(player, anchor, against) is one prox
-step (`tf_mixed_nash.prox`), exact or by Langevin sampling.
+step (`tf_mixed_nash.methods.prox`), exact or by Langevin sampling.
 
 A scheme's state is a `Pair` with each player's things on its own side, so that one player
 can be frozen by keeping its half.

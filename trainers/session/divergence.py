@@ -20,10 +20,10 @@ from tf_mixed_nash.training.loop import Divergence, Loop
 from tf_mixed_nash.types import PLAYERS
 from trainers.experiment.build import Run
 from trainers.experiment.options import Recovery
-from trainers.session.journal import FILE as METRICS
 from trainers.system.files import write_json
 from trainers.workdir import recoveries
 from trainers.workdir.checkpoints import Checkpoint
+from trainers.workdir.folder import METRICS, SAMPLES
 
 __all__ = ["NAMES", "decide", "examine"]
 
@@ -109,7 +109,7 @@ def _write(path: Path, facts: Mapping[str, Any], workdir: Path) -> None:
     if (workdir / METRICS).is_file():
         lines = (workdir / METRICS).read_text().splitlines()
         records = [json.loads(line) for line in lines[-_RECORDS:]]
-    pictures = sorted((workdir / "samples").glob("step_*.png"))[-2:]
+    pictures = sorted((workdir / SAMPLES).glob("step_*.png"))[-2:]
     shown = [p.relative_to(workdir).as_posix() for p in pictures]
     write_json(path, {**facts, "last_records": records, "last_pictures": shown})
 

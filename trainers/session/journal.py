@@ -17,10 +17,9 @@ from typing import Any, Self
 import tensorflow as tf
 
 from trainers.system.files import write_atomically
+from trainers.workdir.folder import METRICS, TENSORBOARD, TIMES
 
-__all__ = ["FILE", "TIMES", "Journal", "read"]
-
-FILE, TIMES = "metrics.jsonl", "times.jsonl"
+__all__ = ["Journal", "read"]
 
 
 def read(workdir: Path) -> list[dict[str, Any]]:
@@ -29,7 +28,7 @@ def read(workdir: Path) -> list[dict[str, Any]]:
     A line that is being written is left out; a workdir without records has none.
     """
     times = {line["step"]: line for line in _lines(workdir / TIMES)}
-    return [{**times.get(line["step"], {}), **line} for line in _lines(workdir / FILE)]
+    return [{**times.get(line["step"], {}), **line} for line in _lines(workdir / METRICS)]
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -60,14 +59,14 @@ class Journal:
 
         self.last: dict[str, Any] = {}
         self.num_records = 0
-        self._path, self._times = workdir / FILE, workdir / TIMES
+        self._path, self._times = workdir / METRICS, workdir / TIMES
         self._silent = silent
         self._step, self._total = step, total
         if silent:
             self._board = tf.summary.create_noop_writer()
         else:
             self._truncate(step)
-            board = workdir / "tensorboard"
+            board = workdir / TENSORBOARD
             if step:
                 _purge(board, step + 1)
             self._board = tf.summary.create_file_writer(str(board))

@@ -20,13 +20,13 @@ from tf_mixed_nash.types import PLAYERS
 from trainers.answers import publishing
 from trainers.experiment.build import Run, build
 from trainers.session import divergence, watchers
-from trainers.session.journal import FILE as METRICS
 from trainers.session.journal import Journal
 from trainers.session.watchers import crossed
 from trainers.system import cli, devices, lock, provenance
 from trainers.system.devices import Workers
 from trainers.system.stopping import StopRequest
 from trainers.workdir.checkpoints import Checkpoints, Retention
+from trainers.workdir.folder import CHECKPOINTS, METRICS, SAMPLES
 
 __all__ = ["Session", "warn"]
 
@@ -87,7 +87,7 @@ class Session:
         self._seconds = 0.0
         o = run.options
         retention = Retention(o.keep_last, o.keep_every, o.keep_best)
-        self._checkpoints = Checkpoints(workdir / "checkpoints", retention)
+        self._checkpoints = Checkpoints(workdir / CHECKPOINTS, retention)
         self._begin(run)
 
     def _begin(self, run: Run) -> None:
@@ -259,7 +259,7 @@ class Session:
     def _picture(self) -> None:
         run, step = self.loop.run, self.loop.step
         title = f"{run.algorithm}, last iterate, {step:,} mini-batches"
-        path = self.workdir / "samples" / f"step_{step:08d}.png"
+        path = self.workdir / SAMPLES / f"step_{step:08d}.png"
         run.task.draw_step(path, title, self._last)
 
     def _last(self, seeds: tf.Tensor) -> np.ndarray:
@@ -338,7 +338,7 @@ class Session:
         return True
 
     def _picture_of_divergence(self) -> str | None:
-        path = self.workdir / "samples" / f"diverged_{self.loop.step:08d}.png"
+        path = self.workdir / SAMPLES / f"diverged_{self.loop.step:08d}.png"
         title = f"before mini-batch {self.loop.step:,}, which diverged"
         try:
             self.loop.run.task.draw_step(path, title, self._last)

@@ -27,6 +27,7 @@ from trainers.system.files import (
 )
 from trainers.system.stopping import Stopped, StopRequest
 from trainers.workdir import recoveries
+from trainers.workdir.folder import CARD, CHECKPOINTS, CONFIG, SAMPLES
 
 __all__ = ["describe", "train"]
 
@@ -69,7 +70,7 @@ def train(config: Mapping[str, Any], workdir: Path, until: int | None = None) ->
         try:
             if _agree_to_begin(config, workdir, workers):
                 if workers.chief:
-                    card = workdir / "scorecard.json"
+                    card = workdir / CARD
                     print(f"{workdir} holds this run, finished. Its scorecard: {card}")
                 return cli.DONE
             tf.config.experimental.enable_op_determinism()
@@ -128,12 +129,10 @@ def _prepared(config: Mapping[str, Any], workdir: Path, workers: Workers) -> Ite
                 make_writable(workdir, "--workdir")
                 held.enter_context(lock.hold(workdir))
                 # First, for it marks the folder as a workdir to who comes after a kill.
-                write_atomically(
-                    workdir / "config.json", lambda p: p.write_text(settings.to_json(config))
-                )
-                for folder in ("checkpoints", "samples"):
+                write_atomically(workdir / CONFIG, lambda p: p.write_text(settings.to_json(config)))
+                for folder in (CHECKPOINTS, SAMPLES):
                     (workdir / folder).mkdir(exist_ok=True)
-                for folder in (workdir, workdir / "samples"):
+                for folder in (workdir, workdir / SAMPLES):
                     remove_temporaries(folder)
             except (InputError, OSError) as caught:
                 error = caught
@@ -150,7 +149,7 @@ def _refused_by_first(workdir: Path) -> InputError:
 
 
 def _finished_before(config: Mapping[str, Any], workdir: Path) -> bool:
-    if not (workdir / "config.json").is_file():
+    if not (workdir / CONFIG).is_file():
         if workdir.is_dir() and not all(
             p.name == lock.FILE or is_temporary(p) for p in workdir.iterdir()
         ):
@@ -165,7 +164,7 @@ def _finished_before(config: Mapping[str, Any], workdir: Path) -> bool:
             f"{workdir} holds a run of another config ({'; '.join(changed[:5])}"
             f"{'; ...' if len(changed) > 5 else ''}). Give a new --workdir, or the same flags."
         )
-    return (workdir / "scorecard.json").is_file()
+    return (workdir / CARD).is_file()
 
 
 @contextlib.contextmanager

@@ -222,7 +222,7 @@ class Scores:
 def sampler(run: Run):
     """(atoms [m, d], seeds) -> samples of their uniform mixture; traced once for each m."""
 
-    @tf.function(autograph=False, reduce_retracing=True)
+    @tf.function(autograph=False)
     def draw(atoms, seeds):
         return run.strategy(atoms).sample(seeds)
 

@@ -274,3 +274,32 @@ def test_a_bad_point_is_reported_even_if_later_ones_recover(first_batch):
     assert all(np.all(np.isfinite(x)) for x in tf.nest.flatten(state))
     assert bool(logs.w["finite"]) == (first_batch == 1)
     assert logs.theta["finite"]
+
+
+# Anchors.
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sgd", "mirror_gan", "mirror_prox_gan", "alt_mirror_prox_gan", "extra_adam", "alt_extra_adam",
+     "past_extra_adam", "chambolle_pock"],
+)  # fmt: skip
+def test_a_step_of_no_length_ends_at_the_anchor(name):
+    """Of both players; in Mirror-Prox that is not the output of before."""
+    moves, rests = (
+        build(name, Pair(*[Hyperparameters(**{**RMS.__dict__, "step_size": constant(x)})] * 2), 1)
+        for x in (0.1, 1e-12)
+    )
+    oracle = Oracle(NONLINEAR, seed=1)
+    _, state = helpers.run(moves, oracle, helpers.payoff_start(), 4)
+    after, _ = rests.step(oracle, state, index(4), index(8))
+    before, anchor = moves.output(state), moves.anchor(state)
+    for ours, theirs in zip(anchor, rests.output(after), strict=True):
+        assert_close(ours, theirs, 1e-9)
+    moved = np.abs(before.theta - anchor.theta).max()
+    assert (moved > 0) == ("prox" in name or name == "extra_adam")
+
+
+@pytest.mark.parametrize("name", ["sample_md", "sample_mp"])
+def test_several_chains_have_no_anchor(name):
+    assert build(name, Pair(PLAIN, PLAIN), 1).anchor is None
