@@ -509,7 +509,7 @@ class _Session:
         metadata = {
             **reading.export_metadata(self.workdir),
             "strategy": published,
-            "average": {"last": "theta"}.get(published, published),
+            "average": published,
             "step": step,
             **reading.scored(scores, published),
         }
