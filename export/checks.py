@@ -6,11 +6,13 @@ import contextlib
 import gc
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 
 from export import rounding
@@ -206,10 +208,6 @@ def _check_answer(where: str, values: np.ndarray, expected: np.ndarray, toleranc
 
 def decode_png(images: np.ndarray) -> np.ndarray:
     """PNGs [n] as pixels: uint8 [n, height, width, channels]."""
-    from io import BytesIO
-
-    from PIL import Image
-
     pixels = np.stack([np.asarray(Image.open(BytesIO(png))) for png in images])
     return pixels if pixels.ndim == 4 else pixels[..., None]
 

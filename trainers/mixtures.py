@@ -15,15 +15,14 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from tf_mixed_nash.errors import InputError
 from trainers.system import cli
-from trainers.system.files import make_writable, save_arrays, write_atomically, write_json
+from trainers.system.files import make_writable
 from trainers.system.quiet import import_tensorflow
 from trainers.workdir.folder import CARD, MIXTURE
 
@@ -44,9 +43,7 @@ def _run() -> int:
     workdir = Path(f.workdir)
     if not workdir.is_dir():
         raise InputError(f"No such workdir: {workdir}. Expected a folder of trainers.run.")
-    import_tensorflow()
-    import tensorflow as tf
-
+    tf = import_tensorflow()
     from trainers.answers import reading
 
     tf.config.experimental.enable_op_determinism()
@@ -89,7 +86,8 @@ def _better(workdir: Path, loop: Loop, num_samples: int, tolerance: float, publi
     }
     tables = run.task.format_table(scores), weighing.game_table(entries)
     p, q = full.nu.weights, full.mu.weights
-    _write(out, {"F": game.F, "fresh": fresh.F, "t": kept.t, "p": p, "q": q}, content, tables)
+    arrays = {"F": game.F, "fresh": fresh.F, "t": kept.t, "p": p, "q": q}
+    weighing.write(out, arrays, content, tables)
     print(*tables, sep="\n")
     n, m = game.F.shape
     unit = "standard deviations of a critic" if n > m else "the discriminator's loss"
@@ -102,19 +100,6 @@ def _better(workdir: Path, loop: Loop, num_samples: int, tolerance: float, publi
     if publish:
         print(f"SavedModel   {weighing.publish(workdir, run, kept, pruned, content)}")
     return cli.DONE
-
-
-def _write(
-    out: Path, arrays: Mapping[str, Any], content: Mapping[str, Any], tables: Sequence[str]
-) -> None:
-    from trainers.answers import weighing
-
-    rows, both = content["report"], "\n\n".join(tables)
-    save_arrays(out / "weights.npz", arrays)
-    weighing.draw_report(out / "report.png", rows, content["real_data_ceiling"])
-    text = f"# {out.parent.name}\n\n```\n{both}\n```\n\n{weighing.report_table(rows)}"
-    write_atomically(out / "report.md", lambda p: p.write_text(text))
-    write_json(out / "mixture.json", content)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from tf_mixed_nash.training.loop import Loop
 from tf_mixed_nash.types import Pair
 from trainers.answers import reading
 from trainers.experiment.build import Run
-from trainers.system.files import write_atomically
+from trainers.system.files import save_arrays, write_atomically, write_json
 from trainers.tasks import base
 from trainers.tasks.planar import PlanarTask
 from trainers.workdir.folder import EXPORT
@@ -36,15 +36,14 @@ __all__ = [
     "HeldOut",
     "Kept",
     "choose",
-    "draw_report",
     "game_table",
     "judge",
     "kept_of",
     "measure",
     "publish",
     "report",
-    "report_table",
     "score",
+    "write",
 ]
 
 # Real data for the payoffs, as a multiple of the samples of each component: they are shared
@@ -347,8 +346,7 @@ def report(run: Run, kept: Kept, game: HeldOut, full: Solution) -> list[dict[str
     return rows
 
 
-def draw_report(path: Path, rows: Sequence[Mapping[str, Any]], ceiling: Mapping[str, Any]) -> None:
-    """Draws what `report` found, beside the scores of real data."""
+def _draw_report(path: Path, rows: Sequence[Mapping[str, Any]], ceiling: Mapping[str, Any]) -> None:
     figure, axes = plt.subplots(1, len(_REPORTED), figsize=(4 * len(_REPORTED), 3.6), dpi=110)
     windows = list(dict.fromkeys(row["window"] for row in rows))
     for ax, (key, title) in zip(axes, _REPORTED.items(), strict=True):
@@ -371,8 +369,7 @@ def draw_report(path: Path, rows: Sequence[Mapping[str, Any]], ceiling: Mapping[
     plt.close(figure)
 
 
-def report_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What `report` found, as Markdown."""
+def _report_table(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = ["| window | t-hat | M | weights | " + " | ".join(_REPORTED.values()) + " |"]
     lines.append("|" + "---|" * (4 + len(_REPORTED)))
     for r in rows:
@@ -391,6 +388,25 @@ def game_table(entries: Mapping[str, Mapping[str, Any]]) -> str:
         cells = ["-" if v is None else f"{v}" if isinstance(v, int) else f"{v:.4f}" for v in values]
         lines.append(f" {name:<11}" + "".join(f"{cell:>13}" for cell in cells))
     return "\n".join(lines)
+
+
+def write(
+    out: Path, arrays: Mapping[str, np.ndarray], content: Mapping[str, Any], tables: Sequence[str]
+) -> None:
+    """Writes weights.npz, report.png, report.md and, last, mixture.json.
+
+    Args:
+      out: the folder.
+      arrays: of weights.npz.
+      content: of mixture.json, with `report` and `real_data_ceiling`.
+      tables: of report.md, above that of the report.
+    """
+    rows, both = content["report"], "\n\n".join(tables)
+    save_arrays(out / "weights.npz", arrays)
+    _draw_report(out / "report.png", rows, content["real_data_ceiling"])
+    text = f"# {out.parent.name}\n\n```\n{both}\n```\n\n{_report_table(rows)}"
+    write_atomically(out / "report.md", lambda p: p.write_text(text))
+    write_json(out / "mixture.json", content)
 
 
 def publish(
