@@ -26,7 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tf_mixed_nash.errors import InputError
 from trainers.campaigns import jobs
-from trainers.campaigns.jobs import Ended, Job, Scores
+from trainers.campaigns.jobs import Campaign, Ended, Job, Scores
 from trainers.campaigns.search import report
 from trainers.campaigns.search.plan import Plan
 from trainers.campaigns.search.spec import Spec, Trial
@@ -43,8 +43,8 @@ _LOOK_SECONDS = 2.0
 _RACES = 3
 
 
-class Sweep:
-    """A sweep; a `jobs.Campaign`. See `trainers.sweep.run`.
+class Sweep(Campaign):
+    """A sweep. See `trainers.sweep.run`.
 
     Args:
       spec: the sweep.
@@ -142,7 +142,7 @@ class Sweep:
 
     # The campaign.
 
-    def next(self, running: Sequence[Job]) -> Job | None:
+    def next(self, running: int) -> Job | None:
         """A trial that lost its process, or else a new one, if there may be one more."""
         if running and time.monotonic() - self._looked < _LOOK_SECONDS:
             return None
