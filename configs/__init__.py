@@ -16,8 +16,7 @@ CONFIGS = {
 }
 
 
-def address(dataset: str, variant: str = "", root: Path | None = None) -> str:
-    """FILE.py[:VARIANT] of a key of CONFIGS, below the folder that holds configs/ or `root`."""
-    root = Path(__file__).resolve().parents[1] if root is None else root
-    file = root / CONFIGS[dataset].replace(".", "/")
-    return f"{file}.py" + (f":{variant}" if variant else "")
+def address(dataset: str, variant: str = "") -> str:
+    """FILE.py[:VARIANT] of a key of CONFIGS."""
+    file = Path(__file__).with_name(CONFIGS[dataset].rpartition(".")[2] + ".py")
+    return f"{file}:{variant}" if variant else str(file)

@@ -40,6 +40,8 @@ def test_a_comparison_runs_once_and_tabulates(tmp_path):
         (["--out=/tmp/x", "--dataset=moons"], "gaussians25, gaussians8, lsun"),
         (["--out=/tmp/x", "--algorithms=adam,adan"], "'adan'"),
         (["--out=/tmp/x", "--seeds=a"], "integers"),
+        (["--out=/tmp/x", "--budget=0"], "above 0"),
+        (["--out=/tmp/x", "--jobs=0"], "jobs"),
         ([], "--out"),
     ],
 )

@@ -10,7 +10,7 @@ import numpy as np
 
 from tf_mixed_nash.errors import InputError
 from trainers.campaigns.cells import NO_VALUE, Cell, aggregate, markdown
-from trainers.campaigns.jobs import Ended, Job, Scores
+from trainers.campaigns.jobs import Campaign, Ended, Job
 from trainers.experiment import settings
 from trainers.system import cli
 from trainers.system.files import write_atomically, write_json
@@ -64,8 +64,8 @@ def check(runs: Runs) -> None:
             )
 
 
-class Comparison:
-    """A list of runs, each done once; a `jobs.Campaign`.
+class Comparison(Campaign):
+    """A list of runs, each done once.
 
     Attributes:
       diverged, failed: those that did, in this session.
@@ -82,7 +82,7 @@ class Comparison:
         """Those that have not ended."""
         return [j for j in self._jobs if j not in self.diverged and not read_card(j.workdir)]
 
-    def next(self, running: Sequence[Job]) -> Job | None:
+    def next(self, running: int) -> Job | None:
         """The next one that has no scorecard."""
         while self._begun < len(self._jobs):
             job = self._jobs[self._begun]
@@ -91,10 +91,6 @@ class Comparison:
                 print(f"[{self._begun}/{len(self._jobs)}] {job.name}", flush=True)
                 return job
         return None
-
-    def see(self, job: Job, scores: Scores) -> bool:
-        """Lets it go on."""
-        return True
 
     def take(self, job: Job, ended: Ended) -> str:
         """Remembers what has no scorecard."""

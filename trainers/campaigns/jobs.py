@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from tf_mixed_nash.errors import InputError
 from trainers.system import cli
@@ -84,20 +84,20 @@ class Ended(NamedTuple):
     said: str
 
 
-class Campaign(Protocol):
+class Campaign:
     """Which runs there should be, and what becomes of them."""
 
-    def next(self, running: Sequence[Job]) -> Job | None:
-        """The next job; None if there is none, or none before one of the running ones ends."""
-        ...
+    def next(self, running: int) -> Job | None:
+        """The next job, beside so many; None if there is none, or none before one of them ends."""
+        raise NotImplementedError
 
     def see(self, job: Job, scores: Scores) -> bool:
         """Whether the job is to go on. Asked before its start, and when its scores change."""
-        ...
+        return True
 
     def take(self, job: Job, ended: Ended) -> str:
         """Remembers how a job ended; returns a line to print, or ""."""
-        ...
+        raise NotImplementedError
 
 
 def run(
@@ -129,7 +129,7 @@ def run(
     with StopRequest() as stop:
         try:
             while not stop.code and time.monotonic() < deadline and in_a_row < _FAILURES:
-                while len(active) < side_by_side and (job := campaign.next(_jobs(active))):
+                while len(active) < side_by_side and (job := campaign.next(len(active))):
                     active.append(_Active(job, threads, show))
                 if not active:
                     break
@@ -142,10 +142,6 @@ def run(
         finally:
             _stop(active, campaign)
     return stop.code or (FAILED if in_a_row >= _FAILURES else cli.DONE)
-
-
-def _jobs(active: Sequence[_Active]) -> list[Job]:
-    return [each.job for each in active]
 
 
 def _take(campaign: Campaign, job: Job, ended: Ended) -> None:

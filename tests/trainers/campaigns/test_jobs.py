@@ -49,7 +49,7 @@ exec(sys.argv[1])
 """
 
 
-class Campaign:
+class Listed(jobs.Campaign):
     """A list of jobs, each `way` with its number; remembers all that it was told."""
 
     def __init__(self, folder, *ways, go_on=lambda scores: True):
@@ -62,7 +62,7 @@ class Campaign:
         self.ended, self.seen, self.most, self.go_on = {}, [], 0, go_on
 
     def next(self, running):
-        self.most = max(self.most, len(running) + bool(self.waiting))
+        self.most = max(self.most, running + bool(self.waiting))
         return self.waiting.pop(0) if self.waiting else None
 
     def see(self, job, scores):
@@ -107,7 +107,7 @@ def test_a_job_is_a_command():
     ],
 )
 def test_what_an_exit_code_means(tmp_path, capfd, way, how, said, starts):
-    campaign = Campaign(tmp_path, way)
+    campaign = Listed(tmp_path, way)
     assert jobs.run(campaign) == cli.DONE
     ended = campaign.ended["run 0"]
     assert (ended.how, ended.said, campaign.starts()) == (how, said, starts)
@@ -119,7 +119,7 @@ def test_what_an_exit_code_means(tmp_path, capfd, way, how, said, starts):
 
 
 def test_bad_input_of_a_trainer_ends_all_with_its_message(tmp_path):
-    campaign = Campaign(tmp_path, "wait", "refuse", "done")
+    campaign = Listed(tmp_path, "wait", "refuse", "done")
 
     def go_on(scores):  # the second begins once the first can be stopped
         while campaign.starts() and not (tmp_path / "0" / "ready").exists():
@@ -134,16 +134,16 @@ def test_bad_input_of_a_trainer_ends_all_with_its_message(tmp_path):
 
 
 def test_three_failures_in_a_row_end_the_campaign(tmp_path):
-    campaign = Campaign(tmp_path, "crash", "crash", "done", "crash", "crash", "diverge")
+    campaign = Listed(tmp_path, "crash", "crash", "done", "crash", "crash", "diverge")
     assert jobs.run(campaign) == cli.DONE
     assert campaign.hows == ["failed", "failed", "done", "failed", "failed", "diverged"]
-    campaign = Campaign(tmp_path / "more", "crash", "crash", "crash", "done")
+    campaign = Listed(tmp_path / "more", "crash", "crash", "crash", "done")
     assert jobs.run(campaign) == FAILED
     assert campaign.starts(3) == 0
 
 
 def test_a_run_that_is_there_is_not_begun(tmp_path):
-    campaign = Campaign(tmp_path, "crash")
+    campaign = Listed(tmp_path, "crash")
     (tmp_path / "0").mkdir()
     (tmp_path / "0" / "scorecard.json").write_text("{}")
     assert jobs.run(campaign) == cli.DONE
@@ -152,26 +152,26 @@ def test_a_run_that_is_there_is_not_begun(tmp_path):
 
 
 def test_what_is_given_up_is_stopped_and_not_begun_again(tmp_path):
-    campaign = Campaign(tmp_path, "score", "done", go_on=lambda scores: not scores)
+    campaign = Listed(tmp_path, "score", "done", go_on=lambda scores: not scores)
     assert jobs.run(campaign) == cli.DONE
     assert campaign.seen == [(5, {"ema": {"w": 0.5}})]
     assert campaign.hows == ["given up", "done"]
     # In the next session its scores are there from the beginning.
-    again = Campaign(tmp_path, "score", go_on=lambda scores: not scores)
+    again = Listed(tmp_path, "score", go_on=lambda scores: not scores)
     assert jobs.run(again) == cli.DONE
     assert again.hows == ["given up"]
     assert again.starts() == 1
 
 
 def test_side_by_side(tmp_path):
-    campaign = Campaign(tmp_path, *["done"] * 5)
+    campaign = Listed(tmp_path, *["done"] * 5)
     assert jobs.run(campaign, side_by_side=3) == cli.DONE
     assert campaign.hows == ["done"] * 5
     assert campaign.most == 3
 
 
 def test_the_end_of_the_minutes_stops_the_trainers_after_a_checkpoint(tmp_path):
-    campaign = Campaign(tmp_path, "wait", "done")
+    campaign = Listed(tmp_path, "wait", "done")
     began = time.monotonic()
     assert jobs.run(campaign, minutes=1.5 / 60) == cli.DONE
     assert 1.5 <= time.monotonic() - began < 20
@@ -183,7 +183,7 @@ def test_the_end_of_the_minutes_stops_the_trainers_after_a_checkpoint(tmp_path):
 
 def test_who_does_not_stop_is_killed(tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "_PATIENCE", 0.3)
-    campaign = Campaign(tmp_path, "deaf")
+    campaign = Listed(tmp_path, "deaf")
     began = time.monotonic()
     assert jobs.run(campaign, minutes=1.5 / 60) == cli.DONE
     assert time.monotonic() - began < 20
@@ -193,7 +193,7 @@ def test_who_does_not_stop_is_killed(tmp_path, monkeypatch):
 
 def test_a_workdir_that_another_trainer_holds_is_waited_for(tmp_path, capfd):
     (tmp_path / "0").mkdir()
-    campaign = Campaign(tmp_path, "done")
+    campaign = Listed(tmp_path, "done")
     code = (
         "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.flock(file, 2); "
         "print(flush=True); sys.stdin.read()"
@@ -219,7 +219,7 @@ def test_a_workdir_that_another_trainer_holds_is_waited_for(tmp_path, capfd):
 
 def test_what_is_shown_is_also_in_the_log(tmp_path, capfd):
     for show in (True, False):
-        campaign = Campaign(tmp_path / str(show), "crash")
+        campaign = Listed(tmp_path / str(show), "crash")
         jobs.run(campaign, show=show)
         assert campaign.jobs[0].log.read_text() == "error: not the last\nboom\n"
         assert ("boom" in capfd.readouterr().err) == show

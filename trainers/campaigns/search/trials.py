@@ -12,7 +12,6 @@ to run while nobody holds its lock is taken up where its checkpoint is.
 from __future__ import annotations
 
 import contextlib
-import datetime
 import fcntl
 import json
 import time
@@ -27,7 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tf_mixed_nash.errors import InputError
 from trainers.campaigns import jobs
-from trainers.campaigns.jobs import Ended, Job, Scores
+from trainers.campaigns.jobs import Campaign, Ended, Job, Scores
 from trainers.campaigns.search import report
 from trainers.campaigns.search.plan import Plan
 from trainers.campaigns.search.spec import Spec, Trial
@@ -41,13 +40,11 @@ __all__ = ["PRUNED", "Sweep"]
 PRUNED = "pruned.json"
 # While trials run, the storage is asked for more so often.
 _LOOK_SECONDS = 2.0
-# A trial that was begun so long ago and belongs to no place lost its process at once.
-_UNPLACED = datetime.timedelta(seconds=30)
 _RACES = 3
 
 
-class Sweep:
-    """A sweep; a `jobs.Campaign`. See `trainers.sweep.run`.
+class Sweep(Campaign):
+    """A sweep. See `trainers.sweep.run`.
 
     Args:
       spec: the sweep.
@@ -92,10 +89,9 @@ class Sweep:
         wait = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
 
         def create() -> tuple[optuna.storages.BaseStorage, optuna.Study]:
-            storage = (
-                optuna.storages.RDBStorage(url, engine_kwargs=wait)
-                if "://" in url and not url.startswith(("redis", "journal"))
-                else optuna.storages.get_storage(url)
+            database = "://" in url and not url.startswith(("redis", "journal"))
+            storage = optuna.storages.get_storage(
+                optuna.storages.RDBStorage(url, engine_kwargs=wait) if database else url
             )
             return storage, optuna.create_study(
                 storage=storage,
@@ -146,7 +142,7 @@ class Sweep:
 
     # The campaign.
 
-    def next(self, running: Sequence[Job]) -> Job | None:
+    def next(self, running: int) -> Job | None:
         """A trial that lost its process, or else a new one, if there may be one more."""
         if running and time.monotonic() - self._looked < _LOOK_SECONDS:
             return None
@@ -186,11 +182,17 @@ class Sweep:
                     return _Trial(self, self._running(frozen.number), frozen.intermediate_values)
         if len(trials) >= self.plan.limit:
             return None
-        trial = self.study.ask()
+        trial = self._new()
         if self.plan.points and trial.number >= len(self.plan.points):  # another machine was faster
             self.study.tell(trial, state=TrialState.FAIL)
             return None
         return _Trial(self, trial, ())
+
+    def _new(self) -> optuna.Trial:
+        """A trial that belongs to this place from its first moment, as `Study.ask`'s do not."""
+        born = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={"place": self.place})
+        study = self.storage.get_study_id_from_name(self.plan.study_name)
+        return optuna.Trial(self.study, self.storage.create_new_trial(study, born))
 
     def _running(self, number: int) -> optuna.Trial:
         """The trial that a session began which is no more."""
@@ -199,12 +201,8 @@ class Sweep:
         return optuna.Trial(self.study, found)
 
     def _is_ours(self, frozen: FrozenTrial) -> bool:
-        if any(mine.trial.number == frozen.number for mine in self._mine.values()):
-            return False
-        place = frozen.user_attrs.get("place")
-        if place is None and frozen.datetime_start:
-            return datetime.datetime.now() - frozen.datetime_start > _UNPLACED
-        return place == self.place
+        mine = (trial.trial.number for trial in self._mine.values())
+        return frozen.user_attrs.get("place") == self.place and frozen.number not in mine
 
     # What is written.
 
@@ -286,7 +284,6 @@ class _Trial:
         self._held.enter_context(lock.hold(folder))
         self.pruned = (workdir / PRUNED).is_file()
         self._reported, self._scores = set(reported), {}
-        trial.set_user_attr("place", sweep.place)
         trial.set_user_attr("workdir", str(workdir.resolve()))
         plan = sweep.plan
         sweep.study.sampler = plan.sampler(trial.number)

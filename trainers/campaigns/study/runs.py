@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import configs
 from trainers.campaigns import jobs
-from trainers.campaigns.jobs import FAILED, Ended, Job, Scores
+from trainers.campaigns.jobs import FAILED, Campaign, Ended, Job
 from trainers.campaigns.study.protocol import (
     PROTOCOLS,
     Planned,
@@ -97,18 +97,15 @@ def job(run: Planned, workdir: Path, compile: str = "parts") -> Job:
         **({} if compile == "parts" else {"compile": compile}),
     }
     items = [f"{k}={v}" for k, v in {**run.settings, **watch}.items()]
-    return Job(run.title, configs.address(run.dataset, _variant(p)), items, workdir)
-
-
-def _variant(protocol: Protocol) -> str:
-    return "tiny" if protocol.name == "tiny" else ""
+    variant = "tiny" if p.name == "tiny" else ""
+    return Job(run.title, configs.address(run.dataset, variant), items, workdir)
 
 
 def command(run: Planned, workdir: Path, compile: str = "parts") -> list[str]:
     """The command of a run, to be given in the project's folder."""
-    config = configs.address(run.dataset, _variant(PROTOCOLS[run.protocol]), Path())
-    trainer = ("python", "-m", "trainers.run")
-    return job(run, workdir, compile)._replace(config=config, trainer=trainer).command()
+    found = job(run, workdir, compile)
+    config, trainer = f"configs/{Path(found.config).name}", ("python", "-m", "trainers.run")
+    return found._replace(config=config, trainer=trainer).command()
 
 
 def run_study(options: Options) -> int:
@@ -129,8 +126,8 @@ def run_study(options: Options) -> int:
         return code or (FAILED if study.failed else cli.DONE)
 
 
-class Study:
-    """The study, whose memory is the records; a `jobs.Campaign`.
+class Study(Campaign):
+    """The study, whose memory is the records.
 
     Attributes:
       failed: keys of runs that ended as none should; the next session tries them again.
@@ -143,7 +140,7 @@ class Study:
         self._ready: list[Planned] | None = None
         self.failed: set[str] = set()
 
-    def next(self, running: Sequence[Job]) -> Job | None:
+    def next(self, running: int) -> Job | None:
         """The first of the runs that are missing, and whose step size is known."""
         o = self._options
         if self._ready is None:  # what is ready changes with the records alone
@@ -155,10 +152,6 @@ class Study:
         workdir = o.runs.resolve() / o.protocol.name / run.path
         self._running[workdir] = run
         return job(run, workdir, o.compile)
-
-    def see(self, job: Job, scores: Scores) -> bool:
-        """Lets it go on."""
-        return True
 
     def take(self, job: Job, ended: Ended) -> str:
         """Writes the record of a run that is done or diverged."""

@@ -6,6 +6,7 @@ Everything is computed from the records; no verdict is written by hand. Free of 
 from __future__ import annotations
 
 import math
+import operator
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -53,12 +54,7 @@ class Metric(NamedTuple):
     wish: str
 
 
-def _low(value: float) -> float:
-    return value
-
-
-def _high(value: float) -> float:
-    return -value
+_low, _high = operator.pos, operator.neg
 
 
 def _near_one(value: float) -> float:
