@@ -48,7 +48,7 @@ def compare(dtype: str, size: int, steps: int, rounds: int) -> None:
     """Times Mirror-Prox, A alone, and A with its transpose; prints medians and ratios."""
     import tensorflow as tf
 
-    from tf_mixed_nash.games.matrix import MatrixGame
+    from tf_mixed_nash import MatrixGame
     from tf_mixed_nash.solvers import matrix
 
     A = np.random.default_rng(0).uniform(-1, 1, (size, size))
@@ -81,7 +81,7 @@ def compare(dtype: str, size: int, steps: int, rounds: int) -> None:
 
 def large(size: int = 10_000, steps: int = 10) -> None:
     """One large game for real: seconds per step and peak memory."""
-    from tf_mixed_nash.games.matrix import MatrixGame
+    from tf_mixed_nash import MatrixGame
     from tf_mixed_nash.solvers import matrix
 
     A = np.random.default_rng(0).random((size, size), np.float32)

@@ -62,8 +62,9 @@ def measure(rounds: int, every: int) -> dict[str, _Timed]:
     from trainers.workdir.checkpoints import Checkpoints
 
     config = settings.resolve(runpy.run_path(_CONFIG)["get_config"]())
-    loop, total = Loop(build(config)), config["num_batches"]
-    window = int(config["mixture"]["window"][0] * total)
+    loop = Loop(build(config))
+    total = loop.run.num_batches
+    window = int(loop.run.window[0] * total)
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder))
 

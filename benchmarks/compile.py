@@ -48,7 +48,7 @@ def main() -> int:
     """The command."""
     f = flags.FLAGS
     tf: Any = import_tensorflow()
-    from tf_mixed_nash.algorithms import ALGORITHMS
+    from tf_mixed_nash import ALGORITHMS
     from trainers.system import provenance
     from trainers.system.files import write_json
 

@@ -41,8 +41,7 @@ def rows(games, methods, seeds: int):
     import tensorflow as tf
 
     from tests.oracles.continuous_games import GAMES
-    from tf_mixed_nash.games.boxes import Box
-    from tf_mixed_nash.games.continuous import ContinuousGame
+    from tf_mixed_nash import Box, ContinuousGame
     from tf_mixed_nash.solvers.particles import solve
 
     for name in games:

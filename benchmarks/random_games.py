@@ -99,8 +99,7 @@ def main() -> int:
     """The command."""
     tf = import_tensorflow()
     tf.get_logger().setLevel("ERROR")
-    from tf_mixed_nash.games.boxes import Box
-    from tf_mixed_nash.games.continuous import ContinuousGame
+    from tf_mixed_nash import Box, ContinuousGame
     from tf_mixed_nash.solvers import particles
     from trainers.system import provenance
 

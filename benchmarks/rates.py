@@ -84,7 +84,7 @@ def slope(steps, gaps) -> float:
 
 def measure(name: str, A: np.ndarray) -> dict:
     """Steps and gaps of every line, the slopes, and the values."""
-    from tf_mixed_nash.games.matrix import MatrixGame
+    from tf_mixed_nash import MatrixGame
     from tf_mixed_nash.solvers import matrix
 
     game, began = MatrixGame(A, name=name), time.perf_counter()

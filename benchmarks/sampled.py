@@ -9,8 +9,6 @@ Writes OUT/table.md, OUT/table.json and OUT/sampled.png (docs/sampled.md).
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,8 @@ from typing import Any
 from absl import flags
 
 from tf_mixed_nash.errors import InputError
+from trainers.campaigns import jobs
+from trainers.campaigns.jobs import Job
 from trainers.system import cli
 from trainers.system.quiet import import_tensorflow
 
@@ -37,21 +37,18 @@ ARMS = {
     "md_window1": ("Algorithm 4, window 1, K = 1", "sample_md", _WITHOUT_MEMORY),
     "mp_window1": ("Algorithm 5, window 1, K = 1", "sample_mp", _WITHOUT_MEMORY),
 }
-_STRATEGIES = ("last", "mixture")
+_ANSWERS = ("last", "mixture")
 
 
-def command(out: Path, arm: str, seed: int, num_batches: int, variant: str) -> list[str]:
-    """The trainers.run command of one run."""
+def job(out: Path, arm: str, seed: int, num_batches: int, variant: str) -> Job:
+    """One run."""
     _, algorithm, keys = ARMS[arm]
     values = {"algorithm": algorithm, "seed": seed, "num_batches": num_batches, **keys}
     if not variant:
         values["model.hidden_units"] = "64,64,64"
-    return [
-        *(sys.executable, "-m", "trainers.run"),
-        "--config=configs/gaussians8_md.py" + (f":{variant}" if variant else ""),
-        *(f"--config.{key}={value}" for key, value in values.items()),
-        f"--workdir={out / arm / f'seed{seed}'}",
-    ]
+    config = "configs/gaussians8_md.py" + (f":{variant}" if variant else "")
+    items = [f"{key}={value}" for key, value in values.items()]
+    return Job(f"{arm}, seed {seed}", config, items, out / arm / f"seed{seed}")
 
 
 def main() -> int:
@@ -64,29 +61,26 @@ def main() -> int:
     except ValueError:
         raise InputError(f"--seeds must be integers with commas, got {f.seeds!r}.") from None
     import_tensorflow()
-    from trainers.compare import aggregate, markdown
+    from trainers.campaigns.cells import aggregate, markdown
+    from trainers.campaigns.comparison import Comparison
     from trainers.system.files import make_writable, write_atomically, write_json
     from trainers.tasks.planar import COLUMNS
+    from trainers.workdir.folder import read_card
 
     out = Path(f.out)
     make_writable(out, "--out")
+    runs = {
+        (arm, seed): job(out, arm, seed, f.num_batches, f.variant) for seed in seeds for arm in ARMS
+    }
+    comparison = Comparison(list(runs.values()))
+    if code := jobs.run(comparison, show=True) or (jobs.FAILED if comparison.failed else cli.DONE):
+        return code
     real: dict[str, Any] = {}
-    cards: dict[str, list] = {f"{arm}/{strategy}": [] for arm in ARMS for strategy in _STRATEGIES}
-    for seed in seeds:
-        for arm in ARMS:
-            path = out / arm / f"seed{seed}" / "scorecard.json"
-            if not path.is_file():
-                print(f"{arm}, seed {seed}", flush=True)
-                code = subprocess.run(
-                    command(out, arm, seed, f.num_batches, f.variant), check=False
-                ).returncode
-                if code == cli.DIVERGED:
-                    continue
-                if code != cli.DONE:
-                    return code
-            scores = json.loads(path.read_text())
-            for strategy in _STRATEGIES:
-                cards[f"{arm}/{strategy}"].append(scores["strategies"][strategy])
+    cards: dict[str, list] = {f"{arm}/{answer}": [] for arm in ARMS for answer in _ANSWERS}
+    for (arm, _), done in runs.items():
+        if scores := read_card(done.workdir):
+            for answer in _ANSWERS:
+                cards[f"{arm}/{answer}"].append(scores["strategies"][answer])
             real = scores["real_data_ceiling"]
     rows: dict[str, Any] = {n: aggregate(c, COLUMNS) if c else "diverged" for n, c in cards.items()}
     if real:
@@ -112,16 +106,15 @@ def _figure(out: Path, seed: int) -> Path:
     data = synthetic.make("gaussians8")
     real = data.sample(rng.stream(seed, "picture"), 2_500).numpy()
 
-    def panel(arm, title, strategy):
+    def panel(arm, title, answer):
         path, fake = out / arm / f"seed{seed}" / "samples" / "final.npz", None
         if path.is_file():
             with np.load(path) as saved:
-                fake = saved[strategy]
-        return title.replace(", ", "\n", 1) + f"\n{strategy}", fake
+                fake = saved[answer]
+        return title.replace(", ", "\n", 1) + f"\n{answer}", fake
 
     rows = [
-        [panel(arm, title, strategy) for arm, (title, _, _) in ARMS.items()]
-        for strategy in _STRATEGIES
+        [panel(arm, title, answer) for arm, (title, _, _) in ARMS.items()] for answer in _ANSWERS
     ]
     return pictures.scatter(out / "sampled.png", real, rows, data.window, size=2.9)
 

@@ -40,7 +40,7 @@ _PUBLISH = """
 import sys
 from pathlib import Path
 from benchmarks import serving
-from export import saved_model, verify
+from export import strategy, verify
 from tf_mixed_nash.models import mlp
 import tensorflow
 print("ready", flush=True)
@@ -55,14 +55,14 @@ print(serving.publish_points(Path(sys.argv[1]), int(sys.argv[2])), flush=True)
 def _publish(base: Path, networks: Sequence[Any], latent_dim: int) -> Path:
     import tensorflow as tf
 
-    from export import saved_model
+    from export.strategy import publish_strategy
     from tf_mixed_nash.strategies.mixed import MixedStrategy
     from tf_mixed_nash.types import Measure
 
     atoms = tf.stack([network.initial() for network in networks])
     weights = tf.fill([len(networks)], 1.0 / len(networks))
     strategy = MixedStrategy(Measure(atoms, weights), networks[0], latent_dim)
-    return saved_model.publish_strategy(strategy, base, {"dataset": "none: random weights"})
+    return publish_strategy(strategy, base, {"dataset": "none: random weights"})
 
 
 def publish_points(base: Path, seed: int = 0) -> Path:

@@ -176,7 +176,7 @@ def main() -> int:
     """The command."""
     # TensorFlow takes the loops of several algorithms for one function that it traces anew.
     import_tensorflow().get_logger().setLevel("ERROR")
-    from tf_mixed_nash.algorithms import ALGORITHMS
+    from tf_mixed_nash import ALGORITHMS
     from trainers.system import provenance
     from trainers.system.files import write_json
 

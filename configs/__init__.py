@@ -1,1 +1,23 @@
 """One file per experiment, each with a get_config(); see configs/common.py."""
+
+from pathlib import Path
+
+__all__ = ["CONFIGS", "address"]
+
+# The experiments of the commands that are told a data set, not a config: data set -> module.
+CONFIGS = {
+    "cifar10": "configs.cifar10_mp",
+    "fashion_mnist": "configs.fashion_mnist_mp",
+    "gaussians25": "configs.gaussians25_mp",
+    "gaussians8": "configs.gaussians8_mp",
+    "lsun": "configs.lsun_mp",
+    "mnist": "configs.mnist_mp",
+    "swissroll": "configs.swissroll_mp",
+}
+
+
+def address(dataset: str, variant: str = "", root: Path | None = None) -> str:
+    """FILE.py[:VARIANT] of a key of CONFIGS, below the folder that holds configs/ or `root`."""
+    root = Path(__file__).resolve().parents[1] if root is None else root
+    file = root / CONFIGS[dataset].replace(".", "/")
+    return f"{file}.py" + (f":{variant}" if variant else "")

@@ -10,9 +10,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from tf_mixed_nash.games.boxes import Box
-from tf_mixed_nash.games.continuous import ContinuousGame
-from tf_mixed_nash.games.matrix import MatrixGame
+from tf_mixed_nash import Box, ContinuousGame, MatrixGame
 
 
 def rock_paper_scissors():

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from export import runtime, sample
 
 __all__ = ["PICTURE", "write"]
@@ -150,8 +152,6 @@ def _limits(facts: Mapping[str, Any]) -> str:
 
 
 def _front_matter(name: str, facts: Mapping[str, Any]) -> str:
-    import yaml
-
     scores = _numbers(facts.get("scorecard") or {})
     dataset = facts.get("dataset")
     task = "unconditional-image-generation" if facts["image"] else "other"

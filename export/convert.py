@@ -25,7 +25,7 @@ from absl import flags
 
 from export import publish
 from tf_mixed_nash.errors import InputError
-from trainers.system import cli
+from trainers.system import cli, quiet
 from trainers.system.files import write_atomically
 
 __all__ = ["FORMATS", "convert"]
@@ -162,8 +162,6 @@ def _define_flags() -> None:
 
 
 def _run() -> None:
-    from trainers.system import quiet
-
     f = flags.FLAGS
     if f.format not in FORMATS:
         raise InputError(f"Unknown --format={f.format}. Choose one of: {', '.join(FORMATS)}.")

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from absl import flags
 
+from export import runtime
 from tf_mixed_nash.errors import InputError
 from trainers.system import cli
 
@@ -61,8 +62,6 @@ def _run() -> int:
             file=sys.stderr,
         )
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
-    from export import runtime
-
     runtime.import_tensorflow()
     try:
         from export.serving import config, server

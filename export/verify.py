@@ -36,13 +36,13 @@ from typing import NamedTuple
 import numpy as np
 from absl import flags
 
-from export import publish
+from export import publish, runtime, warmup
 from tf_mixed_nash.errors import InputError
 from trainers.system import cli
 
 __all__ = ["GATES", "Result", "check", "verify"]
 
-_ROWS = 20  # more than one group of rows (`export.saved_model`), and no multiple of it
+_ROWS = 20  # more than one group of rows (`export.strategy`), and no multiple of it
 # What `isolated` runs: nothing but TensorFlow and NumPy.
 _ELSEWHERE = """
 import sys
@@ -80,8 +80,6 @@ class _Version:
     @property
     def served(self):
         if self._served is None:
-            from export import runtime
-
             self._served = self._exits.enter_context(runtime.ServedModel(self.directory))
         return self._served
 
@@ -101,15 +99,13 @@ def _files(version: _Version) -> str:
 
 
 def _graph(version: _Version) -> str:
-    from export import checks, runtime
+    from export import checks
 
     checks.check_graph(version.directory)
     return f"signatures: {', '.join(sorted(runtime.read_signatures(version.directory)))}"
 
 
 def _session(version: _Version) -> str:
-    from export import warmup
-
     served = version.served
     for signature, specs in served.signatures.items():
         outputs = served.run(signature, warmup.example_inputs(specs, _ROWS))
@@ -122,8 +118,6 @@ def _session(version: _Version) -> str:
 
 
 def _warm_up(version: _Version) -> str:
-    from export import warmup
-
     if not (version.directory / warmup.FILE).is_file():
         raise InputError(f"{warmup.FILE} is missing.")
     return f"{warmup.replay(version.served, version.directory)} records replayed"
@@ -246,8 +240,6 @@ def _define_flags() -> None:
 
 
 def _run() -> int:
-    from export import runtime
-
     f = flags.FLAGS
     directory = publish.find_version(Path(f.model))
     runtime.import_tensorflow()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from export import runtime
 from tf_mixed_nash.errors import InputError
@@ -79,7 +80,6 @@ def read(directory: Path) -> Iterator[tuple[str, Mapping[str, np.ndarray]]]:
       InputError: if the file is damaged, or a record is no Predict request.
     """
     tf = runtime.import_tensorflow()
-    from google.protobuf.message import DecodeError
     from tensorflow_serving.apis import prediction_log_pb2
 
     try:

@@ -233,8 +233,8 @@ MUTATIONS: list[Mutation] = [
         ("if self.discriminator.num_statistics:", "if False:"),
         ("g = g[..., : -self.num_classes or None]", "g = g * 1.0"),
         (
-            "return real[(slice(None), *first, slice(-self.num_classes, None))]",
-            "return real[(slice(None), *first, slice(0, self.num_classes))]",
+            "classes = real[(slice(None), *first, slice(-self.num_classes, None))]",
+            "classes = real[(slice(None), *first, slice(0, self.num_classes))]",
         ),
         (
             "total = (loss + penalty) * self._loss_scale",
@@ -325,16 +325,13 @@ MUTATIONS: list[Mutation] = [
     ),
     *_of(
         "trainers/campaigns/study/runs.py",
-        ("tests/trainers/test_reproduce.py",),
+        ("tests/trainers/campaigns/test_study.py",),
         ("not self.stages or r.stage in self.stages", "not self.stages or True"),
-        (
-            "command(run, self.workdir, options.compile)[1:]",
-            "command(run, self.workdir, 'parts')[1:]",
-        ),
+        ("return job(run, workdir, o.compile)", "return job(run, workdir, 'parts')"),
     ),
     *_of(
         "trainers/campaigns/study/protocol.py",
-        ("tests/trainers/test_reproduce.py",),
+        ("tests/trainers/campaigns/test_study.py",),
         ("step, value = min(points, key", "step, value = max(points, key"),
         ("if v is not None), default=math.inf)", "if v is not None), default=0.0)"),
         ("(len(points) < len(grid) and not partial)", "False"),
@@ -346,15 +343,32 @@ MUTATIONS: list[Mutation] = [
     ),
     *_of(
         "trainers/campaigns/study/tables.py",
-        ("tests/trainers/test_reproduce.py",),
+        ("tests/trainers/campaigns/test_study.py",),
         (
             'spread = SPREAD * math.hypot(a["standard_error"], b["standard_error"])',
             'spread = SPREAD * a["standard_error"]',
         ),
     ),
     *_of(
+        "trainers/campaigns/jobs.py",
+        ("tests/trainers/campaigns/test_jobs.py",),
+        ("if not free(self.job.workdir):", "if False:"),
+        ("if self._starts < _STARTS or stopping:", "if stopping:"),
+        ('in_a_row + 1 if ended.how == "failed" else 0', 'in_a_row + (ended.how == "failed")'),
+        ("(code == FAILED and _NOT_FINITE in said)", "False"),
+    ),
+    *_of(
+        "trainers/system/processes.py",
+        (
+            "tests/trainers/campaigns/test_kills.py",
+            "tests/trainers/campaigns/test_jobs.py",
+        ),
+        ("prctl(1, signal.SIGTERM)", "prctl(1, 0)"),
+        ("time.monotonic() - self._stopped_at > _PATIENCE", "False"),
+    ),
+    *_of(
         "trainers/campaigns/search/space.py",
-        ("tests/trainers/test_sweep.py",),
+        ("tests/trainers/campaigns/test_search.py",),
         (
             "return -math.inf if self.maximize else math.inf",
             "return math.inf if self.maximize else -math.inf",

@@ -6,14 +6,17 @@ python -m trainers.evaluate --model=BASE/NAME [--dataset=gaussians8]
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
 
+from export import publish
 from tf_mixed_nash.errors import InputError
 from trainers.system import cli
+from trainers.system.files import write_json
 from trainers.system.quiet import import_tensorflow
 
 if TYPE_CHECKING:
@@ -21,27 +24,26 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-# A model is scored on so many samples, whatever its run's own scorecard took.
-_PLANAR = {"num_samples": 10_000, "capture_samples": 2_500}
-
 
 def _model_task(version: Path, dataset: str | None) -> Task:
     """The task that a published model was trained on, or the planar one called `dataset`."""
-    from export import publish
-    from trainers.tasks import kinds
+    from trainers.experiment.build import task_of
+    from trainers.experiment.options import spec_of
+    from trainers.tasks.kinds import PlanarCard, PlanarSpec
 
     config = publish.read_manifest(version).get("config")
     if dataset:
-        return kinds.make({"dataset": dataset, "seed": 0, "scorecard": _PLANAR})
+        return task_of(PlanarSpec(dataset=dataset))
     if not config:
         raise InputError(f"{version} does not say its data set. Give it with --dataset.")
-    return kinds.make(config if "image" in config else {**config, "scorecard": _PLANAR})
+    spec = spec_of(config)
+    if isinstance(spec, PlanarSpec):  # whatever the run's own scorecard took
+        spec = dataclasses.replace(spec, card=PlanarCard())
+    return task_of(spec)
 
 
 def _score_model(model: Path, dataset: str | None) -> tuple[Task, dict]:
     import tensorflow as tf
-
-    from export import publish
 
     version = publish.find_version(model)
     task = _model_task(version, dataset)
@@ -57,13 +59,12 @@ def main() -> int:
         raise InputError("Give one of --workdir=DIR and --model=BASE/NAME.")
     import_tensorflow()
     from trainers.answers import reading
-    from trainers.system.files import write_json
 
     if workdir:
         loop = reading.load_loop(Path(workdir))
-        task, published = loop.run.task, loop.run.config["publish"]
-        strategies = reading.strategies_of(loop)
-        scores = task.score({name: reading.sampler(s) for name, s in strategies.items()})
+        task, published = loop.run.task, loop.run.options.publish
+        answers = reading.answers_of(loop)
+        scores = task.score({name: reading.sampler(s) for name, s in answers.items()})
         card = scores["strategies"][published]
     else:
         task, scores = _score_model(Path(model), flags.FLAGS.dataset)

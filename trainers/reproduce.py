@@ -112,7 +112,7 @@ def _forecast(options: Options) -> str:
         f"{cost.basis}."
     )
     if first := options.of_this_session(ready(options.protocol, options.figure, records))[:1]:
-        text = shlex.join(command(first[0], "WORKDIR", options.compile))
+        text = shlex.join(command(first[0], Path("WORKDIR"), options.compile))
         lines.append(f"The first: {text}")
     return "\n".join(lines)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 from ml_collections import config_flags
@@ -21,6 +22,9 @@ from ml_collections import config_flags
 from tf_mixed_nash.errors import InputError
 from trainers.system import cli
 from trainers.system.quiet import import_tensorflow
+
+if TYPE_CHECKING:
+    from trainers.experiment.options import Options
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment: configs/NAME.py[:tiny].")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where everything is written (runs/...).")
@@ -35,6 +39,7 @@ def main() -> int:
         raise InputError(f"Give an experiment with --config. There are: {cli.experiments()}.")
     import_tensorflow()
     from trainers.experiment import settings
+    from trainers.experiment.options import options_of
     from trainers.session import train
     from trainers.system import devices
 
@@ -43,11 +48,11 @@ def main() -> int:
     if _DRY_RUN.value:
         print(train.describe(config))
         return cli.DONE
-    return train.train(config, Path(_WORKDIR.value or _default_workdir(config)))
+    return train.train(config, Path(_WORKDIR.value or _default_workdir(options_of(config))))
 
 
-def _default_workdir(config) -> str:
-    return f"runs/{config['dataset']}-{config['algorithm']}-seed{config['seed']}"
+def _default_workdir(options: Options) -> str:
+    return f"runs/{options.dataset}-{options.algorithm}-seed{options.seed}"
 
 
 if __name__ == "__main__":

@@ -25,21 +25,18 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from absl import flags
 
 from tf_mixed_nash.errors import InputError
 from trainers.system import cli
+from trainers.system.files import make_writable, write_atomically, write_json
 from trainers.system.quiet import import_tensorflow
 
-if TYPE_CHECKING:
-    from tf_mixed_nash.games.boxes import Box
-    from tf_mixed_nash.solvers.solution import Solution
+__all__ = ["define_flags"]
 
-__all__ = ["define_flags", "load_game", "methods_of", "parse_set", "solve_by", "to_json"]
-
-_GRID = "grid_"
+_ALWAYS = ("num_steps", "tolerance")
 # The flags that the solvers of each kind of game read, beside num_steps, tolerance and seed.
 _FLAGS = {
     "matrix": ("step_size", "num_sampled", "noise_std"),
@@ -48,107 +45,8 @@ _FLAGS = {
 }
 
 
-def methods_of(game) -> dict[str, str]:
-    """The methods for a game: name -> "matrix", "grid" or "particles"; the default comes first."""
-    from tf_mixed_nash.games.continuous import ArrayGame
-    from tf_mixed_nash.games.matrix import MatrixGame
-    from tf_mixed_nash.solvers import particles, theory
-
-    if isinstance(game, MatrixGame):
-        first, found = "mirror_prox", dict.fromkeys(theory.METHODS, "matrix")
-    else:
-        first, found = _GRID + "mirror_prox", {_GRID + name: "grid" for name in theory.METHODS}
-        if not isinstance(game, ArrayGame):  # whose payoff is in NumPy, without a gradient
-            first = "conic_mirror_prox"
-            found = {**dict.fromkeys(particles.METHODS, "particles"), **found}
-    return {first: found[first], **found}
-
-
-def parse_set(text: str, flag: str) -> Box:
-    """The box "lower:upper[:periodic],...", one part for each coordinate.
-
-    Raises:
-      InputError: for a text of another form, and for what `Box` refuses.
-    """
-    from tf_mixed_nash.games.boxes import Box
-
-    lower, upper, periodic = [], [], []
-    for part in text.split(","):
-        words = part.strip().split(":")
-        try:
-            if len(words) not in (2, 3) or words[2:] not in ([], ["periodic"]):
-                raise ValueError
-            lower.append(float(words[0]))
-            upper.append(float(words[1]))
-        except ValueError:
-            raise InputError(
-                f"--{flag}={text}: {part!r} is no interval. Write lower:upper or "
-                "lower:upper:periodic for each coordinate, joined by commas, such as -1:1,0:2."
-            ) from None
-        periodic.append(len(words) == 3)
-    return Box(lower, upper, periodic)
-
-
-def load_game(address: str, x_set: str | None = None, y_set: str | None = None) -> Any:
-    """The game at FILE.py:NAME; see the module's docstring for what may be there.
-
-    Returns:
-      A `MatrixGame`, a `ContinuousGame` or an `ArrayGame`.
-
-    Raises:
-      InputError: if there is no such thing, or it is not a game.
-    """
-    import inspect
-
-    from tf_mixed_nash.games.continuous import ArrayGame, ContinuousGame
-    from tf_mixed_nash.games.matrix import MatrixGame
-    from trainers.system.user_files import load_object
-
-    games = (MatrixGame, ContinuousGame, ArrayGame)
-    found: Any = load_object(address, "--game")
-    name = address.rpartition(":")[2]
-    parameters = []
-    if callable(found) and not isinstance(found, games):
-        parameters = [
-            p.name
-            for p in inspect.signature(found).parameters.values()
-            if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        ]
-        if len(parameters) == 2:
-            if not (x_set and y_set):
-                raise InputError(
-                    f"--game={address} is a payoff of two arguments, so its strategy sets are "
-                    "needed: give --x_set and --y_set, such as --x_set=-1:1 --y_set=-1:1."
-                )
-            payoff: Any = found
-            return ContinuousGame(
-                payoff, parse_set(x_set, "x_set"), parse_set(y_set, "y_set"), name=name
-            )
-        if len(parameters) == 0:
-            try:
-                found = found()
-            except InputError:
-                raise
-            except Exception as error:
-                raise InputError(f"--game={address}: calling it failed with {error!r}.") from error
-    if x_set or y_set:
-        raise InputError(
-            f"--x_set and --y_set go with a payoff of two arguments (x, y); {address} is not one."
-        )
-    if isinstance(found, games):
-        return found
-    if hasattr(found, "__array__") or isinstance(found, (list, tuple)):
-        return MatrixGame.from_table(found, name=name)
-    raise InputError(
-        f"--game={address} is no game: {found!r}. Give a MatrixGame, a ContinuousGame, a table "
-        "of payoffs (rows minimise, columns maximise), a function without arguments that "
-        "returns one of them, or a payoff (x, y) -> number with --x_set and --y_set."
-    )
-
-
-def _methods(game, asked: str | None) -> dict[str, str]:
-    """The methods to run and their kinds, checked against the game."""
-    valid = methods_of(game)
+def _asked(game, valid: Mapping[str, str], asked: str | None) -> dict[str, str]:
+    """The methods to run and their kinds, of the game's `valid` ones."""
     names = [name.strip() for name in asked.split(",")] if asked else list(valid)[:1]
     for name in names:
         if name not in valid:
@@ -168,7 +66,7 @@ def _options(methods: Mapping[str, str]) -> dict[str, Any]:
                 f"--{name} is not read by {', '.join(methods)}. It belongs to the methods for "
                 f"{' and '.join(_KINDS[kind] for kind in readers)}."
             )
-    names = {"num_steps", "tolerance"}.union(*(_FLAGS[kind] for kind in kinds))
+    names = {*_ALWAYS}.union(*(_FLAGS[kind] for kind in kinds))
     values = {name: flags.FLAGS[name].value for name in sorted(names)}
     return {name: value for name, value in values.items() if value is not None}
 
@@ -180,65 +78,8 @@ _KINDS = {
 }
 
 
-def solve_by(game, name: str, kind: str, options: Mapping[str, Any], seed: int) -> Solution:
-    """The game solved by one method with the given flags (`methods_of`, `_FLAGS`)."""
-    from tf_mixed_nash.solvers import grid, matrix, particles, theory
-
-    read = ("num_steps", "tolerance", *_FLAGS[kind])
-    mine = {key: value for key, value in options.items() if key in read}
-    if kind == "particles":
-        return particles.solve(game, name, seed=seed, **mine)
-    method = name.removeprefix(_GRID)
-    # Mirror descent's best constant step depends on the horizon, and its gap then shows no
-    # rate on the way; steps like 1 / sqrt(t) show it.
-    if theory.METHODS[method].descent and "step_size" not in mine:
-        mine["anytime"] = True
-    if kind == "grid":
-        return grid.solve(game, method=method, **mine)
-    return matrix.solve(game, method, seed=seed, **mine)
-
-
-def to_json(game, solution: Solution) -> dict[str, Any]:
-    """The content of solution.json, of plain values.
-
-    Atoms of weight 0 are left out. Labels of pure strategies are added where the game has
-    them.
-    """
-
-    def side(letter, measure, labels):
-        kept = measure.weights > 0
-        atoms = measure.atoms[kept]
-        content = {f"{letter}_atoms": atoms.tolist(), f"{letter}_weights": measure.weights[kept]}
-        if labels is not None:
-            content[f"{letter}_labels"] = [labels[int(i)] for i in atoms[:, 0]]
-        return content
-
-    return _plain(
-        {
-            **side("x", solution.nu, getattr(game, "column_labels", None)),
-            **side("y", solution.mu, getattr(game, "row_labels", None)),
-            "value": solution.value,
-            "gap": solution.gap,
-            "certificate": solution.certificate,
-            "method": solution.method,
-            "game": game.name,
-            "history": dict(solution.history),
-            "details": dict(solution.details),
-        }
-    )
-
-
-def _plain(content: Any) -> Any:
-    if isinstance(content, Mapping):
-        return {str(k): _plain(v) for k, v in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [_plain(v) for v in content]
-    if hasattr(content, "tolist"):
-        return _plain(content.tolist())
-    return content if isinstance(content, (str, int, float, bool, type(None))) else str(content)
-
-
 def _finished_before(out: Path, command: Mapping[str, Any]) -> bool:
+    """Whether `out` holds the solution of this command (of plain values)."""
     path = out / "solution.json"
     if not path.is_file():
         return False
@@ -246,7 +87,7 @@ def _finished_before(out: Path, command: Mapping[str, Any]) -> bool:
         before = json.loads(path.read_text()).get("command")
     except (json.JSONDecodeError, OSError) as error:
         raise InputError(f"{path} cannot be read ({error}). Give another --out.") from None
-    if before != _plain(command):
+    if before != command:
         raise InputError(
             f"{out} holds the solution of another command ({before}). Give a new --out."
         )
@@ -267,20 +108,14 @@ def main() -> int:
         if value is not None and not (math.isfinite(value) and value > 0):
             raise InputError(f"--{name} must be a positive number, got {value}.")
     import_tensorflow()
-    from trainers.games import report as solve_report
-    from trainers.system.files import make_writable, write_atomically, write_json
+    from tf_mixed_nash.solvers.solve import methods_of, solve
+    from trainers.games import load, report
 
-    game = load_game(flags.FLAGS.game, flags.FLAGS.x_set, flags.FLAGS.y_set)
-    methods = _methods(game, flags.FLAGS.method)
+    game = load.load_game(flags.FLAGS.game, flags.FLAGS.x_set, flags.FLAGS.y_set)
+    methods = _asked(game, methods_of(game), flags.FLAGS.method)
     options, names = _options(methods), list(methods)
-    command = {
-        "game": flags.FLAGS.game,
-        "method": names,
-        "seed": flags.FLAGS.seed,
-        "x_set": flags.FLAGS.x_set,
-        "y_set": flags.FLAGS.y_set,
-        **options,
-    }
+    given = {name: flags.FLAGS[name].value for name in ("game", "seed", "x_set", "y_set")}
+    command = report.plain({**given, "method": names, **options})
     if _finished_before(out, command):
         print(f"{out} holds this solution, finished: {out / 'solution.json'}")
         return cli.DONE
@@ -288,21 +123,23 @@ def main() -> int:
     solutions, seconds = {}, {}
     for name in names:
         started = time.perf_counter()
+        read = (*_ALWAYS, *_FLAGS[methods[name]])
+        mine = {key: value for key, value in options.items() if key in read}
         try:
-            solutions[name] = solve_by(game, name, methods[name], options, flags.FLAGS.seed)
+            solutions[name] = solve(game, name, flags.FLAGS.seed, **mine)
         except FloatingPointError as error:
             print(f"error: diverged: {name} on {game.name}: {error}", file=sys.stderr)
             return cli.DIVERGED
         seconds[name] = time.perf_counter() - started
     best = min(names, key=lambda name: solutions[name].gap)
-    report = solve_report.markdown(game, solutions, seconds, best)
-    write_atomically(out / "report.md", lambda path: path.write_text(report))
-    solve_report.draw_gaps(out / "gap.png", game, solutions)
-    solve_report.draw_strategies(out / "strategies.png", game, solutions[best])
+    text = report.markdown(game, solutions, seconds, best)
+    write_atomically(out / "report.md", lambda path: path.write_text(text))
+    report.draw_gaps(out / "gap.png", game, solutions)
+    report.draw_strategies(out / "strategies.png", game, solutions[best])
     # Last: its presence says that the solution is complete.
-    content = {**to_json(game, solutions[best]), "seconds": seconds, "command": _plain(command)}
+    content = {**report.to_json(game, solutions[best]), "seconds": seconds, "command": command}
     write_json(out / "solution.json", content)
-    print(report)
+    print(text)
     print(f"solution     {out / 'solution.json'}")
     print(f"pictures     {out / 'gap.png'}, {out / 'strategies.png'}")
     tolerance = options.get("tolerance")

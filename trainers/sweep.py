@@ -17,87 +17,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from tf_mixed_nash.errors import InputError
-from trainers.campaigns.trials import TRAINER
+from trainers.campaigns.search.spec import PRUNERS, SAMPLERS, Spec, Trial
 from trainers.system import cli
+from trainers.system.processes import TRAINER
 from trainers.system.stopping import Stopped
 
-__all__ = ["PRUNERS", "SAMPLERS", "Spec", "Trial", "run"]
-
-SAMPLERS = ("tpe", "grid", "random")
-PRUNERS = ("median", "hyperband", "none")
-
-
-@dataclass(frozen=True)
-class Spec:
-    """A sweep; each field is the flag of its name.
-
-    Attributes:
-      config: configs/NAME.py[:tiny].
-      output: the sweep's folder.
-      search: KEY=KIND:... each (`trainers.search`).
-      num_trials: of the study in the end, those of earlier sessions included; pruned, diverged
-        and failed ones count. A grid ends with its last point.
-      algorithm: instead of the config's.
-      storage: URL of Optuna's; None: OUTPUT/sweep.db.
-      study: its name there; None: CONFIG-ALGORITHM.
-      sampler: one of SAMPLERS.
-      pruner: one of PRUNERS; all but none need data in the plane.
-      objective: min|max:STRATEGY/METRIC.
-      jobs: trials at once.
-      threads: of each; 0 leaves them to TensorFlow.
-      seed: of the sampler, which with it is a function of the trials before. The runs' own is
-        set=("seed=1",).
-      set: KEY=VALUE each, for all runs.
-    """
-
-    config: str
-    output: str | Path
-    search: Sequence[str]
-    num_trials: int
-    algorithm: str | None = None
-    storage: str | None = None
-    study: str | None = None
-    sampler: str = "tpe"
-    pruner: str = "median"
-    objective: str = "min:best/wasserstein2"
-    jobs: int = 1
-    threads: int = 2
-    seed: int = 0
-    set: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What became of a trial.
-
-    Attributes:
-      number: in the study, from 0.
-      params: config key -> value.
-      state: complete, pruned, diverged, failed, or running (elsewhere).
-      value: of the objective; None unless complete.
-      workdir: of trainers.run; on another machine perhaps.
-      scorecard: of the workdir, where it is finished and can be read here; else None.
-      strategy: which has the value.
-      seconds: that the trainer ran, over all sessions.
-      scores: strategy -> metric -> value; of a trial that did not finish, the last ones.
-    """
-
-    number: int
-    params: dict[str, Any]
-    state: str
-    value: float | None
-    workdir: Path
-    scorecard: dict[str, Any] | None
-    strategy: str | None = None
-    seconds: float = 0.0
-    scores: dict[str, dict[str, Any]] | None = None
+__all__ = ["Spec", "Trial", "run"]
 
 
 def run(spec: Spec, trainer: Sequence[str] = TRAINER) -> list[Trial]:
@@ -116,13 +46,13 @@ def run(spec: Spec, trainer: Sequence[str] = TRAINER) -> list[Trial]:
       Stopped: on SIGTERM and SIGINT, after the trials have written their checkpoints.
     """
     try:
-        from trainers.campaigns.search.plan import Study
+        from trainers.campaigns.search.trials import Sweep
     except ModuleNotFoundError as error:
         raise InputError(
             f"trainers.sweep needs {error.name}. Install it with pip install "
             "'tf_mixed_nash[sweep]' -c constraints.txt."
         ) from None
-    return Study(spec, trainer).run()
+    return Sweep(spec, trainer).run()
 
 
 def main() -> int:
@@ -153,7 +83,7 @@ def _define_flags() -> None:
     flags.DEFINE_string("sampler", "tpe", ", ".join(SAMPLERS) + ".")
     flags.DEFINE_string("pruner", "median", ", ".join(PRUNERS) + ".")
     flags.DEFINE_string(
-        "objective", "min:best/wasserstein2", "min|max:STRATEGY/METRIC; last, ema, mixture, best."
+        "objective", "min:best/wasserstein2", "min|max:ANSWER/METRIC; last, ema, mixture, best."
     )
     flags.DEFINE_integer("jobs", 1, "Trials at once.")
     flags.DEFINE_integer("threads", 2, "Of each trial; 0: TensorFlow's choice.")

@@ -20,7 +20,7 @@ _RECORDS = 512
 
 
 def make_loop(work: Work, folder: Path, overrides: tuple[str, ...] = ()) -> Any:
-    """The `trainers.loop.Loop` that does this work.
+    """The `training.loop.Loop` that does this work.
 
     Args:
       work: what to train; its algorithm may be any of the registry.
@@ -120,7 +120,7 @@ def _draws(arrays, loop, work, m) -> None:
     feed, game, index = loop._feed, run.oracle.game, tf.constant(m, tf.int64)
     real = feed.batch_at(feed.block(m, m + 1), index)
     arrays[f"{m}/real"] = real.numpy()
-    keys = Oracle(game, None, run.config["seed"], lambda *args: (args[-1], {}))
+    keys = Oracle(game, None, run.seed, lambda *args: (args[-1], {}))
     for p in PLAYERS:
         key = keys.field(p, None, None, index)[0]  # pyright: ignore[reportArgumentType]
         arrays[f"{m}/latents_{p}"] = game.latents(key, work.batch_size, tf.float32).numpy()

@@ -12,6 +12,14 @@ import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from google.protobuf import (
+    descriptor_pb2,
+    descriptor_pool,
+    message_factory,
+    text_format,
+    wrappers_pb2,
+)
+
 from tf_mixed_nash.errors import InputError
 
 __all__ = [
@@ -159,8 +167,6 @@ def read_monitoring_path(path: Path) -> str | None:
 
 
 def _parse(path: Path, message, kind: str):
-    from google.protobuf import text_format
-
     try:
         return text_format.Parse(path.read_text(), message)
     except OSError as error:
@@ -171,8 +177,6 @@ def _parse(path: Path, message, kind: str):
 
 @functools.cache
 def _messages() -> dict[str, type]:
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, wrappers_pb2
-
     field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(
         name="tf_mixed_nash/serving_config.proto",

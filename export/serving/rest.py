@@ -25,6 +25,7 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
+from google.protobuf import json_format
 
 from export.serving import metrics as metrics_module
 from export.serving import rest_json
@@ -220,8 +221,6 @@ class _Rest:
         return _json(json.dumps(content, indent=1).encode())
 
     def _metadata(self, target: Target, facts) -> web.Response:
-        from google.protobuf import json_format
-
         facts["method"] = "metadata"
         with self.models.lease(*target) as version:
             signatures = {

@@ -20,6 +20,7 @@ from string import Template
 from absl import flags
 
 from export import publish
+from export.warmup import BATCH_SIZES
 from tf_mixed_nash.errors import InputError
 from trainers.system import cli
 from trainers.system.files import write_atomically
@@ -57,8 +58,6 @@ def render(
     Raises:
       InputError: if there is no version, or a label names one that is not there.
     """
-    from export.warmup import BATCH_SIZES
-
     there = publish.versions(model)
     if not there:
         publish.find_version(model)  # says why

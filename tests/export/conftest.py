@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from export import publish, runtime, saved_model
+from export import publish, runtime
+from export.strategy import publish_strategy
 from tf_mixed_nash.models import mlp
 from tf_mixed_nash.models.dcgan import dcgan_generator
 from tf_mixed_nash.strategies.mixed import MixedStrategy
@@ -92,7 +93,7 @@ def published(request, tmp_path_factory):
     strategy = make_strategy(request.param)
     base = tmp_path_factory.mktemp("published") / "model"
     metadata = {"plot": PLOT, "strategy": "mixture", "config": {"seed": 3}}
-    version = saved_model.publish_strategy(strategy, base, metadata)
+    version = publish_strategy(strategy, base, metadata)
     manifest = json.loads((version / publish.MANIFEST).read_text())
     with runtime.ServedModel(version) as served:
         yield SimpleNamespace(strategy=strategy, version=version, manifest=manifest, served=served)

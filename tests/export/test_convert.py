@@ -7,20 +7,21 @@ import onnxruntime
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from export import convert, saved_model
+from export import convert
+from export.strategy import publish_strategy
 from tests.export.conftest import LATENT_DIM, answers, make_image_strategy, make_strategy
 
 
 @pytest.fixture(scope="module")
 def points(tmp_path_factory):
     strategy = make_strategy(8)
-    return strategy, saved_model.publish_strategy(strategy, tmp_path_factory.mktemp("p") / "m", {})
+    return strategy, publish_strategy(strategy, tmp_path_factory.mktemp("p") / "m", {})
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     strategy = make_image_strategy(2, num_classes=4)
-    return strategy, saved_model.publish_strategy(strategy, tmp_path_factory.mktemp("i") / "m", {})
+    return strategy, publish_strategy(strategy, tmp_path_factory.mktemp("i") / "m", {})
 
 
 def run_onnx(path, **inputs):

@@ -13,15 +13,15 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from export import card, publish, saved_model, verify, warmup
+from export import strategy as strategies
 from export.serving.config import ModelConfig
 from export.serving.server import Settings
 from export.serving.versions import State
@@ -30,6 +30,7 @@ from tests.export.serving.conftest import Running, ask
 from tests.export.test_publish import tree
 from tf_mixed_nash.strategies.mixed import MixedStrategy
 from tf_mixed_nash.types import Measure
+from trainers.answers import reading
 
 SEEDS = seed_array(4, 9).tolist()
 
@@ -37,7 +38,7 @@ SEEDS = seed_array(4, 9).tolist()
 @pytest.fixture(scope="module")
 def version(tmp_path_factory):
     """A published version, to be copied."""
-    return saved_model.publish_strategy(make_strategy(1), tmp_path_factory.mktemp("m") / "m", {})
+    return strategies.publish_strategy(make_strategy(1), tmp_path_factory.mktemp("m") / "m", {})
 
 
 @pytest.fixture(scope="module")
@@ -77,14 +78,10 @@ class serve:  # noqa: N801  # a context manager
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """A workdir in which trainers.artifacts, replaced, finds `run.strategy`."""
-    artifacts = ModuleType("trainers.artifacts")
+    """A workdir in which trainers.answers.reading finds `run.strategy`."""
     found = SimpleNamespace(folder=tmp_path / "run", strategy=make_strategy(1))
-    artifacts.AVERAGES = {"mixture": "mixture"}
-    artifacts.load_average = lambda *_: (found.strategy, {"average": "mixture"})
-    artifacts.export_metadata = lambda _: {}
-    monkeypatch.setitem(sys.modules, "trainers.artifacts", artifacts)
-    monkeypatch.setattr("trainers.artifacts", artifacts, raising=False)
+    monkeypatch.setattr(reading, "load_answer", lambda *_: (found.strategy, {"average": "mixture"}))
+    monkeypatch.setattr(reading, "export_metadata", lambda _: {})
     found.folder.mkdir()
     return found
 
@@ -120,9 +117,9 @@ def unchanged(refused, run):
 def quick(version, monkeypatch):
     """The command copies a version instead of making one: a case takes milliseconds."""
 
-    monkeypatch.setattr(saved_model, "_known_calls", lambda strategy: [])
+    monkeypatch.setattr(strategies, "_known_calls", lambda strategy: [])
     monkeypatch.setattr(
-        saved_model, "_write_version", lambda building, *_: copy_into(version, building)
+        strategies, "_write_version", lambda building, *_: copy_into(version, building)
     )
 
 
@@ -178,7 +175,7 @@ def compiled(samples):
     ids=["stateful", "compiled", "other"],
 )
 def test_a_graph_that_fails_a_check(served, unchanged, monkeypatch, change, says):
-    build = saved_model.build_module
+    build = strategies.build_module
 
     def build_other(strategy):
         module, signatures = build(strategy)
@@ -191,7 +188,7 @@ def test_a_graph_that_fails_a_check(served, unchanged, monkeypatch, change, says
         signatures["sample"] = tf.function(other, input_signature=spec, autograph=False)
         return module, signatures
 
-    monkeypatch.setattr(saved_model, "build_module", build_other)
+    monkeypatch.setattr(strategies, "build_module", build_other)
     message = unchanged(served)
     assert "The model cannot be published" in message
     assert re.search(says, message)

@@ -12,7 +12,8 @@ import tensorflow as tf
 import yaml
 from PIL import Image
 
-from export import card, checks, publish, runtime, saved_model, verify, warmup
+from export import card, checks, publish, runtime, verify, warmup
+from export.strategy import publish_strategy
 from tests.export.conftest import ONLY_MIXTURE, make_image_strategy, seed_array
 from tf_mixed_nash.errors import InputError
 
@@ -32,7 +33,7 @@ def images(tmp_path_factory):
         "protocol": {"feature_network": "tiny", "sha256": "ab" * 32, "num_samples": 10},
     }
     base = tmp_path_factory.mktemp("images") / "patches"
-    return strategy, saved_model.publish_strategy(strategy, base, facts)
+    return strategy, publish_strategy(strategy, base, facts)
 
 
 @pytest.fixture

@@ -21,8 +21,9 @@ from export import publish
 from tests.trainers.conftest import ROOT, photograph, tiny, tiny_images
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.training.loop import Loop
+from trainers.answers import publishing
 from trainers.session import journal as journal_module
-from trainers.session import train
+from trainers.session import session, train
 from trainers.system import lock
 from trainers.system.stopping import StopRequest
 from trainers.workdir.checkpoints import Checkpoints
@@ -65,7 +66,7 @@ def stub_publish(strategy, base, metadata):
 @pytest.fixture(autouse=True, scope="module")
 def quick():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "_publish", stub_publish)
+        patch.setattr(publishing, "publish_strategy", stub_publish)
         yield
 
 
@@ -111,7 +112,7 @@ def test_a_signal_stops_at_the_next_step_and_loses_nothing(
     workdir = tmp_path / "run"
     # Between two records: the half-summed metrics are part of the state.
     with at_step(23, lambda: os.kill(os.getpid(), number), monkeypatch):
-        monkeypatch.setattr(train, "_CALL_SECONDS", 1e-9)  # calls of one step
+        monkeypatch.setattr(session, "_CALL_SECONDS", 1e-9)  # calls of one step
         assert train.train(CONFIG, workdir) == code
     assert "the same command resumes" in capsys.readouterr().out
     assert Checkpoints(workdir / "checkpoints").read().saved.step == 24
@@ -128,7 +129,7 @@ def test_a_signal_while_the_run_is_scored_and_published(reference, tmp_path, mon
         os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "_publish", publish_and_stop)
+        patch.setattr(publishing, "publish_strategy", publish_and_stop)
         assert train.train(CONFIG, workdir) == 143
     assert not (workdir / "scorecard.json").exists()
     assert train.train(CONFIG, workdir) == 0
@@ -196,7 +197,7 @@ def test_a_second_trainer_is_refused_and_a_crashed_one_leaves_no_lock(
     workdir = tmp_path / "run"
     workdir.mkdir()
     program = (
-        "import sys, time\nfrom pathlib import Path\nfrom trainers import lock\n"
+        "import sys, time\nfrom pathlib import Path\nfrom trainers.system import lock\n"
         "with lock.hold(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
     )
     other = subprocess.Popen(
@@ -266,7 +267,7 @@ def test_a_disk_that_fills_up_elsewhere_is_no_stack_trace(what, reference, tmp_p
                 ),
             )
         elif what == "picture":
-            patch.setattr(train._Session, "_picture", full)
+            patch.setattr(session.Session, "_picture", full)
         else:
             patch.setattr(
                 journal_module.tf.summary, "scalar",
@@ -425,7 +426,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 from pathlib import Path
 from tests.trainers.conftest import tiny
 from tests.trainers.test_faults import MORE
-from trainers import train
+from trainers.session import train
 strategy, precision, until, workdir = sys.argv[1:]
 config = tiny("mirror_gan", temperature=1e-4, strategy=strategy, precision=precision, **MORE)
 until = int(until) or None

@@ -13,8 +13,7 @@ from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.metrics.scorecard import KEYS
 from tf_mixed_nash.strategies.mixed import seed_rows
-from trainers import mixtures
-from trainers.answers import reading
+from trainers.answers import reading, weighing
 from trainers.workdir.checkpoints import Checkpoints
 
 WIDTHS = (2, 16, 16, 2), (2, 16, 16, 1)
@@ -129,7 +128,7 @@ def test_the_published_model_is_the_pruned_mixture(better):
     seeds = seed_rows(3, 40)
     samples = model.signatures["serving_default"](seeds=seeds)["samples"].numpy()
     # Every sample is one of the chosen components'.
-    latents = reading.strategies_of(loop)["mixture"].draw(seeds)[1].numpy()
+    latents = reading.answers_of(loop)["mixture"].draw(seeds)[1].numpy()
     each = [gan.forward(gan.unpack(kept.theta[j].numpy(), WIDTHS[0]), latents)[0] for j in rows]
     nearest = np.abs(np.stack(each) - samples).max(axis=2).min(axis=0)
     assert nearest.max() < 1e-5
@@ -187,7 +186,7 @@ def test_old_checkpoints_still_restore_and_say_what_they_lack(better, tmp_path):
     found = reading.load_loop(tmp_path / "old")
     np.testing.assert_array_equal(found.mixture(), loop.mixture())
     with pytest.raises(InputError, match="5 of the 5 snapshots have no discriminator"):
-        mixtures.kept_of(found, tmp_path / "old")
+        weighing.kept_of(found, tmp_path / "old")
 
 
 def test_a_damaged_checkpoint_is_not_taken_for_an_old_one(better, tmp_path):

@@ -12,11 +12,12 @@ from tests.trainers.conftest import command, photograph, tiny, tiny_images
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.methods.oracle import Oracle
 from trainers import replay as replays
-from trainers.replay import DIFFERS, compare, first_difference, replay
+from trainers.replay import DIFFERS, replay
 from trainers.session import train
 from trainers.tasks.data.sources import open_path
 from trainers.workdir import recoveries
 from trainers.workdir.checkpoints import Checkpoints
+from trainers.workdir.differences import compare, first_difference
 
 EVERY = {"log_every": 2, "picture_every": 4, "checkpoint_every": 4}
 

@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 
 from tests.trainers.conftest import command
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.solvers import solve as solvers
 from trainers import solve
-from trainers.games import report as solve_report
+from trainers.games import load
 
 GAMES = """
 import numpy as np
 import tensorflow as tf
-from tf_mixed_nash.sets import Box
-from tf_mixed_nash.continuous import ContinuousGame
+from tf_mixed_nash import ArrayGame, Box, ContinuousGame
 
 table = [[0.0, 2.0], [1.0, 0.0]]
 
@@ -46,7 +45,6 @@ def empty_set():
     return ContinuousGame(payoff, Box(1.0, 1.0), Box(0.0, 1.0))
 
 def steps():
-    from tf_mixed_nash.grid import ArrayGame
     F = lambda x, y: np.sign(y[None, :, 0] - x[:, None, 0])
     return ArrayGame(F, Box(0.0, 1.0), Box(0.0, 1.0), name="who is higher")
 
@@ -181,9 +179,7 @@ def test_bad_input_exits_2_and_writes_nothing(
     ],
 )
 def test_the_examples_have_the_values_that_they_claim(name, value):
-    game = solve.load_game(f"configs/games.py:{name}")
-    method, kind = next(iter(solve.methods_of(game).items()))
-    solution = solve.solve_by(game, method, kind, {}, seed=0)
+    solution = solvers.solve(load.load_game(f"configs/games.py:{name}"))
     assert solution.gap <= 1e-3
     assert solution.value == pytest.approx(value, abs=1e-3)
 
@@ -204,29 +200,11 @@ def test_every_method_has_a_solver_that_takes_its_flags():
 
 def test_a_payoff_in_numpy_is_solved_on_a_grid(games):
     """F = sign(y - x): y plays 1, x does too; value 0. No method needs its gradient."""
-    game = solve.load_game(f"{games}:steps")
-    methods = solve.methods_of(game)
+    game = load.load_game(f"{games}:steps")
+    methods = solvers.methods_of(game)
     assert next(iter(methods)) == "grid_mirror_prox"
     assert set(methods.values()) == {"grid"}
-    solution = solve.solve_by(game, "grid_mirror_prox", "grid", {"num_points": 20}, seed=0)
+    solution = solvers.solve(game, num_points=20)
     assert solution.value == pytest.approx(0.0, abs=1e-2)
     assert solution.nu.weights[-1] > 0.99
     assert solution.mu.weights[-1] > 0.99
-
-
-def test_sets_are_read_coordinate_by_coordinate():
-    box = solve.parse_set("-1:1, 0:6.5:periodic", "x_set")
-    np.testing.assert_array_equal(box.lower, [-1.0, 0.0])
-    np.testing.assert_array_equal(box.upper, [1.0, 6.5])
-    np.testing.assert_array_equal(box.periodic, [False, True])
-    with pytest.raises(InputError, match="no interval"):
-        solve.parse_set("0:1:circle", "x_set")
-
-
-def test_the_slope_is_that_of_the_last_decade():
-    steps = np.geomspace(1, 1e4, 41)
-    gaps = np.where(steps < 900, 10.0, 1.0) / steps**0.7
-    assert solve_report.slope(steps, gaps) == pytest.approx(-0.7, abs=1e-9)
-    rounded = np.where(steps > 5e3, 1e-16, 1 / steps)
-    assert solve_report.slope(steps, rounded) == pytest.approx(-1.0, abs=1e-9)
-    assert np.isnan(solve_report.slope(steps, 0 * steps))

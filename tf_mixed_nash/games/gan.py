@@ -43,7 +43,7 @@ class GanGame:
       generator: network from latents [n, latent_dim] to samples [n, ...].
       discriminator: network from samples to logits [n, 1].
       latent_dim: the latents are N(0, I) of this dimension.
-      objective: see `tf_mixed_nash.objectives`.
+      objective: see `tf_mixed_nash.games.objectives`.
       regularizers: of the discriminator.
       num_classes: k > 0 makes the game class-conditional: real data [n, ..., C + k] end with the
         one-hot classes as constant channels; generated data take the classes of the real ones,
@@ -99,16 +99,17 @@ class GanGame:
         """See `Game.field`; `batch` is real data [n, ...] of the parameters' dtype."""
         field = self._generator_field if player == "theta" else self._discriminator_field
         latents = shard.rows(lambda num: self.latents(key, num, z.dtype), batch.shape[0])
-        if self.num_classes:
-            latents = tf.concat([latents, self._classes(batch)], axis=1)
-        return field(z, opponent, batch, latents, key, shard)
+        return field(z, opponent, batch, self.conditioned(latents, batch), key, shard)
 
-    def _classes(self, real):
-        """The one-hot classes [n, k] of real data."""
+    def conditioned(self, latents: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+        """What G reads: latents [n, D] and, in a conditional game, the classes of n real data."""
+        if not self.num_classes:
+            return latents
         first = [0] * (real.shape.rank - 2)
-        return real[(slice(None), *first, slice(-self.num_classes, None))]
+        classes = real[(slice(None), *first, slice(-self.num_classes, None))]
+        return tf.concat([latents, classes], axis=1)
 
-    def _labelled(self, fake, latents):
+    def labelled(self, fake: tf.Tensor, latents: tf.Tensor) -> tf.Tensor:
         """Generated data with the classes of their latents as channels, as real data have."""
         if not self.num_classes:
             return fake
@@ -127,7 +128,7 @@ class GanGame:
         leaves = self.generator.unflatten(theta)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(leaves)
-            fake = self._labelled(self.generator.apply(leaves, latents), latents)
+            fake = self.labelled(self.generator.apply(leaves, latents), latents)
             loss = tf.zeros([], theta.dtype)
             for a, w in mu.terms():
                 # No built-in objective reads the real logits here; the graph drops them then.
@@ -144,7 +145,7 @@ class GanGame:
         signed measures such as 2 nu_t - nu_{t-1} that of the difference.
         """
         weights, fakes = zip(
-            *[(a, self._labelled(self.generator(z, latents), latents)) for a, z in nu.terms()],
+            *[(a, self.labelled(self.generator(z, latents), latents)) for a, z in nu.terms()],
             strict=True,
         )
         leaves = self.discriminator.unflatten(w)

@@ -27,7 +27,7 @@ __all__ = ["BiAffine", "MatrixGame"]
 
 
 class BiAffine:
-    """The derivatives of eq. 1 for given tensors, unchecked. A `Game`: see `games.py`.
+    """The derivatives of eq. 1 for given tensors, unchecked. A `Game`: see `games.game`.
 
     Args:
       payoff: A [n, m].

@@ -40,12 +40,15 @@ class Scheme(NamedTuple):
       step: (oracle, state, t, m) -> (state, logs); logs is a Pair of dicts of scalars.
       output: state -> Pair(theta, w), the iterate that the algorithm returns.
       num_batches: t -> mini-batches used by outer step t.
+      anchor: state -> Pair(theta, w), where the prox steps begin that make the next output; None
+        where there is no such point, as with several chains.
     """
 
     init: Callable[[tf.Tensor, tf.Tensor], Pair]
     step: Callable[[Oracle, Pair, Any, Any], tuple[Pair, Pair]]
     output: Callable[[Pair], Pair]
     num_batches: Callable[[Any], Any]
+    anchor: Callable[[Pair], Pair] | None = None
 
 
 class Iterate(NamedTuple):
@@ -113,8 +116,9 @@ def mirror_descent(prox: Pair[Prox], alternated: bool = False) -> Scheme:
     return Scheme(
         init,
         step,
-        output=lambda s: Pair(s.theta.z, s.w.z),
+        output=_points,
         num_batches=lambda t: most(prox.theta.num_batches(t), prox.w.num_batches(t)),
+        anchor=_points,
     )
 
 
@@ -170,8 +174,9 @@ def mirror_prox(prox: Pair[Prox], alternated: bool = False) -> Scheme:
     return Scheme(
         init,
         step,
-        output=lambda s: Pair(s.theta.z, s.w.z),
+        output=_points,
         num_batches=lambda t: 2 * half(t),
+        anchor=lambda s: Pair(s.theta.tilde, s.w.tilde),
     )
 
 
@@ -209,8 +214,9 @@ def alternated_extragradient(prox: Pair[Prox]) -> Scheme:
     return Scheme(
         init,
         step,
-        output=lambda s: Pair(s.theta.z, s.w.z),
+        output=_points,
         num_batches=lambda t: 2 * half(t),
+        anchor=_points,
     )
 
 
@@ -258,7 +264,7 @@ def past_extragradient(sampler: Pair[Sampler]) -> Scheme:
         w, w_logs = update("w", "theta")
         return Pair(theta, w), Pair(theta_logs, w_logs)
 
-    return Scheme(init, step, lambda s: Pair(s.theta.z, s.w.z), num_batches=lambda t: 1)
+    return Scheme(init, step, _points, num_batches=lambda t: 1, anchor=_points)
 
 
 def chambolle_pock(prox: Pair[Prox], kappa: float = 1.0, extrapolate: str = "measure") -> Scheme:
@@ -310,8 +316,9 @@ def chambolle_pock(prox: Pair[Prox], kappa: float = 1.0, extrapolate: str = "mea
     return Scheme(
         init,
         step,
-        output=lambda s: Pair(s.theta.z, s.w.z),
+        output=_points,
         num_batches=lambda t: most(prox.theta.num_batches(t), prox.w.num_batches(t)),
+        anchor=_points,
     )
 
 
@@ -338,6 +345,10 @@ def discriminator_steps(scheme: Scheme, num_steps: int) -> Scheme:
         return s, Pair(logs.theta, w_logs)
 
     return scheme._replace(step=step, num_batches=lambda t: num_steps * scheme.num_batches(t))
+
+
+def _points(s: Pair) -> Pair:
+    return Pair(s.theta.z, s.w.z)
 
 
 def _each(make: Callable[[Player], Any]) -> Pair:

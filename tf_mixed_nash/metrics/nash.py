@@ -175,12 +175,14 @@ def gan_payoff(
 
     Args:
       game: its networks and objective; no regulariser enters.
-      real: [n, ...].
+      real: [n, ...]; of a conditional game its classes are those of the generated data, too.
       latents: [n, D].
     """
 
+    inputs = game.conditioned(latents, real)
+
     def payoff(theta, w):
-        fake = game.generator(theta, latents)
+        fake = game.labelled(game.generator(theta, inputs), inputs)
         f = lambda x: game.discriminator(w, x)  # noqa: E731
         return -game.objective(f(real), f(fake)).discriminator
 
@@ -213,6 +215,7 @@ def gan_duality_gap(
         game.latent_dim,
         zero_sum(game.objective),
         game.regularizers,
+        game.num_classes,
     )
     latents = game.latents(rng.stream(seed, "evaluation"), len(real), real.dtype)
     payoff = gan_payoff(game, real, latents)

@@ -40,7 +40,7 @@ def scorecard(
     Args:
       samples: [n, 2], generated.
       real: [n', 2], n' >= wasserstein_samples, fresh real samples, for wasserstein2 only.
-      data: has num_modes, sigma and nearest_mode (`trainers.data.synthetic.PlanarData`).
+      data: has num_modes, sigma and nearest_mode (`trainers.tasks.data.synthetic.PlanarData`).
       capture_samples: how many of the samples decide which modes are captured.
       wasserstein_samples: of each side.
 

@@ -190,7 +190,7 @@ def solve(
     Args:
       game: a `ContinuousGame`, an `ArrayGame` or alike.
       num_points: cells per coordinate, one number or Pair(theta, w); at least 1.
-      method: a key of `bilinear.METHODS`.
+      method: a key of `theory.METHODS`.
       num_steps: of each level.
       refinements: how many times cells are split, at least 0.
       finer: how much finer the certificate's grid is, at least 1.
@@ -199,13 +199,13 @@ def solve(
       max_bytes: of the payoff matrix.
       dtype: of the payoff matrix; None: the game's.
       tolerance: a level stops when its gap on the grid is at most this.
-      **options: of `bilinear.solve`.
+      **options: of `matrix.solve`.
 
     Returns:
       Solution: atoms are the midpoints. gap: of the certificate, off the grid. history:
       "step", "gap" (on the grid), "last_gap", "value" and "level". details: "grid_gap" (on
       the last grid), "densities", "volumes" and "widths" (Pairs), and the last level's of
-      `bilinear.solve`.
+      `matrix.solve`.
 
     Raises:
       InputError: for settings out of range, payoffs that are not finite or too many of them.

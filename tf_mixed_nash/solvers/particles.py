@@ -51,7 +51,7 @@ __all__ = [
 
 
 class ParticleGame:
-    """The lift of a continuous game to particles, as a `games.Game`.
+    """The lift of a continuous game to particles, as a `games.game.Game`.
 
     The opponent is a measure over `Particles`, whose mixture is played against: with
     weights (2, -1) it is the signed measure of Chambolle-Pock.
@@ -322,17 +322,13 @@ class _Run:
 
     def start(self) -> Pair:
         """Uniform weights on uniform points."""
-        key = rng.stream(self.seed, "particles/start")
-        return Pair(
-            *(
-                Particles(
-                    tf.fill([self.num_atoms], -tf.math.log(tf.cast(self.num_atoms, dtype))),
-                    self.game.set_of(p).uniform(rng.fold_in(key, i), self.num_atoms, dtype),
-                )
-                for dtype in [self.game.dtype]
-                for i, p in enumerate(PLAYERS)
-            )
+        key, dtype = rng.stream(self.seed, "particles/start"), self.game.dtype
+        log_weights = tf.fill([self.num_atoms], -tf.math.log(tf.cast(self.num_atoms, dtype)))
+        theta, w = (
+            self.game.set_of(p).uniform(rng.fold_in(key, i), self.num_atoms, dtype)
+            for i, p in enumerate(PLAYERS)
         )
+        return Pair(Particles(log_weights, theta), Particles(log_weights, w))
 
     def particles(self, measures: Pair) -> Pair:
         """Measures of at most num_atoms atoms in the buffers; the rest is absent."""
@@ -398,7 +394,7 @@ def _iterate(
     1. dynamics: a round of outer steps from the current particles (local convergence).
     2. polish: candidates from the particles, as they are and with the weights of their
        finite game's exact equilibrium, merged at several radii and made exact by Newton
-       (`tf_mixed_nash.polish`).
+       (`polish`).
     3. certificate: the candidate of the lowest gap is kept if it beats the best so far.
     4. insertion: the local optima of the certificate that beat the value become atoms of
        the next round (column generation; double oracle, McMahan et al. 2003, for continuous

@@ -31,18 +31,20 @@ class Method(NamedTuple):
         start, as regret bounds do; otherwise the scheme's outputs.
       descent: whether the theory is mirror descent's.
       proven: whether `theory_step_sizes` knows a bound.
+      proven_noisy: and whether one with noise.
     """
 
     scheme: Callable[[Pair], Scheme]
     average_before: bool = False
     descent: bool = False
     proven: bool = True
+    proven_noisy: bool = True
 
 
 METHODS: dict[str, Method] = {
     "mirror_descent": Method(schemes.mirror_descent, average_before=True, descent=True),
     "mirror_prox": Method(schemes.mirror_prox),
-    "chambolle_pock": Method(schemes.chambolle_pock),
+    "chambolle_pock": Method(schemes.chambolle_pock, proven_noisy=False),
     "alternated_mirror_descent": Method(
         functools.partial(schemes.mirror_descent, alternated=True), descent=True, proven=False
     ),
@@ -112,7 +114,8 @@ def theory_step_sizes(
       eta: step sizes to use instead; the bound is for them.
     """
     G, D, sigma2 = half_ranges, divergences, variances
-    L, noisy, descent = min(G), max(variances) > 0, METHODS[method].descent
+    chosen, noisy = METHODS[method], max(variances) > 0
+    L, descent = min(G), chosen.descent
     if descent:
         quadratic = [
             g * g + 1.5 * s if noisy else g * g / 2 for g, s in zip(G, sigma2, strict=True)
@@ -137,9 +140,8 @@ def theory_step_sizes(
 
     # A hair's breadth for rounding: eta may be the very largest.
     stable = (eta.theta * L) * (eta.w * L) <= (1 / 3 if noisy else 1.0) * (1 + 1e-9)
-    proven = METHODS[method].proven and min(eta) >= 0 and (descent or stable)
-    if method == "chambolle_pock" and noisy:
-        proven = False
+    proven = chosen.proven and (chosen.proven_noisy or not noisy)
+    proven = proven and min(eta) >= 0 and (descent or stable)
 
     def bound(T: int) -> float:
         first, second = _sums(T, anytime)

@@ -15,7 +15,7 @@ import dataclasses
 import functools
 import gc
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import tensorflow as tf
 
@@ -26,10 +26,12 @@ from tf_mixed_nash.compile import fused
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.training.feeds import Feed
 from tf_mixed_nash.training.reservoir import NAMES, Reservoir
+from tf_mixed_nash.training.run import Training
 from tf_mixed_nash.types import PLAYERS, Pair
-from trainers.experiment.build import Run
 
 __all__ = ["Divergence", "Loop"]
+
+R = TypeVar("R", bound=Training)
 
 _NEVER = tf.int64.max
 _SUMMED = ("loss", "penalty", "field_norm")
@@ -45,20 +47,20 @@ class Divergence:
     players: tuple[str, ...]
 
 
-class Loop:
-    """The state of a run and the function that advances it.
+class Loop(Generic[R]):
+    """The state of a training and the function that advances it.
 
     Args:
-      run: see `trainers.build`.
+      run: what is trained.
 
     Attributes:
+      run: the same.
       variables: by name; with the reservoir they are all that a checkpoint must hold.
       reservoir: the snapshots.
     """
 
-    def __init__(self, run: Run):
+    def __init__(self, run: R):
         self.run = run
-        config = run.config
         state = run.initial_state()
         theta, w = run.scheme.output(state)
         zero = tf.zeros([], tf.int64)
@@ -77,11 +79,10 @@ class Loop:
         # Names of variables that the restored checkpoint did not have yet.
         self.lacking: frozenset[str] = frozenset()
         self.variables = dict(zip(names, tf.nest.flatten(self._state), strict=True))
-        first, last = config["mixture"]["window"]
         self.reservoir = Reservoir(
-            config["mixture"]["num_components"],
-            (int(first * run.num_outer_steps), int(last * run.num_outer_steps)),
-            rng.stream(config["seed"], "reservoir"),
+            run.num_components,
+            run.kept_steps,
+            rng.stream(run.seed, "reservoir"),
             Pair(int(theta.shape[0]), int(w.shape[0])),
             theta.dtype,
         )
@@ -90,12 +91,12 @@ class Loop:
     # Made by the first step: who only reads a run (an export, say) needs none of its data.
     @functools.cached_property
     def _feed(self) -> Feed:
-        return self.run.task.feed(self.run.networks.theta.dtype)
+        return self.run.feed(self.run.networks.theta.dtype)
 
     @functools.cached_property
     def _advance(self):
         signature = [tf.TensorSpec([], tf.int64), self._feed.signature]
-        if self.run.config["compile"] == "parts":
+        if self.run.compile == "parts":
             return tf.function(self._many_steps, input_signature=signature, autograph=False)
 
         def many_steps(until, block):
@@ -226,7 +227,7 @@ class Loop:
           InputError: if the algorithm has no inner chain with an average, or the checkpoint was
             written before anchors were kept.
         """
-        algorithm = self.run.config["algorithm"]
+        algorithm = self.run.algorithm
         if not ALGORITHMS[algorithm].inner_average:
             choices = [name for name, a in ALGORITHMS.items() if a.inner_average]
             raise InputError(
@@ -290,7 +291,7 @@ class Loop:
             return (
                 {
                     "scheme": state,
-                    "anchor": _anchor(s["scheme"].theta, theta),
+                    "anchor": scheme.anchor(s["scheme"]).theta if scheme.anchor else theta,
                     "ema": self._ema(s["ema"], theta, self._ema_weight(used, theta.dtype)),
                     "t": t + 1,
                     "m": m + used,
@@ -313,17 +314,8 @@ class Loop:
 
     def _ema_weight(self, used, dtype):
         """1 - decay^used: the decay is per mini-batch, so that all algorithms look back alike."""
-        decay = tf.constant(self.run.config["ema_decay"], tf.float64)
+        decay = tf.constant(self.run.ema_decay, tf.float64)
         return tf.cast(1.0 - decay ** tf.cast(used, tf.float64), dtype)
-
-
-def _anchor(player: Any, output: tf.Tensor) -> tf.Tensor:
-    """Where the prox step that made the output began: z_tilde in Mirror-Prox, else z.
-
-    The output itself where the algorithm keeps no such point: several chains, say.
-    """
-    anchor = getattr(player, "tilde", getattr(player, "z", None))
-    return anchor if isinstance(anchor, tf.Tensor) and anchor.shape == output.shape else output
 
 
 def _joined_names(tree: Any, prefix: str = "") -> Any:

@@ -1,8 +1,7 @@
-"""What a workdir holds, read back: strategies, metadata, provenance."""
+"""What a workdir holds, read back: its answers, metadata, provenance."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,31 +12,30 @@ from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.strategies.mixed import MixedStrategy
 from tf_mixed_nash.training.loop import Loop
 from trainers.experiment import settings
-from trainers.experiment.build import build
+from trainers.experiment.build import Run, build, task_of
+from trainers.experiment.options import options_of
 from trainers.system import provenance
-from trainers.tasks import kinds
 from trainers.tasks.base import Sampler
 from trainers.workdir import recoveries
 from trainers.workdir.checkpoints import Checkpoints
+from trainers.workdir.folder import ANSWERS, CHECKPOINTS, read_card
 
 __all__ = [
     "AVERAGES",
-    "STRATEGIES",
+    "answers_of",
     "export_metadata",
-    "load_average",
+    "load_answer",
+    "load_answers",
     "load_loop",
-    "load_strategies",
     "sampler",
     "scored",
-    "strategies_of",
 ]
 
-STRATEGIES = ("last", "ema", "mixture")
-# The names of --average, and of the same answers in scorecards.
-AVERAGES = {"theta": "last", "theta_bar": None, "ema": "ema", "mixture": "mixture"}
+# The words of --average: theta_bar, the average of the last inner chain, is never scored.
+AVERAGES = (*ANSWERS, "theta_bar")
 
 
-def strategies_of(loop: Loop, take: bool = False) -> dict[str, MixedStrategy]:
+def answers_of(loop: Loop[Run], take: bool = False) -> dict[str, MixedStrategy]:
     """The three answers of a run: last iterate, EMA, and mixture of snapshots.
 
     Before the mixture's window begins, the mixture is the last iterate.
@@ -53,7 +51,7 @@ def strategies_of(loop: Loop, take: bool = False) -> dict[str, MixedStrategy]:
         "ema": loop.ema()[None],
         "mixture": snapshots if len(snapshots) else last,
     }
-    return {name: loop.run.strategy(atoms[name]) for name in STRATEGIES}
+    return {name: loop.run.strategy(atoms[name]) for name in ANSWERS}
 
 
 def sampler(strategy: MixedStrategy) -> Sampler:
@@ -63,58 +61,56 @@ def sampler(strategy: MixedStrategy) -> Sampler:
     return lambda seeds: draw(seeds).numpy()
 
 
-def load_strategies(workdir: Path) -> dict[str, MixedStrategy]:
-    """The strategies of the newest checkpoint of a workdir.
+def load_answers(workdir: Path) -> dict[str, MixedStrategy]:
+    """The answers of the newest checkpoint of a workdir.
 
     Raises:
       InputError: if the folder is no workdir or has no checkpoint.
     """
-    return strategies_of(load_loop(workdir))
+    return answers_of(load_loop(workdir))
 
 
-def load_average(
-    workdir: Path, average: str, step: int | None = None
+def load_answer(
+    workdir: Path, answer: str, step: int | None = None
 ) -> tuple[MixedStrategy, dict[str, Any]]:
     """One answer of a run, from any of its checkpoints, and what is known of it.
 
     Args:
       workdir: of trainers.run.
-      average: one of AVERAGES: theta (the last iterate), theta_bar (the average of its inner
-        chain), ema, or mixture.
+      answer: one of AVERAGES.
       step: the mini-batch of the checkpoint; None for the newest.
 
     Returns:
-      The strategy, and `average`, `step` and, where the run's scorecard is of this answer,
-      `scorecard` and `real_data_ceiling`.
+      The mixed strategy, and `average` (the answer), `step` and, where the run's scorecard is of
+      this answer, `scorecard` and `real_data_ceiling`.
 
     Raises:
       InputError: if there is no such checkpoint, or the algorithm has no theta_bar.
     """
     loop = load_loop(workdir, step)
-    if average == "theta_bar":
+    if answer == "theta_bar":
         strategy = loop.run.strategy(loop.inner_average()[None])
     else:
-        strategy = strategies_of(loop)[AVERAGES[average]]
-    known: dict[str, Any] = {"average": average, "step": loop.step}
-    path = Path(workdir) / "scorecard.json"
-    # It is written at the end of a run, and has no theta_bar.
-    if path.is_file() and loop.step >= loop.run.config["num_batches"] and AVERAGES[average]:
-        scores = json.loads(path.read_text())
-        known |= scored(scores, AVERAGES[average])
+        strategy = answers_of(loop)[answer]
+    known: dict[str, Any] = {"average": answer, "step": loop.step}
+    # It is written at the end of a run.
+    card = read_card(Path(workdir))
+    if card and loop.step >= loop.run.num_batches and answer in ANSWERS:
+        known |= scored(card, answer)
     return strategy, known
 
 
-def scored(scores: Mapping[str, Any], strategy: str) -> dict[str, Any]:
+def scored(scores: Mapping[str, Any], answer: str) -> dict[str, Any]:
     """What a published model says of its scores, from a run's scorecard."""
     protocol = {"protocol": scores["protocol"]} if "protocol" in scores else {}
     return {
-        "scorecard": scores["strategies"][strategy],
+        "scorecard": scores["strategies"][answer],
         "real_data_ceiling": scores["real_data_ceiling"],
         **protocol,
     }
 
 
-def load_loop(workdir: Path, step: int | None = None) -> Loop:
+def load_loop(workdir: Path, step: int | None = None) -> Loop[Run]:
     """The loop of a workdir, at its newest checkpoint or that of mini-batch `step`.
 
     Raises:
@@ -124,7 +120,7 @@ def load_loop(workdir: Path, step: int | None = None) -> Loop:
     # One process reads what many may have trained.
     config = {**settings.load_workdir_config(workdir), "strategy": "default"}
     loop = Loop(build(config, recoveries.read(workdir)))
-    found = Checkpoints(workdir / "checkpoints").read(step)
+    found = Checkpoints(workdir / CHECKPOINTS).read(step)
     if found:
         for path, reason in found.damaged:
             print(f"warning: {path} is damaged ({reason}); {found.saved.path} is used instead.")
@@ -140,10 +136,11 @@ def load_loop(workdir: Path, step: int | None = None) -> Loop:
 def export_metadata(workdir: Path) -> dict[str, Any]:
     """What a published model says of its origin, for its manifest."""
     config = settings.load_workdir_config(Path(workdir))
+    options = options_of(config)
     return {
         "config": config,
-        "dataset": config["dataset"],
-        "algorithm": config["algorithm"],
+        "dataset": options.dataset,
+        "algorithm": options.algorithm,
         "code": provenance.code(),
-        **kinds.make(config).export_metadata(),
+        **task_of(config).export_metadata(),
     }

@@ -3,123 +3,63 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import tensorflow as tf
-
-from tf_mixed_nash import algorithms, rng
+from tf_mixed_nash import algorithms
 from tf_mixed_nash.algorithms import Hyperparameters
 from tf_mixed_nash.games.gan import GanGame, Regularizers
 from tf_mixed_nash.games.objectives import OBJECTIVES, Objective
 from tf_mixed_nash.methods import schedules
 from tf_mixed_nash.methods.oracle import Oracle
 from tf_mixed_nash.methods.schemes import Scheme
-from tf_mixed_nash.strategies.mixed import MixedStrategy
-from tf_mixed_nash.types import PLAYERS, Measure, Pair, Player
+from tf_mixed_nash.training.run import Training, num_outer_steps
+from tf_mixed_nash.types import Pair
+from trainers.experiment.options import Options, Recovery, options_of, spec_of
 from trainers.system import devices
 from trainers.system.user_files import load_function
-from trainers.tasks import kinds
 from trainers.tasks.base import Task
-from trainers.workdir.recoveries import Recovery
+from trainers.tasks.kinds import ImageSpec, PlanarSpec
 
-__all__ = ["Run", "build", "num_outer_steps"]
-
-# Of batch_size latents each: the statistics of a published generator are means over them.
-_CALIBRATION_BATCHES = 16
+__all__ = ["Run", "build", "task_of"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """The objects of a run.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run(Training):
+    """A training that was made from a config.
 
     Attributes:
       task: the data, and what is done with samples.
-      networks: Pair of `Network`, the generator and the discriminator.
-      oracle: fields and noise.
-      scheme: the algorithm.
-      num_outer_steps: T.
-      hyperparameters: Pair, with their schedules.
+      options: what else the config says.
+      config: resolved, for the files that must hold all of it; nobody reads its keys.
     """
 
-    config: Mapping[str, Any]
     task: Task
-    networks: Pair
-    oracle: Oracle
-    scheme: Scheme
-    num_outer_steps: int
-    hyperparameters: Pair
+    options: Options
+    config: Mapping[str, Any]
 
-    def initial_state(self) -> Pair:
-        """The scheme's state at t = 0, inside the players' parameter sets.
 
-        Where an algorithm keeps several chains of a player, each starts at its own initialisation.
-        """
-        return self.scheme.init(*(self._start(p) for p in PLAYERS))
+def task_of(config: Mapping[str, Any] | PlanarSpec | ImageSpec) -> Task:
+    """The task of a resolved config, or of what was read from one. Opens no data yet."""
+    spec = config if isinstance(config, (PlanarSpec, ImageSpec)) else spec_of(config)
+    if isinstance(spec, ImageSpec):
+        from trainers.tasks.imaging import ImageTask  # not for those who need no image libraries
 
-    def _start(self, player: Player) -> tf.Tensor:
-        """[d], or [n', d]."""
-        project = functools.partial(self.oracle.project, player)
-        first = project(self.networks.of(player).initial())
-        num_chains = self.hyperparameters.of(player).num_chains
-        if not algorithms.ALGORITHMS[self.config["algorithm"]].chains or num_chains == 1:
-            return first
-        others = (self.task.networks(f"/{j}").of(player) for j in range(1, num_chains))
-        return tf.stack([first, *(project(network.initial()) for network in others)])
+        return ImageTask(spec)
+    from trainers.tasks.planar import PlanarTask
 
-    def strategy(self, atoms: tf.Tensor, weights: tf.Tensor | None = None) -> MixedStrategy:
-        """The mixed strategy of some of the run's generators, ready to be sampled.
-
-        Normalisation layers get the statistics of each generator by itself, measured on latents
-        of a stream of its own (docs/decisions/0012).
-
-        Args:
-          atoms: [M, d].
-          weights: [M], of sum 1; equal ones by default.
-        """
-        generator, latent_dim = self.networks.theta, self.config["model"]["latent_dim"]
-        count = int(atoms.shape[0])  # pyright: ignore[reportArgumentType]
-        if weights is None:
-            weights = tf.fill([count], tf.constant(1.0 / count, tf.float32))
-        if generator.num_statistics:
-            atoms = tf.map_fn(self._calibrate, atoms, fn_output_signature=self._calibrated)
-        return MixedStrategy(
-            Measure(atoms, weights), generator.frozen(), latent_dim, self.task.num_classes
-        )
-
-    @property
-    def _calibrated(self) -> tf.TensorSpec:
-        network = self.networks.theta
-        return tf.TensorSpec([network.frozen().dim], network.dtype)
-
-    @functools.cached_property
-    def _calibrate(self):
-        """theta [d] -> [d + s], compiled once."""
-        game: Any = self.oracle.game
-        generator, size = self.networks.theta, self.config["batch_size"]
-
-        def calibrate(theta):
-            key = rng.stream(self.config["seed"], "calibration")
-            batches = (
-                game.inputs(rng.fold_in(key, i), size, generator.dtype)
-                for i in range(_CALIBRATION_BATCHES)
-            )
-            return generator.calibrated(theta, batches)
-
-        return tf.function(calibrate, autograph=False)
+    return PlanarTask(spec)
 
 
 def build(config: Mapping[str, Any], recoveries: Sequence[Recovery] = ()) -> Run:
     """Builds a run. Reads no data.
 
     Args:
-      config: resolved (`trainers.settings.resolve`).
+      config: resolved (`settings.resolve`).
       recoveries: of the run so far; from each on, the step sizes are half of what they were and
         the noise is other.
     """
-    strategy = devices.make_strategy(config["strategy"])
-    task = kinds.make(config)
+    options, task = options_of(config), task_of(config)
     nets = task.networks()
     game = GanGame(
         nets.theta,
@@ -134,15 +74,33 @@ def build(config: Mapping[str, Any], recoveries: Sequence[Recovery] = ()) -> Run
     oracle = Oracle(
         game,
         None,
-        config["seed"],
-        devices.evaluator(game, strategy, config["accumulate"]),
+        options.seed,
+        devices.evaluator(game, devices.make_strategy(options.devices), config["accumulate"]),
         [recovery.step for recovery in recoveries],
     )
     # How many outer steps T there are depends on K_t alone; the step sizes depend on T.
-    num_steps = num_outer_steps(_scheme(config, num_steps=1)[0], config["num_batches"])
+    num_steps = num_outer_steps(_scheme(config, num_steps=1)[0], options.num_batches)
     cuts = [recovery.outer_step for recovery in recoveries]
     scheme, hyperparameters = _scheme(config, num_steps, cuts)
-    return Run(config, task, nets, oracle, scheme, num_steps, hyperparameters)
+    return Run(
+        algorithm=options.algorithm,
+        oracle=oracle,
+        scheme=scheme,
+        hyperparameters=hyperparameters,
+        feed=task.feed,
+        other_networks=lambda j: task.networks(f"/{j}"),
+        seed=options.seed,
+        num_batches=options.num_batches,
+        num_outer_steps=num_steps,
+        batch_size=config["batch_size"],
+        num_components=config["mixture"]["num_components"],
+        window=tuple(config["mixture"]["window"]),
+        ema_decay=config["ema_decay"],
+        compile=config["compile"],
+        task=task,
+        options=options,
+        config=config,
+    )
 
 
 def _scheme(
@@ -174,16 +132,6 @@ def _hyperparameters(
         history_capacity=num_strategies if h["history"] == "full" else h["history_capacity"],
         **{key: h[key] for key in same},
     )
-
-
-def num_outer_steps(scheme: Scheme, num_batches: int) -> int:
-    """T: the first number of outer steps that use at least `num_batches` mini-batches."""
-    per_step = scheme.num_batches(0)
-    if not tf.is_tensor(per_step):
-        return -(-num_batches // per_step)
-    used = tf.cumsum(scheme.num_batches(tf.range(num_batches, dtype=tf.int64)))
-    enough = tf.searchsorted(used, tf.constant([num_batches], used.dtype))
-    return int(enough[0]) + 1
 
 
 def _objective(name: str) -> Objective:

@@ -14,8 +14,11 @@ import ml_collections
 
 from configs import tuned
 from tf_mixed_nash.errors import InputError
+from trainers.tasks import kinds
 
 __all__ = [
+    "ANSWERS",
+    "CONFIG",
     "HYPERPARAMETERS",
     "LATER",
     "METRICS",
@@ -28,6 +31,9 @@ __all__ = [
     "to_json",
 ]
 
+# What a run answers: the last iterate, its exponential moving average, the mixture of snapshots.
+ANSWERS = ("last", "ema", "mixture")
+CONFIG = "config.json"  # in a workdir
 HYPERPARAMETERS = tuple(tuned.ANY)
 
 # Keys that change what is written along the way, where the run is computed, and what follows a
@@ -87,7 +93,7 @@ def resolve(config: ml_collections.ConfigDict, num_replicas: int = 1) -> dict[st
     """
     c = json.loads(config.to_json_best_effort())
     common = {key: c.pop(key) for key in HYPERPARAMETERS}
-    defaults = tuned.defaults(c["algorithm"], images="image" in c)
+    defaults = tuned.defaults(c["algorithm"], images=kinds.kind_of(c) == "images")
     for player in ("generator", "discriminator"):
         own = c[player]
         c[player] = {key: _first(own[key], common[key], defaults[key]) for key in HYPERPARAMETERS}
@@ -129,18 +135,18 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
     from tf_mixed_nash.games.objectives import OBJECTIVES
     from tf_mixed_nash.methods.histories import KINDS
     from tf_mixed_nash.methods.schedules import SCHEDULES
-    from trainers.system.devices import STRATEGIES
+    from trainers.system.devices import DEVICES
 
     _choice("algorithm", c["algorithm"], ALGORITHMS)
     _choice("precision", c["precision"], PRECISIONS)
-    _choice("strategy", c["strategy"], STRATEGIES)
+    _choice("strategy", c["strategy"], DEVICES)
     _choice("compile", c["compile"], COMPILE)
     if c["compile"] == "whole" and num_replicas > 1:
         raise InputError(
             f"compile=whole makes one program for one device; there are {num_replicas} replicas "
             f"of strategy={c['strategy']}. Choose --config.compile=parts."
         )
-    _choice("publish", c["publish"], ("mixture", "last", "ema"))
+    _choice("publish", c["publish"], ANSWERS)
     for player in ("generator", "discriminator"):
         h = c[player]
         at = lambda key, player=player: f"{player}.{key}"  # noqa: E731
@@ -207,7 +213,7 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
     _integer("duality_gap.num_steps", gap["num_steps"], 1, "(K)")
     _integer("duality_gap.num_samples", gap["num_samples"], 1)
     _number("duality_gap.step_size", gap["step_size"], lambda v: v > 0, "greater than 0")
-    (_check_images if "image" in c else _check_planar)(c)
+    (_check_images if kinds.kind_of(c) == "images" else _check_planar)(c)
 
 
 def _check_planar(c: Mapping[str, Any]) -> None:
@@ -294,7 +300,7 @@ def load_workdir_config(workdir: Path) -> dict[str, Any]:
     Raises:
       InputError: if the folder holds no readable config.json.
     """
-    path = workdir / "config.json"
+    path = workdir / CONFIG
     try:
         config = json.loads(path.read_text())
     except FileNotFoundError:

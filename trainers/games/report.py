@@ -1,4 +1,4 @@
-"""The report of a solved game: a table, the gap over steps, and the strategies."""
+"""The report of a solved game: its JSON, a table, the gap over steps, and the strategies."""
 
 from __future__ import annotations
 
@@ -18,12 +18,53 @@ from matplotlib.ticker import MaxNLocator
 from tf_mixed_nash.solvers.solution import Solution
 from trainers.system.files import write_atomically
 
-__all__ = ["draw_gaps", "draw_strategies", "markdown", "slope"]
+__all__ = ["draw_gaps", "draw_strategies", "markdown", "plain", "slope", "to_json"]
 
 _DPI = 100
 # Below this a gap is rounding, and its slope says nothing.
 _FLOOR = 1e-10
 _ATOMS_SHOWN = 12
+
+
+def to_json(game, solution: Solution) -> dict[str, Any]:
+    """The content of solution.json, of plain values.
+
+    Atoms of weight 0 are left out. Labels of pure strategies are added where the game has
+    them.
+    """
+
+    def side(letter, measure, labels):
+        kept = measure.weights > 0
+        atoms = measure.atoms[kept]
+        content = {f"{letter}_atoms": atoms.tolist(), f"{letter}_weights": measure.weights[kept]}
+        if labels is not None:
+            content[f"{letter}_labels"] = [labels[int(i)] for i in atoms[:, 0]]
+        return content
+
+    return plain(
+        {
+            **side("x", solution.nu, getattr(game, "column_labels", None)),
+            **side("y", solution.mu, getattr(game, "row_labels", None)),
+            "value": solution.value,
+            "gap": solution.gap,
+            "certificate": solution.certificate,
+            "method": solution.method,
+            "game": game.name,
+            "history": dict(solution.history),
+            "details": dict(solution.details),
+        }
+    )
+
+
+def plain(content: Any) -> Any:
+    """The content as JSON reads it back: lists for arrays, numbers for NumPy's."""
+    if isinstance(content, Mapping):
+        return {str(k): plain(v) for k, v in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [plain(v) for v in content]
+    if hasattr(content, "tolist"):
+        return plain(content.tolist())
+    return content if isinstance(content, (str, int, float, bool, type(None))) else str(content)
 
 
 def slope(steps: np.ndarray, gaps: np.ndarray, first: float = 0.1) -> float:

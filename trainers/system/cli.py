@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,20 +94,29 @@ def load_config(address: str) -> Any:
 
 def _check_config(argv: list[str]) -> None:
     """Raises InputError for a --config flag that ml_collections would reject less clearly."""
-    # "--config FILE" is as good as "--config=FILE".
-    joined = " ".join(argv[1:]).replace("--config ", "--config=").split(" ")
-    given = [arg.lstrip("-") for arg in joined if arg.startswith("-")]
-    address = next((g.split("=", 1)[1] for g in given if g.startswith("config=")), None)
+    given = list(_flags(argv[1:]))
+    address = next((value for name, value in given if name == "config"), None)
     if address is None:
         return
     keys = sorted(_dotted(load_config(address)))
-    for name in (g.split("=", 1)[0][7:] for g in given if g.startswith("config.")):
+    for name in (name[7:] for name, _ in given if name.startswith("config.")):
         if name not in keys:
             close = difflib.get_close_matches(name, keys, n=1)
             hint = f" Did you mean --config.{close[0]}?" if close else ""
             raise InputError(
                 f"Unknown config key --config.{name}.{hint} Choose one of: {', '.join(keys)}."
             )
+
+
+def _flags(arguments: list[str]) -> Iterator[tuple[str, str | None]]:
+    """(name, value) of every flag, as absl reads them: -name, --name, =value or the next word."""
+    for i, argument in enumerate(arguments):
+        if argument == "--":
+            return
+        if argument.startswith("-"):
+            name, equals, value = argument.lstrip("-").partition("=")
+            following = arguments[i + 1] if i + 1 < len(arguments) else None
+            yield name, value if equals else following
 
 
 def _dotted(tree, prefix: str = "") -> list[str]:

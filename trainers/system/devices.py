@@ -22,7 +22,7 @@ from tf_mixed_nash.games.game import Game, Shard
 from tf_mixed_nash.types import Measure
 
 __all__ = [
-    "STRATEGIES",
+    "DEVICES",
     "Workers",
     "check_tf_config",
     "evaluator",
@@ -32,7 +32,8 @@ __all__ = [
     "workers",
 ]
 
-STRATEGIES = ("default", "mirrored", "multi_worker")
+# What the key `strategy` of a config may be.
+DEVICES = ("default", "mirrored", "multi_worker")
 
 _EXAMPLE = (
     '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
@@ -102,7 +103,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy | None:
 
 def num_replicas(name: str) -> int:
     """How many replicas the strategy has, over all workers."""
-    strategy = make_strategy(name) if name in STRATEGIES else None
+    strategy = make_strategy(name) if name in DEVICES else None
     return strategy.num_replicas_in_sync if strategy else 1
 
 

@@ -119,7 +119,7 @@ def describe_files(directory: Path, but: str) -> dict[str, dict[str, Any]]:
 def what_is_wrong(directory: Path, files: Mapping[str, Mapping[str, Any]]) -> str | None:
     """How a folder's files differ from `describe_files` of before; None if they do not.
 
-    A list of SHA-256 in place of one is of so many equal parts of the file (training/rows.py).
+    A list of SHA-256 in place of one is of so many equal parts of the file (`Rows`).
     """
     for name, facts in files.items():
         path = directory / name

@@ -12,9 +12,13 @@ from pathlib import Path
 
 from tf_mixed_nash.errors import InputError
 
-__all__ = ["FILE", "hold"]
+__all__ = ["FILE", "InUseError", "hold"]
 
 FILE = ".lock"
+
+
+class InUseError(InputError):
+    """Another process holds the lock."""
 
 
 @contextlib.contextmanager
@@ -29,7 +33,8 @@ def hold(workdir: Path) -> Iterator[None]:
       workdir: a folder that exists.
 
     Raises:
-      InputError: if another process holds it, or the lock cannot be had at all.
+      InUseError: if another process holds it.
+      InputError: if the lock cannot be had at all.
     """
     path = workdir / FILE
     try:
@@ -42,7 +47,7 @@ def hold(workdir: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(
+            raise InUseError(
                 f"{workdir} is in use by another trainer ({_holder(descriptor)}). Wait for it or "
                 "stop it, or give another --workdir."
             ) from None

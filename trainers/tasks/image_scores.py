@@ -8,6 +8,7 @@ scorecard.json says; figures of another protocol cannot be compared.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -25,6 +26,7 @@ from trainers.system.files import save_arrays
 from trainers.tasks import tables
 from trainers.tasks.data.images import Images
 from trainers.tasks.features import FeatureNetwork
+from trainers.tasks.kinds import ImageCard
 from trainers.tasks.tables import Column
 
 __all__ = [
@@ -138,7 +140,7 @@ def _in_parts(images: Images, features: FeatureNetwork, indices: np.ndarray):
 
 
 def scorecard(
-    fake: np.ndarray, real: RealStatistics, features: FeatureNetwork, settings: Mapping[str, Any]
+    fake: np.ndarray, real: RealStatistics, features: FeatureNetwork, card: ImageCard
 ) -> dict[str, Any]:
     """The scorecard of generated images.
 
@@ -146,7 +148,7 @@ def scorecard(
       fake: uint8 [n, S, S, C].
       real: the reference.
       features: the network that made it.
-      settings: prdc_samples, nearest_k, kid_subsets, kid_subset_size.
+      card: of how many samples and subsets.
 
     Returns:
       fid, kid, kid_std (over subsets), precision, recall, density, coverage, num_samples,
@@ -154,21 +156,21 @@ def scorecard(
       least 0.1 % of the samples are taken for), class_entropy (of the histogram of guesses, nats),
       class_kl (of that histogram from the real one's, nats) and mean_confidence.
     """
-    return _card(*features(fake), real, settings)
+    return _card(*features(fake), real, card)
 
 
-def ceiling_scorecard(real: RealStatistics, settings: Mapping[str, Any]) -> dict[str, Any]:
+def ceiling_scorecard(real: RealStatistics, card: ImageCard) -> dict[str, Any]:
     """The scorecard of other real images in place of generated ones."""
     p = real.ceiling_probabilities
-    return _card(real.ceiling, p if p.size else None, real, settings)
+    return _card(real.ceiling, p if p.size else None, real, card)
 
 
-def _card(seen, probabilities, real: RealStatistics, settings) -> dict[str, Any]:
+def _card(seen, probabilities, real: RealStatistics, card: ImageCard) -> dict[str, Any]:
     kid, kid_std = distances.kernel_distance(
-        real.reference, seen, settings["kid_subsets"], settings["kid_subset_size"]
+        real.reference, seen, card.kid_subsets, card.kid_subset_size
     )
-    some = settings["prdc_samples"]
-    k = min(settings["nearest_k"], len(real.reference) - 1, len(seen) - 1)
+    some = card.prdc_samples
+    k = min(card.nearest_k, len(real.reference) - 1, len(seen) - 1)
     return {
         "fid": distances.frechet_distance(
             distances.moments(real.reference), distances.moments(seen)
@@ -198,9 +200,7 @@ def _coverage(probabilities: np.ndarray, real_classes: np.ndarray) -> dict[str, 
     }
 
 
-def protocol(
-    images: Images, features: FeatureNetwork, settings: Mapping[str, Any]
-) -> dict[str, Any]:
+def protocol(images: Images, features: FeatureNetwork, card: ImageCard) -> dict[str, Any]:
     """What the figures depend on, for scorecard.json."""
     return {
         "version": PROTOCOL,
@@ -211,7 +211,7 @@ def protocol(
         f"{features.channels} channels",
         "real_data": images.source.name,
         "real_fingerprint": images.source.fingerprint,
-        **{k: v for k, v in settings.items() if k != "features"},
+        **{k: v for k, v in dataclasses.asdict(card).items() if k != "features"},
     }
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -22,6 +20,7 @@ from trainers.tasks.data.images import Images, Prefetch, Preprocessing, to_unit
 from trainers.tasks.data.sources import LSUN_HELP, Source, TfdsSource, open_path
 from trainers.tasks.features import FeatureNetwork
 from trainers.tasks.image_scores import RealStatistics
+from trainers.tasks.kinds import ImageData, ImageSpec
 
 __all__ = ["ImageFeed", "ImageTask", "draw_pixels", "interpolation", "to_pixels"]
 
@@ -36,7 +35,7 @@ _STRIPS, _STEPS = 8, 10  # interpolation.png
 
 
 class ImageFeed:
-    """See `tasks.Feed`. A block is (its first m, uint8 pixels, labels)."""
+    """See `feeds.Feed`. A block is (its first m, uint8 pixels, labels)."""
 
     def __init__(self, images: Images, num_classes: int, dtype: tf.DType):
         self._images, self._num_classes, self._dtype = images, num_classes, dtype
@@ -51,24 +50,24 @@ class ImageFeed:
 
     @property
     def waited(self) -> float:
-        """See `tasks.Feed`."""
+        """See `feeds.Feed`."""
         return self._prefetch.waited
 
     def limit(self, start, end):
-        """See `tasks.Feed.limit`: blocks of at most 32 MiB."""
+        """See `feeds.Feed.limit`: blocks of at most 32 MiB."""
         return min(end, start + max(1, _BLOCK_BYTES // self._batch_bytes))
 
     def block(self, start, end):
-        """See `tasks.Feed.block`."""
+        """See `feeds.Feed.block`."""
         images, labels = self._prefetch.take(start, end - start)
         return tf.constant(start, tf.int64), tf.constant(images), tf.constant(labels)
 
     def batch_at(self, block, m):
-        """See `tasks.Feed.batch_at`: numbers in [-1, 1], and one-hot planes of the classes."""
+        """See `feeds.Feed.batch_at`: numbers in [-1, 1], and one-hot planes of the classes."""
         return _batch_at(block, m, self._num_classes, self._dtype)
 
     def close(self):
-        """See `tasks.Feed.close`."""
+        """See `feeds.Feed.close`."""
         self._prefetch.close()
 
 
@@ -87,18 +86,15 @@ class ImageTask:
     """See `tasks.Task`.
 
     Args:
-      config: resolved, of `configs.common.images`. Its data are opened when first needed.
+      spec: what it is made from. Its data are opened when first needed.
     """
 
     is_image = True
     columns = image_scores.COLUMNS
 
-    def __init__(self, config: Mapping[str, Any]):
-        self.config = config
-        self.name = config["dataset"]
-        image, model = config["image"], config["model"]
-        self.preprocessing = Preprocessing(image["size"], image["channels"], image["flip"])
-        self.num_classes = image["num_classes"] if model["conditional"] else 0
+    def __init__(self, spec: ImageSpec):
+        self.spec, self.name, self.num_classes = spec, spec.dataset, spec.num_classes
+        self.preprocessing = Preprocessing(spec.size, spec.channels, spec.flip)
 
     @functools.cached_property
     def source(self) -> Source:
@@ -107,7 +103,7 @@ class ImageTask:
         Raises:
           InputError: if they are not there or cannot be read.
         """
-        return open_source(self.config["dataset"], self.config["data"])
+        return open_source(self.name, self.spec.data)
 
     @functools.cached_property
     def images(self) -> Images:
@@ -116,7 +112,7 @@ class ImageTask:
         Raises:
           InputError: as `source`; or if a class-conditional model gets other classes.
         """
-        c, data = self.config, self.config["data"]
+        spec, data = self.spec, self.spec.data
         classes = self.source.num_classes
         if self.num_classes and classes != self.num_classes:
             raise InputError(
@@ -127,12 +123,12 @@ class ImageTask:
         return Images(
             self.source,
             self.preprocessing,
-            c["batch_size"],
-            rng.python_seed(rng.stream(c["seed"], "order")),
-            data["max_corrupt"],
-            data["cache"],
-            data["num_threads"],
-            devices.workers(c["strategy"]).rows(c["batch_size"]),
+            spec.batch_size,
+            rng.python_seed(rng.stream(spec.seed, "order")),
+            data.max_corrupt,
+            data.cache,
+            data.num_threads,
+            devices.workers(spec.devices).rows(spec.batch_size),
         )
 
     def check(self):
@@ -142,27 +138,27 @@ class ImageTask:
 
     def networks(self, salt=""):
         """See `tasks.Task.networks`: DCGAN."""
-        c, model, size = self.config, self.config["model"], self.preprocessing
+        spec = self.spec
 
         def seed(name):
-            return rng.python_seed(rng.stream(c["seed"], f"init/{name}{salt}"))
+            return rng.python_seed(rng.stream(spec.seed, f"init/{name}{salt}"))
 
         generator = dcgan_generator(
-            size.size,
-            size.channels,
-            model["latent_dim"] + self.num_classes,
-            model["width"],
-            model["generator_normalization"],
+            spec.size,
+            spec.channels,
+            spec.latent_dim + self.num_classes,
+            spec.width,
+            spec.generator_normalization,
             seed("generator"),
-            c["precision"],
+            spec.precision,
         )
         discriminator = dcgan_discriminator(
-            size.size,
-            size.channels + self.num_classes,
-            model["width"],
-            model["discriminator_normalization"],
+            spec.size,
+            spec.channels + self.num_classes,
+            spec.width,
+            spec.discriminator_normalization,
             seed("discriminator"),
-            c["precision"],
+            spec.precision,
         )
         return Pair(generator, discriminator)
 
@@ -185,7 +181,7 @@ class ImageTask:
 
     def batches(self, stream, num, size, dtype):
         """See `tasks.Task.batches`: the same records in another order, kept in memory."""
-        seed = rng.python_seed(rng.stream(self.config["seed"], stream))
+        seed = rng.python_seed(rng.stream(self.spec.seed, stream))
         pixels, labels = zip(*(self.images.batch(m, seed, size) for m in range(num)), strict=True)
         block = tf.constant(0, tf.int64), tf.constant(np.stack(pixels)), tf.constant(labels)
         return lambda m: _batch_at(block, m, self.num_classes, dtype)
@@ -205,7 +201,7 @@ class ImageTask:
         between two samples of one generator), nearest.png (its samples above the training records
         that are nearest in feature space and in pixels).
         """
-        published = self.config["publish"]
+        published = self.spec.publish
         drawn = {name: draw_pixels(draw, 0, _KEPT) for name, draw in samplers.items()}
         save_arrays(folder / "final.npz", drawn)
         strips = interpolation(strategies[published], _STRIPS, _STEPS)
@@ -232,29 +228,26 @@ class ImageTask:
         Raises:
           InputError: if the config names none.
         """
-        spec = self.config["scorecard"]["features"]
-        return features.load(spec, self.name, self.preprocessing.channels)
+        return features.load(self.spec.card.features, self.name, self.preprocessing.channels)
 
     @functools.cached_property
     def real(self) -> RealStatistics:
         """The reference of the scores, in feature space."""
-        return image_scores.real_statistics(
-            self.images, self.features, self.config["scorecard"]["num_samples"]
-        )
+        return image_scores.real_statistics(self.images, self.features, self.spec.card.num_samples)
 
     def score(self, samplers):
         """See `tasks.Task.score`; beside them `protocol` and `data`."""
-        settings = self.config["scorecard"]
+        card = self.spec.card
         cards = {
             name: image_scores.scorecard(
-                draw_pixels(draw, SEED, settings["num_samples"]), self.real, self.features, settings
+                draw_pixels(draw, SEED, card.num_samples), self.real, self.features, card
             )
             for name, draw in samplers.items()
         }
         return {
             "strategies": cards,
-            "real_data_ceiling": image_scores.ceiling_scorecard(self.real, settings),
-            "protocol": image_scores.protocol(self.images, self.features, settings),
+            "real_data_ceiling": image_scores.ceiling_scorecard(self.real, card),
+            "protocol": image_scores.protocol(self.images, self.features, card),
             "data": {
                 "name": self.source.name,
                 "num_records": len(self.source),
@@ -285,14 +278,14 @@ class ImageTask:
         return {"image": {**image, "range": [-1, 1], "num_classes": self.num_classes}}
 
 
-def open_source(dataset: str, data: Mapping[str, Any]) -> Source:
+def open_source(dataset: str, data: ImageData) -> Source:
     """The records of a config: those at data.path, or else a TFDS data set.
 
     Raises:
       InputError: if they are not there or cannot be read.
     """
-    if data["path"]:
-        return open_path(data["path"])
+    if data.path:
+        return open_path(data.path)
     if dataset == "lsun":
         raise InputError(f"The LSUN config needs --config.data.path. {LSUN_HELP}")
     if dataset == "folder":
@@ -300,7 +293,7 @@ def open_source(dataset: str, data: Mapping[str, Any]) -> Source:
             "dataset=folder needs --config.data.path: a folder of images (sub-folders are "
             "classes), an LMDB directory, or an .npy/.npz of uint8 images."
         )
-    return TfdsSource(dataset, data["split"], data["tfds_dir"], data["download"])
+    return TfdsSource(dataset, data.split, data.tfds_dir, data.download)
 
 
 def interpolation(strategy: MixedStrategy, num: int, steps: int) -> np.ndarray:

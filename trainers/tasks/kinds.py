@@ -1,21 +1,89 @@
-"""Which kind of task a config describes: decided here and nowhere else."""
+"""The kinds of tasks: which one a config is of, and what a task of each kind is made from."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
-from trainers.tasks.base import Task
-
-__all__ = ["make"]
+__all__ = ["ImageCard", "ImageData", "ImageSpec", "PlanarCard", "PlanarSpec", "kind_of"]
 
 
-def make(config: Mapping[str, Any]) -> Task:
-    """The task of a resolved config. Opens no data yet."""
-    if "image" in config:
-        from trainers.tasks.imaging import ImageTask
+def kind_of(config: Mapping[str, Any]) -> Literal["planar", "images"]:
+    """The kind of task that a config describes, resolved or not."""
+    return "images" if "image" in config else "planar"
 
-        return ImageTask(config)
-    from trainers.tasks.planar import PlanarTask
 
-    return PlanarTask(config)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlanarCard:
+    """How samples in the plane are scored (configs/common.py), by default a published model's."""
+
+    num_samples: int = 10_000
+    capture_samples: int = 2_500
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlanarSpec:
+    """A task in the plane; only a task that is trained needs more than `dataset` and `card`."""
+
+    dataset: str
+    seed: int = 0
+    card: PlanarCard = PlanarCard()
+    batch_size: int = 64
+    precision: str = "float32"
+    hidden_units: tuple[int, ...] = ()
+    activation: str = "relu"
+    latent_dim: int = 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageCard:
+    """How samples of images are scored (configs/common.py)."""
+
+    features: str
+    num_samples: int
+    prdc_samples: int
+    nearest_k: int
+    kid_subsets: int
+    kid_subset_size: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageData:
+    """Where the images are, and how they are read (configs/common.py)."""
+
+    path: str | None
+    tfds_dir: str | None
+    split: str
+    download: bool
+    max_corrupt: int
+    cache: bool | None
+    num_threads: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageSpec:
+    """A task on images.
+
+    Attributes:
+      num_classes: of a class-conditional generator; 0 without classes.
+      devices: one of `devices.DEVICES`: each worker reads its rows of a mini-batch.
+      publish: the answer that the final pictures show.
+    """
+
+    dataset: str
+    seed: int
+    card: ImageCard
+    batch_size: int
+    precision: str
+    data: ImageData
+    size: int
+    channels: int
+    flip: bool
+    num_classes: int
+    width: int
+    latent_dim: int
+    generator_normalization: str
+    discriminator_normalization: str
+    devices: str
+    publish: str

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
 
@@ -11,11 +13,45 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from trainers.system.files import write_atomically
-from trainers.tasks.base import Panels
 
-__all__ = ["grid", "save_pixels", "scatter", "sheets", "tiles"]
+if TYPE_CHECKING:
+    from trainers.tasks.base import Panels
+
+__all__ = [
+    "FIGURE_1",
+    "FIGURE_2",
+    "grid",
+    "panel_order",
+    "save_pixels",
+    "scatter",
+    "sheets",
+    "tiles",
+]
 
 _DPI = 100
+# The paper's Figure 1, row by row; others follow in further columns.
+FIGURE_1 = (
+    ("sgd", "optimistic_adam", "mirror_gan"),
+    ("adam", "extra_adam", "mirror_prox_gan"),
+)
+# Its Figure 2; the last place is empty there.
+FIGURE_2 = (
+    ("rmsprop", "adam", "mirror_gan"),
+    ("extra_adam", "alt_extra_adam", "mirror_prox_gan"),
+)
+
+
+def panel_order(
+    algorithms: Sequence[str], places: Sequence[Sequence[str]] = FIGURE_1
+) -> list[list[str | None]]:
+    """The rows of the figure: the places of the paper's, the other algorithms behind them."""
+    rows: list[list[str | None]] = [[n if n in algorithms else None for n in r] for r in places]
+    others = [n for n in algorithms if not any(n in row for row in places)]
+    half = -(-len(others) // 2)
+    for row, extra in zip(rows, (others[:half], others[half:]), strict=True):
+        row += extra + [None] * (half - len(extra))
+    columns = [c for c in range(len(rows[0])) if any(row[c] for row in rows)]
+    return [[row[c] for c in columns] for row in rows if any(row)]
 
 
 def scatter(path: Path, real: np.ndarray, rows: Panels, window, size: float = 3.6) -> Path:

@@ -13,6 +13,7 @@ from trainers.system.files import save_arrays
 from trainers.tasks import pictures, tables
 from trainers.tasks.base import SEED, Sampler
 from trainers.tasks.data import synthetic
+from trainers.tasks.kinds import PlanarCard, PlanarSpec
 from trainers.tasks.tables import Column
 
 __all__ = ["COLUMNS", "PlanarFeed", "PlanarTask", "score_samplers"]
@@ -31,7 +32,7 @@ COLUMNS = {
 
 
 class PlanarFeed:
-    """Draws in the graph; see `tasks.Feed`. Nothing is passed in, nothing waits."""
+    """Draws in the graph; see `feeds.Feed`. Nothing is passed in, nothing waits."""
 
     signature = ()
     waited = 0.0
@@ -41,23 +42,26 @@ class PlanarFeed:
         self._key = rng.stream(seed, "data")
 
     def limit(self, start, end):
-        """See `tasks.Feed.limit`."""
+        """See `feeds.Feed.limit`."""
         return end
 
     def block(self, start, end):
-        """See `tasks.Feed.block`."""
+        """See `feeds.Feed.block`."""
         return ()
 
     def batch_at(self, block, m):
-        """See `tasks.Feed.batch_at`."""
+        """See `feeds.Feed.batch_at`."""
         return self._data.sample(rng.fold_in(self._key, m), self._size, self._dtype)
 
     def close(self):
-        """See `tasks.Feed.close`."""
+        """See `feeds.Feed.close`."""
 
 
 class PlanarTask:
     """See `tasks.Task`.
+
+    Args:
+      spec: what it is made from.
 
     Attributes:
       data: the real distribution.
@@ -66,9 +70,8 @@ class PlanarTask:
     num_classes, is_image = 0, False
     columns = COLUMNS
 
-    def __init__(self, config: Mapping[str, Any]):
-        self.config = config
-        self.name = config["dataset"]
+    def __init__(self, spec: PlanarSpec):
+        self.spec, self.name = spec, spec.dataset
         self.data = synthetic.make(self.name)
 
     def check(self):
@@ -76,25 +79,25 @@ class PlanarTask:
 
     def networks(self, salt=""):
         """See `tasks.Task.networks`."""
-        model = self.config["model"]
+        spec = self.spec
 
         def make(name, input_dim, output_dim):
             return mlp(
                 input_dim,
                 output_dim,
-                tuple(model["hidden_units"]),
-                model["activation"],
-                rng.python_seed(rng.stream(self.config["seed"], f"init/{name}{salt}")),
-                self.config["precision"],
+                spec.hidden_units,
+                spec.activation,
+                rng.python_seed(rng.stream(spec.seed, f"init/{name}{salt}")),
+                spec.precision,
                 name,
                 penalized=name == "discriminator",
             )
 
-        return Pair(make("generator", model["latent_dim"], 2), make("discriminator", 2, 1))
+        return Pair(make("generator", spec.latent_dim, 2), make("discriminator", 2, 1))
 
     def feed(self, dtype):
         """See `tasks.Task.feed`."""
-        return PlanarFeed(self.data, self.config["seed"], self.config["batch_size"], dtype)
+        return PlanarFeed(self.data, self.spec.seed, self.spec.batch_size, dtype)
 
     def state(self):
         """See `tasks.Task.state`: every draw is a function of the seed."""
@@ -105,12 +108,12 @@ class PlanarTask:
 
     def batches(self, stream, num, size, dtype):
         """See `tasks.Task.batches`."""
-        key = rng.stream(self.config["seed"], stream)
+        key = rng.stream(self.spec.seed, stream)
         return lambda m: self.data.sample(rng.fold_in(key, m), size, dtype)
 
     def held_out(self, stream, num, dtype):
         """See `tasks.Task.held_out`."""
-        return self.data.sample(rng.stream(self.config["seed"], stream), num, dtype)
+        return self.data.sample(rng.stream(self.spec.seed, stream), num, dtype)
 
     def draw_step(self, path, title, sample):
         """See `tasks.Task.draw_step`: a scatter plot."""
@@ -132,7 +135,7 @@ class PlanarTask:
 
     def score(self, samplers):
         """See `tasks.Task.score`."""
-        return score_samplers(samplers, self.data, self.config["scorecard"])
+        return score_samplers(samplers, self.data, self.spec.card)
 
     def format_table(self, scores, published=None):
         """See `tasks.Task.format_table`."""
@@ -145,19 +148,19 @@ class PlanarTask:
         return {"plot": plot if modes is None else {**plot, "modes": modes.tolist()}}
 
     def _real(self):
-        key = rng.stream(self.config["seed"], "picture")
+        key = rng.stream(self.spec.seed, "picture")
         return self.data.sample(key, _PICTURE_SAMPLES).numpy()
 
 
 def score_samplers(
-    samplers: Mapping[str, Sampler], data: synthetic.PlanarData, settings: Mapping[str, Any]
+    samplers: Mapping[str, Sampler], data: synthetic.PlanarData, card: PlanarCard
 ) -> dict[str, Any]:
     """`strategies` (the scorecard of each sampler) and `real_data_ceiling`.
 
     Args:
       samplers: name -> sampler.
       data: the real distribution.
-      settings: the config's `scorecard`: num_samples and capture_samples.
+      card: how many samples of each are scored.
     """
     # Here, because it loads POT, which --dry_run need not wait for.
     from tf_mixed_nash.metrics.scorecard import scorecard
@@ -165,7 +168,7 @@ def score_samplers(
     def fresh(name):
         return data.sample(rng.stream(SEED, name), num).numpy()
 
-    num, capture = settings["num_samples"], settings["capture_samples"]
+    num, capture = card.num_samples, card.capture_samples
     real, reference = fresh("real"), fresh("reference")
     seeds = seed_rows(SEED, num)
     return {

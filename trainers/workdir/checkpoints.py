@@ -2,14 +2,16 @@
 
     WORKDIR/checkpoints/step_00003000/     a checkpoint, named by its mini-batch
         tensors.index, tensors.data-...    as tf.train.load_checkpoint reads them
-        mixture.rows, mixture_w.rows       the reservoir, row by row (training/rows.py)
+        mixture.rows, mixture_w.rows       the reservoir, row by row
         manifest.json                      step, config, code, RNG, metrics; size and SHA-256 of
                                            each file; its own checksum
     WORKDIR/checkpoints/.building-*        being written; ignored, and removed by the next run
     WORKDIR/checkpoints/damaged-*          did not pass; kept as evidence, never read
 
 A thread writes while the training goes on: into a dotted folder, flushed to the disk, then
-renamed. Old ones go only after a new one is there (docs/decisions/0016).
+renamed. Old ones go only after a new one is there. Each has all rows of the reservoir in files
+of its own, though most were in the one before, too: a file that two checkpoints shared would be
+lost to both when it is damaged (docs/decisions/0016).
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.training.rows import Rows
@@ -238,13 +242,17 @@ class Checkpoints:
                     tensors=[tf.convert_to_tensor(x) for x in plain.values()],
                 )
             files = describe_files(building, but=_MANIFEST)
-            files |= {_rows_file(n): x.write(building / _rows_file(n)) for n, x in rows.items()}
+            files |= {
+                _rows_file(n): _write_rows(building / _rows_file(n), x) for n, x in rows.items()
+            }
             manifest = {
                 "format": _FORMAT,
                 "step": step,
                 **facts,
                 "keep": self._crosses(step),
-                "rows": {n: x.describe() for n, x in rows.items()},
+                "rows": {
+                    n: {"shape": list(x.shape), "dtype": x.dtype.name} for n, x in rows.items()
+                },
                 "sizes": _sizes(values),
                 "bytes": sum(file["bytes"] for file in files.values()),
                 "files": files,
@@ -364,6 +372,16 @@ def _rows_file(name: str) -> str:
     return f"{name}.rows"
 
 
+def _write_rows(path: Path, matrix: Rows) -> dict[str, Any]:
+    """Writes a matrix row by row; its bytes and hashes as `files.what_is_wrong` checks them."""
+    with path.open("wb", buffering=0) as file:
+        for row in matrix.rows:
+            content = memoryview(row.value.data).cast("B")
+            while content:  # a file without a buffer may write less than it was given
+                content = content[file.write(content) :]
+    return {"bytes": matrix.nbytes, "sha256": [row.sha256 for row in matrix.rows]}
+
+
 def _read_tensors(saved: Saved) -> dict[str, Any]:
     """The tensors of a checkpoint by name, as NumPy arrays."""
     import tensorflow as tf
@@ -376,7 +394,8 @@ def _read_tensors(saved: Saved) -> dict[str, Any]:
         if path.is_dir():
             rows = saved.manifest.get("rows", {})  # none in format 1
             return {name: reader.get_tensor(name) for name in names} | {
-                name: Rows.read(path / _rows_file(name), **facts) for name, facts in rows.items()
+                name: np.fromfile(path / _rows_file(name), facts["dtype"]).reshape(facts["shape"])
+                for name, facts in rows.items()
             }
         return {
             name.removesuffix(_OLD_SUFFIX).replace("__", "/"): reader.get_tensor(name)

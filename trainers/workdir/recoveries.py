@@ -9,30 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tf_mixed_nash.errors import InputError
+from trainers.experiment.options import Recovery
 from trainers.system.files import write_json
 
-__all__ = ["FILE", "Recovery", "append", "read"]
+__all__ = ["FILE", "append", "read"]
 
 FILE = "recoveries.json"
-
-
-class Recovery(NamedTuple):
-    """One rollback.
-
-    Attributes:
-      step: the mini-batch that the run went back to; 0: its beginning.
-      outer_step: t there.
-      diverged_at: the mini-batch at which it left the finite numbers.
-      players: which did.
-    """
-
-    step: int
-    outer_step: int
-    diverged_at: int
-    players: tuple[str, ...]
 
 
 def read(workdir: Path) -> list[Recovery]:

@@ -8,16 +8,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from export import saved_model
+from export.strategy import publish_strategy
 from tests.export.conftest import PLOT, make_image_strategy, make_strategy
 
 
 def publish_models(folder: Path) -> None:
     """Publishes points/1 (8 generators), points/2 (one), images/1 (3, of 4 classes)."""
     facts = {"dataset": "gaussians8", "algorithm": "mirror_prox_gan", "plot": PLOT}
-    saved_model.publish_strategy(make_strategy(8), folder / "points", facts)
-    saved_model.publish_strategy(make_strategy(1), folder / "points", facts)
-    saved_model.publish_strategy(make_image_strategy(3, 4), folder / "images", {})
+    publish_strategy(make_strategy(8), folder / "points", facts)
+    publish_strategy(make_strategy(1), folder / "points", facts)
+    publish_strategy(make_image_strategy(3, 4), folder / "images", {})
 
 
 if __name__ == "__main__":

@@ -14,9 +14,12 @@ from tests.oracles import gan
 from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.functions import FunctionGame
+from tf_mixed_nash.games.gan import GanGame
 from tf_mixed_nash.methods import samplers, schedules
+from tf_mixed_nash.methods.oracle import Oracle
 from tf_mixed_nash.metrics import nash
-from tf_mixed_nash.types import Measure, Pair
+from tf_mixed_nash.models import mlp
+from tf_mixed_nash.types import Measure, Pair, dirac
 
 A, C = 1.5, 0.8
 RANDOM = np.random.default_rng(3)
@@ -188,6 +191,49 @@ def test_the_critics_response_obeys_the_games_regularisers():
     # Every parameter within 0.05: |f(x) - f(y)| <= (0.05 * 8)^2 * 0.05 * 2 * |x - y|_1.
     assert float(gan_gap(clipped, 60)[0](nu, mu).ascended) < 0.2
     assert float(gan_gap(free, 60)[0](nu, mu).ascended) > 0.2
+
+
+CLASSES = 3
+
+
+def labelled(points, classes):
+    """Points [n, 2] with their one-hot classes behind: what a conditional game calls real data."""
+    return np.concatenate([points, np.eye(CLASSES)[classes]], axis=1)
+
+
+def test_best_responses_of_a_conditional_gan_know_the_classes():
+    """Both halves against NumPy: G reads a class behind its latents, f one behind its points."""
+    sizes = (LATENT_DIM + CLASSES, 8, 8, 2), (2 + CLASSES, 8, 8, 1)
+    networks = [mlp(s[0], s[-1], s[1:-1], seed=j, dtype="float64") for j, s in enumerate(sizes)]
+    game = GanGame(*networks, LATENT_DIM, num_classes=CLASSES)
+    theta, w = gan_start(game)
+    random = np.random.default_rng(8)
+    real, train = (
+        labelled(random.normal(size=(60, 2)), random.integers(0, CLASSES, 60)) for _ in range(2)
+    )
+    gap = nash.gan_duality_gap(game, Pair(sgd(0.2), sgd(0.2)), 1, lambda m: f64(train), f64(real))
+    latents = game.latents(rng.stream(0, "evaluation"), 60, tf.float64).numpy()
+
+    def payoff(theta, w, data):
+        classes = data[:, 2:]
+        inputs = np.concatenate([latents, classes], axis=1)
+        fake, *_ = gan.forward(gan.unpack(theta, sizes[0]), inputs)
+        parameters = gan.unpack(w, sizes[1])
+        fake_logits, *_ = gan.forward(parameters, np.concatenate([fake, classes], axis=1))
+        return np.mean(gan.forward(parameters, data)[0]) - np.mean(fake_logits)
+
+    # One step of each by the field of the game as it is trained.
+    oracle = Oracle(game, lambda m: f64(train), 0)
+    w_1 = w - 0.2 * oracle.field("w", w, dirac(theta), tf.constant(0, tf.int64))[0]
+    theta_1 = theta - 0.2 * oracle.field("theta", theta, dirac(w), tf.constant(0, tf.int64))[0]
+    result = gap(Measure(theta[None], f64([1.0])), Measure(w[None], f64([1.0])))
+    theta, w, theta_1, w_1 = (z.numpy() for z in (theta, w, theta_1, w_1))
+    np.testing.assert_allclose(result.start, [payoff(theta, w, real)] * 2, rtol=1e-9)
+    np.testing.assert_allclose(result.ascended, payoff(theta, w_1, real), rtol=1e-9)
+    np.testing.assert_allclose(result.descended, payoff(theta_1, w, real), rtol=1e-9)
+    assert float(result.gap) > 1e-3
+    confused = np.concatenate([real[:, :2], np.roll(real[:, 2:], 1, axis=1)], axis=1)
+    assert abs(payoff(theta, w_1, confused) - float(result.ascended)) > 1e-3, "classes matter"
 
 
 def test_evaluation_latents_are_not_those_of_the_responses():

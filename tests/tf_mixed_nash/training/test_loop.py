@@ -10,9 +10,10 @@ from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.rng import reservoir_slot
 from tf_mixed_nash.training.loop import Loop
+from tf_mixed_nash.training.run import num_outer_steps
 from tf_mixed_nash.types import Pair
 from trainers.experiment import settings
-from trainers.experiment.build import build, num_outer_steps
+from trainers.experiment.build import build
 from trainers.tasks.data import synthetic
 
 KEYS = ("loss", "penalty", "field_norm")

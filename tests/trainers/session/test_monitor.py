@@ -5,12 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from tests.trainers.conftest import command, state_of, tiny
+from tests.trainers.conftest import command, state_of, tiny, tiny_images
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.metrics.scorecard import KEYS
-from trainers.answers import reading
+from tf_mixed_nash.training.loop import Loop
+from trainers.answers import publishing, reading
 from trainers.experiment.build import build
-from trainers.session import monitor, train
+from trainers.session import train, watchers
 
 SETTINGS = {"every": 4, "num_steps": 3, "step_size": 1e-2, "num_samples": 64}
 
@@ -34,7 +35,7 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("monitor")
     with pytest.MonkeyPatch.context() as patch:
         # Off means that not even its objects are made.
-        patch.setattr(monitor, "Monitor", None)
+        patch.setattr(watchers, "Monitor", None)
         assert train.train(config(0), folder / "off") == 0
     assert train.train(config(4), folder / "on") == 0
     return folder / "off", folder / "on"
@@ -69,11 +70,11 @@ def test_the_gap_is_in_the_metrics_at_its_steps_and_on_the_scorecard(runs):
 
 def test_the_mixtures_gap_is_against_the_kept_discriminators(runs):
     loop = reading.load_loop(runs[1])
-    gaps = monitor.Monitor(build(config(4)))
-    mixture = gaps.strategies(loop)["mixture"]
+    gaps = watchers.Monitor(build(config(4)))
+    mixture = gaps.answers(loop)["mixture"]
     # K = 0 in closed form: F(nu, w) - F(theta, mu), over the evaluation's draws.
-    zero = monitor.Monitor(_with_steps(0))
-    start = zero.strategies(loop)["mixture"]
+    zero = watchers.Monitor(_with_steps(0))
+    start = zero.answers(loop)["mixture"]
     payoff = zero._gap._payoff
     kept, _ = loop.mixture_pairs()
     theta, w = loop.last()
@@ -93,7 +94,7 @@ def _with_steps(num_steps):
 
 @pytest.mark.slow
 def test_resuming_gives_the_same_gaps(runs, tmp_path):
-    whole, workdir = train.Loop.advance, tmp_path / "run"
+    whole, workdir = Loop.advance, tmp_path / "run"
 
     def interrupted(self, until):
         if until > 6:
@@ -101,7 +102,7 @@ def test_resuming_gives_the_same_gaps(runs, tmp_path):
         return whole(self, until)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train.Loop, "advance", interrupted)
+        patch.setattr(Loop, "advance", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train.train(config(4), workdir)
     assert [x["step"] for x in lines(workdir)] == [2, 4, 6]
@@ -138,4 +139,22 @@ def test_the_monitor_may_be_turned_on_for_a_workdir_that_began_without_it():
     old = {k: v for k, v in config(0).items() if k != "duality_gap"}
     assert settings.differences(config(0), old) == []
     run = build({**old})
-    assert monitor.make(run) is None
+    assert watchers.make(run) == []
+
+
+def test_a_conditional_run_on_images_logs_the_gap_of_its_answers(tmp_path, monkeypatch):
+    """Real data then end with the planes of their classes, which generated data must have, too."""
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 28, 28), np.uint8)
+    np.savez(tmp_path / "data.npz", images=pixels, labels=np.arange(32) % 3)
+    gap = {f"duality_gap__{key}": value for key, value in {**SETTINGS, "every": 2}.items()}
+    config = tiny_images("mirror_gan", data__path=str(tmp_path / "data.npz"),
+                         model__conditional=True, **gap)  # fmt: skip
+    published = tmp_path / "generator" / "1"
+    monkeypatch.setattr(publishing, "publish_strategy", lambda *_: published)
+    assert train.train(config, tmp_path / "run") == 0
+    (record,) = lines(tmp_path / "run")
+    assert record["step"] == 2
+    assert np.isfinite(record["duality_gap"])
+    answers = json.loads((tmp_path / "run" / "scorecard.json").read_text())["duality_gap"]
+    for values in answers["strategies"].values():
+        assert np.isfinite(values["duality_gap"])

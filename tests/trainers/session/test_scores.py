@@ -11,7 +11,7 @@ from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.metrics.scorecard import scorecard
 from tf_mixed_nash.strategies.mixed import seed_rows
 from trainers.answers import reading
-from trainers.session import journal, scores, train
+from trainers.session import journal, train, watchers
 from trainers.system import cli
 from trainers.tasks.base import SEED
 
@@ -34,7 +34,7 @@ def runs(tmp_path_factory):
     """Workdirs of one run without scores, with them, and with them in two sessions."""
     folder = tmp_path_factory.mktemp("scores")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scores, "Scores", None)  # off: not even its objects are made
+        patch.setattr(watchers, "Scores", None)  # off: not even its objects are made
         assert train.train(config(0), folder / "off", until=10) == cli.STOPPED
     assert train.train(config(3), folder / "on", until=10) == cli.STOPPED
     # Stopped after a record that is scored and one that is not.
@@ -71,7 +71,7 @@ def test_they_are_the_scorecards_of_fixed_draws(runs):
     loop = reading.load_loop(runs / "on")
     data, last = loop.run.task.data, lines(runs / "on")[-1]
     reference = data.sample(rng.stream(SEED, "reference"), 500).numpy()
-    for name, strategy in reading.strategies_of(loop).items():
+    for name, strategy in reading.answers_of(loop).items():
         samples = strategy.sample(seed_rows(SEED, 2_500)).numpy()
         card = scorecard(samples, reference, data, 250, 500)
         for metric in ("modes_captured", "high_quality_3sigma", "reverse_kl", "wasserstein2"):

@@ -19,6 +19,7 @@ from tf_mixed_nash.strategies.mixed import seed_rows
 from tf_mixed_nash.training.loop import Loop
 from trainers.answers import reading
 from trainers.experiment import settings
+from trainers.experiment.build import build
 from trainers.session import train
 from trainers.tasks.data.synthetic import DATASETS
 
@@ -28,7 +29,7 @@ def lines(workdir):
 
 
 def weights(workdir):
-    return {name: s.atoms.numpy() for name, s in reading.load_strategies(workdir).items()}
+    return {name: s.atoms.numpy() for name, s in reading.load_answers(workdir).items()}
 
 
 def test_a_workdir_holds_what_the_contract_names(finished):
@@ -80,7 +81,7 @@ def test_the_published_model_draws_what_the_mixture_draws(finished):
     workdir, _ = finished
     model = tf.saved_model.load(str(workdir / "export" / "generator" / "1"))
     seeds = seed_rows(3, 50)
-    mine = reading.load_strategies(workdir)["mixture"].sample(seeds)
+    mine = reading.load_answers(workdir)["mixture"].sample(seeds)
     theirs = model.signatures["serving_default"](seeds=seeds)["samples"]
     np.testing.assert_allclose(theirs, mine, rtol=1e-5, atol=1e-6)
     with np.load(workdir / "samples" / "final.npz") as saved:
@@ -120,7 +121,7 @@ def test_same_seed_same_run_and_resuming_changes_nothing(tmp_path):
     config = tiny("mirror_gan", num_batches=12)
     assert train.train(config, tmp_path / "a") == 0
     # The second is interrupted after its fourth mini-batch.
-    whole, workdir = train.Loop.advance, tmp_path / "b"
+    whole, workdir = Loop.advance, tmp_path / "b"
 
     def interrupted(self, until):
         if until > 4:
@@ -128,7 +129,7 @@ def test_same_seed_same_run_and_resuming_changes_nothing(tmp_path):
         return whole(self, until)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train.Loop, "advance", interrupted)
+        patch.setattr(Loop, "advance", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train.train(config, workdir)
     assert [x["step"] for x in lines(workdir)] == [2, 4]
@@ -283,17 +284,17 @@ def test_other_games_train(objective, tmp_path):
 
 def test_a_missing_or_empty_objective_file_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="no file"):
-        train.build(tiny(game__objective=f"{tmp_path}/none.py:f"))
+        build(tiny(game__objective=f"{tmp_path}/none.py:f"))
     (tmp_path / "some.py").write_text("def other(): pass")
     with pytest.raises(InputError, match="It has: other"):
-        train.build(tiny(game__objective=f"{tmp_path}/some.py:f"))
+        build(tiny(game__objective=f"{tmp_path}/some.py:f"))
 
 
 def test_bfloat16_keeps_a_float32_state():
     config = tiny("mirror_gan", precision="mixed_bfloat16", num_batches=4)
-    loop = Loop(train.build(config))
+    loop = Loop(build(config))
     assert loop.advance(4) is None
-    exact = Loop(train.build(tiny("mirror_gan", num_batches=4)))
+    exact = Loop(build(tiny("mirror_gan", num_batches=4)))
     exact.advance(4)
     mine, theirs = loop.last().theta.numpy(), exact.last().theta.numpy()
     assert mine.dtype == np.float32

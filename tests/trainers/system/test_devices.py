@@ -29,12 +29,11 @@ if strategy == "mirrored":
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 tf.config.experimental.enable_op_determinism()
-from trainers import distribute
-from trainers.checkpoint import Checkpoints
-strategies = {s: distribute.make_strategy(s) for s in [strategy]}
+from trainers.system import devices
+strategies = {s: devices.make_strategy(s) for s in [strategy]}
 from tests.trainers.conftest import tiny, tiny_images
-from trainers.build import build
-from trainers.loop import Loop
+from trainers.experiment.build import build
+from tf_mixed_nash.training.loop import Loop
 
 # In float64: 50 steps of RMSProp on fresh networks amplify float32's rounding a thousandfold.
 same = dict(precision="float64", num_batches=50, batch_size=16, strategy=strategy,
@@ -48,7 +47,7 @@ loop = Loop(build(config))
 for until in (20, 50):
     loop.advance(until)
 made = strategies[strategy]
-if made is not None and distribute.workers(strategy).count == 1:
+if made is not None and devices.workers(strategy).count == 1:
     # What each replica sees of the parameters, inside the strategy.
     theta = loop.last().theta
     seen = made.experimental_local_results(made.run(lambda z: z * 1.0, args=(theta,)))

@@ -9,10 +9,11 @@ from trainers.tasks import features, image_scores
 from trainers.tasks.data.images import Images, Preprocessing
 from trainers.tasks.data.sources import ArraySource
 from trainers.tasks.features import FeatureNetwork
+from trainers.tasks.kinds import ImageCard
 
 NAMES = ("fid", "kid", "precision", "recall", "density", "coverage")
-SETTINGS = {"num_samples": 200, "prdc_samples": 200, "nearest_k": 5, "kid_subsets": 20,
-            "kid_subset_size": 100}  # fmt: skip
+SETTINGS = ImageCard(features="auto", num_samples=200, prdc_samples=200, nearest_k=5,
+                     kid_subsets=20, kid_subset_size=100)  # fmt: skip
 
 
 def shapes(num, seed=0, classes=10, blur=0):
@@ -165,10 +166,11 @@ def test_the_nearest_rows():
 def test_the_table_and_the_protocol_say_the_network(real):
     network = features.load("mnist", "mnist", 1)
     images = images_of(shapes(50))
-    said = image_scores.protocol(images, network, {**SETTINGS, "features": "auto"})
+    said = image_scores.protocol(images, network, SETTINGS)
     assert said["sha256"] == network.sha256
     assert said["accuracy"] == network.about["accuracy"]
     assert said["nearest_k"] == 5
+    assert "features" not in said, "its name and hash say more"
     card = image_scores.ceiling_scorecard(real, SETTINGS)
     scores = {"strategies": {"last": card}, "real_data_ceiling": card, "protocol": said}
     table = image_scores.format_table(scores, "last")

@@ -170,7 +170,7 @@ def test_a_conditional_run_publishes_what_draws_by_class(patches, tmp_path):
 
 def test_interpolation_begins_and_ends_at_samples(patches):
     loop = Loop(build(make(patches, model__conditional=True)))
-    strategy = reading.strategies_of(loop)["last"]
+    strategy = reading.answers_of(loop)["last"]
     assert strategy.num_components == 1, "so that both ends come from one generator"
     strips = imaging.interpolation(strategy, 3, 5).reshape(3, 5, 28, 28, 1)
     seeds = seed_rows(0, 6)

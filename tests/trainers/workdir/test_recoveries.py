@@ -10,12 +10,13 @@ from tests.trainers.conftest import tiny
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.methods import schedules
 from tf_mixed_nash.methods.oracle import Oracle
+from tf_mixed_nash.training.loop import Loop
 from trainers.answers import reading
 from trainers.experiment import settings
+from trainers.experiment.options import Recovery
 from trainers.session import train
 from trainers.workdir import recoveries as recovery
 from trainers.workdir.checkpoints import Checkpoints
-from trainers.workdir.recoveries import Recovery
 
 CONFIG = {
     "num_batches": 120,
@@ -104,7 +105,7 @@ def test_rollback_goes_on_with_half_the_step_size_and_ends(unlucky, tmp_path, ca
 
     # A run is a function of its config and its recoveries: interrupted after the rollback, the
     # same bits.
-    whole, again = train.Loop.advance, tmp_path / "again"
+    whole, again = Loop.advance, tmp_path / "again"
 
     def interrupted(self, until):
         if self.step >= 50 and self.run.oracle._noise_restarts:
@@ -112,7 +113,7 @@ def test_rollback_goes_on_with_half_the_step_size_and_ends(unlucky, tmp_path, ca
         return whole(self, until)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train.Loop, "advance", interrupted)
+        patch.setattr(Loop, "advance", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train.train(config, again)
     assert len(recovery.read(again)) == 1

@@ -12,7 +12,7 @@ from trainers.system.files import write_json
 
 if TYPE_CHECKING:
     from trainers.campaigns.search.plan import Plan
-    from trainers.sweep import Trial
+    from trainers.campaigns.search.spec import Trial
 
 __all__ = ["best", "progress", "table", "write"]
 
@@ -27,15 +27,16 @@ def write(output: Path, trials: Sequence[Trial], plan: Plan, trainer: Sequence[s
     """Writes trials.json, and best.json once there is one."""
     write_json(output / "trials.json", [_facts(trial) for trial in trials])
     if top := best(trials, plan.objective):
+        job = plan.job("", top.params, top.workdir, trainer)
         content = {
             "study": plan.study_name,
             "objective": plan.spec.objective,
             "value": top.value,
-            "strategy": top.strategy,
+            "strategy": top.answer,
             "trial": top.number,
             "workdir": str(top.workdir),
             "params": top.params,
-            "command": shlex.join(plan.command(trainer, top.params, top.workdir)),
+            "command": shlex.join(job.command()),
         }
         write_json(output / "best.json", content)
 
@@ -46,7 +47,7 @@ def _facts(trial: Trial) -> dict[str, Any]:
         "params": trial.params,
         "state": trial.state,
         "value": trial.value,
-        "strategy": trial.strategy,
+        "strategy": trial.answer,
         "workdir": str(trial.workdir),
         "seconds": trial.seconds,
         "scores": trial.scores,
@@ -58,7 +59,7 @@ def progress(trial: Trial, trials: Sequence[Trial], plan: Plan) -> str:
     ended = sum(t.state != "running" for t in trials)
     result = trial.state
     if trial.value is not None:
-        result = f"{plan.objective.metric} {trial.value:.4g} ({trial.strategy})"
+        result = f"{plan.objective.metric} {trial.value:.4g} ({trial.answer})"
     top = best(trials, plan.objective)
     record = f"; best {top.value:.4g} (trial {top.number})" if top else ""
     return (
@@ -73,12 +74,12 @@ def table(trials: Sequence[Trial], objective: Objective) -> str:
     valued.sort(key=lambda t: -t.value if objective.maximize else t.value)  # pyright: ignore
     others = [t for t in trials if t.value is None]
     keys = list(dict.fromkeys(key for t in trials for key in t.params))
-    head = ["trial", "state", objective.metric, "strategy", *keys, "seconds"]
+    head = ["trial", "state", objective.metric, "answer", *keys, "seconds"]
     rows = [head]
     for t in [*valued, *others]:
         value = "-" if t.value is None else f"{t.value:.4f}"
         params = [_text(t.params[key]) if key in t.params else "-" for key in keys]
-        rows.append([str(t.number), t.state, value, t.strategy or "-", *params, f"{t.seconds:.0f}"])
+        rows.append([str(t.number), t.state, value, t.answer or "-", *params, f"{t.seconds:.0f}"])
     widths = [max(len(row[c]) for row in rows) for c in range(len(head))]
     return "\n".join(
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))

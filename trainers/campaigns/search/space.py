@@ -6,25 +6,22 @@ import ast
 import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tf_mixed_nash.errors import InputError
+from trainers.workdir.folder import ANSWERS
 
 __all__ = [
     "KINDS",
-    "STRATEGIES",
     "Objective",
     "Search",
     "grid",
     "parse_objective",
     "parse_searches",
-    "scores_of_record",
 ]
 
 KINDS = ("log", "linear", "int", "logint", "grid")
-# `artifacts.STRATEGIES`, which loads TensorFlow.
-STRATEGIES = ("last", "ema", "mixture")
 _FORMS = (
     "KEY=log:LOW:HIGH, KEY=linear:LOW:HIGH, KEY=int:LOW:HIGH, KEY=logint:LOW:HIGH or "
     "KEY=grid:VALUE,VALUE,..."
@@ -80,12 +77,12 @@ class Objective(NamedTuple):
 
     Attributes:
       maximize: or minimise.
-      strategy: last, ema, mixture, or best: of the three, in each trial.
+      answer: last, ema, mixture, or best: of the three, in each trial.
       metric: a key of the scorecard.
     """
 
     maximize: bool
-    strategy: str
+    answer: str
     metric: str
 
     @property
@@ -103,28 +100,28 @@ class Objective(NamedTuple):
         return (max if self.maximize else min)(values, key=lambda pair: pair[0])
 
     def of(self, scores: Mapping[str, Mapping[str, Any]]) -> tuple[float, str] | None:
-        """(value, strategy that has it), or None if no strategy has one.
+        """(value, answer that has it), or None if no answer has one.
 
         Args:
-          scores: strategy -> metric -> value; None and NaN are no values.
+          scores: answer -> metric -> value; None and NaN are no values.
         """
-        names = STRATEGIES if self.strategy == "best" else (self.strategy,)
+        names = ANSWERS if self.answer == "best" else (self.answer,)
         found = ((scores.get(name, {}).get(self.metric), name) for name in names)
         values = [(float(v), name) for v, name in found if v is not None and math.isfinite(v)]
         return self.best(values) if values else None
 
 
 def parse_objective(text: str) -> Objective:
-    """Reads min|max:STRATEGY/METRIC.
+    """Reads min|max:ANSWER/METRIC.
 
     Raises:
       InputError: for another form.
     """
     match = re.fullmatch(r"(min|max):(\w+)/(\w+)", text)
-    if not match or match[2] not in (*STRATEGIES, "best"):
+    if not match or match[2] not in (*ANSWERS, "best"):
         raise InputError(
-            f"--objective={text} is not of the form min:STRATEGY/METRIC or max:STRATEGY/METRIC. "
-            f"STRATEGY is one of {', '.join(STRATEGIES)}, best; METRIC a key of scorecard.json, "
+            f"--objective={text} is not of the form min:ANSWER/METRIC or max:ANSWER/METRIC. "
+            f"ANSWER is one of {', '.join(ANSWERS)}, best; METRIC a key of scorecard.json, "
             "such as wasserstein2."
         )
     return Objective(match[1] == "max", match[2], match[3])
@@ -185,18 +182,3 @@ def grid(searches: Sequence[Search]) -> list[dict[str, Any]]:
     values = itertools.product(*(search.points() for search in searches))
     keys = [search.key for search in searches]
     return [dict(zip(keys, point, strict=True)) for point in values]
-
-
-def scores_of_record(record: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """strategy -> metric -> value, from a record of metrics.jsonl; {} if it has no scores."""
-    scores: dict[str, dict[str, float]] = {}
-    for strategy, metric, value in _scored(record):
-        scores.setdefault(strategy, {})[metric] = value
-    return scores
-
-
-def _scored(record: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
-    for key, value in record.items():
-        if key.startswith("score/"):
-            _, strategy, metric = key.split("/")
-            yield strategy, metric, value

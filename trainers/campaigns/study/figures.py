@@ -15,10 +15,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from trainers.campaigns.study.protocol import ALGORITHMS, Protocol, Records, choose
-from trainers.campaigns.study.records import DIVERGED, DONE, read_samples, select
-from trainers.campaigns.study.tables import METRICS, ceiling, current, main_machine, timed
-from trainers.compare import panel_order
+from trainers.campaigns.study.records import DIVERGED, read_samples, select
+from trainers.campaigns.study.tables import METRICS, Stage
 from trainers.system.files import write_atomically
+from trainers.tasks.pictures import panel_order
 
 __all__ = ["draw_curves", "draw_samples", "draw_sweep", "real_points"]
 
@@ -51,19 +51,11 @@ def real_points(dataset: str, count: int, seed: int = 0) -> tuple[np.ndarray, fl
     return points, 1.25 * float(np.abs(modes).max()) / scale
 
 
-def draw_samples(
-    path: Path,
-    records: Records,
-    protocol: Protocol,
-    dataset: str,
-    stage: str,
-    answer: str,
-    results: Path,
-) -> Path | None:
+def draw_samples(path: Path, stage: Stage, answer: str, results: Path) -> Path | None:
     """Seed 0 of every algorithm, in the places of the paper's Figure 1; None without any."""
     found: dict[str, np.ndarray | None] = {}
-    for name in protocol.algorithms:
-        for record in select(current(records, protocol, dataset, stage, name), seed=0):
+    for name in stage.protocol.algorithms:
+        for record in select(stage.runs(name), seed=0):
             samples = read_samples(results, record).get(answer)
             if samples is not None or record["status"] == DIVERGED:
                 found[name] = samples
@@ -77,7 +69,7 @@ def draw_samples(
         dpi=_DPI,
         squeeze=False,
     )
-    real, reach = real_points(dataset, 1_000)
+    real, reach = real_points(stage.dataset, 1_000)
     for row, row_axes in zip(rows, axes, strict=True):
         for name, ax in zip(row, row_axes, strict=True):
             _panel(ax, name, found, real, reach)
@@ -96,9 +88,7 @@ def _panel(ax, name: str | None, found: Mapping[str, Any], real: np.ndarray, rea
     ax.set_title(title if samples is not None else f"{title} (diverged)", fontsize=9)
 
 
-def draw_curves(
-    path: Path, records: Records, protocol: Protocol, dataset: str, stage: str, answer: str
-) -> Path | None:
+def draw_curves(path: Path, stage: Stage, answer: str) -> Path | None:
     """Quality against mini-batches (above) and training seconds (below); None without curves.
 
     A line is the mean over seeds with a band of one standard error; the seconds are of the runs
@@ -107,21 +97,21 @@ def draw_curves(
     figure, axes = plt.subplots(2, len(_CURVES), figsize=(4.2 * len(_CURVES), 6.6), dpi=_DPI)
     drawn = False
     for axis, row in zip(("step", "seconds"), axes, strict=True):
-        for name in protocol.algorithms:
-            runs = select(current(records, protocol, dataset, stage, name), status=DONE)
-            if axis == "seconds":
-                runs = timed(records, protocol, dataset, stage, name)
+        for name in stage.protocol.algorithms:
+            runs = stage.done(name) if axis == "step" else stage.timed(name)
             for metric, ax in zip(_CURVES, row, strict=True):
                 drawn |= _line(ax, runs, axis, answer, metric, name)
         for metric, ax in zip(_CURVES, row, strict=True):
-            _frame(ax, metric, axis, ceiling(records, dataset))
+            _frame(ax, metric, axis, stage.real)
     if not drawn:
         plt.close(figure)
         return None
     axes[0][0].legend(fontsize=7)
-    where = main_machine(records, protocol, dataset, stage)
+    where = stage.main_machine
     seconds = f"seconds of {where}" if where else "no times"
-    figure.suptitle(f"{dataset}, {answer} (star: the mixture at the end)\n{seconds}", fontsize=9)
+    figure.suptitle(
+        f"{stage.dataset}, {answer} (star: the mixture at the end)\n{seconds}", fontsize=9
+    )
     return _save(figure, path)
 
 
@@ -174,7 +164,7 @@ def draw_sweep(path: Path, records: Records, protocol: Protocol, dataset: str) -
     if not drawn:
         plt.close(figure)
         return None
-    real = ceiling(records, dataset)
+    real = Stage(records, protocol, dataset, "sweep").real
     if real:
         ax.axhline(real["wasserstein2"], color="grey", linestyle=":", label="real data")
     title = f"{dataset}: best W2 of the three answers (circle: chosen; diverged: no dot)"

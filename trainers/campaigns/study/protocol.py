@@ -20,18 +20,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from tf_mixed_nash.errors import InputError
+from trainers.workdir.folder import ANSWERS
 
 __all__ = [
     "ALGORITHMS",
-    "ANSWERS",
     "FIGURES",
     "PROTOCOLS",
     "STAGES",
     "Algorithm",
     "Choice",
+    "Planned",
     "Protocol",
     "Records",
-    "Run",
     "choose",
     "missing",
     "objective",
@@ -41,9 +41,8 @@ __all__ = [
     "with_step",
 ]
 
-Records = Mapping[str, Mapping[str, Any]]  # by key; see study_results
+Records = Mapping[str, Mapping[str, Any]]  # by key; see records.py
 
-ANSWERS = ("last", "ema", "mixture")
 # sweep: which step size. final: several seeds of the chosen one. large: large mini-batches.
 STAGES = ("sweep", "final", "large")
 # The data sets of the paper's figures. Figure 2 (LSUN bedrooms) is not of the plane.
@@ -211,7 +210,7 @@ PROTOCOLS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class Planned:
     """One run of the study.
 
     Attributes:
@@ -265,7 +264,7 @@ class Run:
         return f"{self.dataset} {self.stage} {self.algorithm}, seed {self.seed}{step}"
 
 
-def plan(protocol: Protocol, figure: str = "all") -> list[Run]:
+def plan(protocol: Protocol, figure: str = "all") -> list[Planned]:
     """The runs in their order: what is done first is of most use alone.
 
     One data set after the other; in each the sweep, then all algorithms with seed 0 before any
@@ -278,7 +277,7 @@ def plan(protocol: Protocol, figure: str = "all") -> list[Run]:
         raise InputError(f"Unknown figure {figure!r}. Choose one of: {', '.join(FIGURES)}.")
     runs = []
     for data in (d for d in protocol.datasets if d in FIGURES[figure]):
-        runs += [Run(protocol.name, data, "sweep", a, 0, s) for a, s in _grid(protocol)]
+        runs += [Planned(protocol.name, data, "sweep", a, 0, s) for a, s in _grid(protocol)]
         runs += _chosen(protocol, data, "final")
     if figure != "figure6":
         for data in (d for d in protocol.large_datasets if d in FIGURES[figure]):
@@ -292,10 +291,10 @@ def _grid(protocol: Protocol) -> Iterator[tuple[str, float]]:
             yield algorithm, step
 
 
-def _chosen(protocol: Protocol, data: str, stage: str) -> list[Run]:
+def _chosen(protocol: Protocol, data: str, stage: str) -> list[Planned]:
     """The runs whose step size the sweep chooses."""
     return [
-        Run(protocol.name, data, stage, algorithm, seed, None)
+        Planned(protocol.name, data, stage, algorithm, seed, None)
         for seed in protocol.seeds_of(stage)
         for algorithm in protocol.algorithms
     ]
@@ -339,7 +338,7 @@ def choose(
       partial: takes the runs that are there, if any are.
     """
     grid = protocol.steps_of(algorithm)
-    keys = {s: Run(protocol.name, dataset, "sweep", algorithm, 0, s).key for s in grid}
+    keys = {s: Planned(protocol.name, dataset, "sweep", algorithm, 0, s).key for s in grid}
     points = tuple((s, objective(records[k])) for s, k in keys.items() if k in records)
     if not points or (len(points) < len(grid) and not partial):
         return None
@@ -350,7 +349,7 @@ def choose(
     return Choice(step, value, ends.get(step, ""), points)
 
 
-def with_step(run: Run, protocol: Protocol, records: Records) -> Run | None:
+def with_step(run: Planned, protocol: Protocol, records: Records) -> Planned | None:
     """The run with its step size; None while (or if) the sweep has none for it."""
     if run.step_size is not None:
         return run
@@ -370,7 +369,7 @@ def planned(protocol: Protocol, records: Records) -> dict[str, Mapping[str, Any]
     return {r.key: records[r.key] for r in runs if r is not None and r.key in records}
 
 
-def missing(protocol: Protocol, figure: str, records: Records) -> list[Run]:
+def missing(protocol: Protocol, figure: str, records: Records) -> list[Planned]:
     """The runs of the plan that have no record, in their order.
 
     A run whose algorithm diverges at every step size is not missing: there is none to do.
@@ -378,14 +377,14 @@ def missing(protocol: Protocol, figure: str, records: Records) -> list[Run]:
     return [r for r in plan(protocol, figure) if not _settled(r, protocol, records)]
 
 
-def _settled(run: Run, protocol: Protocol, records: Records) -> bool:
+def _settled(run: Planned, protocol: Protocol, records: Records) -> bool:
     known = with_step(run, protocol, records)
     if known is not None:
         return known.key in records
     return choose(protocol, run.dataset, run.algorithm, records) is not None
 
 
-def ready(protocol: Protocol, figure: str, records: Records) -> list[Run]:
+def ready(protocol: Protocol, figure: str, records: Records) -> list[Planned]:
     """The missing runs whose step size is known, in their order."""
     found = (with_step(r, protocol, records) for r in missing(protocol, figure, records))
     return [r for r in found if r is not None]

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from tf_mixed_nash.errors import InputError
-from trainers.campaigns.study.protocol import ANSWERS, Run
+from trainers.campaigns.study.protocol import Planned
 from trainers.system.files import save_arrays, write_atomically
+from trainers.workdir.folder import ANSWERS, CARD, METRICS
 
 __all__ = [
     "DIVERGED",
@@ -68,14 +69,14 @@ def select(records: Iterable[Mapping[str, Any]], **facts: Any) -> list[Mapping[s
     return [r for r in records if all(r[k] == v for k, v in facts.items())]
 
 
-def harvest(run: Run, workdir: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+def harvest(run: Planned, workdir: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
     """The record of a finished or diverged run.
 
     Args:
       run: with its step size.
       workdir: of trainers.run.
       facts: what the workdir does not know: status, command, jobs, threads, wall_seconds (of the
-        whole command; None if it was resumed).
+        commands of this session).
 
     Returns:
       See docs/reproduction.md.
@@ -86,7 +87,7 @@ def harvest(run: Run, workdir: Path, facts: Mapping[str, Any]) -> dict[str, Any]
     config = _flatten(_read(workdir / "config.json"))
     _check(run, config, workdir)
     provenance = _read(workdir / "provenance.json")
-    card = _read(workdir / "scorecard.json") if facts["status"] == DONE else {}
+    card = _read(workdir / CARD) if facts["status"] == DONE else {}
     settings = run.settings
     return {
         "key": run.key,
@@ -109,7 +110,7 @@ def harvest(run: Run, workdir: Path, facts: Mapping[str, Any]) -> dict[str, Any]
     }
 
 
-def add(results: Path, run: Run, record: Mapping[str, Any], workdir: Path) -> Path:
+def add(results: Path, run: Planned, record: Mapping[str, Any], workdir: Path) -> Path:
     """Writes a record, and the samples of a final or large run; the record comes last."""
     path = results / "runs" / f"{run.path}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,7 +163,7 @@ def thin(count: int, most: int = _CURVE_POINTS) -> list[int]:
 def _progress(workdir: Path) -> dict[str, Any]:
     """`curve` and `seconds` from metrics.jsonl and times.jsonl."""
     times = {row["step"]: row for row in _lines(workdir / "times.jsonl")}
-    rows = [{**times.get(row["step"], {}), **row} for row in _lines(workdir / "metrics.jsonl")]
+    rows = [{**times.get(row["step"], {}), **row} for row in _lines(workdir / METRICS)]
     seconds = [r["seconds"] for r in rows if r.get("seconds") is not None]
     scored = [r for r in rows if any(k.startswith("score/") for k in r)]
     scored = [scored[i] for i in thin(len(scored))]
@@ -182,7 +183,7 @@ def _progress(workdir: Path) -> dict[str, Any]:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    # As trainers.journal.read, which loads TensorFlow.
+    # As trainers.session.journal.read, which loads TensorFlow.
     return [json.loads(x) for x in path.read_text().splitlines()] if path.is_file() else []
 
 
@@ -196,7 +197,8 @@ def _origin(provenance: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str
     return {
         "jobs": facts["jobs"],
         "threads": facts["threads"],
-        "wall_seconds": _short(facts["wall_seconds"]),
+        # Of a run that was resumed they are only a part.
+        "wall_seconds": _short(facts["wall_seconds"]) if len(sessions) == 1 else None,
         "hardware": unique,
         "versions": provenance["versions"],
         "commits": list(dict.fromkeys(s["commit"] for s in sessions)),
@@ -207,7 +209,7 @@ def _origin(provenance: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str
     }
 
 
-def _check(run: Run, config: Mapping[str, Any], workdir: Path) -> None:
+def _check(run: Planned, config: Mapping[str, Any], workdir: Path) -> None:
     """Raises InputError unless the config is what the study wants."""
     for key, wanted in {**run.settings, "dataset": run.dataset}.items():
         wanted = list(wanted) if isinstance(wanted, tuple) else wanted

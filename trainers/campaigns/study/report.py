@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from trainers.campaigns.study.claims import Claim, claims
 from trainers.campaigns.study.figures import draw_curves, draw_samples, draw_sweep
 from trainers.campaigns.study.protocol import (
     ALGORITHMS,
-    ANSWERS,
     Protocol,
     Records,
     choose,
@@ -21,16 +21,9 @@ from trainers.campaigns.study.protocol import (
     planned,
 )
 from trainers.campaigns.study.records import DIVERGED, load, machine
-from trainers.campaigns.study.tables import (
-    SPREAD,
-    Claim,
-    Table,
-    claims,
-    current,
-    quality_table,
-    speed_table,
-)
+from trainers.campaigns.study.tables import SPREAD, Stage, Table, quality_table, speed_table
 from trainers.system.files import write_atomically
+from trainers.workdir.folder import ANSWERS
 
 __all__ = ["Figure", "Heading", "Text", "blocks", "render", "to_html", "to_markdown"]
 
@@ -88,9 +81,9 @@ def blocks(protocol: Protocol, records: Records, results: Path) -> Iterator[Bloc
     yield from _claims(protocol, mine)
     for data in protocol.datasets:
         yield Heading(2, data)
-        yield from _stage(protocol, mine, results, data, "final")
+        yield from _stage(Stage(mine, protocol, data, "final"), results)
         if data in protocol.large_datasets:
-            yield from _stage(protocol, mine, results, data, "large")
+            yield from _stage(Stage(mine, protocol, data, "large"), results)
         yield from _sweep(protocol, mine, results, data)
     yield from _figure_2()
     yield from _protocol(protocol)
@@ -151,11 +144,10 @@ def _comparisons(protocol: Protocol, records: Records) -> Iterator[Block]:
 # Data sets.
 
 
-def _stage(
-    protocol: Protocol, records: Records, results: Path, data: str, stage: str
-) -> Iterator[Block]:
-    yield Heading(3, _stage_title(protocol, stage))
-    if not any(current(records, protocol, data, stage, a) for a in protocol.algorithms):
+def _stage(stage: Stage, results: Path) -> Iterator[Block]:
+    data, name = stage.dataset, stage.name
+    yield Heading(3, _stage_title(stage.protocol, name))
+    if not any(stage.runs(a) for a in stage.protocol.algorithms):
         yield Text("No run of it is done yet.")
         return
     yield Text(
@@ -164,23 +156,23 @@ def _stage(
         "samples in the place of generated ones; a W2 near theirs is as good as can be told."
     )
     for answer in ANSWERS:
-        table = quality_table(records, protocol, data, stage, answer)
+        table = quality_table(stage, answer)
         if table:
             yield table
     for answer in ("last", "mixture"):
-        path = results / f"samples_{data}_{stage}_{answer}.png"
-        if draw_samples(path, records, protocol, data, stage, answer, results):
+        path = results / f"samples_{data}_{name}_{answer}.png"
+        if draw_samples(path, stage, answer, results):
             yield Figure(
                 path,
                 f"{data}, {answer}, seed 0: real data blue, generated red; in the places of the "
                 "paper's Figure 1, others behind.",
             )
-    table = speed_table(records, protocol, data, stage)
+    table = speed_table(stage)
     if table:
         yield table
     for answer in ("last", "ema"):
-        path = results / f"curves_{data}_{stage}_{answer}.png"
-        if draw_curves(path, records, protocol, data, stage, answer):
+        path = results / f"curves_{data}_{name}_{answer}.png"
+        if draw_curves(path, stage, answer):
             yield Figure(
                 path,
                 f"{data}, {answer}: quality against mini-batches and training seconds (without "

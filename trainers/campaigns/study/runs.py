@@ -6,25 +6,21 @@ the records say decides what comes next, so that any number of sessions make one
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
 import shutil
-import signal
 import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tf_mixed_nash.errors import InputError
+import configs
+from trainers.campaigns import jobs
+from trainers.campaigns.jobs import FAILED, Ended, Job, Scores
 from trainers.campaigns.study.protocol import (
     PROTOCOLS,
+    Planned,
     Protocol,
     Records,
-    Run,
     missing,
     objective,
     ready,
@@ -32,19 +28,9 @@ from trainers.campaigns.study.protocol import (
 from trainers.campaigns.study.records import DIVERGED, DONE, add, harvest, load
 from trainers.system import cli, lock
 from trainers.system.files import make_writable
-from trainers.system.stopping import StopRequest
 
-__all__ = ["FAILED", "Options", "command", "estimate", "run_study"]
+__all__ = ["FAILED", "Options", "Study", "command", "estimate", "job", "run_study"]
 
-FAILED = 1
-ROOT = Path(__file__).resolve().parents[3]
-_POLL_SECONDS = 0.2
-# A trainer that was asked to stop finishes its compiled call and writes a checkpoint.
-_PATIENCE = 120.0
-# So many runs in a row that end as no run should, and the session ends.
-_MAX_FAILED = 3
-# The last words of a run whose parameters are finite and whose samples are not: it diverged, too.
-_NOT_FINITE = "samples are not all finite"
 _CHECKPOINT_EVERY = 3_000
 _LOG_EVERY = 100
 # Of a workdir, what is large and not needed once the record is written.
@@ -62,7 +48,7 @@ class Options:
     """What a session does.
 
     Attributes:
-      figure: a key of study_protocol.FIGURES.
+      figure: a key of protocol.FIGURES.
       protocol: how much.
       runs: the folder of the workdirs.
       results: the folder of the records.
@@ -87,7 +73,7 @@ class Options:
     stages: tuple[str, ...] = ()
     compile: str = "parts"
 
-    def of_this_session(self, runs: Sequence[Run]) -> list[Run]:
+    def of_this_session(self, runs: Sequence[Planned]) -> list[Planned]:
         """Those of the runs that this session does; others may be another machine's."""
         return [
             r
@@ -97,12 +83,11 @@ class Options:
         ]
 
 
-def command(run: Run, workdir: Path | str, compile: str = "parts") -> list[str]:
-    """The command of a run, to be given in the project's folder."""
+def job(run: Planned, workdir: Path, compile: str = "parts") -> Job:
+    """The job of a run whose step size is known."""
     p = PROTOCOLS[run.protocol]
     batches = p.length(run.stage)
     every = batches if run.stage == "sweep" else max(1, batches // p.scores)
-    variant = ":tiny" if p.name == "tiny" else ""
     watch = {
         "log_every": min(_LOG_EVERY, every),
         "score_every": every,
@@ -111,55 +96,19 @@ def command(run: Run, workdir: Path | str, compile: str = "parts") -> list[str]:
         "keep_last": 1,
         **({} if compile == "parts" else {"compile": compile}),
     }
-    flags = [f"--config.{k}={v}" for k, v in {**run.settings, **watch}.items()]
-    config = f"--config=configs/{run.dataset}_mp.py{variant}"
-    return ["python", "-m", "trainers.run", config, *flags, f"--workdir={workdir}"]
+    items = [f"{k}={v}" for k, v in {**run.settings, **watch}.items()]
+    return Job(run.title, configs.address(run.dataset, _variant(p)), items, workdir)
 
 
-class _Job:
-    """A run that is running."""
-
-    def __init__(self, run: Run, options: Options):
-        self.run = run
-        self.name = f"{options.protocol.name}/{run.path}"
-        self.workdir = options.runs.resolve() / self.name
-        self.log = self.workdir.with_name(self.workdir.name + ".log")
-        self.fresh = not (self.workdir / "config.json").is_file()
-        self.began = time.monotonic()
-        self.workdir.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *command(run, self.workdir, options.compile)[1:]],
-                cwd=ROOT,
-                env=_environment(options.threads),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C reaches the study, which asks its runs to stop
-            )
-
-    def stop(self) -> None:
-        """Asks it to stop."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-
-    def wait(self) -> None:
-        """Waits for it to stop, not for ever."""
-        try:
-            self.process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-    def last_words(self) -> str:
-        """The last line that it wrote."""
-        lines = self.log.read_text(errors="replace").splitlines()
-        return next((x.strip() for x in reversed(lines) if x.strip()), "it said nothing")
+def _variant(protocol: Protocol) -> str:
+    return "tiny" if protocol.name == "tiny" else ""
 
 
-def _environment(threads: int) -> dict[str, str]:
-    names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
-    return {**os.environ, **dict.fromkeys(names, str(threads))}
+def command(run: Planned, workdir: Path, compile: str = "parts") -> list[str]:
+    """The command of a run, to be given in the project's folder."""
+    config = configs.address(run.dataset, _variant(PROTOCOLS[run.protocol]), Path())
+    trainer = ("python", "-m", "trainers.run")
+    return job(run, workdir, compile)._replace(config=config, trainer=trainer).command()
 
 
 def run_study(options: Options) -> int:
@@ -174,104 +123,70 @@ def run_study(options: Options) -> int:
     """
     make_writable(options.runs, "--runs")
     make_writable(options.results, "--results")
-    with lock.hold(options.runs), StopRequest() as stop:
-        return _Session(options, stop).run()
+    with lock.hold(options.runs):
+        study = Study(options)
+        code = jobs.run(study, options.jobs, options.threads, options.budget)
+        return code or (FAILED if study.failed else cli.DONE)
 
 
-class _Session:
-    def __init__(self, options: Options, stop: StopRequest):
-        self.options, self.stop = options, stop
-        self.records: dict[str, Any] = load(options.results)
-        self.jobs: list[_Job] = []
+class Study:
+    """The study, whose memory is the records; a `jobs.Campaign`.
+
+    Attributes:
+      failed: keys of runs that ended as none should; the next session tries them again.
+    """
+
+    def __init__(self, options: Options):
+        self._options = options
+        self._records: dict[str, Any] = load(options.results)
+        self._running: dict[Path, Planned] = {}
+        self._ready: list[Planned] | None = None
         self.failed: set[str] = set()
-        self._in_a_row = 0
-        self._waiting: list[Run] | None = None
-        minutes = options.budget
-        self.deadline = None if minutes is None else time.monotonic() + 60.0 * minutes
 
-    def run(self) -> int:
-        """Until nothing is missing, or an end is asked for."""
-        try:
-            while not self._over():
-                self._fill()
-                if not self.jobs:
-                    break
-                time.sleep(_POLL_SECONDS)
-                self._reap()
-        finally:
-            self._end()
-        if self.stop.code:
-            return self.stop.code
-        return FAILED if self.failed else cli.DONE
+    def next(self, running: Sequence[Job]) -> Job | None:
+        """The first of the runs that are missing, and whose step size is known."""
+        o = self._options
+        if self._ready is None:  # what is ready changes with the records alone
+            self._ready = o.of_this_session(ready(o.protocol, o.figure, self._records))
+        busy = {run.key for run in self._running.values()} | self.failed
+        run = next((r for r in self._ready if r.key not in busy), None)
+        if run is None:
+            return None
+        workdir = o.runs.resolve() / o.protocol.name / run.path
+        self._running[workdir] = run
+        return job(run, workdir, o.compile)
 
-    def _over(self) -> bool:
-        late = self.deadline is not None and time.monotonic() >= self.deadline
-        return bool(self.stop.code) or late or self._in_a_row >= _MAX_FAILED
+    def see(self, job: Job, scores: Scores) -> bool:
+        """Lets it go on."""
+        return True
 
-    def _fill(self) -> None:
-        """Begins the next runs."""
-        if len(self.jobs) >= self.options.jobs:
-            return
-        o = self.options
-        if self._waiting is None:  # what is ready changes with the records alone
-            self._waiting = o.of_this_session(ready(o.protocol, o.figure, self.records))
-        busy = {job.run.key for job in self.jobs} | self.failed
-        waiting = [r for r in self._waiting if r.key not in busy]
-        for run in waiting[: o.jobs - len(self.jobs)]:
-            self.jobs.append(_Job(run, o))
+    def take(self, job: Job, ended: Ended) -> str:
+        """Writes the record of a run that is done or diverged."""
+        run = self._running.pop(job.workdir)
+        if ended.how == "failed":
+            self.failed.add(run.key)
+        return self._harvest(run, job, ended) if ended.how in (DONE, DIVERGED) else ""
 
-    def _reap(self) -> None:
-        """Takes in the runs that ended."""
-        for job in [j for j in self.jobs if j.process.poll() is not None]:
-            self.jobs.remove(job)
-            self._take(job)
-
-    def _take(self, job: _Job) -> None:
-        code = job.process.returncode
-        if code in (cli.DONE, cli.DIVERGED):
-            self._harvest(job, DONE if code == cli.DONE else DIVERGED)
-        elif code == cli.BAD_INPUT:
-            raise InputError(f"{job.run.title} was refused: {job.last_words()} (log: {job.log})")
-        elif code == FAILED and _NOT_FINITE in job.last_words():
-            self._harvest(job, DIVERGED)
-        elif code != cli.STOPPED:
-            self.failed.add(job.run.key)
-            self._in_a_row += 1
-            print(
-                f"warning: {job.run.title} ended with code {code}: {job.last_words()} "
-                f"(log: {job.log}). It is tried again in the next session.",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    def _harvest(self, job: _Job, status: str) -> None:
-        o, run = self.options, job.run
-        wall = time.monotonic() - job.began if job.fresh else None
-        facts = {"status": status, "jobs": o.jobs, "threads": o.threads, "wall_seconds": wall}
-        facts["command"] = command(run, f"{o.runs.as_posix()}/{job.name}", o.compile)
+    def _harvest(self, run: Planned, job: Job, ended: Ended) -> str:
+        o = self._options
+        place = o.runs / o.protocol.name / run.path
+        facts = {
+            "status": ended.how,
+            "jobs": o.jobs,
+            "threads": o.threads,
+            "wall_seconds": ended.seconds or None,
+            "command": command(run, place, o.compile),
+        }
         record = harvest(run, job.workdir, facts)
         add(o.results, run, record, job.workdir)
-        self.records[run.key] = record
-        self._waiting, self._in_a_row = None, 0
+        self._records[run.key] = record
+        self._ready = None
         if not o.keep_workdirs:
             for name in _LARGE:
                 shutil.rmtree(job.workdir / name, ignore_errors=True)
-        left = len(o.of_this_session(missing(o.protocol, o.figure, self.records)))
-        quality = "diverged" if status == DIVERGED else f"W2 {objective(record):.4f}"
-        print(f"{run.title}: {quality}; {left} runs to go", flush=True)
-
-    def _end(self) -> None:
-        """Asks the running ones to stop, and takes in those that finished meanwhile."""
-        for job in self.jobs:
-            job.stop()
-        for job in self.jobs:
-            job.wait()
-        for job in self.jobs:
-            if job.process.returncode in (cli.DONE, cli.DIVERGED):
-                # The error that ends the session is the one to see.
-                with contextlib.suppress(InputError):
-                    self._take(job)
-        self.jobs = []
+        left = len(o.of_this_session(missing(o.protocol, o.figure, self._records)))
+        quality = "diverged" if ended.how == DIVERGED else f"W2 {objective(record):.4f}"
+        return f"{run.title}: {quality}; {left} runs to go"
 
 
 class Estimate(NamedTuple):
@@ -313,7 +228,7 @@ def estimate(options: Options, records: Records) -> Estimate:
     )
 
 
-def _seconds(run: Run, known: Sequence[Mapping[str, Any]]) -> float:
+def _seconds(run: Planned, known: Sequence[Mapping[str, Any]]) -> float:
     """What the mini-batches of a run take."""
     s = run.settings
     kind = (s["batch_size"], s["precision"])

@@ -1,4 +1,4 @@
-"""Statistics of the study: tables with spreads, times, and which claims of the paper held.
+"""Statistics of the study: tables with spreads, and times.
 
 Everything is computed from the records; no verdict is written by hand. Free of TensorFlow.
 """
@@ -10,30 +10,31 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from trainers.campaigns.study.protocol import ALGORITHMS, Protocol, Records, Run, with_step
+from trainers.campaigns.cells import Cell, aggregate, text
+from trainers.campaigns.study.protocol import ALGORITHMS, Planned, Protocol, Records, with_step
 from trainers.campaigns.study.records import DIVERGED, DONE, machine, select
-from trainers.compare import aggregate
 
 __all__ = [
+    "COST",
     "METRICS",
-    "Cell",
-    "Claim",
+    "SECONDS",
+    "SPREAD",
+    "STEPS",
     "Metric",
+    "Stage",
     "Table",
-    "Verdict",
-    "ceiling",
-    "claims",
     "clear_best",
     "compare",
-    "main_machine",
+    "cost",
+    "first_reached",
     "quality_table",
+    "reached",
+    "show",
     "speed_table",
 ]
 
 # So many combined standard errors apart, a difference is outside the spread.
 SPREAD = 2.0
-
-Cell = Mapping[str, float]  # mean, standard_error (NaN for one), count
 
 
 class Metric(NamedTuple):
@@ -124,66 +125,99 @@ class Table(NamedTuple):
     note: str = ""
 
 
-def ceiling(records: Records, dataset: str) -> Mapping[str, Any]:
-    """The scorecard of fresh real samples; {} if no run of the data set is done."""
-    cards = [r["real_data_ceiling"] for r in select(records.values(), dataset=dataset)]
-    return next((c for c in cards if c), {})
+class Stage:
+    """What the records hold of one stage of a data set.
 
-
-def summaries(
-    records: Records, protocol: Protocol, dataset: str, stage: str, answer: str
-) -> dict[str, dict[str, Any]]:
-    """Algorithm -> metric -> cell over seeds; algorithms without any record are left out."""
-    found = {}
-    for name in protocol.algorithms:
-        runs = current(records, protocol, dataset, stage, name)
-        cards = [r["scorecards"][answer] for r in runs if r["status"] == DONE]
-        if runs:
-            found[name] = aggregate(cards, METRICS)
-    return found
-
-
-def current(
-    records: Records, protocol: Protocol, dataset: str, stage: str, algorithm: str
-) -> list[Mapping[str, Any]]:
-    """The records of this protocol as it is now, in the order of the seeds.
-
-    Records of step sizes that the sweep no longer chooses are not among them.
+    Args:
+      records: by key; of step sizes that the sweep no longer chooses, too.
+      protocol: as it is now.
+      dataset: its data set.
+      name: one of STAGES.
     """
-    wanted = [
-        Run(protocol.name, dataset, stage, algorithm, s, None) for s in protocol.seeds_of(stage)
-    ]
-    runs = [r for r in (with_step(w, protocol, records) for w in wanted) if r is not None]
-    return [records[r.key] for r in runs if r.key in records]
+
+    def __init__(self, records: Records, protocol: Protocol, dataset: str, name: str):
+        self.records, self.protocol = records, protocol
+        self.dataset, self.name = dataset, name
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of its runs."""
+        return self.protocol.seeds_of(self.name)
+
+    def runs(self, algorithm: str) -> list[Mapping[str, Any]]:
+        """The records of this protocol as it is now, in the order of the seeds."""
+        facts = (self.protocol.name, self.dataset, self.name, algorithm)
+        wanted = (Planned(*facts, seed, None) for seed in self.seeds)
+        known = (with_step(run, self.protocol, self.records) for run in wanted)
+        return [self.records[r.key] for r in known if r is not None and r.key in self.records]
+
+    def done(self, algorithm: str) -> list[Mapping[str, Any]]:
+        """Those of its runs that did not diverge."""
+        return select(self.runs(algorithm), status=DONE)
+
+    @property
+    def real(self) -> Mapping[str, Any]:
+        """The scorecard of fresh real samples; {} if no run is done."""
+        mine = select(self.records.values(), dataset=self.dataset, stage=self.name)
+        return next((r["real_data_ceiling"] for r in mine if r["real_data_ceiling"]), {})
+
+    def summaries(self, answer: str) -> dict[str, dict[str, Any]]:
+        """Algorithm -> metric -> cell over seeds; algorithms without any record are left out."""
+        return {
+            name: aggregate([r["scorecards"][answer] for r in self.done(name)], METRICS)
+            for name in self.protocol.algorithms
+            if self.runs(name)
+        }
+
+    @property
+    def main_machine(self) -> str | None:
+        """The machine with most timed runs; times are of this one alone."""
+        runs = [
+            machine(r)
+            for name in self.protocol.algorithms
+            for r in self.done(name)
+            if r["seconds"] is not None and len(r["hardware"]) == 1
+        ]
+        return statistics.mode(runs) if runs else None
+
+    def timed(self, algorithm: str) -> list[Mapping[str, Any]]:
+        """The finished runs on the main machine."""
+        where = self.main_machine
+        return [r for r in self.done(algorithm) if r["seconds"] and machine(r) == where]
+
+    @property
+    def target(self) -> float | None:
+        """The quality that times are compared at: the W2 at which Adam's last iterate ends.
+
+        That of its worst seed, so that Adam itself gets there with every one.
+        """
+        curves = [_curve(r, "last") for r in self.runs("adam")]
+        ends = [c[-1] for c in curves if c and c[-1] is not None]
+        return max(ends) if ends else None
 
 
-def quality_table(
-    records: Records, protocol: Protocol, dataset: str, stage: str, answer: str
-) -> Table | None:
+def quality_table(stage: Stage, answer: str) -> Table | None:
     """Mean ± s.e. over seeds of one answer; None without any run."""
-    cells = summaries(records, protocol, dataset, stage, answer)
+    cells = stage.summaries(answer)
     if not cells:
         return None
-    seeds = len(protocol.seeds_of(stage))
+    seeds = len(stage.seeds)
     best = {
         k: clear_best({n: row[k] for n, row in cells.items()}, m, seeds) for k, m in METRICS.items()
     }
     rows = []
     for name, row in cells.items():
-        runs = current(records, protocol, dataset, stage, name)
-        done = len(select(runs, status=DONE))
-        texts = [_bold(_cell(row[k], m, done), best[k] == name) for k, m in METRICS.items()]
+        runs, done = stage.runs(name), len(stage.done(name))
+        texts = [_bold(show(row[k], m, done), best[k] == name) for k, m in METRICS.items()]
         step = f"{runs[0]['step_size']:g}"
         rows.append([ALGORITHMS[name].title, step, _seeds(runs, seeds), *texts])
-    real = ceiling(records, dataset)
-    texts = [f"{real[k]:.{m.digits}f}" if real.get(k) is not None else "-" for k, m in _items()]
+    real = stage.real
+    texts = [
+        f"{real[k]:.{m.digits}f}" if real.get(k) is not None else "-" for k, m in METRICS.items()
+    ]
     rows.append(["real data", "", "", *texts])
-    head = ["algorithm", "step size", "seeds", *(f"{m.title} ({m.wish})" for _, m in _items())]
+    head = ["algorithm", "step size", "seeds", *(f"{m.title} ({m.wish})" for m in METRICS.values())]
     return Table(f"{answer}", head, rows)
-
-
-def _items():
-    return METRICS.items()
 
 
 def _seeds(runs: Sequence[Mapping[str, Any]], wanted: int) -> str:
@@ -192,14 +226,11 @@ def _seeds(runs: Sequence[Mapping[str, Any]], wanted: int) -> str:
     return f"{text}, {len(lost)} diverged" if lost else text
 
 
-def _cell(cell: Cell, metric: Metric, of: int = 0) -> str:
-    if not cell["count"]:
-        return "-"
-    text = f"{cell['mean']:.{metric.digits}f}"
-    if not math.isnan(cell["standard_error"]):
-        text += f" ± {cell['standard_error']:.{metric.digits}f}"
+def show(cell: Cell, metric: Metric, of: int = 0) -> str:
+    """The cell as text, with its count if it is less than `of`."""
     # A run that captures no mode has no std ratio and no bias.
-    return f"{text} ({cell['count']} of {of})" if cell["count"] < of else text
+    count = f" ({cell['count']} of {of})" if 0 < cell["count"] < of else ""
+    return text(cell, metric.digits) + count
 
 
 def _bold(text: str, bold: bool) -> str:
@@ -207,36 +238,6 @@ def _bold(text: str, bold: bool) -> str:
 
 
 # Times.
-
-
-def main_machine(records: Records, protocol: Protocol, dataset: str, stage: str) -> str | None:
-    """The machine with most timed runs of a stage; times are of this one alone."""
-    runs = [
-        machine(r)
-        for name in protocol.algorithms
-        for r in current(records, protocol, dataset, stage, name)
-        if r["status"] == DONE and r["seconds"] is not None and len(r["hardware"]) == 1
-    ]
-    return statistics.mode(runs) if runs else None
-
-
-def timed(
-    records: Records, protocol: Protocol, dataset: str, stage: str, algorithm: str
-) -> list[Mapping[str, Any]]:
-    """The finished runs on the stage's main machine."""
-    where = main_machine(records, protocol, dataset, stage)
-    runs = current(records, protocol, dataset, stage, algorithm)
-    return [r for r in select(runs, status=DONE) if r["seconds"] and machine(r) == where]
-
-
-def target(records: Records, protocol: Protocol, dataset: str, stage: str) -> float | None:
-    """The quality that times are compared at: the W2 at which Adam's last iterate ends.
-
-    That of its worst seed, so that Adam itself gets there with every one.
-    """
-    curves = [_curve(r, "last") for r in current(records, protocol, dataset, stage, "adam")]
-    ends = [c[-1] for c in curves if c and c[-1] is not None]
-    return max(ends) if ends else None
 
 
 def first_reached(record: Mapping[str, Any], goal: float, axis: str) -> float | None:
@@ -250,7 +251,7 @@ def _curve(record: Mapping[str, Any], answer: str) -> list[float | None]:
     return record["curve"]["scores"].get(answer, {}).get("wasserstein2", [])
 
 
-def _reached(runs: Sequence[Mapping[str, Any]], goal: float, axis: str) -> Cell:
+def reached(runs: Sequence[Mapping[str, Any]], goal: float, axis: str) -> Cell:
     """Over the runs, if all of them got there; else no value."""
     found = [first_reached(r, goal, axis) for r in runs]
     if not found or any(x is None for x in found):
@@ -258,287 +259,47 @@ def _reached(runs: Sequence[Mapping[str, Any]], goal: float, axis: str) -> Cell:
     return aggregate([{"x": x} for x in found], ["x"])["x"]
 
 
-_STEPS = Metric("mini-batches to Adam's W2", 0, _low, "lower")
-_SECONDS = Metric("seconds to Adam's W2", 1, _low, "lower")
-_COST = Metric("ms / mini-batch", 2, _low, "lower")
+STEPS = Metric("mini-batches to Adam's W2", 0, _low, "lower")
+SECONDS = Metric("seconds to Adam's W2", 1, _low, "lower")
+COST = Metric("ms / mini-batch", 2, _low, "lower")
 
 
-def _cost(runs: Sequence[Mapping[str, Any]]) -> Cell:
+def cost(runs: Sequence[Mapping[str, Any]]) -> Cell:
+    """Milliseconds a mini-batch."""
     costs = [{"x": 1e3 * r["seconds"] / r["num_batches"]} for r in runs]
     return aggregate(costs, ["x"])["x"]
 
 
-def speed_table(records: Records, protocol: Protocol, dataset: str, stage: str) -> Table | None:
+def speed_table(stage: Stage) -> Table | None:
     """What a mini-batch costs and when the quality of Adam's end is reached; None without runs."""
-    facts = (records, protocol, dataset, stage)
-    goal, where = target(*facts), main_machine(*facts)
+    goal, where = stage.target, stage.main_machine
     rows = []
-    for name in protocol.algorithms:
-        done, on_one = select(current(*facts, name), status=DONE), timed(*facts, name)
+    for name in stage.protocol.algorithms:
+        done, on_one = stage.done(name), stage.timed(name)
         if not done:
             continue
-        cells = [_cell(_cost(on_one), _COST)]
+        cells = [show(cost(on_one), COST)]
         if goal is None:
             cells += ["-", "-"]
         else:
-            cells.append(_arrival(done, goal, "step", _STEPS))
-            cells.append(_arrival(on_one, goal, "seconds", _SECONDS))
+            cells.append(_arrival(done, goal, "step", STEPS))
+            cells.append(_arrival(on_one, goal, "seconds", SECONDS))
         rows.append([ALGORITHMS[name].title, *cells])
     if not rows:
         return None
     note = f"Times are of {where}. " if where else "No times. "
     if goal is not None:
         note += f"Adam's last iterate ends at W2 = {goal:.4f} (its worst seed). "
-    commits = {c for n in protocol.algorithms for r in timed(*facts, n) for c in r["commits"]}
+    commits = {c for n in stage.protocol.algorithms for r in stage.timed(n) for c in r["commits"]}
     if len(commits) > 1:
         note += f"The code is of {len(commits)} commits, which may differ in speed."
-    head = ["algorithm", *(m.title for m in (_COST, _STEPS, _SECONDS))]
+    head = ["algorithm", *(m.title for m in (COST, STEPS, SECONDS))]
     return Table("Cost and speed", head, rows, note.strip())
 
 
 def _arrival(runs: Sequence[Mapping[str, Any]], goal: float, axis: str, metric: Metric) -> str:
-    cell = _reached(runs, goal, axis)
+    cell = reached(runs, goal, axis)
     if cell["count"] or not runs:
-        return _cell(cell, metric)
+        return show(cell, metric)
     count = sum(first_reached(r, goal, axis) is not None for r in runs)
     return f"reached by {count} of {len(runs)}"
-
-
-# Claims.
-
-
-class Verdict(NamedTuple):
-    """One comparison for a claim.
-
-    Attributes:
-      dataset: of it.
-      text: the two sides and their numbers.
-      outcome: held, opposite, undecided (within the spread), leans (one seed, its way), against
-        (one seed, the other way), or no data.
-    """
-
-    dataset: str
-    text: str
-    outcome: str
-
-
-class Claim(NamedTuple):
-    """A claim of the paper, and what the runs say.
-
-    Attributes:
-      text: the claim.
-      source: where the paper makes it.
-      measure: what was compared.
-      verdicts: one a comparison.
-    """
-
-    text: str
-    source: str
-    measure: str
-    verdicts: Sequence[Verdict]
-
-    @property
-    def summary(self) -> str:
-        """In words, with counts."""
-        count = {o: sum(v.outcome == o for v in self.verdicts) for o in _OUTCOMES}
-        said = [words.format(count[o]) for o, words in _OUTCOMES.items() if count[o] and words]
-        total = sum(n for o, n in count.items() if o != "no data")
-        if not total:
-            return "not tested: the runs are missing"
-        lost = f"; {count['no data']} more without data" if count["no data"] else ""
-        known = [v for v in self.verdicts if v.outcome != "no data"]
-        data = {v.dataset for v in known}
-        held = data - {v.dataset for v in known if v.outcome != "held"}
-        whole = f"; it held throughout in {len(held)} of {len(data)} data sets"
-        if count["leans"] + count["against"] == total:
-            whole = ""  # no spread, no verdict
-        return f"of {total} comparisons: {', '.join(said)}{lost}{whole}"
-
-
-_OUTCOMES = {
-    "held": "held in {}",
-    "opposite": "the opposite in {}",
-    "undecided": "undecided in {}",
-    "leans": "in its direction in {} (one seed)",
-    "against": "against it in {} (one seed)",
-    "no data": "",
-}
-_OURS = ("mirror_gan", "mirror_prox_gan")
-_ADAMS = ("adam", "optimistic_adam", "extra_adam")
-
-
-def claims(records: Records, protocol: Protocol, stage: str = "final") -> list[Claim]:
-    """The paper's claims about data in the plane, against the runs of a stage."""
-    ask = _Questions(records, protocol, stage)
-    found = [
-        ask.better(
-            "SGD performs poorly, the other algorithms yield reasonable results",
-            "section 5.1",
-            [(a, "sgd") for a in protocol.algorithms if a != "sgd"],
-            "wasserstein2",
-            "last",
-        )
-    ]
-    ours = [(a, b) for a in _OURS for b in _ADAMS]
-    for answer in ("last", "mixture"):
-        found += [
-            ask.better(
-                "Mirror- and Mirror-Prox-GAN find the modes more accurately than Adam, Optimistic "
-                "Adam and Extra-Adam, which are perceptibly biased",
-                "section 5.1",
-                ours,
-                "mean_bias_sigma",
-                answer,
-            ),
-            ask.better(
-                "Mirror- and Mirror-Prox-GAN capture the variance much better; Adam-based "
-                "algorithms collapse to the modes",
-                "section 5.1",
-                ours,
-                "std_ratio",
-                answer,
-            ),
-            ask.comparable(
-                "Mirror- and Mirror-Prox-GAN consistently achieve better or comparable performance",
-                "section 5",
-                [(a, b) for a in _OURS for b in ("sgd", *_ADAMS)],
-                "wasserstein2",
-                answer,
-            ),
-        ]
-    return [*found, ask.sooner("step"), ask.sooner("seconds"), ask.cost(), ask.stable()]
-
-
-class _Questions:
-    """Asks the runs of a stage, data set by data set."""
-
-    def __init__(self, records: Records, protocol: Protocol, stage: str):
-        self.records, self.protocol, self.stage = records, protocol, stage
-        self.datasets = protocol.sets_of(stage)
-
-    def better(self, text, source, pairs, key, answer, reading=None):
-        """Whether the first of each pair is better than the second."""
-        metric = METRICS[key]
-        verdicts = []
-        for data in self.datasets:
-            cells = summaries(self.records, self.protocol, data, self.stage, answer)
-            for a, b in pairs:
-                one, two = (self._cell(cells, n, key, data) for n in (a, b))
-                verdicts.append(_judge(data, a, b, one, two, metric, reading or _outcome))
-        return Claim(text, source, f"{metric.title}, {answer}", verdicts)
-
-    def comparable(self, text, source, pairs, key, answer):
-        """Whether the first of each pair is not worse than the second."""
-        claim = self.better(text, source, pairs, key, answer, _not_worse)
-        return claim._replace(measure=f"{claim.measure}; comparable is within the spread")
-
-    def _cell(self, cells, name: str, key: str, data: str) -> Cell:
-        if name not in cells:
-            return _NOTHING
-        runs = current(self.records, self.protocol, data, self.stage, name)
-        if runs and all(r["status"] == DIVERGED for r in runs):
-            return {**_NOTHING, "diverged": len(runs)}
-        return cells[name][key]
-
-    def sooner(self, axis: str) -> Claim:
-        """Whether Mirror reaches the quality of Adam's end before Adam does."""
-        verdicts = []
-        metric = _STEPS if axis == "step" else _SECONDS
-        for data in self.datasets:
-            facts = (self.records, self.protocol, data, self.stage)
-            goal = target(*facts)
-            cells = {}
-            for name in (*_OURS, "adam"):
-                done = select(current(*facts, name), status=DONE)
-                runs = done if axis == "step" else timed(*facts, name)
-                cells[name] = _NOTHING if goal is None else _reached(runs, goal, axis)
-                if runs and goal is not None and not cells[name]["count"]:
-                    cells[name] = {**_NOTHING, "never": len(runs)}
-            verdicts += [
-                _judge(data, a, "adam", cells[a], cells["adam"], metric, _outcome) for a in _OURS
-            ]
-        return Claim(
-            "Mirror-GAN and Mirror-Prox-GAN are better also in speed",
-            "section 5.1, Figure 6",
-            metric.title + ", last",
-            verdicts,
-        )
-
-    def cost(self) -> Claim:
-        """Whether a mini-batch of Mirror-GAN costs no more than one of SGD."""
-        verdicts = []
-        for data in self.datasets:
-            facts = (self.records, self.protocol, data, self.stage)
-            one, two = (_cost(timed(*facts, n)) for n in ("mirror_gan", "sgd"))
-            verdicts.append(_judge(data, "mirror_gan", "sgd", one, two, _COST, _not_worse))
-        return Claim(
-            "Mirror-GAN costs no more than SGD per iteration",
-            "issue 7's reading of the paper",
-            "ms / mini-batch, both on one machine",
-            verdicts,
-        )
-
-    def stable(self) -> Claim:
-        """Who captures all modes in every run; others must fail somewhere for it to be a claim."""
-        verdicts = []
-        for data in self.datasets:
-            for a in _OURS:
-                runs = current(self.records, self.protocol, data, self.stage, a)
-                need = len(self.protocol.seeds_of(self.stage))
-                verdicts.append(_learned(data, a, runs, need))
-        return Claim(
-            "These algorithms perform well in learning all the distributions",
-            "section 6",
-            "all modes captured by the last iterate of every seed",
-            verdicts,
-        )
-
-
-_NOTHING: Any = {"mean": math.nan, "standard_error": math.nan, "count": 0}
-
-
-def _judge(data, a: str, b: str, one: Any, two: Any, metric: Metric, reading) -> Verdict:
-    sides = " against ".join(
-        f"{ALGORITHMS[n].title} {_words(c, metric)}" for n, c in ((a, one), (b, two))
-    )
-    fails = [c.get("diverged") or c.get("never") for c in (one, two)]
-    if fails[0] and (fails[1] or two["count"]):
-        outcome = "undecided" if fails[1] else ("opposite" if two["count"] > 1 else "against")
-    elif fails[1] and one["count"]:
-        outcome = "held" if one["count"] > 1 else "leans"
-    else:
-        outcome = reading(*compare(one, two, metric))
-    return Verdict(data, sides, outcome)
-
-
-def _words(cell: Any, metric: Metric) -> str:
-    if cell.get("diverged"):
-        return "(diverged)"
-    if cell.get("never"):
-        return "(not in every run)"
-    return _cell(cell, metric)
-
-
-def _outcome(verdict: str, gain: float) -> str:
-    known = {"better": "held", "worse": "opposite", "within the spread": "undecided"}
-    if verdict == "one seed":
-        return "leans" if gain > 0 else "against"
-    return known.get(verdict, verdict)
-
-
-def _not_worse(verdict: str, gain: float) -> str:
-    if verdict == "one seed":
-        return "leans" if gain >= 0 else "against"
-    known = {"better": "held", "within the spread": "held", "worse": "opposite"}
-    return known.get(verdict, verdict)
-
-
-def _learned(data: str, name: str, runs: Sequence[Mapping[str, Any]], need: int) -> Verdict:
-    cards = [r["scorecards"].get("last", {}) for r in runs]
-    good = sum(bool(c) and c["modes_captured"] == c["num_modes"] for c in cards)
-    text = f"{ALGORITHMS[name].title}: all modes in {good} of {len(runs)} runs"
-    if len(runs) < need:
-        return Verdict(data, text, "no data")
-    if need < 2:
-        return Verdict(data, text, "leans" if good == need else "against")
-    return Verdict(data, text, "held" if good == len(runs) else "opposite")

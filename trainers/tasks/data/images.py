@@ -1,6 +1,6 @@
 """From records to mini-batches of images: decoded, cropped, resized, in a fixed order.
 
-The mini-batch at index m is a function of (seed, m) alone (`trainers.data.order`), so it does
+The mini-batch at index m is a function of (seed, m) alone (`tf_mixed_nash.training.order`), so it does
 not depend on how many threads read it, on how many devices split it, or on where a run was
 stopped. A corrupt record is replaced by the next readable one, counted, and refused beyond
 a limit.

@@ -1,0 +1,19 @@
+"""The table of data sets names the experiments that are there, each of its own data set."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+import configs
+
+
+def test_every_experiment_of_two_phases_is_in_the_table():
+    here = sorted(f"configs.{p.stem}" for p in Path(configs.__path__[0]).glob("*_mp.py"))
+    assert sorted(configs.CONFIGS.values()) == here
+
+
+@pytest.mark.parametrize("dataset", configs.CONFIGS)
+def test_an_experiment_is_of_its_data_set(dataset):
+    module = importlib.import_module(configs.CONFIGS[dataset])
+    assert module.get_config().dataset == dataset

@@ -1,0 +1,73 @@
+"""What texts say of the code: paths and module names in docs, docstrings and comments exist."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("benchmarks", "configs", "export", "tests", "tf_mixed_nash", "trainers")
+# A changelog and the study's records tell of their own day.
+TEXTS = [
+    path
+    for pattern in (
+        "*.md",
+        "docs/**/*.md",
+        "Makefile",
+        *(f"{p}/**/*.py" for p in PACKAGES if p != "tests"),
+    )
+    for path in sorted(ROOT.glob(pattern))
+    if path.name != "CHANGELOG.md"
+]
+# Words in capitals (configs/NAME.py) stand for any name.
+A_PATH = re.compile(rf"(?<![\w/.-])(?:{'|'.join(PACKAGES)})(?:/[a-z_0-9]+)+\.py\b")
+A_MODULE = re.compile(
+    rf"(?:`|-m |from |import )((?:{'|'.join(PACKAGES)})(?:\.[a-z][a-z_0-9]*\b)+(?:\.[A-Z]\w*)?)"
+)
+
+
+def attributes(path: Path) -> set[str]:
+    """The names that a module or a package's face defines, imports or lists."""
+    tree = ast.parse(path.read_text())
+    names = {n.name for n in ast.walk(tree) if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
+    names |= {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+    names |= {
+        a.asname or a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names
+    }
+    return names | {
+        n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)
+    }
+
+
+def exists(name: str) -> bool:
+    """Whether package.module[.attribute[.attribute]] is there."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        folder = ROOT.joinpath(*parts[:length])
+        module = folder.with_suffix(".py")
+        rest = parts[length:]
+        if module.is_file() or folder.is_dir():
+            home = module if module.is_file() else folder / "__init__.py"
+            return not rest or (home.is_file() and rest[0] in attributes(home))
+    return False
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_paths_and_modules_in_texts_exist(path):
+    text = path.read_text()
+    lost = {p for p in A_PATH.findall(text) if not (ROOT / p).exists()}
+    assert not lost
+    lost = {m for m in A_MODULE.findall(text) if not m.endswith(".py") and not exists(m)}
+    assert not lost
+
+
+def test_the_search_finds_what_is_lost():
+    assert A_PATH.findall("see trainers/none.py and (tf_mixed_nash/methods/prox.py)") == [
+        "trainers/none.py",
+        "tf_mixed_nash/methods/prox.py",
+    ]
+    assert exists("tf_mixed_nash.methods.prox.Prox")
+    assert exists("trainers.run")
+    assert not exists("tf_mixed_nash.prox")
+    assert not exists("tf_mixed_nash.methods.prox.Proxy")

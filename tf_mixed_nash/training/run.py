@@ -1,0 +1,146 @@
+"""What a training is made of: the objects that the compiled loop plays with, and how long."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import cast
+
+import tensorflow as tf
+
+from tf_mixed_nash import rng
+from tf_mixed_nash.algorithms import ALGORITHMS
+from tf_mixed_nash.games.gan import GanGame
+from tf_mixed_nash.methods.oracle import Oracle
+from tf_mixed_nash.methods.schemes import Scheme
+from tf_mixed_nash.strategies.mixed import MixedStrategy
+from tf_mixed_nash.training.feeds import Feed
+from tf_mixed_nash.types import PLAYERS, Measure, Pair, Player
+
+__all__ = ["Training", "num_outer_steps"]
+
+# Of batch_size latents each: the statistics of a published generator are means over them.
+_CALIBRATION_BATCHES = 16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """A GAN, an algorithm and data: all that `Loop` needs. Reads no data by itself.
+
+    Attributes:
+      algorithm: a key of ALGORITHMS.
+      oracle: fields and noise of a `GanGame`, without real data.
+      scheme: the algorithm, as `algorithms.build` makes it from the hyperparameters.
+      hyperparameters: Pair, with their schedules.
+      feed: dtype of the networks -> the real mini-batches; called at the first step.
+      other_networks: j -> Pair of networks like the game's, initialised otherwise: where chain
+        j >= 1 of a player starts, in the algorithms that keep several (num_chains).
+      seed: of every draw.
+      num_batches: mini-batches of the whole training.
+      num_outer_steps: T, the outer steps that use them (`num_outer_steps`).
+      batch_size: B.
+      num_components: M, the snapshots that are kept.
+      window: of which part of the training, as fractions 0 <= first < last <= 1.
+      ema_decay: per mini-batch, in [0, 1).
+      compile: "parts" or "whole" (tf_mixed_nash/compile.py).
+    """
+
+    algorithm: str
+    oracle: Oracle
+    scheme: Scheme
+    hyperparameters: Pair
+    feed: Callable[[tf.DType], Feed]
+    other_networks: Callable[[int], Pair]
+    seed: int
+    num_batches: int
+    num_outer_steps: int
+    batch_size: int
+    num_components: int = 30
+    window: tuple[float, float] = (0.75, 1.0)
+    ema_decay: float = 0.999
+    compile: str = "parts"
+
+    @property
+    def game(self) -> GanGame:
+        """What is played; it holds the networks, the latents' dimension and the classes."""
+        return cast("GanGame", self.oracle.game)
+
+    @property
+    def networks(self) -> Pair:
+        """Pair of `Network`, the generator and the discriminator."""
+        return Pair(self.game.generator, self.game.discriminator)
+
+    @property
+    def kept_steps(self) -> tuple[int, int]:
+        """The window in outer steps, [first, last)."""
+        first, last = self.window
+        return int(first * self.num_outer_steps), int(last * self.num_outer_steps)
+
+    def initial_state(self) -> Pair:
+        """The scheme's state at t = 0, inside the players' parameter sets.
+
+        Where an algorithm keeps several chains of a player, each starts at its own initialisation.
+        """
+        return self.scheme.init(*(self._start(p) for p in PLAYERS))
+
+    def _start(self, player: Player) -> tf.Tensor:
+        """[d], or [n', d]."""
+        project = functools.partial(self.oracle.project, player)
+        first = project(self.networks.of(player).initial())
+        num_chains = self.hyperparameters.of(player).num_chains
+        if not ALGORITHMS[self.algorithm].chains or num_chains == 1:
+            return first
+        others = (self.other_networks(j).of(player) for j in range(1, num_chains))
+        return tf.stack([first, *(project(network.initial()) for network in others)])
+
+    def strategy(self, atoms: tf.Tensor, weights: tf.Tensor | None = None) -> MixedStrategy:
+        """The mixed strategy of some of the run's generators, ready to be sampled.
+
+        Normalisation layers get the statistics of each generator by itself, measured on latents
+        of a stream of its own (docs/decisions/0012).
+
+        Args:
+          atoms: [M, d].
+          weights: [M], of sum 1; equal ones by default.
+        """
+        generator = self.game.generator
+        count = int(atoms.shape[0])  # pyright: ignore[reportArgumentType]
+        if weights is None:
+            weights = tf.fill([count], tf.constant(1.0 / count, tf.float32))
+        if generator.num_statistics:
+            atoms = tf.map_fn(self._calibrate, atoms, fn_output_signature=self._calibrated)
+        measure = Measure(atoms, weights)
+        return MixedStrategy(
+            measure, generator.frozen(), self.game.latent_dim, self.game.num_classes
+        )
+
+    @property
+    def _calibrated(self) -> tf.TensorSpec:
+        generator = self.game.generator
+        return tf.TensorSpec([generator.frozen().dim], generator.dtype)
+
+    @functools.cached_property
+    def _calibrate(self):
+        """theta [d] -> [d + s], compiled once."""
+        generator = self.game.generator
+
+        def calibrate(theta):
+            key = rng.stream(self.seed, "calibration")
+            batches = (
+                self.game.inputs(rng.fold_in(key, i), self.batch_size, generator.dtype)
+                for i in range(_CALIBRATION_BATCHES)
+            )
+            return generator.calibrated(theta, batches)
+
+        return tf.function(calibrate, autograph=False)
+
+
+def num_outer_steps(scheme: Scheme, num_batches: int) -> int:
+    """T: the first number of outer steps that use at least `num_batches` mini-batches."""
+    per_step = scheme.num_batches(0)
+    if not tf.is_tensor(per_step):
+        return -(-num_batches // per_step)
+    used = tf.cumsum(scheme.num_batches(tf.range(num_batches, dtype=tf.int64)))
+    enough = tf.searchsorted(used, tf.constant([num_batches], used.dtype))
+    return int(enough[0]) + 1

@@ -1,0 +1,372 @@
+"""One session of a run: from its newest checkpoint to the end, a stop, or a divergence."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mixed_nash.algorithms import ALGORITHMS
+from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.training.loop import Divergence, Loop
+from tf_mixed_nash.types import PLAYERS
+from trainers.answers import publishing
+from trainers.experiment.build import Run, build
+from trainers.session import divergence, watchers
+from trainers.session.journal import FILE as METRICS
+from trainers.session.journal import Journal
+from trainers.session.watchers import crossed
+from trainers.system import cli, devices, lock, provenance
+from trainers.system.devices import Workers
+from trainers.system.stopping import StopRequest
+from trainers.workdir.checkpoints import Checkpoints, Retention
+
+__all__ = ["Session", "warn"]
+
+# A wish to stop is looked for between compiled calls; they are cut to take about so long.
+_CALL_SECONDS = 2.0
+
+
+class _Stretch(NamedTuple):
+    """What was trained between two places where something is due.
+
+    Attributes:
+      before: the mini-batch at its beginning.
+      now: that at its end.
+      ms: a mini-batch's milliseconds.
+      waiting: the part of the time in which the steps stood still for data.
+      diverged: where it left the finite numbers, if it did.
+      code: the exit code of who asked to stop; 0: nobody.
+      lost: the error by which another worker was found to be lost.
+    """
+
+    before: int
+    now: int
+    ms: float
+    waiting: float
+    diverged: Divergence | None
+    code: int
+    lost: tf.errors.OpError | None
+
+    def crossed(self, every: int) -> bool:
+        return crossed(self.before, self.now, every)
+
+
+class _End(NamedTuple):
+    """How the training ended: its exit code, and where it diverged, if it did."""
+
+    code: int
+    diverged: Divergence | None = None
+
+
+class Session:
+    """This process's part of a run. Use it as a context manager.
+
+    Args:
+      run: of the config and the recoveries so far.
+      workdir: prepared, and locked.
+      workers: the processes.
+      stop: what asks to stop.
+
+    Attributes:
+      loop: of the run.
+      lost: whether another worker was lost.
+    """
+
+    def __init__(self, run: Run, workdir: Path, workers: Workers, stop: StopRequest):
+        self.workdir, self.workers, self.stop = workdir, workers, stop
+        self.lost = False
+        # Spent in steps, over all sessions: without tracing, scoring, pictures, checkpoints.
+        self._seconds = 0.0
+        o = run.options
+        retention = Retention(o.keep_last, o.keep_every, o.keep_best)
+        self._checkpoints = Checkpoints(workdir / "checkpoints", retention)
+        self._begin(run)
+
+    def _begin(self, run: Run) -> None:
+        self.loop = Loop(run)
+        self._pace, self._traced = 1, False
+        self._sampler = watchers.sampler(run)
+        self._watchers = watchers.make(run) if self.workers.chief else []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.loop.close()
+        self._checkpoints.close()
+
+    def run(self, until: int | None = None) -> int:
+        """Trains to the end, scores and publishes; returns the exit code. See `train.train`."""
+        step = self._restore()
+        if self.workers.chief:
+            provenance.record(self.workdir, self.loop.run.config, step)
+        end = self._train(until)
+        while end.diverged and self._roll_back(end.diverged):
+            end = self._train(until)
+        if end.code == cli.DONE and self.workers.chief:
+            with self.stop.at_once():
+                self._finish()
+        return end.code
+
+    # Where it begins.
+
+    def _restore(self) -> int:
+        """Takes the newest good checkpoint, if there is one; returns its mini-batch."""
+        if self.workers.chief:
+            self._checkpoints.clean()
+        found = self._checkpoints.read()
+        step = found.saved.step if found else 0
+        steps = self.workers.gather(step)
+        if others := devices.first_difference(steps):
+            raise InputError(
+                f"Worker {others[0]} resumes at mini-batch {steps[others[0], 0]:.0f}, the first at "
+                f"{steps[0, 0]:.0f}. All workers must see the same --workdir: use a shared folder."
+            )
+        if not found:
+            return 0
+        self.loop.assign(found.tensors)
+        self.loop.run.task.set_state(found.saved.manifest.get("data", {}))
+        self._seconds = found.saved.manifest.get("seconds", 0.0)
+        if self.workers.chief:
+            for path, reason in found.damaged:
+                aside = self._checkpoints.set_aside(path)
+                warn(f"{path} is damaged ({reason}). It was renamed to {aside.name}")
+            print(f"Resuming from {found.saved.path}")
+            for note in self._notes(found.saved.manifest):
+                warn(note)
+        return step
+
+    def _notes(self, manifest: Mapping[str, Any]) -> Iterator[str]:
+        """What makes this session go on otherwise than the one before would have."""
+        if not manifest:
+            return
+        mine = self._facts()
+        for key, what in (("code", "code"), ("versions", "packages"), ("replicas", "replicas")):
+            if mine[key] != manifest[key]:
+                yield (
+                    f"the checkpoint is of other {what} ({_short(manifest[key], mine[key])}): the "
+                    "run goes on, but not bit for bit as it would have"
+                )
+        mine = self.loop.run.task.state().get("fingerprint")
+        data = manifest["data"].get("fingerprint")
+        if mine != data:
+            yield f"the data are not those of the checkpoint (fingerprint {data} there, {mine} now)"
+        lines = self.workdir / METRICS
+        there = lines.read_bytes().count(b"\n") if lines.is_file() else 0
+        if there < manifest["num_records"]:
+            yield (
+                f"{lines} has {there} lines where the checkpoint knows of "
+                f"{manifest['num_records']}: records were lost, not by this program"
+            )
+
+    # Training.
+
+    def _train(self, until: int | None) -> _End:
+        """To the end, `until`, a stop, or a divergence."""
+        loop, run, chief = self.loop, self.loop.run, self.workers.chief
+        total, every = run.num_batches, run.options
+        last = total if until is None else min(total, until)
+        self._good, code = loop.tensors(reservoir=False), cli.DONE
+        with Journal(self.workdir, run.algorithm, loop.step, total, silent=not chief) as journal:
+            for stretch in self._stretches(last):
+                if stretch.lost:
+                    return self._without_others(stretch.lost, journal)
+                if stretch.diverged:
+                    return _End(cli.DIVERGED, stretch.diverged)
+                code, ended = stretch.code, stretch.now >= total
+                if stretch.crossed(every.log_every) or ended:
+                    # On every worker: it starts the sums anew.
+                    self._record(journal, stretch)
+                    self._good = loop.tensors(reservoir=False)
+                if chief and (stretch.crossed(every.picture_every) or ended):
+                    self._picture()
+                stops = code or stretch.now >= last
+                if chief and (stretch.crossed(every.checkpoint_every) or stops):
+                    self._save(journal)
+            self._checkpoints.wait()
+        if loop.step >= total:
+            return _End(cli.DONE)
+        if chief:
+            print(f"Stopped after {self._checkpoints.latest}; the same command resumes.")
+        return _End(code or cli.STOPPED)
+
+    def _stretches(self, last: int) -> Iterator[_Stretch]:
+        """Trains to `last`, or less if it ends before; each stretch to where something is due."""
+        loop, o = self.loop, self.loop.run.options
+        while loop.step < last:
+            before, began, waited = loop.step, time.perf_counter(), loop.waited
+            due = (_next(before, n) for n in (o.log_every, o.picture_every, o.checkpoint_every))
+            diverged, code, lost = None, 0, None
+            try:
+                diverged, code = self._advance(min(last, *due))
+            except tf.errors.OpError as error:
+                if self.workers.count == 1:
+                    raise
+                lost = error
+            seconds, now = time.perf_counter() - began, loop.step
+            ms, waiting = seconds * 1e3 / max(now - before, 1), (loop.waited - waited) / seconds
+            yield _Stretch(before, now, ms, waiting, diverged, code, lost)
+            if code:
+                return
+
+    def _advance(self, until: int) -> tuple[Divergence | None, int]:
+        """Goes on to `until`, or less if all are asked to stop; (divergence, exit code)."""
+        loop = self.loop
+        while True:
+            before, began = loop.step, time.perf_counter()
+            diverged = loop.advance(min(until, before + self._pace))
+            elapsed = time.perf_counter() - began
+            seconds = elapsed / (loop.step - before)
+            codes, slowest = self.workers.gather(self.stop.code, seconds).max(axis=0)
+            if self._traced:  # else its time says nothing of the next call's
+                self._pace = max(1, min(4 * self._pace, int(_CALL_SECONDS / slowest)))
+                self._seconds += elapsed
+            self._traced = True
+            if diverged or codes or loop.step >= until:
+                return diverged, int(codes)
+
+    def _record(self, journal: Journal, stretch: _Stretch) -> None:
+        loop, run = self.loop, self.loop.run
+        before = journal.last.get("step", 0)
+        t = max(loop.outer_step - 1, 0)
+        record = {"step": loop.step, "outer_step": loop.outer_step, **loop.logs()}
+        for player in PLAYERS:
+            h = run.hyperparameters.of(player)
+            record[f"step_size/{player}"] = float(h.step_size(t))
+            if ALGORITHMS[run.algorithm].langevin:
+                record[f"temperature/{player}"] = float(h.temperature(t))
+                record[f"inner_steps/{player}"] = int(h.num_inner_steps(t))
+        times = {"ms_per_batch": stretch.ms, "data_wait": stretch.waiting, "seconds": self._seconds}
+        for watcher in self._watchers:
+            if crossed(before, loop.step, watcher.every):
+                record |= watcher.look(loop)
+                times[watcher.time_key] = watcher.seconds[-1]
+        journal.write(record, times)
+        journal.show(
+            loop.step,
+            f"{stretch.ms:.1f} ms/batch, generator {record['loss/theta']:.3f}, "
+            f"discriminator {record['loss/w']:.3f}",
+        )
+
+    def _picture(self) -> None:
+        run, step = self.loop.run, self.loop.step
+        title = f"{run.algorithm}, last iterate, {step:,} mini-batches"
+        path = self.workdir / "samples" / f"step_{step:08d}.png"
+        run.task.draw_step(path, title, self._last)
+
+    def _last(self, seeds: tf.Tensor) -> np.ndarray:
+        """Samples of the last iterate."""
+        return self._sampler(self.loop.last().theta[None], seeds).numpy()
+
+    # Checkpoints.
+
+    def _save(self, journal: Journal) -> None:
+        """Begins a checkpoint of now; its records are on the disk before it is."""
+        journal.sync()
+        run, step = self.loop.run, self.loop.step
+        facts = {
+            **self._facts(),
+            "outer_step": self.loop.outer_step,
+            # Every draw is a function of the seed, its stream's name and the mini-batch's number.
+            "rng": {"seed": run.seed, "next_batch": step},
+            "data": run.task.state(),
+            "num_records": journal.num_records,
+            "seconds": self._seconds,
+            "metrics": {k: v for k, v in journal.last.items() if math.isfinite(v)},
+        }
+        self._checkpoints.save(step, self.loop.tensors(), facts)
+
+    def _facts(self) -> dict[str, Any]:
+        run = self.loop.run
+        return {
+            "config": dict(run.config),
+            "code": dict(provenance.code()),
+            "versions": provenance.versions(),
+            "replicas": devices.num_replicas(run.options.devices),
+        }
+
+    # When it goes wrong.
+
+    def _without_others(self, error: tf.errors.OpError, journal: Journal) -> _End:
+        """Another worker was lost: a checkpoint of the last whole call, and the way to go on."""
+        self.lost = True
+        lines = [line for line in error.message.splitlines() if line.strip()]
+        reason = next((x for x in lines if "rror:" not in x[-7:]), type(error).__name__)[:200]
+        what = "the first worker writes a checkpoint"
+        with contextlib.ExitStack() as held:
+            writes = self.workers.chief
+            # All workers have the same state, bit for bit. Who can lock the workdir is the first
+            # to find that its holder, the chief, is the one that was lost.
+            with contextlib.suppress(InputError):
+                if not self.workers.chief:
+                    held.enter_context(lock.hold(self.workdir))
+                    journal.take_over()
+                    writes = self.loop.step not in self._checkpoints.steps
+            if writes:
+                self._save(journal)
+                self._checkpoints.wait()
+                what = f"a checkpoint was written: {self._checkpoints.latest}"
+        warn(
+            f"another worker of this run was lost ({reason.strip()}). Stopped at mini-batch "
+            f"{self.loop.step}; {what}. Start the same command on every worker to resume"
+        )
+        return _End(cli.STOPPED)
+
+    def _roll_back(self, diverged: Divergence) -> bool:
+        """Says what happened; True if the run goes on from the last good checkpoint."""
+        draw = self._picture_of_divergence if self.workers.chief else lambda: None
+        facts = divergence.examine(self.loop, self._good, diverged, draw)
+        self._checkpoints.wait()
+        found = self._checkpoints.read()
+        config, chief = self.loop.run.config, self.workers.chief
+        recoveries = divergence.decide(self.loop.run, self.workdir, diverged, facts, found, chief)
+        if recoveries is None:
+            return False
+        self.workers.gather(0)
+        self.loop.close()
+        self._begin(build(config, recoveries))
+        if found:
+            self.loop.assign(found.tensors)
+        return True
+
+    def _picture_of_divergence(self) -> str | None:
+        path = self.workdir / "samples" / f"diverged_{self.loop.step:08d}.png"
+        title = f"before mini-batch {self.loop.step:,}, which diverged"
+        try:
+            self.loop.run.task.draw_step(path, title, self._last)
+        except ValueError:  # samples that are not finite have no picture
+            return None
+        return path.relative_to(self.workdir).as_posix()
+
+    # The end.
+
+    def _finish(self) -> None:
+        ends = [watcher.conclude(self.loop) for watcher in self._watchers]
+        self._good = {}  # gives its memory back
+        entries = {key: value for more, _ in ends for key, value in more.items()}
+        said = "\n".join(text for _, text in ends if text)
+        publishing.finish(self.loop, self.workdir, entries, said)
+
+
+def warn(message: str) -> None:
+    """Prints a warning; the message has no full stop."""
+    print(f"warning: {message}.", file=sys.stderr)
+
+
+def _next(step: int, every: int) -> int:
+    return (step // every + 1) * every
+
+
+def _short(there: Any, now: Any) -> str:
+    if isinstance(there, dict) and isinstance(now, dict):
+        changed = [k for k in sorted({*there, *now}) if there.get(k) != now.get(k)]
+        return ", ".join(f"{k} {there.get(k)} there, {now.get(k)} now" for k in changed[:3])
+    return f"{there} there, {now} now"

@@ -1,0 +1,229 @@
+"""What looks at a run every so many mini-batches: its duality gap, and scores of its answers.
+
+Both are off by default, and draw from streams of their own: the training is bitwise the same with
+and without them, and a resumed run writes the same numbers.
+
+    --config.duality_gap.every=3000   the gap of the last iterate; at the end that of every answer
+    --config.score_every=3000         some of the scorecard of every answer that there is, on fewer
+                                      samples, as score/ANSWER/METRIC; data in the plane only
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mixed_nash import rng
+from tf_mixed_nash.methods import samplers, schedules
+from tf_mixed_nash.metrics.nash import gan_duality_gap
+from tf_mixed_nash.strategies.mixed import seed_rows
+from tf_mixed_nash.training.loop import Loop
+from tf_mixed_nash.types import Measure, Pair
+from trainers.experiment.build import Run
+from trainers.experiment.settings import SCORES
+from trainers.tasks.base import SEED
+from trainers.tasks.planar import PlanarTask
+
+__all__ = ["Monitor", "Scores", "Watcher", "crossed", "make", "sampler"]
+
+# Its cost grows with their square and more: 0.02 s for 500 of each side, 0.5 s for 2,000. Its bias
+# grows as they become fewer: compare it with scores of this module only.
+_WASSERSTEIN_SAMPLES = 500
+_SAMPLES = 2_500
+
+
+class Watcher(Protocol):
+    """Looks at a run at the first record at or after each `every` mini-batches.
+
+    Attributes:
+      every: n >= 1.
+      time_key: the name of a look's seconds in times.jsonl.
+      seconds: the wall time of each look so far; the first includes tracing.
+    """
+
+    every: int
+    time_key: str
+    seconds: list[float]
+
+    def look(self, loop: Loop[Run]) -> dict[str, float]:
+        """What goes into the record of now."""
+        ...
+
+    def conclude(self, loop: Loop[Run]) -> tuple[dict[str, Any], str]:
+        """At the end: what goes into scorecard.json, and lines for the terminal."""
+        ...
+
+
+def crossed(before: int, now: int, every: int) -> bool:
+    """Whether a multiple of `every` lies in (before, now]."""
+    return before // every != now // every
+
+
+def make(run: Run) -> list[Watcher]:
+    """Those that the run's config asks for."""
+    options, watchers = run.options, list[Watcher]()
+    if options.duality_gap.every:
+        watchers.append(Monitor(run))
+    if options.score_every:
+        watchers.append(Scores(run))
+    return watchers
+
+
+class Monitor:
+    """Measures duality gaps (`tf_mixed_nash.metrics.nash`) of a run's answers; see `Watcher`.
+
+    Args:
+      run: its options hold `duality_gap`.
+    """
+
+    time_key = "duality_gap_seconds"
+
+    def __init__(self, run: Run):
+        self._options = gap = run.options.duality_gap
+        self.every, self.seconds = gap.every, list[float]()
+        dtype = run.networks.theta.dtype
+        adam = samplers.adam(schedules.constant(gap.step_size))
+        self._gap = gan_duality_gap(
+            run.game,
+            Pair(adam, adam),
+            gap.num_steps,
+            run.task.batches("duality_gap/real", gap.num_steps, run.batch_size, dtype),
+            run.task.held_out("duality_gap/evaluation", gap.num_samples, dtype),
+            rng.python_seed(rng.stream(run.seed, "duality_gap")),
+        )
+
+    def look(self, loop: Loop[Run]) -> dict[str, float]:
+        """The gap of the algorithm's output now, as a pair of pure strategies."""
+        theta, w = loop.last()
+        return {"duality_gap": self._timed(_pure(theta), _pure(w), None)["duality_gap"]}
+
+    def conclude(self, loop: Loop[Run]) -> tuple[dict[str, Any], str]:
+        """The gap of every answer, with the settings, and what the looks took."""
+        answers, num_steps = self.answers(loop), self._options.num_steps
+        lines = [
+            f"duality gap  {name:<8}{values['duality_gap']:8.4f} = {values['ascended']:.4f} - "
+            f"{values['descended']:.4f} (K = {num_steps})"
+            for name, values in answers.items()
+        ]
+        seconds = np.sort(self.seconds)
+        lines.append(
+            f"             {len(seconds)} evaluations, {seconds.sum():.1f} s; median "
+            f"{np.median(seconds):.2f} s, slowest (with tracing) {seconds[-1]:.2f} s"
+        )
+        card = {**dataclasses.asdict(self._options), "strategies": answers}
+        return {"duality_gap": card}, "\n".join(lines)
+
+    def answers(self, loop: Loop[Run]) -> dict[str, dict[str, float]]:
+        """The gap of every answer (last, ema, mixture), with its two halves.
+
+        last and ema play against the last discriminator; the mixture of generators against
+        that of the discriminators of the same outer steps. All responses start at the last
+        iterate (for ema, theta's at the average).
+
+        Returns:
+          answer -> duality_gap, ascended F(nu, w_K), descended F(theta_K, mu). Without a
+          snapshot the mixture is the last iterate.
+        """
+        theta, w = loop.last()
+        ema, last = loop.ema(), Pair(theta, w)
+        results = {
+            "last": self._timed(_pure(theta), _pure(w), last),
+            "ema": self._timed(_pure(ema), _pure(w), Pair(ema, w)),
+        }
+        kept, steps = loop.mixture_pairs()
+        t = steps.numpy()
+        if len(t) and (t >= 0).all():
+            results["mixture"] = self._timed(_uniform(kept.theta), _uniform(kept.w), last)
+        elif not len(t):
+            results["mixture"] = results["last"]
+        return results
+
+    def _timed(self, nu, mu, start):
+        began = time.perf_counter()
+        result = self._gap(nu, mu, start)
+        values = {
+            "duality_gap": float(result.gap),
+            "ascended": float(result.ascended),
+            "descended": float(result.descended),
+        }
+        self.seconds.append(time.perf_counter() - began)
+        return values
+
+
+def _pure(z: tf.Tensor) -> Measure:
+    return _uniform(z[None])
+
+
+def _uniform(atoms: tf.Tensor) -> Measure:
+    count = len(atoms)
+    return Measure(atoms, tf.fill([count], tf.constant(1.0 / count, atoms.dtype)))
+
+
+class Scores:
+    """Scores a run's answers; see `Watcher`.
+
+    Args:
+      run: of data in the plane; its options hold `score_every`.
+    """
+
+    time_key = "score_seconds"
+
+    def __init__(self, run: Run):
+        task = run.task
+        assert isinstance(task, PlanarTask)  # settings.resolve has refused the others
+        self.every, self.seconds = run.options.score_every, list[float]()
+        self._data, self._capture = task.data, task.spec.card.capture_samples
+        self._num = max(_SAMPLES, self._capture)
+        key = rng.stream(SEED, "reference")
+        self._reference = task.data.sample(key, _WASSERSTEIN_SAMPLES).numpy()
+        self._draw = sampler(run)
+
+    def look(self, loop: Loop[Run]) -> dict[str, float]:
+        """`score/ANSWER/METRIC` of last, ema and, once its window has begun, mixture.
+
+        What does not exist (the std_ratio of no captured mode, the scores of samples that are not
+        finite) is left out.
+        """
+        began = time.perf_counter()
+        atoms = {"last": loop.last().theta[None], "ema": loop.ema()[None]}
+        if len(mixture := loop.mixture()):
+            atoms["mixture"] = mixture
+        found = {}
+        for name, points in atoms.items():
+            for metric, value in self._score(points).items():
+                if not math.isnan(value):
+                    found[f"score/{name}/{metric}"] = value
+        self.seconds.append(time.perf_counter() - began)
+        return found
+
+    def conclude(self, loop: Loop[Run]) -> tuple[dict[str, Any], str]:
+        """Nothing: the scorecard scores more."""
+        return {}, ""
+
+    def _score(self, atoms: tf.Tensor) -> dict[str, float]:
+        # Here, because it loads POT, which --dry_run need not wait for.
+        from tf_mixed_nash.metrics.scorecard import scorecard
+
+        samples = self._draw(atoms, seed_rows(SEED, self._num)).numpy()
+        try:
+            card = scorecard(
+                samples, self._reference, self._data, self._capture, _WASSERSTEIN_SAMPLES
+            )
+        except ValueError:  # not finite
+            return {}
+        return {metric: card[metric] for metric in SCORES}
+
+
+def sampler(run: Run):
+    """(atoms [m, d], seeds) -> samples of their uniform mixture; traced once for each m."""
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def draw(atoms, seeds):
+        return run.strategy(atoms).sample(seeds)
+
+    return draw
