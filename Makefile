@@ -17,7 +17,7 @@ run: $(STAMP)
 	$(BIN)/python -m trainers.run --config=configs/gaussians8_mp.py --workdir=$(WORKDIR) --config.seed=$(SEED)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --durations=50
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" --durations=25
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow

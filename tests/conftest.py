@@ -1,5 +1,6 @@
 """For all tests: TensorFlow's log, and what a run of them left out."""
 
+import gc
 import os
 from collections import Counter
 
@@ -13,6 +14,13 @@ _DESELECTED = pytest.StashKey[int]()
 
 def pytest_configure(config):
     config.stash[_DESELECTED] = 0
+
+
+def pytest_collection_finish():
+    """TensorFlow's million objects are not searched for garbage again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
 
 
 def pytest_deselected(items):

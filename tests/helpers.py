@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from types import SimpleNamespace
 
@@ -178,20 +179,31 @@ class HistoryDraws:
         return int(tf.random.stateless_uniform([], key, 0, num, tf.int32, alg="philox"))
 
 
+def compiled_noise(oracle: Oracle):
+    """`oracle.noise` of float64: (player, n, m) -> [n]. Eager draws take milliseconds each."""
+
+    @functools.cache
+    def draw(player, num):
+        z = tf.zeros([num], tf.float64)
+        return tf.function(lambda m: oracle.noise(player, z, m), autograph=False)
+
+    return lambda player, num, m: draw(player, num)(index(m)).numpy()
+
+
 def chain_noise(oracle: Oracle, start: Pair):
     """(player, m, n) -> [n, d]: one draw of n d numbers, row after row."""
+    noise = compiled_noise(oracle)
 
     def noises(player, m, num):
         dim = start.of(player).shape[-1]
-        flat = oracle.noise(player, tf.zeros([num * dim], tf.float64), m)
-        return flat.numpy().reshape(num, dim)
+        return noise(player, num * dim, m).reshape(num, dim)
 
     return noises
 
 
 def payoff_problem(oracle: Oracle, box: float):
     """StochasticGame for `tests.oracles.algorithms`; the noise is the oracle's."""
-    start = payoff_start()
+    start, noise = payoff_start(), compiled_noise(oracle)
 
     def field(player, z, opponent, m):
         sign = 1 if player == "theta" else -1
@@ -200,7 +212,7 @@ def payoff_problem(oracle: Oracle, box: float):
 
     return SimpleNamespace(
         field=field,
-        noise=lambda player, m: oracle.noise(player, start.of(player), m).numpy(),
+        noise=lambda player, m: noise(player, start.of(player).shape[-1], m),
         noises=chain_noise(oracle, start),
         draws=HistoryDraws(oracle),
         project=lambda player, z: np.clip(z, -box, box) if player == "w" else z,
@@ -257,16 +269,27 @@ def gan_oracle(game: GanGame, seed: int = 0, dtype="float64", **kwargs) -> Oracl
 
 def gan_draws(game: GanGame, player, m: int, seed: int = 0):
     """(latents, mixing numbers) of the documented key rule, as arrays."""
-    key = rng.fold_in(rng.stream(seed, f"field/{player}"), m)
-    latents = game.latents(key, BATCH, tf.float64)
-    u = tf.random.stateless_uniform([BATCH, 1], rng.fold_in(key, 1), dtype=tf.float64, alg="philox")
-    return latents.numpy(), u.numpy()
+    return tuple(x.numpy() for x in _gan_draws(game, player, seed)(index(m)))
+
+
+@functools.cache
+def _gan_draws(game: GanGame, player, seed: int):
+    stream = rng.stream(seed, f"field/{player}")
+
+    def draw(m):
+        key = rng.fold_in(stream, m)
+        u = tf.random.stateless_uniform(
+            [BATCH, 1], rng.fold_in(key, 1), dtype=tf.float64, alg="philox"
+        )
+        return game.latents(key, BATCH, tf.float64), u
+
+    return tf.function(draw, autograph=False)
 
 
 def gan_problem(game: GanGame, oracle: Oracle, objective, **penalties):
     """A small GAN for `tests.oracles.algorithms`; draws and noise are the oracle's."""
     numpy_gan = gan.Gan(GENERATOR, DISCRIMINATOR, objective, **penalties)
-    batches, start = real_batches().numpy(), gan_start(game)
+    batches, start, noise = real_batches().numpy(), gan_start(game), compiled_noise(oracle)
     clip = game.regularizers.weight_clip or math.inf
 
     def field(player, z, opponent, m):
@@ -275,7 +298,7 @@ def gan_problem(game: GanGame, oracle: Oracle, objective, **penalties):
 
     return SimpleNamespace(
         field=field,
-        noise=lambda player, m: oracle.noise(player, start.of(player), m).numpy(),
+        noise=lambda player, m: noise(player, start.of(player).shape[-1], m),
         noises=chain_noise(oracle, start),
         draws=HistoryDraws(oracle),
         project=lambda player, z: np.clip(z, -clip, clip) if player == "w" else z,
