@@ -114,7 +114,7 @@ def test_the_users_form_of_64_unit_nets():
 
 def test_the_study_asks_for_the_same_mini_batches_and_nets_everywhere(tmp_path):
     for arm in study.ARMS:
-        line = study.command(tmp_path, arm, 1, 6000, "")
+        line = study.job(tmp_path, arm, 1, 6000, "").command()
         assert "--config.model.hidden_units=64,64,64" in line
         assert "--config.num_batches=6000" in line
         assert f"--workdir={tmp_path / arm / 'seed1'}" in line

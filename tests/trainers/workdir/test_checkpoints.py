@@ -317,7 +317,7 @@ def test_all_damaged_is_an_error_and_not_a_new_beginning(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "stage", ["SaveV2", "describe_files", "write", "write_json", "sync_tree", "rename"]
+    "stage", ["SaveV2", "describe_files", "_write_rows", "write_json", "sync_tree", "rename"]
 )
 def test_a_full_disk_leaves_the_good_ones_and_nothing_half_written(tmp_path, monkeypatch, stage):
     checkpoints = Checkpoints(tmp_path, Retention(last=1))
@@ -326,7 +326,7 @@ def test_a_full_disk_leaves_the_good_ones_and_nothing_half_written(tmp_path, mon
     def full(*arguments, **named):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    where = {"SaveV2": tf.raw_ops, "rename": module.Path, "write": Rows}.get(stage, module)
+    where = {"SaveV2": tf.raw_ops, "rename": module.Path}.get(stage, module)
     monkeypatch.setattr(where, stage, full)
     checkpoints.save(6, {"m": tf.constant(1), "mixture": Rows([], 4, "float32")}, {})
     with pytest.raises(InputError, match=r"mini-batch 6 could not be written \(No space left"):
