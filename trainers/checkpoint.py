@@ -14,11 +14,12 @@ from absl import flags
 from tf_mixed_nash.errors import InputError
 from trainers.system import cli
 from trainers.workdir.checkpoints import Checkpoints
+from trainers.workdir.folder import CHECKPOINTS
 
 
 def main() -> int:
     """The command."""
-    folder = Path(flags.FLAGS.workdir) / "checkpoints"
+    folder = Path(flags.FLAGS.workdir) / CHECKPOINTS
     if not folder.is_dir():
         raise InputError(f"{folder} does not exist. Expected the --workdir of a trainers.run.")
     checkpoints, bad = Checkpoints(folder), 0

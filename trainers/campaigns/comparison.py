@@ -16,7 +16,7 @@ from trainers.system import cli
 from trainers.system.files import write_atomically, write_json
 from trainers.tasks.pictures import FIGURE_1, FIGURE_2, panel_order
 from trainers.tasks.tables import Column
-from trainers.workdir.folder import ANSWERS, read_card
+from trainers.workdir.folder import ANSWERS, FINAL, read_card
 
 if TYPE_CHECKING:
     from trainers.tasks.base import Task
@@ -158,7 +158,7 @@ def _draw(path: Path, task: Task, runs: Runs, diverged, titles, answer: str) -> 
             return None
         if first[name] in diverged:
             return f"{titles[name]} (diverged)", None
-        with np.load(first[name].workdir / "samples" / "final.npz") as saved:
+        with np.load(first[name].workdir / FINAL) as saved:
             return titles[name], saved[answer]
 
     places = FIGURE_2 if task.is_image else FIGURE_1

@@ -20,7 +20,7 @@ import numpy as np
 from tf_mixed_nash.errors import InputError
 from trainers.campaigns.study.protocol import Planned
 from trainers.system.files import save_arrays, write_atomically
-from trainers.workdir.folder import ANSWERS, CARD, METRICS
+from trainers.workdir.folder import ANSWERS, CARD, CONFIG, FINAL, METRICS
 
 __all__ = [
     "DIVERGED",
@@ -84,7 +84,7 @@ def harvest(run: Planned, workdir: Path, facts: Mapping[str, Any]) -> dict[str, 
     Raises:
       InputError: if the workdir is of another run.
     """
-    config = _flatten(_read(workdir / "config.json"))
+    config = _flatten(_read(workdir / CONFIG))
     _check(run, config, workdir)
     provenance = _read(workdir / "provenance.json")
     card = _read(workdir / CARD) if facts["status"] == DONE else {}
@@ -114,7 +114,7 @@ def add(results: Path, run: Planned, record: Mapping[str, Any], workdir: Path) -
     """Writes a record, and the samples of a final or large run; the record comes last."""
     path = results / "runs" / f"{run.path}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    final = workdir / "samples" / "final.npz"
+    final = workdir / FINAL
     if record["status"] == DONE and run.stage != "sweep" and final.is_file():
         with np.load(final) as saved:
             few = {a: saved[a][:NUM_SAMPLES].astype(np.float16) for a in ANSWERS}
