@@ -365,11 +365,13 @@ MUTATIONS: list[Mutation] = [
     ),
     *_of(
         "trainers/system/processes.py",
-        (
-            "tests/trainers/campaigns/test_kills.py",
-            "tests/trainers/campaigns/test_jobs.py",
-        ),
+        ("tests/trainers/system/test_processes.py",),
         ("prctl(1, signal.SIGTERM)", "prctl(1, 0)"),
+        ("file.seek(begin)", "file.seek(0)"),
+    ),
+    *_of(
+        "trainers/system/processes.py",
+        ("tests/trainers/campaigns/test_jobs.py",),
         ("time.monotonic() - self._stopped_at > _PATIENCE", "False"),
     ),
     *_of(

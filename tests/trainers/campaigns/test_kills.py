@@ -169,7 +169,7 @@ REAL = {
     ("kind", "number"), [*zip(KINDS, (signal.SIGTERM, signal.SIGINT, signal.SIGKILL), strict=True)]
 )
 def test_kills_of_the_commands(kind, number, tmp_path):
-    length = 4_000
+    length = 300
     flags = [flag.format(n=length, out=tmp_path) for flag in REAL[kind]]
     sessions = Sessions([sys.executable, "-m", f"trainers.{kind}", *flags])
     process = sessions.start()
