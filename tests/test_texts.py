@@ -23,7 +23,7 @@ TEXTS = [
 # Words in capitals (configs/NAME.py) stand for any name.
 A_PATH = re.compile(rf"(?<![\w/.-])(?:{'|'.join(PACKAGES)})(?:/[a-z_0-9]+)+\.py\b")
 A_MODULE = re.compile(
-    rf"(?:`|-m |from |import )((?:{'|'.join(PACKAGES)})(?:\.[a-z][a-z_0-9]*\b)+(?:\.[A-Z]\w*)?)"
+    rf"(?:`|-m |from |import )((?:{'|'.join(PACKAGES)})(?:\.[a-z]\w*)+(?:\.[A-Z]\w*[a-z]\w*)?)"
 )
 
 
@@ -58,7 +58,7 @@ def test_paths_and_modules_in_texts_exist(path):
     text = path.read_text()
     lost = {p for p in A_PATH.findall(text) if not (ROOT / p).exists()}
     assert not lost
-    lost = {m for m in A_MODULE.findall(text) if not m.endswith(".py") and not exists(m)}
+    lost = {m for m in A_MODULE.findall(text) if not exists(m)}
     assert not lost
 
 

@@ -159,10 +159,11 @@ def test_imports_neither_keras_nor_the_models(published, tmp_path):
     assert ours == {
         "tf_mixed_nash",
         "tf_mixed_nash.errors",
-        "tf_mixed_nash.quiet",
         "trainers",
-        "trainers.cli",
-        "trainers.files",
+        "trainers.system",
+        "trainers.system.cli",
+        "trainers.system.files",
+        "trainers.system.quiet",
     }
     golden = np.load(published.version / "assets.extra" / "golden.npz")["samples"]
     assert np.load(tmp_path / "s.npy").tobytes() == golden.tobytes()

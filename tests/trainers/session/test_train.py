@@ -268,7 +268,7 @@ def test_other_games_train(objective, tmp_path):
         file.write_text(
             "import tensorflow as tf\n"
             "def square(real, fake):\n"
-            "    from tf_mixed_nash.objectives import Losses\n"
+            "    from tf_mixed_nash.games.objectives import Losses\n"
             "    d = tf.reduce_mean((real - 1) ** 2) + tf.reduce_mean(fake ** 2)\n"
             "    return Losses(d, -tf.reduce_mean(fake))\n"
         )

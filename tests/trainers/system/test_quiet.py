@@ -8,7 +8,7 @@ import pytest
 
 _CODE = """
 import sys
-from tf_mixed_nash import quiet
+from trainers.system import quiet
 with quiet.hidden("json", "no_such_package", "wave"):
     assert "json" in sys.modules and sys.modules["json"] is not None, "imported before: stays"
     try:
