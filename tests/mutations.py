@@ -277,8 +277,8 @@ MUTATIONS: list[Mutation] = [
     *_of(
         "trainers/tasks/data/images.py",
         ("tests/trainers/tasks/data/test_images.py",),
-        ("self._reader.position != start", "False"),
-        ("        self.position += 1", "        self.position += 2"),
+        ("self._next != start", "False"),
+        ("        self._next += 1", "        self._next += 2"),
     ),
     *_of(
         "tf_mixed_nash/methods/schedules.py",

@@ -33,8 +33,8 @@ from trainers.system.files import make_writable, write_atomically
 from trainers.system.quiet import import_tensorflow
 from trainers.workdir import recoveries
 from trainers.workdir.checkpoints import Checkpoints
-from trainers.workdir.differences import Row, compare, format_table, lines
-from trainers.workdir.folder import CARD, CHECKPOINTS, CONFIG, METRICS
+from trainers.workdir.differences import Row, compare, format_table
+from trainers.workdir.folder import CARD, CHECKPOINTS, CONFIG, METRICS, whole_lines
 
 __all__ = ["DIFFERS", "replay"]
 
@@ -97,7 +97,7 @@ def replay(
 def _last_step(workdir: Path, total: int) -> int:
     """Up to where the workdir can be compared: its end, newest checkpoint, or last record."""
     checkpoints = Checkpoints(workdir / CHECKPOINTS)
-    steps, records = checkpoints.steps, lines(workdir)
+    steps, records = checkpoints.steps, whole_lines(workdir / METRICS)
     if not steps and not records:
         raise InputError(
             f"{workdir} holds nothing to compare: neither records in {METRICS} nor checkpoints."

@@ -7,12 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
+from matplotlib.figure import Figure
 
 from export.strategy import publish_strategy
 from tf_mixed_nash import rng
@@ -347,7 +344,8 @@ def report(run: Run, kept: Kept, game: HeldOut, full: Solution) -> list[dict[str
 
 
 def _draw_report(path: Path, rows: Sequence[Mapping[str, Any]], ceiling: Mapping[str, Any]) -> None:
-    figure, axes = plt.subplots(1, len(_REPORTED), figsize=(4 * len(_REPORTED), 3.6), dpi=110)
+    figure = Figure((4 * len(_REPORTED), 3.6), dpi=110)
+    axes = figure.subplots(1, len(_REPORTED))
     windows = list(dict.fromkeys(row["window"] for row in rows))
     for ax, (key, title) in zip(axes, _REPORTED.items(), strict=True):
         for color, window in enumerate(windows):
@@ -365,8 +363,7 @@ def _draw_report(path: Path, rows: Sequence[Mapping[str, Any]], ceiling: Mapping
         ax.set_xscale("log", base=2)
     axes[-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.02, 1.0))
     figure.tight_layout()
-    write_atomically(path, lambda temporary: figure.savefig(temporary))
-    plt.close(figure)
+    write_atomically(path, figure.savefig)
 
 
 def _report_table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -35,6 +35,7 @@ __all__ = [
 ANSWERS = ("last", "ema", "mixture")
 CONFIG = "config.json"  # in a workdir
 HYPERPARAMETERS = tuple(tuned.ANY)
+PLAYERS = ("generator", "discriminator")
 
 # Keys that change what is written along the way, where the run is computed, and what follows a
 # divergence, not the result of the run (with other replicas: not beyond rounding).
@@ -94,7 +95,7 @@ def resolve(config: ml_collections.ConfigDict, num_replicas: int = 1) -> dict[st
     c = json.loads(config.to_json_best_effort())
     common = {key: c.pop(key) for key in HYPERPARAMETERS}
     defaults = tuned.defaults(c["algorithm"], images=kinds.kind_of(c) == "images")
-    for player in ("generator", "discriminator"):
+    for player in PLAYERS:
         own = c[player]
         c[player] = {key: _first(own[key], common[key], defaults[key]) for key in HYPERPARAMETERS}
     _check(c, num_replicas)
@@ -137,49 +138,48 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
     from tf_mixed_nash.methods.schedules import SCHEDULES
     from trainers.system.devices import DEVICES
 
-    _choice("algorithm", c["algorithm"], ALGORITHMS)
-    _choice("precision", c["precision"], PRECISIONS)
-    _choice("strategy", c["strategy"], DEVICES)
-    _choice("compile", c["compile"], COMPILE)
+    flat = _flatten(c)
+    _choices(flat, ALGORITHMS, "algorithm")
+    _choices(flat, PRECISIONS, "precision")
+    _choices(flat, DEVICES, "strategy")
+    _choices(flat, COMPILE, "compile")
     if c["compile"] == "whole" and num_replicas > 1:
         raise InputError(
             f"compile=whole makes one program for one device; there are {num_replicas} replicas "
             f"of strategy={c['strategy']}. Choose --config.compile=parts."
         )
-    _choice("publish", c["publish"], ANSWERS)
-    for player in ("generator", "discriminator"):
-        h = c[player]
-        at = lambda key, player=player: f"{player}.{key}"  # noqa: E731
-        for key in ("step_size", "temperature", "stability", "inner_steps_rate"):
-            _number(at(key), h[key], lambda v: v >= 0, "at least 0")
-        for key in ("step_size_rate", "temperature_rate", "rms_decay", "decay_1", "decay_2"):
-            _number(at(key), h[key], lambda v: 0 <= v < 1, "in [0, 1)")
-        _number(at("damping"), h["damping"], lambda v: 0 < v <= 1, "(beta) in (0, 1]")
-        _integer(at("num_inner_steps"), h["num_inner_steps"], 1, "(K_t)")
-        _choice(at("step_size_schedule"), h["step_size_schedule"], SCHEDULES)
-        _choice(at("temperature_schedule"), h["temperature_schedule"], SCHEDULES)
-        _choice(at("preconditioner"), h["preconditioner"], ("rms", "none"))
-        _choice(at("history"), h["history"], KINDS)
-        _integer(at("num_chains"), h["num_chains"], 1, "(n')")
-        _integer(at("history_capacity"), h["history_capacity"], 1, "(H)")
-        _integer(at("history_batch"), h["history_batch"], 0, "(b; 0 is the exact sum)")
-        _number(at("mirror_step"), h["mirror_step"], lambda v: v > 0, "(eta) above 0")
-    for key in ("num_batches", "batch_size", "discriminator_steps", "log_every"):
-        _integer(key, c[key], 1)
-    for key in ("picture_every", "checkpoint_every", "keep_last"):
-        _integer(key, c[key], 1)
-    for key in ("keep_every", "max_rollbacks", "score_every"):
-        _integer(key, c[key], 0)
-    _choice("on_divergence", c["on_divergence"], ("stop", "rollback"))
+    _choices(flat, ANSWERS, "publish")
+    both = lambda *keys: [f"{player}.{key}" for player in PLAYERS for key in keys]  # noqa: E731
+    _choices(flat, SCHEDULES, *both("step_size_schedule", "temperature_schedule"))
+    _choices(flat, ("rms", "none"), *both("preconditioner"))
+    _choices(flat, KINDS, *both("history"))
+    _numbers(flat, lambda v: 0 < v <= 1, "(beta) in (0, 1]", *both("damping"))
+    _numbers(flat, lambda v: v > 0, "(eta) above 0", *both("mirror_step"))
+    _numbers(flat, lambda v: v > 0, "greater than 0", "duality_gap.step_size")
+    rates = both("step_size_rate", "temperature_rate", "rms_decay", "decay_1", "decay_2")
+    _numbers(flat, lambda v: 0 <= v < 1, "in [0, 1)", *rates, "ema_decay")
+    sizes = both("step_size", "temperature", "stability", "inner_steps_rate")
+    sizes += ["game.gradient_penalty", "game.r1", "game.weight_clip", "chambolle_pock.kappa"]
+    _numbers(flat, lambda v: v >= 0, "at least 0", *sizes)
+    _integers(flat, 1, *both("num_inner_steps"), symbol=" (K_t)")
+    _integers(flat, 1, *both("num_chains"), symbol=" (n')")
+    _integers(flat, 1, *both("history_capacity"), symbol=" (H)")
+    _integers(flat, 0, *both("history_batch"), symbol=" (b; 0 is the exact sum)")
+    _integers(flat, 1, "num_batches", "batch_size", "discriminator_steps", "accumulate")
+    _integers(flat, 1, "log_every", "picture_every", "checkpoint_every", "keep_last")
+    _integers(flat, 1, "model.latent_dim", "mixture.num_components", "duality_gap.num_samples")
+    _integers(flat, 0, "keep_every", "max_rollbacks", "score_every")
+    _integers(flat, 0, "duality_gap.every", symbol=" (0: off)")
+    _integers(flat, 1, "duality_gap.num_steps", symbol=" (K)")
+    _choices(flat, ("stop", "rollback"), "on_divergence")
     if c["keep_best"]:
-        _choice("keep_best", c["keep_best"], [f"{k}:{m}" for k in ("min", "max") for m in METRICS])
+        _choices(flat, [f"{k}:{m}" for k in ("min", "max") for m in METRICS], "keep_best")
         if c["keep_best"].endswith("duality_gap") and not c["duality_gap"]["every"]:
             raise InputError(
                 f"keep_best={c['keep_best']} needs the monitor. Set --config.duality_gap.every."
             )
     if not (isinstance(c["seed"], int) and 0 <= c["seed"] < 2**62):
         raise InputError(f"seed must be an integer in [0, 2**62), got {c['seed']!r}.")
-    _integer("accumulate", c["accumulate"], 1)
     parts = num_replicas * c["accumulate"]
     if c["batch_size"] % parts:
         what = f"the {num_replicas} replicas of strategy={c['strategy']}"
@@ -189,102 +189,82 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
             f"batch_size {c['batch_size']} is not divisible by {what}. Choose a multiple of "
             f"{parts}."
         )
-    game = c["game"]
-    if not _is_user_function(game["objective"]):
-        _choice("game.objective", game["objective"], (*OBJECTIVES, "FILE.py:NAME"))
-    for key in ("gradient_penalty", "r1", "weight_clip"):
-        _number(f"game.{key}", game[key], lambda v: v >= 0, "at least 0")
-    _number("chambolle_pock.kappa", c["chambolle_pock"]["kappa"], lambda v: v >= 0, "at least 0")
-    _choice(
-        "chambolle_pock.extrapolate", c["chambolle_pock"]["extrapolate"], ("measure", "parameters")
-    )
-    _integer("model.latent_dim", c["model"]["latent_dim"], 1)
-    mixture = c["mixture"]
-    _integer("mixture.num_components", mixture["num_components"], 1)
-    start, end = mixture["window"]
+    if ".py:" not in c["game"]["objective"]:
+        _choices(flat, (*OBJECTIVES, "FILE.py:NAME"), "game.objective")
+    _choices(flat, ("measure", "parameters"), "chambolle_pock.extrapolate")
+    start, end = c["mixture"]["window"]
     if not 0 <= start < end <= 1:
         raise InputError(
             f"mixture.window must be fractions of the run with 0 <= start < end <= 1, got "
             f"({start}, {end})."
         )
-    _number("ema_decay", c["ema_decay"], lambda v: 0 <= v < 1, "in [0, 1)")
-    gap = c["duality_gap"]
-    _integer("duality_gap.every", gap["every"], 0, "(0: off)")
-    _integer("duality_gap.num_steps", gap["num_steps"], 1, "(K)")
-    _integer("duality_gap.num_samples", gap["num_samples"], 1)
-    _number("duality_gap.step_size", gap["step_size"], lambda v: v > 0, "greater than 0")
-    (_check_images if kinds.kind_of(c) == "images" else _check_planar)(c)
+    (_check_images if kinds.kind_of(c) == "images" else _check_planar)(flat)
 
 
-def _check_planar(c: Mapping[str, Any]) -> None:
+def _check_planar(flat: Mapping[str, Any]) -> None:
     from trainers.tasks.data.synthetic import DATASETS
 
-    _choice("dataset", c["dataset"], DATASETS)
-    units = c["model"]["hidden_units"]
+    _choices(flat, DATASETS, "dataset")
+    units = flat["model.hidden_units"]
     if not units or any(not isinstance(u, int) or u < 1 for u in units):
         raise InputError(
             f"model.hidden_units must be positive widths, such as (512, 512, 512), got "
             f"{tuple(units)}."
         )
-    _integer("scorecard.num_samples", c["scorecard"]["num_samples"], 100)
-    _integer("scorecard.capture_samples", c["scorecard"]["capture_samples"], 1)
+    _integers(flat, 100, "scorecard.num_samples")
+    _integers(flat, 1, "scorecard.capture_samples")
 
 
-def _check_images(c: Mapping[str, Any]) -> None:
+def _check_images(flat: Mapping[str, Any]) -> None:
     from tf_mixed_nash.models.dcgan import NORMALIZATIONS, SIZES
 
-    image, model, data, card = c["image"], c["model"], c["data"], c["scorecard"]
-    _choice("image.size", image["size"], SIZES)
-    _choice("image.channels", image["channels"], (1, 3))
-    _integer("image.num_classes", image["num_classes"], 0)
-    _integer("model.width", model["width"], 1)
+    _choices(flat, SIZES, "image.size")
+    _choices(flat, (1, 3), "image.channels")
+    _integers(flat, 0, "image.num_classes", "data.max_corrupt")
+    _integers(flat, 1, "model.width", "data.num_threads")
+    _integers(flat, 1, "scorecard.nearest_k", "scorecard.kid_subsets")
+    _integers(flat, 2, "scorecard.kid_subset_size")
+    _integers(flat, 16, "scorecard.num_samples", "scorecard.prdc_samples")
     norms = tuple(n for n in NORMALIZATIONS if n != "spectral")
-    _choice("model.generator_normalization", model["generator_normalization"], norms)
-    _choice(
-        "model.discriminator_normalization", model["discriminator_normalization"], NORMALIZATIONS
-    )
-    if model["conditional"] and image["num_classes"] < 2:
+    _choices(flat, norms, "model.generator_normalization")
+    _choices(flat, NORMALIZATIONS, "model.discriminator_normalization")
+    if flat["model.conditional"] and flat["image.num_classes"] < 2:
         raise InputError("model.conditional needs --config.image.num_classes of at least 2.")
-    if c["game"]["gradient_penalty"] and model["discriminator_normalization"] == "batch":
+    if flat["game.gradient_penalty"] and flat["model.discriminator_normalization"] == "batch":
         raise InputError(
             "game.gradient_penalty is a penalty on single samples, which batch normalisation ties "
             "together. Choose --config.model.discriminator_normalization=layer, spectral or none."
         )
-    _integer("data.max_corrupt", data["max_corrupt"], 0)
-    _integer("data.num_threads", data["num_threads"], 1)
-    if c["score_every"]:
+    if flat["score_every"]:
         raise InputError(
-            f"score_every={c['score_every']} scores data in the plane only. Set it to 0, and read "
-            "the scores of images in scorecard.json."
+            f"score_every={flat['score_every']} scores data in the plane only. Set it to 0, and "
+            "read the scores of images in scorecard.json."
         )
-    _integer("scorecard.num_samples", card["num_samples"], 16)
-    _integer("scorecard.prdc_samples", card["prdc_samples"], 16)
-    _integer("scorecard.nearest_k", card["nearest_k"], 1)
-    _integer("scorecard.kid_subsets", card["kid_subsets"], 1)
-    _integer("scorecard.kid_subset_size", card["kid_subset_size"], 2)
-    if c["duality_gap"]["every"] and image["size"] > 64:
+    if flat["duality_gap.every"] and flat["image.size"] > 64:
         raise InputError("duality_gap.every works on images of up to 64 pixels. Set it to 0.")
 
 
-def _is_user_function(objective: str) -> bool:
-    return ".py:" in objective
+def _choices(flat: Mapping[str, Any], valid: Iterable, *keys: str) -> None:
+    for key in keys:
+        if flat[key] not in valid:
+            choices = ", ".join(str(v) for v in valid)
+            raise InputError(f"Unknown {key} {flat[key]!r}. Choose one of: {choices}.")
 
 
-def _choice(key: str, value: Any, valid) -> None:
-    if value not in valid:
-        choices = ", ".join(str(v) for v in valid)
-        raise InputError(f"Unknown {key} {value!r}. Choose one of: {choices}.")
+def _numbers(flat: Mapping[str, Any], holds: Callable, what: str, *keys: str) -> None:
+    for key in keys:
+        value = flat[key]
+        if not (isinstance(value, (int, float)) and math.isfinite(value) and holds(value)):
+            raise InputError(f"{key} must be {what}, got {value}.")
 
 
-def _number(key: str, value: Any, holds: Callable[[float], bool], what: str) -> None:
-    if not (isinstance(value, (int, float)) and math.isfinite(value) and holds(value)):
-        raise InputError(f"{key} must be {what}, got {value}.")
-
-
-def _integer(key: str, value: Any, minimum: int, symbol: str = "") -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-        name = f"{key} {symbol}".strip()
-        raise InputError(f"{name} must be an integer of at least {minimum}, got {value!r}.")
+def _integers(flat: Mapping[str, Any], minimum: int, *keys: str, symbol: str = "") -> None:
+    for key in keys:
+        value = flat[key]
+        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+            raise InputError(
+                f"{key}{symbol} must be an integer of at least {minimum}, got {value!r}."
+            )
 
 
 def to_json(resolved: Mapping[str, Any]) -> str:
@@ -311,7 +291,7 @@ def load_workdir_config(workdir: Path) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read: {error}.") from None
     config.setdefault("accumulate", 1)
     config.setdefault("compile", "parts")
-    for player in ("generator", "discriminator"):
+    for player in PLAYERS:
         if player in config:
             config[player] = {**LATER, **config[player]}
     return config

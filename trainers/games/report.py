@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.collections import PatchCollection
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
@@ -135,7 +132,8 @@ def _atom(z: np.ndarray, labels) -> str:
 
 def draw_gaps(path: Path, game, solutions: Mapping[str, Solution]) -> Path:
     """The gap of every method over its steps, log-log, with fitted slopes."""
-    figure, axes = plt.subplots(figsize=(5.2, 3.8), dpi=_DPI)
+    figure = Figure((5.2, 3.8), _DPI)
+    axes = figure.subplots()
     for name, s in solutions.items():
         steps, gaps = np.asarray(s.history["step"], float), np.asarray(s.history["gap"], float)
         shown = (steps > 0) & (gaps > 0)
@@ -150,12 +148,14 @@ def draw_gaps(path: Path, game, solutions: Mapping[str, Solution]) -> Path:
 
 def draw_strategies(path: Path, game, solution: Solution) -> Path:
     """Both measures: bars of pure strategies; on sets the densities (grids) or the atoms."""
-    figure, both = plt.subplots(1, 2, figsize=(8.4, 3.4), dpi=_DPI)
+    figure = Figure((8.4, 3.4), _DPI)
     sides = (
         ("x (minimises)", solution.nu, "column_labels", "x_set"),
         ("y (maximises)", solution.mu, "row_labels", "y_set"),
     )
-    for i, (axes, (title, measure, labels, box)) in enumerate(zip(both, sides, strict=True)):
+    for i, (axes, (title, measure, labels, box)) in enumerate(
+        zip(figure.subplots(1, 2), sides, strict=True)
+    ):
         own: Any = getattr(game, box, None)
         if "densities" in solution.details:
             density, widths = (np.asarray(solution.details[k][i]) for k in ("densities", "widths"))
@@ -218,6 +218,4 @@ def _frame(axes, box) -> None:
 
 def _save(figure, path: Path) -> Path:
     figure.tight_layout()
-    write_atomically(path, lambda temporary: figure.savefig(temporary))
-    plt.close(figure)
-    return path
+    return write_atomically(path, figure.savefig)

@@ -23,7 +23,7 @@ from trainers.experiment.options import Recovery
 from trainers.system.files import write_json
 from trainers.workdir import recoveries
 from trainers.workdir.checkpoints import Checkpoint
-from trainers.workdir.folder import METRICS, SAMPLES
+from trainers.workdir.folder import METRICS, SAMPLES, whole_lines
 
 __all__ = ["NAMES", "decide", "examine"]
 
@@ -105,10 +105,7 @@ def decide(
 
 def _write(path: Path, facts: Mapping[str, Any], workdir: Path) -> None:
     """Writes the facts, with the last records and pictures of the workdir."""
-    records = []
-    if (workdir / METRICS).is_file():
-        lines = (workdir / METRICS).read_text().splitlines()
-        records = [json.loads(line) for line in lines[-_RECORDS:]]
+    records = [json.loads(line) for line in whole_lines(workdir / METRICS)[-_RECORDS:]]
     pictures = sorted((workdir / SAMPLES).glob("step_*.png"))[-2:]
     shown = [p.relative_to(workdir).as_posix() for p in pictures]
     write_json(path, {**facts, "last_records": records, "last_pictures": shown})

@@ -2,7 +2,7 @@
 
 metrics.jsonl holds no times, so that the same run writes the same bytes; a resumed run drops the
 lines after its checkpoint and writes them again. Times go to times.jsonl, with the `step` of their
-record, to TensorBoard and to the bar; `read` joins the two.
+record, to TensorBoard and to the bar; `folder.records` joins the two.
 """
 
 from __future__ import annotations
@@ -17,26 +17,9 @@ from typing import Any, Self
 import tensorflow as tf
 
 from trainers.system.files import write_atomically
-from trainers.workdir.folder import METRICS, TENSORBOARD, TIMES
+from trainers.workdir.folder import METRICS, TENSORBOARD, TIMES, whole_lines
 
-__all__ = ["Journal", "read"]
-
-
-def read(workdir: Path) -> list[dict[str, Any]]:
-    """The records of a run, each with its times where times.jsonl has them.
-
-    A line that is being written is left out; a workdir without records has none.
-    """
-    times = {line["step"]: line for line in _lines(workdir / TIMES)}
-    return [{**times.get(line["step"], {}), **line} for line in _lines(workdir / METRICS)]
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
-        return []
-    return [json.loads(x) for x in text.splitlines(keepends=True) if x.endswith("\n")]
+__all__ = ["Journal"]
 
 
 class Journal:
@@ -140,12 +123,10 @@ class Journal:
 
 def _truncate(path: Path, step: int) -> list[str]:
     """Drops the lines after `step`, and one that was cut off; returns the others."""
-    if not path.is_file():
-        return []
-    lines = path.read_text().splitlines(keepends=True)
-    kept = [x for x in lines if x.endswith("\n") and json.loads(x)["step"] <= step]
-    if len(kept) < len(lines):
-        write_atomically(path, lambda temporary: temporary.write_text("".join(kept)))
+    kept = [x for x in whole_lines(path) if json.loads(x)["step"] <= step]
+    text = "".join(kept)
+    if path.is_file() and path.read_text() != text:
+        write_atomically(path, lambda temporary: temporary.write_text(text))
     return kept
 
 

@@ -26,7 +26,7 @@ from trainers.system import cli, devices, lock, provenance
 from trainers.system.devices import Workers
 from trainers.system.stopping import StopRequest
 from trainers.workdir.checkpoints import Checkpoints, Retention
-from trainers.workdir.folder import CHECKPOINTS, METRICS, SAMPLES
+from trainers.workdir.folder import CHECKPOINTS, METRICS, SAMPLES, whole_lines
 
 __all__ = ["Session", "warn"]
 
@@ -160,7 +160,7 @@ class Session:
         if mine != data:
             yield f"the data are not those of the checkpoint (fingerprint {data} there, {mine} now)"
         lines = self.workdir / METRICS
-        there = lines.read_bytes().count(b"\n") if lines.is_file() else 0
+        there = len(whole_lines(lines))
         if there < manifest["num_records"]:
             yield (
                 f"{lines} has {there} lines where the checkpoint knows of "

@@ -54,35 +54,27 @@ class Task(Protocol):
 
     def check(self) -> None:
         """Raises InputError unless the data are there and can be read."""
-        ...
 
     def networks(self, salt: str = "") -> Pair:
         """The generator and the discriminator, initialised from the seed and the salt."""
-        ...
 
     def feed(self, dtype: tf.DType) -> Feed:
         """The real mini-batches of a run."""
-        ...
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold beside the loop's state, of JSON types."""
-        ...
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Takes what `state` gave; {} changes nothing."""
-        ...
 
     def batches(self, stream: str, num: int, size: int, dtype: tf.DType) -> Callable:
         """m -> mini-batch number m < num, [size, ...], of a stream apart from the training's."""
-        ...
 
     def held_out(self, stream: str, num: int, dtype: tf.DType) -> tf.Tensor:
         """num real data [num, ...] of a stream apart from the training's."""
-        ...
 
     def draw_step(self, path: Path, title: str, sample: Sampler) -> None:
         """Writes the picture of one strategy during training."""
-        ...
 
     def draw_published(
         self,
@@ -91,20 +83,15 @@ class Task(Protocol):
         samplers: Mapping[str, Sampler],
     ) -> Path:
         """Writes the final pictures and final.npz; returns the main picture's path."""
-        ...
 
     def draw_panels(self, path: Path, rows: Panels) -> None:
         """Writes a picture of titled sets of samples, as final.npz keeps them."""
-        ...
 
     def score(self, samplers: Mapping[str, Sampler]) -> dict[str, Any]:
         """`strategies` (the scorecard of each sampler), `real_data_ceiling`, what else is said."""
-        ...
 
     def format_table(self, scores: Mapping[str, Any], published: str | None = None) -> str:
         """`score`'s result as text: a line for each strategy, and one for real data."""
-        ...
 
     def export_metadata(self) -> dict[str, Any]:
         """What a published model says of its samples."""
-        ...

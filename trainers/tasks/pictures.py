@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
 from trainers.system.files import write_atomically
 
@@ -93,13 +90,8 @@ def sheets(path: Path, rows: Panels, columns: int) -> Path:
 
 def _panels(path: Path, rows: Panels, size: float, draw) -> Path:
     width = max(len(row) for row in rows)
-    figure, axes = plt.subplots(
-        len(rows),
-        width,
-        figsize=(size * width, (size + 0.2) * len(rows)),
-        dpi=_DPI,
-        squeeze=False,
-    )
+    figure = Figure((size * width, (size + 0.2) * len(rows)), _DPI)
+    axes = figure.subplots(len(rows), width, squeeze=False)
     for row, row_axes in zip(rows, axes, strict=True):
         padded = [*row, *[None] * (width - len(row))]
         for panel, ax in zip(padded, row_axes, strict=True):
@@ -110,9 +102,7 @@ def _panels(path: Path, rows: Panels, size: float, draw) -> Path:
             draw(ax, samples)
             ax.set_title(title, fontsize=9)
     figure.tight_layout()
-    write_atomically(path, lambda temporary: figure.savefig(temporary))
-    plt.close(figure)
-    return path
+    return write_atomically(path, figure.savefig)
 
 
 def tiles(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:

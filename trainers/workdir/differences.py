@@ -12,9 +12,9 @@ import numpy as np
 from tf_mixed_nash.errors import InputError
 from trainers.workdir import recoveries
 from trainers.workdir.checkpoints import Checkpoints
-from trainers.workdir.folder import CARD, CHECKPOINTS, FINAL, METRICS, SAMPLES
+from trainers.workdir.folder import CARD, CHECKPOINTS, FINAL, METRICS, SAMPLES, whole_lines
 
-__all__ = ["Row", "compare", "first_difference", "format_table", "lines"]
+__all__ = ["Row", "compare", "first_difference", "format_table"]
 
 
 class Row(NamedTuple):
@@ -60,17 +60,10 @@ def _row(what: str, difference: str | None) -> Row:
     return Row(what, difference or "equal", difference is None)
 
 
-def lines(workdir: Path) -> list[str]:
-    """The whole lines of metrics.jsonl; a kill may have cut the last one off."""
-    path = workdir / METRICS
-    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
-    return [line for line in lines if line.endswith("\n")]
-
-
 def _compare_lines(workdir: Path, again: Path, reached: int) -> Row:
     try:
         then, now = (
-            [line for line in lines(folder) if json.loads(line)["step"] <= reached]
+            [line for line in whole_lines(folder / METRICS) if json.loads(line)["step"] <= reached]
             for folder in (workdir, again)
         )
     except (ValueError, KeyError, TypeError) as error:

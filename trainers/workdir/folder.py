@@ -39,11 +39,28 @@ __all__ = [
     "Watch",
     "free",
     "read_card",
+    "records",
+    "whole_lines",
 ]
 
 CARD, METRICS, TIMES = "scorecard.json", "metrics.jsonl", "times.jsonl"
 CHECKPOINTS, SAMPLES, TENSORBOARD, MIXTURE = "checkpoints", "samples", "tensorboard", "mixture"
 FINAL, EXPORT = f"{SAMPLES}/final.npz", "export/generator"
+
+
+def whole_lines(path: Path) -> list[str]:
+    """The lines of a file, none without it; a kill may have cut the last one off."""
+    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    return [line for line in lines if line.endswith("\n")]
+
+
+def records(workdir: Path) -> list[dict[str, Any]]:
+    """The records of a run, each with its times where times.jsonl has them."""
+    metrics, times = (
+        [json.loads(line) for line in whole_lines(workdir / name)] for name in (METRICS, TIMES)
+    )
+    of_step = {line["step"]: line for line in times}
+    return [{**of_step.get(line["step"], {}), **line} for line in metrics]
 
 
 class Watch:
@@ -60,14 +77,12 @@ class Watch:
         """
         try:
             facts = self._path.stat()
-            if self._seen == (facts.st_size, facts.st_mtime_ns):
-                return
-            lines = self._path.read_text().splitlines(keepends=True)
         except FileNotFoundError:
             return
+        if self._seen == (facts.st_size, facts.st_mtime_ns):
+            return
         self._seen = facts.st_size, facts.st_mtime_ns
-        for line in lines:
-            record = json.loads(line) if line.endswith("\n") else {}
+        for record in map(json.loads, whole_lines(self._path)):
             if scores := _scores(record):
                 yield record["step"], scores
 

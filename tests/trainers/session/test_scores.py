@@ -11,9 +11,10 @@ from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.metrics.scorecard import scorecard
 from tf_mixed_nash.strategies.mixed import seed_rows
 from trainers.answers import reading
-from trainers.session import journal, train, watchers
+from trainers.session import train, watchers
 from trainers.system import cli
 from trainers.tasks.base import SEED
+from trainers.workdir import folder as workdirs
 
 
 def config(every, **more):
@@ -39,7 +40,9 @@ def runs(tmp_path_factory):
     assert train.train(config(3), folder / "on", until=10) == cli.STOPPED
     # Stopped after a record that is scored and one that is not.
     assert train.train(config(3), folder / "parts", until=8) == cli.STOPPED
-    (folder / "parts" / "seconds").write_text(str(journal.read(folder / "parts")[-1]["seconds"]))
+    (folder / "parts" / "seconds").write_text(
+        str(workdirs.records(folder / "parts")[-1]["seconds"])
+    )
     assert train.train(config(3), folder / "parts", until=10) == cli.STOPPED
     return folder
 
@@ -80,16 +83,16 @@ def test_they_are_the_scorecards_of_fixed_draws(runs):
 
 def test_seconds_grow_over_sessions_and_hold_no_scoring(runs):
     for name in ("off", "on", "parts"):
-        records = journal.read(runs / name)
+        records = workdirs.records(runs / name)
         assert [r["step"] for r in records] == [2, 4, 6, 8, 10]
         seconds = [r["seconds"] for r in records]
         assert seconds == sorted(seconds)
         assert 0 < seconds[-1] < 2
     # Ten steps of tiny networks are faster than the first scoring, which is traced.
-    on = journal.read(runs / "on")
+    on = workdirs.records(runs / "on")
     assert on[-1]["seconds"] < sum(r.get("score_seconds", 0.0) for r in on)
     before = float((runs / "parts" / "seconds").read_text())
-    at_8, at_10 = (r["seconds"] for r in journal.read(runs / "parts") if r["step"] in (8, 10))
+    at_8, at_10 = (r["seconds"] for r in workdirs.records(runs / "parts") if r["step"] in (8, 10))
     assert at_8 == before
     assert at_10 > before
 

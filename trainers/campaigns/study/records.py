@@ -20,7 +20,7 @@ import numpy as np
 from tf_mixed_nash.errors import InputError
 from trainers.campaigns.study.protocol import Planned
 from trainers.system.files import save_arrays, write_atomically
-from trainers.workdir.folder import ANSWERS, CARD, CONFIG, FINAL, METRICS
+from trainers.workdir.folder import ANSWERS, CARD, CONFIG, FINAL, records
 
 __all__ = [
     "DIVERGED",
@@ -162,8 +162,7 @@ def thin(count: int, most: int = _CURVE_POINTS) -> list[int]:
 
 def _progress(workdir: Path) -> dict[str, Any]:
     """`curve` and `seconds` from metrics.jsonl and times.jsonl."""
-    times = {row["step"]: row for row in _lines(workdir / "times.jsonl")}
-    rows = [{**times.get(row["step"], {}), **row} for row in _lines(workdir / METRICS)]
+    rows = records(workdir)
     seconds = [r["seconds"] for r in rows if r.get("seconds") is not None]
     scored = [r for r in rows if any(k.startswith("score/") for k in r)]
     scored = [scored[i] for i in thin(len(scored))]
@@ -180,11 +179,6 @@ def _progress(workdir: Path) -> dict[str, Any]:
             "scores": scores,
         },
     }
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    # As trainers.session.journal.read, which loads TensorFlow.
-    return [json.loads(x) for x in path.read_text().splitlines()] if path.is_file() else []
 
 
 def _origin(provenance: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:

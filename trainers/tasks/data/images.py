@@ -9,10 +9,10 @@ a limit.
 from __future__ import annotations
 
 import io
-import queue
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -202,7 +202,9 @@ class Prefetch:
     def __init__(self, images: Images, ahead: int):
         self.waited = 0.0
         self._images, self._ahead = images, ahead
-        self._reader: _Reader | None = None
+        self._next = 0  # the first mini-batch that is being read
+        self._reading: deque[Future] = deque()
+        self._reader: ThreadPoolExecutor | None = None
 
     def take(self, start: int, num: int) -> tuple[np.ndarray, np.ndarray]:
         """The mini-batches start .. start + num - 1: uint8 [num, B, S, S, C], int64 [num, B].
@@ -212,64 +214,31 @@ class Prefetch:
         Raises:
           InputError: whatever reading raised.
         """
-        if self._reader is None or self._reader.position != start:
+        batches = []
+        if self._reader is None or self._next != start:
             self.close()
-            self._reader = _Reader(self._images, start, self._ahead)
-            batches = [self._reader.next()]
-        else:
-            batches = []
+            self._next, self._reader = start, ThreadPoolExecutor(1, "prefetch")
+            batches = [self._take(self._reader)]
         began = time.perf_counter()
         while len(batches) < num:
-            batches.append(self._reader.next())
+            batches.append(self._take(self._reader))
         self.waited += time.perf_counter() - began
         images, labels = zip(*batches, strict=True)
         return np.stack(images), np.stack(labels)
 
+    def _take(self, reader: ThreadPoolExecutor) -> tuple[np.ndarray, np.ndarray]:
+        # One more than are to be ready when this one has been taken.
+        while len(self._reading) <= self._ahead:
+            m = self._next + len(self._reading)
+            self._reading.append(reader.submit(self._images.batch, m))
+        batch = self._reading[0].result()  # a second call fails alike
+        self._reading.popleft()
+        self._next += 1
+        return batch
+
     def close(self) -> None:
         """Ends the thread."""
         if self._reader:
-            self._reader.close()
+            self._reader.shutdown(cancel_futures=True)
             self._reader = None
-
-
-class _Reader:
-    """A thread that puts mini-batches from `start` on into a queue."""
-
-    def __init__(self, images: Images, start: int, ahead: int):
-        self.position = start
-        self._queue: queue.Queue = queue.Queue(ahead)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(
-            target=self._fill, args=(images, start), daemon=True, name="prefetch"
-        )
-        self._thread.start()
-
-    def next(self) -> tuple[np.ndarray, np.ndarray]:
-        item = self._queue.get()
-        if isinstance(item, BaseException):
-            self._queue.put(item)  # a second call fails alike
-            raise item
-        self.position += 1
-        return item
-
-    def _fill(self, images: Images, m: int) -> None:
-        while not self._stop.is_set():
-            try:
-                item = images.batch(m)
-            except BaseException as error:  # shown to the consumer, who stops
-                self._put(error)
-                return
-            self._put(item)
-            m += 1
-
-    def _put(self, item) -> None:
-        while not self._stop.is_set():
-            try:
-                self._queue.put(item, timeout=0.1)
-                return
-            except queue.Full:
-                continue
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
+            self._reading.clear()

@@ -64,11 +64,9 @@ class Source(Protocol):
 
     def __len__(self) -> int:
         """How many records there are."""
-        ...
 
     def read(self, index: int) -> Record:
         """Record number `index`, in [0, len(self))."""
-        ...
 
 
 def _digest(*parts: object) -> str:

@@ -38,7 +38,6 @@ class PlanarData(Protocol):
 
     def sample(self, key: tf.Tensor, num: int, dtype: tf.DType = tf.float32) -> tf.Tensor:
         """num samples [num, 2]; a function of the key, int32[2]."""
-        ...
 
     def nearest_mode(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The nearest mode of every row of x [n, 2]: (index [n], offset from it [n, c]).
@@ -46,7 +45,6 @@ class PlanarData(Protocol):
         The offset has c = 2 coordinates for point modes and c = 1 for the roll, where it is
         the signed distance from the curve.
         """
-        ...
 
 
 class GaussianMixture:

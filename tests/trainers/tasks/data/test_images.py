@@ -150,7 +150,7 @@ def test_an_error_in_the_reading_thread_reaches_the_consumer(tmp_path):
 def test_closing_stops_a_reader_that_waits():
     prefetch = Prefetch(Images(_random_source(), Preprocessing(8), 4, seed=0), ahead=1)
     prefetch.take(0, 1)
-    thread = prefetch._reader._thread
+    (thread,) = prefetch._reader._threads
     assert thread.is_alive()
     prefetch.close()
     assert not thread.is_alive()
