@@ -16,13 +16,11 @@ from absl import flags
 from export import publish
 from tf_mixed_nash.errors import InputError
 from trainers.system import cli
-from trainers.system.files import write_json
+from trainers.system.files import make_writable, write_json
 from trainers.system.quiet import import_tensorflow
 
 if TYPE_CHECKING:
     from trainers.tasks.base import Task
-
-__all__: list[str] = []
 
 
 def _model_task(version: Path, dataset: str | None) -> Task:
@@ -54,9 +52,11 @@ def _score_model(model: Path, dataset: str | None) -> tuple[Task, dict]:
 
 def main() -> int:
     """The command."""
-    workdir, model = flags.FLAGS.workdir, flags.FLAGS.model
+    workdir, model, output = flags.FLAGS.workdir, flags.FLAGS.model, flags.FLAGS.output
     if bool(workdir) == bool(model):
         raise InputError("Give one of --workdir=DIR and --model=BASE/NAME.")
+    if output:
+        make_writable(Path(output).resolve().parent, "--output")
     import_tensorflow()
     from trainers.answers import reading
 
@@ -70,9 +70,9 @@ def main() -> int:
         task, scores = _score_model(Path(model), flags.FLAGS.dataset)
         card, published = scores["strategies"]["model"], None
     print(task.format_table(scores, published))
-    if flags.FLAGS.output:
-        write_json(Path(flags.FLAGS.output), {**card, **scores})
-        print(f"wrote {flags.FLAGS.output}")
+    if output:
+        write_json(Path(output), {**card, **scores})
+        print(f"wrote {output}")
     return cli.DONE
 
 

@@ -29,8 +29,6 @@ from trainers.workdir.folder import CARD, MIXTURE
 if TYPE_CHECKING:
     from tf_mixed_nash.training.loop import Loop
 
-__all__: list[str] = []
-
 
 def _run() -> int:
     f = flags.FLAGS

@@ -11,7 +11,7 @@ from trainers.tasks import planar, tables
 
 def test_a_workdir_scores_what_its_run_scored(finished, tmp_path):
     workdir, _ = finished
-    output = tmp_path / "scores.json"
+    output = tmp_path / "new" / "scores.json"
     done = command("trainers.evaluate", f"--workdir={workdir}", f"--output={output}")
     assert done.returncode == 0, done.stderr
     ours, theirs = (
@@ -46,6 +46,7 @@ def test_an_exported_model_scores_like_its_strategy(finished, tmp_path):
         ([], "Give one of"),
         (["--workdir=/nowhere"], "not a workdir"),
         (["--model=/nowhere"], "No such model"),
+        (["--workdir=/nowhere", "--output=/proc/no/a.json"], "/proc/no cannot be written"),
     ],
 )
 def test_bad_input_exits_2(arguments, says):

@@ -148,7 +148,7 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
             f"compile=whole makes one program for one device; there are {num_replicas} replicas "
             f"of strategy={c['strategy']}. Choose --config.compile=parts."
         )
-    _choices(flat, ANSWERS, "publish")
+    _choices(flat, ("mixture", "last", "ema"), "publish")
     both = lambda *keys: [f"{player}.{key}" for player in PLAYERS for key in keys]  # noqa: E731
     _choices(flat, SCHEDULES, *both("step_size_schedule", "temperature_schedule"))
     _choices(flat, ("rms", "none"), *both("preconditioner"))

@@ -52,9 +52,11 @@ class Watcher(Protocol):
 
     def look(self, loop: Loop[Run]) -> dict[str, float]:
         """What goes into the record of now."""
+        ...
 
     def conclude(self, loop: Loop[Run]) -> tuple[dict[str, Any], str]:
         """At the end: what goes into scorecard.json, and lines for the terminal."""
+        ...
 
 
 def crossed(before: int, now: int, every: int) -> bool:

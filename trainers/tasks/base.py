@@ -34,7 +34,7 @@ Panels = Sequence[Sequence[tuple[str, np.ndarray | None] | None]]
 
 
 class Task(Protocol):
-    """See the module.
+    """See the module. Its classes derive from this one.
 
     Attributes:
       name: of the data set.
@@ -43,35 +43,36 @@ class Task(Protocol):
       columns: of tables, by scorecard key.
     """
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def num_classes(self) -> int: ...
-    @property
-    def is_image(self) -> bool: ...
-    @property
-    def columns(self) -> Mapping[str, Column]: ...
+    name: str
+    num_classes: int
+    is_image: bool
+    columns: Mapping[str, Column]
 
     def check(self) -> None:
         """Raises InputError unless the data are there and can be read."""
 
     def networks(self, salt: str = "") -> Pair:
         """The generator and the discriminator, initialised from the seed and the salt."""
+        ...
 
     def feed(self, dtype: tf.DType) -> Feed:
         """The real mini-batches of a run."""
+        ...
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold beside the loop's state, of JSON types."""
+        return {}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Takes what `state` gave; {} changes nothing."""
 
     def batches(self, stream: str, num: int, size: int, dtype: tf.DType) -> Callable:
         """m -> mini-batch number m < num, [size, ...], of a stream apart from the training's."""
+        ...
 
     def held_out(self, stream: str, num: int, dtype: tf.DType) -> tf.Tensor:
         """num real data [num, ...] of a stream apart from the training's."""
+        ...
 
     def draw_step(self, path: Path, title: str, sample: Sampler) -> None:
         """Writes the picture of one strategy during training."""
@@ -83,15 +84,19 @@ class Task(Protocol):
         samplers: Mapping[str, Sampler],
     ) -> Path:
         """Writes the final pictures and final.npz; returns the main picture's path."""
+        ...
 
     def draw_panels(self, path: Path, rows: Panels) -> None:
         """Writes a picture of titled sets of samples, as final.npz keeps them."""
 
     def score(self, samplers: Mapping[str, Sampler]) -> dict[str, Any]:
         """`strategies` (the scorecard of each sampler), `real_data_ceiling`, what else is said."""
+        ...
 
     def format_table(self, scores: Mapping[str, Any], published: str | None = None) -> str:
         """`score`'s result as text: a line for each strategy, and one for real data."""
+        ...
 
     def export_metadata(self) -> dict[str, Any]:
         """What a published model says of its samples."""
+        ...

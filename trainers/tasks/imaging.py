@@ -15,7 +15,7 @@ from tf_mixed_nash.types import Pair
 from trainers.system import devices
 from trainers.system.files import save_arrays
 from trainers.tasks import features, image_scores, pictures
-from trainers.tasks.base import SEED, Sampler
+from trainers.tasks.base import SEED, Sampler, Task
 from trainers.tasks.data.images import Images, Prefetch, Preprocessing, to_unit
 from trainers.tasks.data.sources import LSUN_HELP, Source, TfdsSource, open_path
 from trainers.tasks.features import FeatureNetwork
@@ -82,7 +82,7 @@ def _batch_at(block, m, num_classes, dtype):
     return tf.concat([batch, tf.broadcast_to(planes, shape)], axis=-1)
 
 
-class ImageTask:
+class ImageTask(Task):
     """See `tasks.Task`.
 
     Args:
@@ -163,7 +163,6 @@ class ImageTask:
         return Pair(generator, discriminator)
 
     def feed(self, dtype):
-        """See `tasks.Task.feed`."""
         return ImageFeed(self.images, self.num_classes, dtype)
 
     def state(self):
@@ -175,7 +174,6 @@ class ImageTask:
         }
 
     def set_state(self, state):
-        """See `tasks.Task.set_state`."""
         corrupt = state.get("corrupt", {})
         self.images.corrupt.update({int(index): why for index, why in corrupt.items()})
 
@@ -257,7 +255,6 @@ class ImageTask:
         }
 
     def format_table(self, scores, published=None):
-        """See `tasks.Task.format_table`."""
         text = image_scores.format_table(scores, published)
         if corrupt := scores["data"]["num_corrupt"]:
             text += f"\n{corrupt} of {len(self.source):,} records could not be read"
@@ -273,7 +270,6 @@ class ImageTask:
         pictures.grid(path, np.concatenate(rows), columns=len(samples))
 
     def export_metadata(self):
-        """See `tasks.Task.export_metadata`."""
         image = self.preprocessing._asdict()
         return {"image": {**image, "range": [-1, 1], "num_classes": self.num_classes}}
 

@@ -11,7 +11,7 @@ from tf_mixed_nash.strategies.mixed import seed_rows
 from tf_mixed_nash.types import Pair
 from trainers.system.files import save_arrays
 from trainers.tasks import pictures, tables
-from trainers.tasks.base import SEED, Sampler
+from trainers.tasks.base import SEED, Sampler, Task
 from trainers.tasks.data import synthetic
 from trainers.tasks.kinds import PlanarCard, PlanarSpec
 from trainers.tasks.tables import Column
@@ -57,8 +57,8 @@ class PlanarFeed:
         """See `feeds.Feed.close`."""
 
 
-class PlanarTask:
-    """See `tasks.Task`.
+class PlanarTask(Task):
+    """See `tasks.Task`. There is nothing to read, and every draw is a function of the seed.
 
     Args:
       spec: what it is made from.
@@ -74,11 +74,7 @@ class PlanarTask:
         self.spec, self.name = spec, spec.dataset
         self.data = synthetic.make(self.name)
 
-    def check(self):
-        """See `tasks.Task.check`; there is nothing to read."""
-
     def networks(self, salt=""):
-        """See `tasks.Task.networks`."""
         spec = self.spec
 
         def make(name, input_dim, output_dim):
@@ -96,23 +92,13 @@ class PlanarTask:
         return Pair(make("generator", spec.latent_dim, 2), make("discriminator", 2, 1))
 
     def feed(self, dtype):
-        """See `tasks.Task.feed`."""
         return PlanarFeed(self.data, self.spec.seed, self.spec.batch_size, dtype)
 
-    def state(self):
-        """See `tasks.Task.state`: every draw is a function of the seed."""
-        return {}
-
-    def set_state(self, state):
-        """See `tasks.Task.set_state`."""
-
     def batches(self, stream, num, size, dtype):
-        """See `tasks.Task.batches`."""
         key = rng.stream(self.spec.seed, stream)
         return lambda m: self.data.sample(rng.fold_in(key, m), size, dtype)
 
     def held_out(self, stream, num, dtype):
-        """See `tasks.Task.held_out`."""
         return self.data.sample(rng.stream(self.spec.seed, stream), num, dtype)
 
     def draw_step(self, path, title, sample):
@@ -134,15 +120,12 @@ class PlanarTask:
         pictures.scatter(path, self._real(), rows, self.data.window, size=2.6)
 
     def score(self, samplers):
-        """See `tasks.Task.score`."""
         return score_samplers(samplers, self.data, self.spec.card)
 
     def format_table(self, scores, published=None):
-        """See `tasks.Task.format_table`."""
         return tables.terminal(scores, COLUMNS, published)
 
     def export_metadata(self):
-        """See `tasks.Task.export_metadata`."""
         plot = {"window": list(self.data.window)}
         modes = getattr(self.data, "modes", None)  # the roll has none
         return {"plot": plot if modes is None else {**plot, "modes": modes.tolist()}}

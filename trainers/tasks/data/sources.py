@@ -50,7 +50,7 @@ class Record(NamedTuple):
 
 
 class Source(Protocol):
-    """Random access to records. Reading is thread-safe.
+    """Random access to records; what all below derive from. Reading is thread-safe.
 
     Attributes:
       name: for messages and reports.
@@ -64,16 +64,18 @@ class Source(Protocol):
 
     def __len__(self) -> int:
         """How many records there are."""
+        ...
 
     def read(self, index: int) -> Record:
         """Record number `index`, in [0, len(self))."""
+        ...
 
 
 def _digest(*parts: object) -> str:
     return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
 
-class ArraySource:
+class ArraySource(Source):
     """Images in memory.
 
     Args:
@@ -106,12 +108,11 @@ class ArraySource:
         return len(self._images)
 
     def read(self, index: int) -> Record:
-        """See `Source.read`."""
         label = None if self._labels is None else int(self._labels[index])
         return Record(self._images[index], label)
 
 
-class FolderSource:
+class FolderSource(Source):
     """Image files of a folder, in sorted order; its sub-folders, if any, are the classes.
 
     Raises:
@@ -147,7 +148,6 @@ class FolderSource:
         return len(self._files)
 
     def read(self, index: int) -> Record:
-        """See `Source.read`."""
         label = None if self._labels is None else self._labels[index]
         return Record(self._files[index].read_bytes(), label)
 
@@ -161,7 +161,7 @@ def _environment(path: str):
     )
 
 
-class LmdbSource:
+class LmdbSource(Source):
     """An LMDB directory whose values are encoded images, as LSUN publishes them.
 
     The keys are listed once; the list is kept beside the data if that folder can be
@@ -230,7 +230,6 @@ class LmdbSource:
         return len(self._keys)
 
     def read(self, index: int) -> Record:
-        """See `Source.read`."""
         entry = bytes(self._keys[index])
         size = int.from_bytes(entry[:2], "big")
         key = entry[2:].ljust(size, b"\0")
@@ -239,7 +238,7 @@ class LmdbSource:
         return Record(value if value is not None else b"", None)
 
 
-class TfdsSource:
+class TfdsSource(Source):
     """A TFDS image data set that is prepared on disk.
 
     Data sets in a random-access file format (array_record) are read record by record;
@@ -314,7 +313,6 @@ class TfdsSource:
         return len(self._records)
 
     def read(self, index: int) -> Record:
-        """See `Source.read`."""
         record = self._records[index]
         label = None if self._label is None else int(record[self._label])
         return Record(record[self._image], label)

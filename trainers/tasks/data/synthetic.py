@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+from scipy.spatial import cKDTree
 
 from tf_mixed_nash.errors import InputError
 
@@ -38,6 +39,7 @@ class PlanarData(Protocol):
 
     def sample(self, key: tf.Tensor, num: int, dtype: tf.DType = tf.float32) -> tf.Tensor:
         """num samples [num, 2]; a function of the key, int32[2]."""
+        ...
 
     def nearest_mode(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The nearest mode of every row of x [n, 2]: (index [n], offset from it [n, c]).
@@ -45,9 +47,10 @@ class PlanarData(Protocol):
         The offset has c = 2 coordinates for point modes and c = 1 for the roll, where it is
         the signed distance from the curve.
         """
+        ...
 
 
-class GaussianMixture:
+class GaussianMixture(PlanarData):
     """An equal mixture of isotropic Gaussians, as a `tfp` distribution.
 
     Attributes:
@@ -78,17 +81,15 @@ class GaussianMixture:
         )
 
     def sample(self, key, num, dtype=tf.float32):
-        """See `PlanarData.sample`."""
         return self._law(dtype).sample(num, seed=key)
 
     def nearest_mode(self, x):
-        """See `PlanarData.nearest_mode`."""
         offsets = x[:, None, :] - self.modes[None]
         index = np.argmin((offsets**2).sum(-1), axis=1)
         return index, offsets[np.arange(len(x)), index]
 
 
-class SwissRoll:
+class SwissRoll(PlanarData):
     """(t cos t, t sin t) + noise with t uniform on 1.5 pi [1, 3], all divided by 7.5.
 
     It has no modes; the scorecard takes 50 arcs of equal probability for them, and the
@@ -96,19 +97,16 @@ class SwissRoll:
     but for the curvature.
     """
 
-    num_arcs = 50
+    name, num_modes = "swissroll", 50
+    scale = 7.5
+    sigma = 0.25 / scale
+    window = (-2.4, 2.4, -2.4, 2.4)
 
-    def __init__(self, name: str = "swissroll", noise: float = 0.25, scale: float = 7.5):
-        self.name = name
-        self.num_modes = self.num_arcs
-        self.scale = scale
-        self.sigma = noise / scale
-        self.window = (-2.4, 2.4, -2.4, 2.4)
-        self._t = np.linspace(1.5 * math.pi, 4.5 * math.pi, 200 * self.num_arcs)
-        self._curve = np.stack([np.cos(self._t), np.sin(self._t)], 1) * self._t[:, None] / scale
+    def __init__(self):
+        t = np.linspace(1.5 * math.pi, 4.5 * math.pi, 200 * self.num_modes)
+        self._curve = np.stack([np.cos(t), np.sin(t)], 1) * t[:, None] / self.scale
 
     def sample(self, key, num, dtype=tf.float32):
-        """See `PlanarData.sample`."""
         keys = tfp.random.split_seed(key, n=2, salt="swissroll")
         u = tf.random.stateless_uniform([num], keys[0], dtype=dtype, alg="philox")
         xi = tf.random.stateless_normal([num, 2], keys[1], dtype=dtype, alg="philox")
@@ -117,10 +115,7 @@ class SwissRoll:
         return curve + self.sigma * xi
 
     def nearest_mode(self, x):
-        """See `PlanarData.nearest_mode`."""
-        # A k-d tree of SciPy's: 10^4 samples against 10^4 points of the curve.
-        from scipy.spatial import cKDTree
-
+        # A k-d tree: 10^4 samples against 10^4 points of the curve.
         _, index = cKDTree(self._curve).query(x)
         tangent = np.gradient(self._curve, axis=0)[index]
         tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
@@ -129,7 +124,7 @@ class SwissRoll:
         # Beyond the two ends of the roll the distance is along the tangent, too.
         sign = np.where(signed < 0, -1.0, 1.0)
         distance = sign * np.linalg.norm(away, axis=1)
-        return index * self.num_arcs // len(self._t), distance[:, None]
+        return index * self.num_modes // len(self._curve), distance[:, None]
 
 
 def _gaussians8() -> GaussianMixture:
