@@ -34,6 +34,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["tf_mixed_nash*", "trainers*", "export*", "configs*"]),
     package_data={
+        "trainers.campaigns.study": ["figure_2.md", "report.html"],
         "trainers.tasks": ["feature_networks/*.npz"],
         "export.serving": ["page/*"],
         "export.tfserving": ["templates/*"],
@@ -43,6 +44,7 @@ setup(
         "importlib_resources>=6",  # tensorflow-datasets 4.9.10 needs it and does not say so
         "keras>=3.10,<4",
         "lmdb>=1.6,<4",
+        "Markdown>=3.4,<4",
         "matplotlib>=3.8,<4",
         "ml_collections>=1.0,<2",
         "numpy>=1.26,<3",

@@ -8,18 +8,28 @@ from typing import Any
 
 from trainers.tasks.tables import Column
 
-__all__ = ["NO_VALUE", "Cell", "aggregate", "markdown", "text"]
+__all__ = ["NO_VALUE", "Cell", "aggregate", "markdown", "over", "text"]
 
 Cell = Mapping[str, float]  # mean, standard_error (NaN for one), count
 
 NO_VALUE: dict[str, Any] = {"mean": math.nan, "standard_error": math.nan, "count": 0}
 
 
+def over(values: Iterable[float | None]) -> dict[str, float]:
+    """Mean and standard error of values; what is missing or not a number is left out."""
+    known = [v for v in values if v is not None and not math.isnan(v)]
+    if not known:
+        return NO_VALUE
+    n, mean = len(known), sum(known) / len(known)
+    squares = sum((v - mean) ** 2 for v in known)
+    spread = math.sqrt(squares / (n - 1) / n) if n > 1 else math.nan
+    return {"mean": mean, "standard_error": spread, "count": n}
+
+
 def aggregate(
     cards: Sequence[Mapping[str, Any]], columns: Iterable[str]
 ) -> dict[str, dict[str, float]]:
-    """Mean and standard error over seeds of every column; values that are
-    missing or not a number are left out.
+    """Mean and standard error over seeds of every column.
 
     Args:
       cards: scorecards.
@@ -28,17 +38,7 @@ def aggregate(
     Returns:
       column -> {"mean", "standard_error" (NaN for one seed), "count"}.
     """
-    result = {}
-    for key in columns:
-        found = (card.get(key) for card in cards)
-        values = [v for v in found if v is not None and not math.isnan(v)]
-        n = len(values)
-        mean = sum(values) / n if n else math.nan
-        spread = math.nan
-        if n > 1:
-            spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1) / n)
-        result[key] = {"mean": mean, "standard_error": spread, "count": n}
-    return result
+    return {key: over(card.get(key) for card in cards) for key in columns}
 
 
 def text(cell: Cell, digits: int) -> str:

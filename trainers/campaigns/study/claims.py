@@ -82,45 +82,36 @@ _OUTCOMES = {
 _OURS = ("mirror_gan", "mirror_prox_gan")
 _ADAMS = ("adam", "optimistic_adam", "extra_adam")
 
+# What the paper says, and where.
+_SGD = ("SGD performs poorly, the other algorithms yield reasonable results", "section 5.1")
+_MODES = (
+    "Mirror- and Mirror-Prox-GAN find the modes more accurately than Adam, Optimistic Adam and "
+    "Extra-Adam, which are perceptibly biased",
+    "section 5.1",
+)
+_VARIANCE = (
+    "Mirror- and Mirror-Prox-GAN capture the variance much better; Adam-based algorithms collapse "
+    "to the modes",
+    "section 5.1",
+)
+_QUALITY = (
+    "Mirror- and Mirror-Prox-GAN consistently achieve better or comparable performance",
+    "section 5",
+)
+
 
 def claims(records: Records, protocol: Protocol, stage: str = "final") -> list[Claim]:
     """The paper's claims about data in the plane, against the runs of a stage."""
     ask = _Questions(records, protocol, stage)
-    found = [
-        ask.better(
-            "SGD performs poorly, the other algorithms yield reasonable results",
-            "section 5.1",
-            [(a, "sgd") for a in protocol.algorithms if a != "sgd"],
-            "wasserstein2",
-            "last",
-        )
-    ]
+    others = [(a, "sgd") for a in protocol.algorithms if a != "sgd"]
+    found = [ask.better(_SGD, others, "wasserstein2", "last")]
     ours = [(a, b) for a in _OURS for b in _ADAMS]
+    all_ours = [(a, b) for a in _OURS for b in ("sgd", *_ADAMS)]
     for answer in ("last", "mixture"):
         found += [
-            ask.better(
-                "Mirror- and Mirror-Prox-GAN find the modes more accurately than Adam, Optimistic "
-                "Adam and Extra-Adam, which are perceptibly biased",
-                "section 5.1",
-                ours,
-                "mean_bias_sigma",
-                answer,
-            ),
-            ask.better(
-                "Mirror- and Mirror-Prox-GAN capture the variance much better; Adam-based "
-                "algorithms collapse to the modes",
-                "section 5.1",
-                ours,
-                "std_ratio",
-                answer,
-            ),
-            ask.comparable(
-                "Mirror- and Mirror-Prox-GAN consistently achieve better or comparable performance",
-                "section 5",
-                [(a, b) for a in _OURS for b in ("sgd", *_ADAMS)],
-                "wasserstein2",
-                answer,
-            ),
+            ask.better(_MODES, ours, "mean_bias_sigma", answer),
+            ask.better(_VARIANCE, ours, "std_ratio", answer),
+            ask.comparable(_QUALITY, all_ours, "wasserstein2", answer),
         ]
     return [*found, ask.sooner("step"), ask.sooner("seconds"), ask.cost(), ask.stable()]
 
@@ -131,7 +122,7 @@ class _Questions:
     def __init__(self, records: Records, protocol: Protocol, stage: str):
         self.stages = [Stage(records, protocol, d, stage) for d in protocol.sets_of(stage)]
 
-    def better(self, text, source, pairs, key, answer, reading=None):
+    def better(self, said: tuple[str, str], pairs, key, answer, reading=None) -> Claim:
         """Whether the first of each pair is better than the second."""
         metric = METRICS[key]
         verdicts = []
@@ -140,11 +131,11 @@ class _Questions:
             for a, b in pairs:
                 one, two = (_value(stage, cells, n, key) for n in (a, b))
                 verdicts.append(_judge(stage, a, b, one, two, metric, reading or _outcome))
-        return Claim(text, source, f"{metric.title}, {answer}", verdicts)
+        return Claim(*said, f"{metric.title}, {answer}", verdicts)
 
-    def comparable(self, text, source, pairs, key, answer):
+    def comparable(self, said: tuple[str, str], pairs, key, answer) -> Claim:
         """Whether the first of each pair is not worse than the second."""
-        claim = self.better(text, source, pairs, key, answer, _not_worse)
+        claim = self.better(said, pairs, key, answer, _not_worse)
         return claim._replace(measure=f"{claim.measure}; comparable is within the spread")
 
     def sooner(self, axis: str) -> Claim:
@@ -222,18 +213,16 @@ def _words(cell: Any, metric: Metric) -> str:
     return show(cell, metric)
 
 
-def _outcome(verdict: str, gain: float) -> str:
-    known = {"better": "held", "worse": "opposite", "within the spread": "undecided"}
+def _outcome(verdict: str, gain: float, equal: str = "undecided") -> str:
     if verdict == "one seed":
         return "leans" if gain > 0 else "against"
+    known = {"better": "held", "worse": "opposite", "within the spread": equal}
     return known.get(verdict, verdict)
 
 
 def _not_worse(verdict: str, gain: float) -> str:
-    if verdict == "one seed":
-        return "leans" if gain >= 0 else "against"
-    known = {"better": "held", "within the spread": "held", "worse": "opposite"}
-    return known.get(verdict, verdict)
+    even = verdict == "one seed" and gain == 0
+    return "leans" if even else _outcome(verdict, gain, "held")
 
 
 def _learned(stage: Stage, name: str) -> Verdict:

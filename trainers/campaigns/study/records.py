@@ -7,6 +7,7 @@ is there is not done again. This module must stay free of TensorFlow.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -91,12 +92,7 @@ def harvest(run: Planned, workdir: Path, facts: Mapping[str, Any]) -> dict[str, 
     settings = run.settings
     return {
         "key": run.key,
-        "protocol": run.protocol,
-        "dataset": run.dataset,
-        "stage": run.stage,
-        "algorithm": run.algorithm,
-        "seed": run.seed,
-        "step_size": run.step_size,
+        **dataclasses.asdict(run),
         "batch_size": settings["batch_size"],
         "num_batches": settings["num_batches"],
         "status": facts["status"],

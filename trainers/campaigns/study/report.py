@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import html
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import string
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+
+import markdown
 
 from trainers.campaigns.study.claims import Claim, claims
 from trainers.campaigns.study.figures import draw_curves, draw_samples, draw_sweep
@@ -25,34 +28,11 @@ from trainers.campaigns.study.tables import SPREAD, Stage, Table, quality_table,
 from trainers.system.files import write_atomically
 from trainers.workdir.folder import ANSWERS
 
-__all__ = ["Figure", "Heading", "Text", "blocks", "render", "to_html", "to_markdown"]
+__all__ = ["render", "to_html"]
 
+_HERE = Path(__file__).parent
 
-class Heading(NamedTuple):
-    """A heading.
-
-    Attributes:
-      level: 1 the title, 2 a section, 3 a part of it.
-    """
-
-    level: int
-    text: str
-
-
-class Text(NamedTuple):
-    """A paragraph; "- " at its beginning makes it an item, "    " a line of code."""
-
-    text: str
-
-
-class Figure(NamedTuple):
-    """A picture that lies in the folder of the report."""
-
-    path: Path
-    caption: str
-
-
-Block = Heading | Text | Figure | Table
+Judged = Sequence[tuple[str, Sequence[Claim]]]  # the claims by stage, with a title
 
 
 def render(protocol: Protocol, results: Path) -> list[Path]:
@@ -63,122 +43,151 @@ def render(protocol: Protocol, results: Path) -> list[Path]:
     """
     records = load(results)
     results.mkdir(parents=True, exist_ok=True)
-    content = list(blocks(protocol, records, results))
-    texts = {"README.md": to_markdown(content), "report.html": to_html(content)}
+    text = "\n\n".join(_blocks(protocol, records, results)) + "\n"
+    page = to_html(text, results)
     return [
-        write_atomically(results / name, lambda p, text=text: p.write_text(text))
-        for name, text in texts.items()
+        write_atomically(results / "README.md", lambda p: p.write_text(text)),
+        write_atomically(results / "report.html", lambda p: p.write_text(page)),
     ]
 
 
-def blocks(protocol: Protocol, records: Records, results: Path) -> Iterator[Block]:
-    """The content of the report, with its figures drawn."""
+def to_html(text: str, folder: Path) -> str:
+    """The report as one file that needs no other: pictures are inside, there are no scripts.
+
+    Args:
+      text: Markdown, its title in the first line.
+      folder: of the pictures.
+    """
+    body = markdown.markdown(text, extensions=["tables"])
+    # What Markdown has no words for: captions, headings of columns, numbers that do not break.
+    for pattern, replacement in (
+        (r"<p><strong>(.*)</strong></p>\n<table>", r"<table><caption>\1</caption>"),
+        (r"<table>", r'<div class="wide"><table>'),
+        (r"</table>", r"</table></div>"),
+        (r"<th>", r'<th scope="col">'),
+        (r"<td>(?=.{,25}</td>)", r'<td class="short">'),
+        (r"<p>(<img .*>)</p>\n<p><em>(.*)</em></p>", _FIGURE),
+    ):
+        body = re.sub(pattern, replacement, body)
+    body = re.sub(r'(?<=<img )(.*)src="([^"]*)"', lambda m: m[1] + _inside(folder / m[2]), body)
+    title = html.escape(text.partition("\n")[0].removeprefix("# "))
+    page = string.Template((_HERE / "report.html").read_text())
+    return page.substitute(title=title, body=body)
+
+
+_FIGURE = r"<figure>\1<figcaption>\2</figcaption></figure>"
+
+
+def _inside(picture: Path) -> str:
+    data = base64.b64encode(picture.read_bytes()).decode()
+    return f'src="data:image/png;base64,{data}"'
+
+
+def _blocks(protocol: Protocol, records: Records, results: Path) -> Iterator[str]:
+    """The content of the report, as pieces of Markdown; draws its figures."""
     mine = planned(protocol, records)
-    yield Heading(1, f"The paper's study with numbers ({protocol.name} protocol)")
+    judged = [
+        (f"{', '.join(sets)}: {_stage_title(protocol, stage)}", claims(mine, protocol, stage))
+        for stage in ("final", "large")
+        if (sets := protocol.sets_of(stage))
+    ]
+    yield f"# The paper's study with numbers ({protocol.name} protocol)"
     if protocol.note:
-        yield Text(f"**{protocol.note}**")
+        yield f"**{protocol.note}**"
     yield from _state(protocol, mine)
-    yield from _claims(protocol, mine)
+    yield from _claims(judged)
     for data in protocol.datasets:
-        yield Heading(2, data)
+        yield f"## {data}"
         yield from _stage(Stage(mine, protocol, data, "final"), results)
         if data in protocol.large_datasets:
             yield from _stage(Stage(mine, protocol, data, "large"), results)
         yield from _sweep(protocol, mine, results, data)
-    yield from _figure_2()
+    yield (_HERE / "figure_2.md").read_text().strip()
     yield from _protocol(protocol)
     yield from _origin(mine)
-    yield from _comparisons(protocol, mine)
+    yield from _comparisons(judged)
 
 
-def _state(protocol: Protocol, records: Records) -> Iterator[Block]:
+def _state(protocol: Protocol, records: Records) -> Iterator[str]:
     left, total = missing(protocol, "all", records), len(plan(protocol))
-    yield Heading(2, "What is there")
+    yield "## What is there"
     diverged = sum(r["status"] == DIVERGED for r in records.values())
-    yield Text(f"{total - len(left)} of {total} runs are done; {diverged} diverged.")
-    if not left:
-        return
-    counts: dict[tuple[str, str], int] = {}
-    for run in left:
-        counts[run.dataset, run.stage] = counts.get((run.dataset, run.stage), 0) + 1
-    parts = ", ".join(f"{d} {s}: {n}" for (d, s), n in counts.items())
-    yield Text(
-        f"**Missing yet**: {len(left)} runs ({parts}). Tables and claims are of what is there."
-    )
+    yield f"{total - len(left)} of {total} runs are done; {diverged} diverged."
+    if left:
+        counts = Counter(f"{run.dataset} {run.stage}" for run in left)
+        parts = ", ".join(f"{what}: {n}" for what, n in counts.items())
+        yield (
+            f"**Missing yet**: {len(left)} runs ({parts}). Tables and claims are of what is there."
+        )
 
 
 # Claims.
 
 
-def _claims(protocol: Protocol, records: Records) -> Iterator[Block]:
-    yield Heading(2, "Which claims of the paper held")
-    yield Text(
+def _claims(judged: Judged) -> Iterator[str]:
+    yield "## Which claims of the paper held"
+    yield (
         "Computed from the runs. A comparison is decided if the two means differ by more than "
         f"{SPREAD:g} combined standard errors over the seeds; with one seed there is no spread, "
         "and only the direction is told. The paper judged by eye. `last` is what it shows; the "
         "mixture is what its theory is about."
     )
     head = ("claim", "where", "measured by", "what the runs say")
-    for title, found in _judged(protocol, records):
-        yield Table(title, head, [(c.text, c.source, c.measure, c.summary) for c in found])
-    yield Text("Every comparison is at the end.")
+    for title, found in judged:
+        rows = [(c.text, c.source, c.measure, c.summary) for c in found]
+        yield Table(title, head, rows).markdown()
+    yield "Every comparison is at the end."
 
 
-def _judged(protocol: Protocol, records: Records) -> Iterator[tuple[str, Sequence[Claim]]]:
-    """The claims by stage, with a title."""
-    for stage in ("final", "large"):
-        if sets := protocol.sets_of(stage):
-            title = f"{', '.join(sets)}: {_stage_title(protocol, stage)}"
-            yield title, claims(records, protocol, stage)
-
-
-def _comparisons(protocol: Protocol, records: Records) -> Iterator[Block]:
-    yield Heading(2, "Every comparison")
+def _comparisons(judged: Judged) -> Iterator[str]:
+    yield "## Every comparison"
     head = ("measured by", "data set", "comparison", "the claim")
-    for title, found in _judged(protocol, records):
+    for title, found in judged:
         rows = [(c.measure, v.dataset, v.text, v.outcome) for c in found for v in c.verdicts]
         rows = list(dict.fromkeys(r for r in rows if r[3] != "no data"))
-        yield Table(title, head, rows) if rows else Text(f"{title}: no runs yet.")
+        yield Table(title, head, rows).markdown() if rows else f"{title}: no runs yet."
 
 
 # Data sets.
 
 
-def _stage(stage: Stage, results: Path) -> Iterator[Block]:
+def _stage(stage: Stage, results: Path) -> Iterator[str]:
     data, name = stage.dataset, stage.name
-    yield Heading(3, _stage_title(stage.protocol, name))
+    yield f"### {_stage_title(stage.protocol, name)}"
     if not any(stage.runs(a) for a in stage.protocol.algorithms):
-        yield Text("No run of it is done yet.")
+        yield "No run of it is done yet."
         return
-    yield Text(
+    yield (
         "Mean ± standard error over seeds. Bold: better than the next algorithm's same answer by "
         f"more than {SPREAD:g} combined standard errors, all seeds done. Real data are fresh "
         "samples in the place of generated ones; a W2 near theirs is as good as can be told."
     )
     for answer in ANSWERS:
-        table = quality_table(stage, answer)
-        if table:
-            yield table
+        if table := quality_table(stage, answer):
+            yield table.markdown()
     for answer in ("last", "mixture"):
         path = results / f"samples_{data}_{name}_{answer}.png"
         if draw_samples(path, stage, answer, results):
-            yield Figure(
+            yield _figure(
                 path,
                 f"{data}, {answer}, seed 0: real data blue, generated red; in the places of the "
                 "paper's Figure 1, others behind.",
             )
-    table = speed_table(stage)
-    if table:
-        yield table
+    if table := speed_table(stage):
+        yield table.markdown()
     for answer in ("last", "ema"):
         path = results / f"curves_{data}_{name}_{answer}.png"
         if draw_curves(path, stage, answer):
-            yield Figure(
+            yield _figure(
                 path,
                 f"{data}, {answer}: quality against mini-batches and training seconds (without "
                 "scoring, pictures, checkpoints). W2 of 500 samples, larger than the tables' of "
                 "2,000. Dotted: real data.",
             )
+
+
+def _figure(path: Path, caption: str) -> str:
+    return f"![{caption}]({path.name})\n\n*{caption}*"
 
 
 def _stage_title(protocol: Protocol, stage: str) -> str:
@@ -192,8 +201,8 @@ def _stage_title(protocol: Protocol, stage: str) -> str:
     )
 
 
-def _sweep(protocol: Protocol, records: Records, results: Path, data: str) -> Iterator[Block]:
-    yield Heading(3, f"Step sizes: {protocol.sweep_batches:,} mini-batches each, seed 0")
+def _sweep(protocol: Protocol, records: Records, results: Path, data: str) -> Iterator[str]:
+    yield f"### Step sizes: {protocol.sweep_batches:,} mini-batches each, seed 0"
     rows = []
     for name in protocol.algorithms:
         choice = choose(protocol, data, name, records, partial=True)
@@ -209,7 +218,7 @@ def _sweep(protocol: Protocol, records: Records, results: Path, data: str) -> It
         swept = f"{grid[0]:g} to {grid[-1]:g}"
         rows.append((ALGORITHMS[name].title, swept, *texts, *ends))
     if not rows:
-        yield Text("No run of it is done yet.")
+        yield "No run of it is done yet."
         return
     head = ["algorithm", "range", *(f"point {i + 1}" for i in range(protocol.points))]
     yield Table(
@@ -218,10 +227,10 @@ def _sweep(protocol: Protocol, records: Records, results: Path, data: str) -> It
         rows,
         "The least W2 of the three answers. Where the best is at an end of the range, a better "
         "step size may lie outside.",
-    )
+    ).markdown()
     path = results / f"sweep_{data}.png"
     if draw_sweep(path, records, protocol, data):
-        yield Figure(path, f"{data}: the sweep.")
+        yield _figure(path, f"{data}: the sweep.")
 
 
 def _value(value: float | None) -> str:
@@ -230,28 +239,13 @@ def _value(value: float | None) -> str:
     return "diverged" if value == float("inf") else f"{value:.4f}"
 
 
-def _figure_2() -> Iterator[Block]:
-    yield Heading(2, "Figure 2 (LSUN bedrooms)")
-    yield Text(
-        "Not tested here: it needs LSUN, which is not on this machine, and days of a GPU. Its "
-        "claim (RMSProp, Alternated Extra-Adam and Mirror-GAN learn, Adam and Extra-Adam fail) is "
-        "neither "
-        "confirmed nor refuted. The same six algorithms on Fashion-MNIST, one seed, step sizes "
-        "hardly swept: docs/results/fashion_mnist.md. With LSUN:"
-    )
-    yield Text(
-        "    python -m trainers.compare --dataset=lsun --set=data.path=LMDB --num_batches=100000 "
-        "--algorithms=rmsprop,adam,mirror_gan,extra_adam,alt_extra_adam --seeds=0 --out=runs/lsun"
-    )
-
-
 # How it was done.
 
 
-def _protocol(protocol: Protocol) -> Iterator[Block]:
+def _protocol(protocol: Protocol) -> Iterator[str]:
     p = protocol
-    yield Heading(2, "Protocol")
-    for text in (
+    yield "## Protocol"
+    texts = (
         f"Data sets: {', '.join(p.datasets)}. Algorithms: "
         f"{', '.join(ALGORITHMS[a].title for a in p.algorithms)}.",
         f"Step sizes: {p.points} for each algorithm on each data set, a factor of {p.ratio:.3g} "
@@ -260,15 +254,10 @@ def _protocol(protocol: Protocol) -> Iterator[Block]:
         "for all.",
         f"Then {p.batches:,} mini-batches of {p.batch_size} with seeds "
         f"{', '.join(map(str, p.seeds))}, in {p.precision}.",
-        *(
-            [
-                f"Then {p.large_batches:,} mini-batches of {p.large_batch_size} on "
-                f"{', '.join(p.large_datasets)}, seed 0, in {p.large_precision}, with the step "
-                f"size chosen at {p.batch_size}."
-            ]
-            if p.large_datasets
-            else []
-        ),
+        p.large_datasets
+        and f"Then {p.large_batches:,} mini-batches of {p.large_batch_size} on "
+        f"{', '.join(p.large_datasets)}, seed 0, in {p.large_precision}, with the step "
+        f"size chosen at {p.batch_size}.",
         "The same for all: linear decay of the step size to 0, mixture of "
         f"{p.settings['mixture.num_components']} snapshots of the window "
         f"{p.settings['mixture.window']}, EMA of decay {p.settings['ema_decay']} per mini-batch, "
@@ -276,8 +265,8 @@ def _protocol(protocol: Protocol) -> Iterator[Block]:
         f"{p.settings['game.gradient_penalty']}. Mirror: temperature and damping are not swept.",
         "Thin: one seed chooses the step size, at a shorter length than it is used for; W2 of "
         "2,000 samples has a floor, the real data's own.",
-    ):
-        yield Text(f"- {text}")
+    )
+    yield "\n".join(f"- {text}" for text in texts if text)
 
 
 def _centres(protocol: Protocol) -> str:
@@ -290,139 +279,30 @@ def _centres(protocol: Protocol) -> str:
     )
 
 
-def _origin(records: Records) -> Iterator[Block]:
-    yield Heading(2, "Machines, versions, commands")
+def _origin(records: Records) -> Iterator[str]:
+    yield "## Machines, versions, commands"
     if not records:
-        yield Text("No runs yet.")
-    for what, counts in (
-        ("Machine", _count(machine(r) for r in records.values())),
-        ("Commit", _count(c for r in records.values() for c in map(_commit, r["commits"]))),
-        ("Versions", _count(_versions(r["versions"]) for r in records.values())),
-    ):
-        for text, count in counts.items():
-            yield Text(f"- {what}: {text} ({count} runs)")
-    dirty = sum(bool(r["dirty"]) for r in records.values())
-    if dirty:
-        yield Text(
+        yield "No runs yet."
+    runs = records.values()
+    commits = (commit or "unknown" for r in runs for commit in r["commits"])
+    lines = [
+        f"- {what}: {text} ({count} runs)"
+        for what, texts in (
+            ("Machine", map(machine, runs)),
+            ("Commit", (commit[:12] for commit in commits)),
+            ("Versions", (", ".join(f"{k} {v}" for k, v in r["versions"].items()) for r in runs)),
+        )
+        for text, count in Counter(texts).items()
+    ]
+    if dirty := sum(bool(r["dirty"]) for r in runs):
+        lines.append(
             f"- {dirty} runs were made while files of the checkout differed from the commit."
         )
-    yield Text("Each record in `runs/` has the command of its run. All of it:")
-    yield Text("    python -m trainers.reproduce all")
+    if lines:
+        yield "\n".join(lines)
+    yield "Each record in `runs/` has the command of its run. All of it:"
+    yield "    python -m trainers.reproduce all"
     if records:
-        example = next(iter(records.values()))
-        yield Text(f"One run: {example['dataset']}, {example['stage']}, {example['algorithm']}:")
-        yield Text(f"    {example['command']}")
-
-
-def _count(texts) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for text in texts:
-        counts[text] = counts.get(text, 0) + 1
-    return counts
-
-
-def _commit(commit: str | None) -> str:
-    return (commit or "unknown")[:12]
-
-
-def _versions(versions: Mapping[str, str]) -> str:
-    return ", ".join(f"{k} {v}" for k, v in versions.items())
-
-
-# Forms.
-
-
-def to_markdown(content: Sequence[Block]) -> str:
-    """The report for GitHub; figures by their file names."""
-    text = "\n\n".join(_markdown(b) for b in content) + "\n"
-    return re.sub(r"(?m)^(- .*)\n\n(?=- )", r"\1\n", text)
-
-
-def _markdown(block: Block) -> str:
-    if isinstance(block, Heading):
-        return f"{'#' * block.level} {block.text}"
-    if isinstance(block, Figure):
-        return f"![{block.caption}]({block.path.name})\n\n*{block.caption}*"
-    if isinstance(block, Text):
-        return block.text
-    rows = [block.head, ["---"] * len(block.head), *block.rows]
-    lines = ["| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in rows]
-    note = [f"\n{block.note}"] if block.note else []
-    return "\n".join([f"**{block.title}**\n", *lines, *note])
-
-
-# Cells of numbers and names, which are not broken into lines.
-_SHORT = 30
-_STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem;
-  color: #1b1b1b; background: #fff; }
-table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding: 0.4rem 0; }
-th, td { border-bottom: 1px solid #ccc; padding: 0.25rem 0.6rem; text-align: left;
-  vertical-align: top; }
-.short td { white-space: nowrap; }
-.wide { overflow-x: auto; margin: 1rem 0; }
-.note, figcaption { font-size: 0.85rem; color: #555; }
-figure { margin: 1.5rem 0; }
-img { max-width: 100%; background: #fff; border-radius: 4px; }
-pre { overflow-x: auto; padding: 0.6rem; background: #f2f2f2; border-radius: 4px; }
-@media (prefers-color-scheme: dark) {
-  body { color: #ddd; background: #161616; }
-  th, td { border-color: #444; }
-  .note, figcaption { color: #aaa; }
-  pre { background: #262626; }
-}
-"""
-
-
-def to_html(content: Sequence[Block]) -> str:
-    """The report as one file that needs no other: pictures are inside, there are no scripts."""
-    title = next((b.text for b in content if isinstance(b, Heading)), "Report")
-    body = "\n".join(_html(b) for b in content)
-    body = re.sub(r"</li>\n<li>", "</li><li>", body)
-    body = re.sub(r"(<li>.*</li>)", r"<ul>\1</ul>", body)
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n"
-        "</body>\n</html>\n"
-    )
-
-
-def _html(block: Block) -> str:
-    if isinstance(block, Heading):
-        return f"<h{block.level}>{_inline(block.text)}</h{block.level}>"
-    if isinstance(block, Figure):
-        data = base64.b64encode(block.path.read_bytes()).decode()
-        text = html.escape(block.caption, quote=True)
-        image = f'<img alt="{text}" src="data:image/png;base64,{data}">'
-        return f"<figure>{image}<figcaption>{text}</figcaption></figure>"
-    if isinstance(block, Text):
-        if block.text.startswith("    "):
-            return f"<pre><code>{html.escape(block.text.strip())}</code></pre>"
-        if block.text.startswith("- "):
-            return f"<li>{_inline(block.text[2:])}</li>"
-        return f"<p>{_inline(block.text)}</p>"
-    return _html_table(block)
-
-
-def _html_table(table: Table) -> str:
-    head = "".join(f'<th scope="col">{_inline(c)}</th>' for c in table.head)
-    rows = "\n".join(
-        "<tr>" + "".join(f"<td>{_inline(c)}</td>" for c in row) + "</tr>" for row in table.rows
-    )
-    note = f'<p class="note">{_inline(table.note)}</p>' if table.note else ""
-    short = max((len(c) for row in table.rows for c in row), default=0) <= _SHORT
-    kind = ' class="short"' if short else ""
-    return (
-        f'<div class="wide"><table{kind}><caption>{_inline(table.title)}</caption>\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table>{note}</div>"
-    )
-
-
-def _inline(text: str) -> str:
-    """Escaped, with **bold** and `code`."""
-    escaped = html.escape(text, quote=False)
-    escaped = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", escaped)
-    return re.sub(r"`(.+?)`", r"<code>\1</code>", escaped)
+        example = next(iter(runs))
+        yield f"One run: {example['dataset']}, {example['stage']}, {example['algorithm']}:"
+        yield f"    {example['command']}"

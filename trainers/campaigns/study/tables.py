@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from trainers.campaigns.cells import Cell, aggregate, text
+from trainers.campaigns.cells import Cell, aggregate, over, text
 from trainers.campaigns.study.protocol import ALGORITHMS, Planned, Protocol, Records, with_step
 from trainers.campaigns.study.records import DIVERGED, DONE, machine, select
 
@@ -120,6 +120,13 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[str]]
     note: str = ""
 
+    def markdown(self) -> str:
+        """For GitHub."""
+        rows = [self.head, ["---"] * len(self.head), *self.rows]
+        lines = ["| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in rows]
+        note = [f"\n{self.note}"] if self.note else []
+        return "\n".join([f"**{self.title}**\n", *lines, *note])
+
 
 class Stage:
     """What the records hold of one stage of a data set.
@@ -204,16 +211,14 @@ def quality_table(stage: Stage, answer: str) -> Table | None:
     rows = []
     for name, row in cells.items():
         runs, done = stage.runs(name), len(stage.done(name))
-        texts = [_bold(show(row[k], m, done), best[k] == name) for k, m in METRICS.items()]
+        texts = [show(row[k], m, done) for k, m in METRICS.items()]
+        texts = [f"**{t}**" if best[k] == name else t for k, t in zip(METRICS, texts, strict=True)]
         step = f"{runs[0]['step_size']:g}"
         rows.append([ALGORITHMS[name].title, step, _seeds(runs, seeds), *texts])
-    real = stage.real
-    texts = [
-        f"{real[k]:.{m.digits}f}" if real.get(k) is not None else "-" for k, m in METRICS.items()
-    ]
+    texts = [show(over([stage.real.get(k)]), m) for k, m in METRICS.items()]
     rows.append(["real data", "", "", *texts])
     head = ["algorithm", "step size", "seeds", *(f"{m.title} ({m.wish})" for m in METRICS.values())]
-    return Table(f"{answer}", head, rows)
+    return Table(answer, head, rows)
 
 
 def _seeds(runs: Sequence[Mapping[str, Any]], wanted: int) -> str:
@@ -227,10 +232,6 @@ def show(cell: Cell, metric: Metric, of: int = 0) -> str:
     # A run that captures no mode has no std ratio and no bias.
     count = f" ({cell['count']} of {of})" if 0 < cell["count"] < of else ""
     return text(cell, metric.digits) + count
-
-
-def _bold(text: str, bold: bool) -> str:
-    return f"**{text}**" if bold else text
 
 
 # Times.
@@ -250,9 +251,7 @@ def _curve(record: Mapping[str, Any], answer: str) -> list[float | None]:
 def reached(runs: Sequence[Mapping[str, Any]], goal: float, axis: str) -> Cell:
     """Over the runs, if all of them got there; else no value."""
     found = [first_reached(r, goal, axis) for r in runs]
-    if not found or any(x is None for x in found):
-        found = []
-    return aggregate([{"x": x} for x in found], ["x"])["x"]
+    return over([] if None in found else found)
 
 
 STEPS = Metric("mini-batches to Adam's W2", 0, _low, "lower")
@@ -262,8 +261,7 @@ COST = Metric("ms / mini-batch", 2, _low, "lower")
 
 def cost(runs: Sequence[Mapping[str, Any]]) -> Cell:
     """Milliseconds a mini-batch."""
-    costs = [{"x": 1e3 * r["seconds"] / r["num_batches"]} for r in runs]
-    return aggregate(costs, ["x"])["x"]
+    return over(1e3 * r["seconds"] / r["num_batches"] for r in runs)
 
 
 def speed_table(stage: Stage) -> Table | None:
@@ -274,13 +272,9 @@ def speed_table(stage: Stage) -> Table | None:
         done, on_one = stage.done(name), stage.timed(name)
         if not done:
             continue
-        cells = [show(cost(on_one), COST)]
-        if goal is None:
-            cells += ["-", "-"]
-        else:
-            cells.append(_arrival(done, goal, "step", STEPS))
-            cells.append(_arrival(on_one, goal, "seconds", SECONDS))
-        rows.append([ALGORITHMS[name].title, *cells])
+        steps = _arrival(done, goal, "step", STEPS)
+        seconds = _arrival(on_one, goal, "seconds", SECONDS)
+        rows.append([ALGORITHMS[name].title, show(cost(on_one), COST), steps, seconds])
     if not rows:
         return None
     note = f"Times are of {where}. " if where else "No times. "
@@ -293,7 +287,9 @@ def speed_table(stage: Stage) -> Table | None:
     return Table("Cost and speed", head, rows, note.strip())
 
 
-def _arrival(runs: Sequence[Mapping[str, Any]], goal: float, axis: str, metric: Metric) -> str:
+def _arrival(runs: Sequence[Mapping[str, Any]], goal: float | None, axis: str, metric: Metric):
+    if goal is None:
+        return "-"
     cell = reached(runs, goal, axis)
     if cell["count"] or not runs:
         return show(cell, metric)
