@@ -125,11 +125,8 @@ MUTATIONS: list[Mutation] = [
     *_of(
         "tf_mixed_nash/solvers/grid.py",
         _tests("grid"),
-        ("A[:, i : i + len(F)] = -F.T", "A[:, i : i + len(F)] = F.T"),
-        (
-            "repeat=dim)))\n    children = cells.centres[parents, None] + corners",
-            "repeat=dim)))\n    children = cells.centres[parents, None] + 2 * corners",
-        ),
+        ("A[:, rows] = -F.T", "A[:, rows] = F.T"),
+        ("for part in cells)), (-0.25, 0.25))", "for part in cells)), (-0.5, 0.5))"),
         ("cells.widths[parents] / 2]", "cells.widths[parents]]"),
         ("* cells.volumes\n    return (1", "\n    return (1"),
     ),

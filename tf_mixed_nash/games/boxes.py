@@ -84,14 +84,23 @@ class Box:
         wrapped = (d + self.width / 2) % self.width - self.width / 2
         return np.where(self.periodic, wrapped, d)
 
+    def free(self, z: np.ndarray, gradient: np.ndarray, margin: float = 0.0) -> np.ndarray:
+        """Which coordinates can descend the gradient, being no closer than `margin` widths to the
+        bound that it pushes them against: bool [..., d]."""
+        low = (z <= self.lower + margin * self.width) & (gradient > 0)
+        high = (z >= self.upper - margin * self.width) & (gradient < 0)
+        return self.periodic | ~(low | high)
+
+    def scaled(self, u: tf.Tensor) -> tf.Tensor:
+        """The points at the coordinates u of [0, 1]^d: [..., d]."""
+        return tf.constant(self.lower, u.dtype) + u * tf.constant(self.width, u.dtype)
+
     def sobol(self, num: int, dtype: tf.DType = tf.float64) -> tf.Tensor:
         """The first num points of Sobol's low-discrepancy sequence: [num, d], d <= 1111."""
-        low, width = tf.constant(self.lower, dtype), tf.constant(self.width, dtype)
-        return low + tf.math.sobol_sample(self.dim, num, dtype=dtype) * width
+        return self.scaled(tf.math.sobol_sample(self.dim, num, dtype=dtype))
 
     def uniform(self, key: tf.Tensor, num: int, dtype: tf.DType = tf.float64) -> tf.Tensor:
         """num uniform points, a function of key (int32[2]): [num, d]."""
         seeds = tf.stack([tf.fill([num], tf.bitcast(key, tf.int64)), tf.range(num, dtype=tf.int64)])
         u = rng.uniform_from_bits(rng.row_words(tf.transpose(seeds), self.dim))
-        low, width = tf.constant(self.lower, dtype), tf.constant(self.width, dtype)
-        return low + tf.cast(u, dtype) * width
+        return self.scaled(tf.cast(u, dtype))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -59,13 +59,9 @@ class ContinuousGame:
 
     def on_unit_boxes(self) -> ContinuousGame:
         """The same game in coordinates in which both sets are [0, 1]^d."""
-        low, width = (
-            [tf.constant(of(s), self.dtype) for s in (self.x_set, self.y_set)]
-            for of in (lambda s: s.lower, lambda s: s.width)
-        )
 
         def payoff(u, v):
-            return self.payoff(low[0] + u * width[0], low[1] + v * width[1])
+            return self.payoff(self.x_set.scaled(u), self.y_set.scaled(v))
 
         x_set, y_set = (
             Box([0.0] * s.dim, 1.0, s.periodic.tolist()) for s in (self.x_set, self.y_set)
@@ -239,27 +235,6 @@ class ContinuousGame:
             )
 
 
-class GridGame(Protocol):
-    """What is needed of a game: `ContinuousGame` has it, and so has `ArrayGame`.
-
-    Attributes:
-      x_set: X.
-      y_set: Y.
-      dtype: of the points.
-      name: for reports.
-      matrix: (x [m, d], y [n, e]) -> F(x_i, y_j), [m, n].
-    """
-
-    x_set: Box
-    y_set: Box
-    dtype: tf.DType
-    name: str
-
-    def matrix(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """F(x_i, y_j): [m, n]."""
-        ...
-
-
 class ArrayGame:
     """A game of a vectorised payoff, which need not be differentiable nor TensorFlow.
 
@@ -294,3 +269,7 @@ class ArrayGame:
                 f"({len(x)}, {len(y)}) for x {x.shape} and y {y.shape}, got {values.shape}."
             )
         return tf.constant(values)
+
+
+# What can be put on a grid: sets, a dtype, a name, and `matrix`.
+GridGame = ContinuousGame | ArrayGame

@@ -21,7 +21,7 @@ import tensorflow as tf
 from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.game import Shard
-from tf_mixed_nash.types import Measure, Pair, Player
+from tf_mixed_nash.types import Pair, Player
 
 __all__ = ["BiAffine", "MatrixGame"]
 
@@ -59,22 +59,14 @@ class BiAffine:
             return -tf.linalg.matvec(self.payoff, opponent, transpose_a=True)
         return self.offset - tf.linalg.matvec(self.payoff, opponent)
 
-    def field(
-        self,
-        player: Player,
-        z: tf.Tensor,
-        opponent: Measure,
-        batch: Any = None,
-        key: Any = None,
-        shard: Shard = Shard(),  # noqa: B008 - immutable
-    ) -> tuple[Any, dict[str, tf.Tensor]]:
+    def field(self, player, z, opponent, batch=None, key: Any = None, shard=Shard()):  # noqa: B008
         """See `Game.field`: z [d] and the opponent's atoms are log-weights.
 
         "theta" descends -A^T q, "w" descends -(a - A p); both are linear in the measure, with
         q = sum_j a_j softmax(z_j). batch and shard are not used, and key only where the
         derivative is stochastic.
         """
-        terms = [(opponent.weights[j], opponent.atoms[j]) for j in range(opponent.num_atoms)]
+        terms = opponent.terms()
         total = functools.reduce(operator.add, [a for a, _ in terms])
         if self.num_sampled is None:
             # One product whatever the number of atoms.
@@ -277,6 +269,3 @@ def _check_finite(x: tf.Tensor, what: str) -> None:
 def _half_range(x: tf.Tensor, axis: int) -> float:
     widths = tf.reduce_max(x, axis) - tf.reduce_min(x, axis)
     return float(tf.reduce_max(widths)) / 2.0
-
-
-# Step sizes.

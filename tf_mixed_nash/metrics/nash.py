@@ -29,7 +29,6 @@ import tensorflow as tf
 
 from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.games.functions import FunctionGame
 from tf_mixed_nash.games.game import Game
 from tf_mixed_nash.games.gan import GanGame
 from tf_mixed_nash.games.objectives import Losses, Objective, wgan
@@ -37,7 +36,7 @@ from tf_mixed_nash.methods.oracle import Oracle
 from tf_mixed_nash.methods.prox import one_step
 from tf_mixed_nash.types import Measure, Pair, Player
 
-__all__ = ["DualityGap", "Gap", "function_duality_gap", "gan_duality_gap", "gan_payoff", "zero_sum"]
+__all__ = ["DualityGap", "Gap", "gan_duality_gap", "zero_sum"]
 
 
 class Gap(NamedTuple):
@@ -101,8 +100,9 @@ class DualityGap:
         seed: int = 0,
         max_atoms: int = 4,
     ):
-        _at_least("num_steps", num_steps, 0)
-        _at_least("max_atoms", max_atoms, 1)
+        for name, value, least in (("num_steps", num_steps, 0), ("max_atoms", max_atoms, 1)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise InputError(f"{name} must be an integer of at least {least}, got {value!r}.")
         self._payoff, self._num_steps, self._max_atoms = payoff, num_steps, max_atoms
         self._oracle = Oracle(game, batch_at, seed)
         self._proxes = Pair(*(one_step(sampler) for sampler in samplers))
@@ -165,28 +165,8 @@ class DualityGap:
         edges = tf.cumsum(measure.weights) / tf.reduce_sum(measure.weights)
         u = tf.random.stateless_uniform([count], key, dtype=edges.dtype, alg="philox")
         index = tf.minimum(tf.searchsorted(edges, u, side="right"), measure.num_atoms - 1)
-        return Measure(tf.gather(measure.atoms, index), tf.fill([count], _one(edges) / count))
-
-
-def gan_payoff(
-    game: GanGame, real: tf.Tensor, latents: tf.Tensor
-) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """(theta, w) -> F(theta, w) = minus the discriminator's loss, on fixed data.
-
-    Args:
-      game: its networks and objective; no regulariser enters.
-      real: [n, ...]; of a conditional game its classes are those of the generated data, too.
-      latents: [n, D].
-    """
-
-    inputs = game.conditioned(latents, real)
-
-    def payoff(theta, w):
-        fake = game.labelled(game.generator(theta, inputs), inputs)
-        f = lambda x: game.discriminator(w, x)  # noqa: E731
-        return -game.objective(f(real), f(fake)).discriminator
-
-    return payoff
+        equal = tf.fill([count], tf.ones([], edges.dtype) / count)
+        return Measure(tf.gather(measure.atoms, index), equal)
 
 
 def gan_duality_gap(
@@ -205,7 +185,8 @@ def gan_duality_gap(
       samplers: see `DualityGap`.
       num_steps: K.
       batch_at: m -> real mini-batch number m, which the best responses train on.
-      real: [n, ...], on which F is evaluated; not among those mini-batches.
+      real: [n, ...], on which F is evaluated; not among those mini-batches. Of a conditional
+        game its classes are those of the generated data, too.
       seed: of all latents: those of F are a stream of their own.
       max_atoms: see `DualityGap`.
     """
@@ -218,15 +199,14 @@ def gan_duality_gap(
         game.num_classes,
     )
     latents = game.latents(rng.stream(seed, "evaluation"), len(real), real.dtype)
-    payoff = gan_payoff(game, real, latents)
+    inputs = game.conditioned(latents, real)
+
+    def payoff(theta, w):
+        fake = game.labelled(game.generator(theta, inputs), inputs)
+        f = lambda x: game.discriminator(w, x)  # noqa: E731
+        return -game.objective(f(real), f(fake)).discriminator
+
     return DualityGap(payoff_game, payoff, samplers, num_steps, batch_at, seed, max_atoms)
-
-
-def function_duality_gap(
-    game: FunctionGame, samplers: Pair, num_steps: int, max_atoms: int = 4
-) -> DualityGap:
-    """The duality gap of a `FunctionGame`, without data. See `DualityGap`."""
-    return DualityGap(game, game.payoff, samplers, num_steps, max_atoms=max_atoms)
 
 
 def _mean(function, measure):
@@ -239,12 +219,3 @@ def _mean(function, measure):
 
 def _tensors(measure, dtype):
     return Measure(*(tf.cast(tf.convert_to_tensor(x), dtype) for x in measure))
-
-
-def _one(like):
-    return tf.ones([], like.dtype)
-
-
-def _at_least(name, value, minimum):
-    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-        raise InputError(f"{name} must be an integer of at least {minimum}, got {value!r}.")

@@ -183,8 +183,16 @@ def _descent(game: ContinuousGame, player: Player):
     own = game.set_of(player)
     sign = tf.constant(_sign(player), game.dtype)
     squared_width = tf.constant(own.width**2, game.dtype)
-    opponent_dim = game.set_of(other(player)).dim
 
+    @tf.function(
+        autograph=False,
+        input_signature=[
+            tf.TensorSpec([None, own.dim], game.dtype),
+            tf.TensorSpec([None, game.set_of(other(player)).dim], game.dtype),
+            tf.TensorSpec([None], game.dtype),
+            tf.TensorSpec([], tf.int32),
+        ],
+    )
     def descend(z, atoms, weights, num_steps):
         def field(z):
             values, gradient = game.against(player, z, Measure(atoms, weights))
@@ -208,16 +216,7 @@ def _descent(game: ContinuousGame, player: Player):
         )
         return z, V
 
-    return tf.function(
-        descend,
-        autograph=False,
-        input_signature=[
-            tf.TensorSpec([None, own.dim], game.dtype),
-            tf.TensorSpec([None, opponent_dim], game.dtype),
-            tf.TensorSpec([None], game.dtype),
-            tf.TensorSpec([], tf.int32),
-        ],
-    )
+    return descend
 
 
 def _newton(
@@ -246,9 +245,7 @@ def _newton(
         g = sign * np.einsum("j,kjd->kd", weights, gradient.numpy().reshape(k, n, -1)[:, :, mine])
         blocks = hessian.numpy()[:, mine, mine].reshape(k, n, d, d)
         H = sign * np.einsum("j,kjde->kde", weights, blocks)
-        low = (z <= own.lower) & (g > 0) & ~own.periodic
-        high = (z >= own.upper) & (g < 0) & ~own.periodic
-        free = ~(low | high)
+        free = own.free(z, g)
         g = g * free * own.width  # in units of the width
         H = H * (free[:, :, None] & free[:, None, :]) * own.width[:, None] * own.width
         curvatures, axes = np.linalg.eigh(H)

@@ -69,21 +69,26 @@ def split(cells: Cells, chosen: np.ndarray) -> tuple[Cells, np.ndarray]:
       cell that a new one lies in).
     """
     kept, parents = np.flatnonzero(~chosen), np.flatnonzero(chosen)
-    dim = cells.centres.shape[1]
-    corners = np.array(list(itertools.product((-0.25, 0.25), repeat=dim)))
-    children = cells.centres[parents, None] + corners * cells.widths[parents, None]
-    parents = np.repeat(parents, len(corners))
+    children = _inside(Cells(*(part[parents] for part in cells)), (-0.25, 0.25))
+    parents = np.repeat(parents, children.shape[1])
     return Cells(
-        np.concatenate([cells.centres[kept], children.reshape(-1, dim)]),
+        np.concatenate([cells.centres[kept], children.reshape(-1, children.shape[2])]),
         np.concatenate([cells.widths[kept], cells.widths[parents] / 2]),
     ), np.concatenate([kept, parents])
 
 
+def _inside(cells: Cells, fractions) -> np.ndarray:
+    """The points at these fractions of the widths from the centres, each way: [m, k, d]."""
+    offsets = np.array(list(itertools.product(fractions, repeat=cells.centres.shape[1])))
+    return cells.centres[:, None] + offsets * cells.widths[:, None]
+
+
 def _rows(game: GridGame, x: np.ndarray, y: np.ndarray):
-    """F(x_i, y_j) in batches of rows."""
-    y_tensor, rows = tf.constant(y, game.dtype), max(1, _BATCH // max(1, len(y)))
-    for i in range(0, len(x), rows):
-        yield np.asarray(game.matrix(tf.constant(x[i : i + rows], game.dtype), y_tensor))
+    """(some of the i, F(x_i, y_j) [those, n]), in batches."""
+    y_tensor, num = tf.constant(y, game.dtype), max(1, _BATCH // max(1, len(y)))
+    for i in range(0, len(x), num):
+        rows = slice(i, i + num)
+        yield rows, np.asarray(game.matrix(tf.constant(x[rows], game.dtype), y_tensor))
 
 
 def matrix_game(
@@ -111,16 +116,14 @@ def matrix_game(
             "the dimension), dtype float32, fewer refinements, or a larger max_bytes."
         )
     A = np.empty((n, m), dtype.as_numpy_dtype)  # A[j, i] = -F(x_i, y_j)
-    i = 0
-    for F in _rows(game, x.centres, y.centres):
+    for rows, F in _rows(game, x.centres, y.centres):
         if not np.isfinite(F).all():
             bad = np.argwhere(~np.isfinite(F))[0]
             raise InputError(
-                f"The payoff of {game.name} is not finite at x={x.centres[i + bad[0]].tolist()}, "
+                f"The payoff of {game.name} is not finite at x={x.centres[rows][bad[0]].tolist()}, "
                 f"y={y.centres[bad[1]].tolist()}. Bound it, or shrink the sets."
             )
-        A[:, i : i + len(F)] = -F.T
-        i += len(F)
+        A[:, rows] = -F.T
     return MatrixGame(A, dtype=dtype, name=game.name)
 
 
@@ -140,31 +143,19 @@ def off_grid_gap(
     # A cell without mass adds nothing.
     nu, mu = (c.centres[w > 0] for c, w in ((x, p), (y, q)))
     p, q = p[p > 0], q[q > 0]
-    low = min(float(np.min(F @ q)) for F in _rows(game, _fine(x, finer), mu))
+    low = min(float(np.min(F @ q)) for _, F in _rows(game, _fine(x, finer), mu))
     # By batches of y: as many rows of nu as it has, few columns.
     fine, columns, high = _fine(y, finer), max(1, _BATCH // len(nu)), -np.inf
     for j in range(0, len(fine), columns):
-        payoff = sum(
-            p[None, i : i + len(F)] @ F
-            for i, F in _numbered(_rows(game, nu, fine[j : j + columns]))
-        )
+        payoff = sum(p[None, rows] @ F for rows, F in _rows(game, nu, fine[j : j + columns]))
         high = max(high, float(np.max(payoff)))
     return high - low
 
 
-def _numbered(batches):
-    i = 0
-    for F in batches:
-        yield i, F
-        i += len(F)
-
-
 def _fine(cells: Cells, finer: int) -> np.ndarray:
     """finer + 1 points per coordinate of every cell, its midpoint, edges and corners among them."""
-    axis = np.union1d(np.linspace(-0.5, 0.5, finer + 1), [0.0])
-    dim = cells.centres.shape[1]
-    offsets = np.array(list(itertools.product(axis, repeat=dim)))
-    return (cells.centres[:, None] + offsets * cells.widths[:, None]).reshape(-1, dim)
+    fractions = np.union1d(np.linspace(-0.5, 0.5, finer + 1), [0.0])
+    return _inside(cells, fractions).reshape(-1, cells.centres.shape[1])
 
 
 def solve(

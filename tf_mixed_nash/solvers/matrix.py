@@ -21,10 +21,7 @@ from tf_mixed_nash.solvers.solution import Solution
 from tf_mixed_nash.solvers.theory import METHODS, noise_variances, theory_step_sizes
 from tf_mixed_nash.types import Measure, Pair
 
-__all__ = [
-    "record_points",
-    "solve",
-]
+__all__ = ["record_points", "solve"]
 
 
 class _Carry(NamedTuple):

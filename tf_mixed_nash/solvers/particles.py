@@ -25,7 +25,6 @@ import tensorflow as tf
 
 from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.games.boxes import Box
 from tf_mixed_nash.games.continuous import ContinuousGame
 from tf_mixed_nash.games.game import Shard
 from tf_mixed_nash.methods import schemes
@@ -251,35 +250,33 @@ def solve(
       InputError: for an unknown method, numbers out of range, and payoffs that are not
         differentiable or become infinite on the way.
     """
-    chosen = _method(method)
+    if method not in METHODS:
+        raise InputError(f"Unknown method {method!r}. Choose one of: {', '.join(METHODS)}.")
+    chosen = METHODS[method]
     num_atoms = chosen.num_atoms if num_atoms is None else num_atoms
-    for name, value in (
-        ("num_atoms", num_atoms),
-        ("num_steps", num_steps),
-        ("num_rounds", num_rounds),
-    ):
+    counts = {"num_atoms": num_atoms, "num_steps": num_steps, "num_rounds": num_rounds}
+    for name, value in counts.items():
         if value < 1:
             raise InputError(f"{name} must be at least 1, got {value}.")
-    for name, value in (
-        ("tolerance", tolerance),
-        ("weight_step", weight_step),
-        ("position_step", position_step),
-        ("temperature", temperature),
-    ):
+    given = (weight_step, position_step, temperature)
+    names = ("weight_step", "position_step", "temperature")
+    for name, value in zip(("tolerance", *names), (tolerance, *given), strict=True):
         if value is not None and not 0 <= value < np.inf:
             raise InputError(f"{name} must be finite and at least 0, got {value}.")
     started = time.perf_counter()
     unit = game.on_unit_boxes()
     constants = sampled_constants(unit, seed)
     steps = default_steps(constants, chosen)
-    given = (weight_step, position_step, temperature)
     steps = Steps(*(s if g is None else g for s, g in zip(steps, given, strict=True)))
     run = _Run(unit, chosen, steps, num_atoms, seed, num_starts)
     refine = chosen.refine if refine is None else refine
     if tolerance is None:
         tolerance = 1e-6 * constants.range
     answer, history = _iterate(run, num_steps, num_rounds if refine else 0, tolerance)
-    nu, mu = (_in_box(game.set_of(p), m) for p, m in zip(PLAYERS, answer.measures, strict=True))
+    nu, mu = (
+        Measure(box.lower + unit.atoms * box.width, unit.weights)
+        for box, unit in zip((game.x_set, game.y_set), answer.measures, strict=True)
+    )
     return Solution(
         nu=nu,
         mu=mu,
@@ -289,19 +286,11 @@ def solve(
         method=method,
         history={k: np.array([row[k] for row in history]) for k in history[0]},
         details={
-            "weight_step": steps.weight,
-            "position_step": steps.position,
-            "temperature": steps.temperature,
+            **dict(zip(names, steps, strict=True)),
             "refined": refine,
             "seconds": time.perf_counter() - started,
         },
     )
-
-
-def _method(name: str) -> Method:
-    if name not in METHODS:
-        raise InputError(f"Unknown method {name!r}. Choose one of: {', '.join(METHODS)}.")
-    return METHODS[name]
 
 
 class _Answer(NamedTuple):
@@ -430,9 +419,14 @@ def _rank(tolerance: float):
 
     def key(answer: _Answer):
         gap = answer.certificate.gap
-        return max(gap, tolerance), sum(len(m.weights) for m in answer.measures), gap
+        return max(gap, tolerance), _size(answer.measures), gap
 
     return key
+
+
+def _size(measures: Pair) -> int:
+    """How many atoms both have."""
+    return sum(len(m.weights) for m in measures)
 
 
 # What the polish tries, from careful to rough: (merging radius in widths, weight threshold).
@@ -473,8 +467,7 @@ def _polished(run: _Run, last: _Answer) -> list[_Answer]:
                 candidates.append(
                     merged(Pair(*equalise(run.game, rough.theta, rough.w)), 1e-6, 1e-9)
                 )
-    size = lambda m: sum(len(p.weights) for p in m)  # noqa: E731
-    candidates.sort(key=lambda m: (max(promise(m), 1e-12), size(m)))
+    candidates.sort(key=lambda m: (max(promise(m), 1e-12), _size(m)))
     return [run.certified(m) for m in candidates[:_NUM_CERTIFIED]]
 
 
@@ -483,7 +476,7 @@ def _with_insertions(run: _Run, answer: _Answer, share: float = 0.2) -> Pair:
     value = float(run.game.value(*answer.measures))
     measures = {}
     for player in PLAYERS:
-        response = answer.certificate.theta if player == "theta" else answer.certificate.w
+        response = getattr(answer.certificate, player)
         sign = 1.0 if player == "theta" else -1.0
         gains = sign * (value - response.values)
         # At most half of the buffer, and only what is worth a tenth of the best.
@@ -499,7 +492,3 @@ def _with_insertions(run: _Run, answer: _Answer, share: float = 0.2) -> Pair:
             np.concatenate([(1 - share) * weights, np.full(len(new), share / len(new))]),
         )
     return Pair(measures["theta"], measures["w"])
-
-
-def _in_box(own: Box, unit: Measure) -> Measure:
-    return Measure(own.lower + unit.atoms * own.width, unit.weights)

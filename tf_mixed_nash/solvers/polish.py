@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.optimize
+from scipy.linalg import block_diag
 
 from tf_mixed_nash.games.boxes import Box
 from tf_mixed_nash.games.continuous import ContinuousGame
@@ -150,53 +151,32 @@ def _conditions(game: ContinuousGame, z, a, v):
     Fxx, Fxy, Fyy = hessian[:, :, :d, :d], hessian[:, :, :d, d:], hessian[:, :, d:, d:]
     a, b = a
     gx, gy = np.einsum("j,ijd->id", b, Fx), np.einsum("i,ije->je", a, Fy)
-    eye_m, eye_n = np.eye(m), np.eye(n)
 
-    # Rows: F(x_i, mu) - v_0, gx_i, sum a - 1, then F(nu, y_j) - v_1, gy_j, sum b - 1.
-    # Columns: x, y, a, b, v_0, v_1.
-    zeros = np.zeros
-    rows = [
-        [
-            np.einsum("ik,id->ikd", eye_m, gx).reshape(m, m * d),
-            (b[:, None] * Fy).reshape(m, n * e),
-            zeros((m, m)),
-            F,
-            -np.ones((m, 1)),
-            zeros((m, 1)),
-        ],
-        [
-            np.einsum("ik,ide->idke", eye_m, np.einsum("j,ijde->ide", b, Fxx)).reshape(
-                m * d, m * d
-            ),
-            np.einsum("j,ijde->idje", b, Fxy).reshape(m * d, n * e),
-            zeros((m * d, m)),
-            Fx.transpose(0, 2, 1).reshape(m * d, n),
-            zeros((m * d, 2)),
-        ],
-        [zeros((1, m * d + n * e)), np.ones((1, m)), zeros((1, n + 2))],
-        [
-            (a[:, None, None] * Fx).transpose(1, 0, 2).reshape(n, m * d),
-            np.einsum("jk,je->jke", eye_n, gy).reshape(n, n * e),
-            F.T,
-            zeros((n, n)),
-            zeros((n, 1)),
-            -np.ones((n, 1)),
-        ],
-        [
-            np.einsum("i,ijde->jeid", a, Fxy).reshape(n * e, m * d),
-            np.einsum("jk,jef->jekf", eye_n, np.einsum("i,ijef->jef", a, Fyy)).reshape(
-                n * e, n * e
-            ),
-            Fy.transpose(1, 2, 0).reshape(n * e, m),
-            zeros((n * e, n + 2)),
-        ],
-        [zeros((1, m * d + n * e + m)), np.ones((1, n)), zeros((1, 2))],
-    ]
-    jacobian = np.vstack([np.hstack(row) for row in rows])
+    value_x, slope_x, sum_a, value_y, slope_y, sum_b = _blocks(m, m * d, 1, n, n * e, 1)
+    at_x, at_y, at_a, at_b, at_v0, at_v1 = _blocks(m * d, n * e, m, n, 1, 1)
+    jacobian = np.zeros((m * d + n * e + m + n + 2,) * 2)
+    # F(x_i, mu) - v_0, then gx_i, then sum a - 1.
+    jacobian[value_x, at_x] = block_diag(*gx[:, None])
+    jacobian[value_x, at_y] = (b[:, None] * Fy).reshape(m, n * e)
+    jacobian[value_x, at_b] = F
+    jacobian[value_x, at_v0] = -1
+    jacobian[slope_x, at_x] = block_diag(*np.einsum("j,ijde->ide", b, Fxx))
+    jacobian[slope_x, at_y] = np.einsum("j,ijde->idje", b, Fxy).reshape(m * d, n * e)
+    jacobian[slope_x, at_b] = Fx.transpose(0, 2, 1).reshape(m * d, n)
+    jacobian[sum_a, at_a] = 1
+    # F(nu, y_j) - v_1, then gy_j, then sum b - 1.
+    jacobian[value_y, at_x] = (a[:, None, None] * Fx).transpose(1, 0, 2).reshape(n, m * d)
+    jacobian[value_y, at_y] = block_diag(*gy[:, None])
+    jacobian[value_y, at_a] = F.T
+    jacobian[value_y, at_v1] = -1
+    jacobian[slope_y, at_x] = np.einsum("i,ijde->jeid", a, Fxy).reshape(n * e, m * d)
+    jacobian[slope_y, at_y] = block_diag(*np.einsum("i,ijef->jef", a, Fyy))
+    jacobian[slope_y, at_a] = Fy.transpose(1, 2, 0).reshape(n * e, m)
+    jacobian[sum_b, at_b] = 1
     residual = np.concatenate(
         [F @ b - v[0], gx.ravel(), [a.sum() - 1], F.T @ a - v[1], gy.ravel(), [b.sum() - 1]]
     )
-    free = _free(game.x_set, x, gx), _free(game.y_set, y, -gy)
+    free = game.x_set.free(x, gx, 1e-9), game.y_set.free(y, -gy, 1e-9)
     fx, fy = free[0].ravel(), free[1].ravel()
     yes = np.ones
     kept_rows = np.concatenate([yes(m), fx, [1], yes(n), fy, [1]]).astype(bool)
@@ -204,12 +184,10 @@ def _conditions(game: ContinuousGame, z, a, v):
     return residual[kept_rows], jacobian[np.ix_(kept_rows, kept_columns)], free
 
 
-def _free(own: Box, z: np.ndarray, g: np.ndarray) -> np.ndarray:
-    """Which coordinates are not held at a bound by a descended gradient g: bool [m, d]."""
-    margin = 1e-9 * own.width
-    low = (z <= own.lower + margin) & (g > 0) & ~own.periodic
-    high = (z >= own.upper - margin) & (g < 0) & ~own.periodic
-    return ~(low | high)
+def _blocks(*sizes: int) -> list[slice]:
+    """Consecutive slices of these sizes."""
+    ends = np.cumsum(sizes).tolist()
+    return [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
 
 
 def _split(step: np.ndarray, z, free):

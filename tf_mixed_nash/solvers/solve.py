@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.games.continuous import ArrayGame, ContinuousGame
+from tf_mixed_nash.games.continuous import ArrayGame, GridGame
 from tf_mixed_nash.games.matrix import MatrixGame
 from tf_mixed_nash.solvers import grid, matrix, particles, theory
 from tf_mixed_nash.solvers.solution import Solution
 
 __all__ = ["AnyGame", "methods_of", "solve"]
 
-AnyGame = MatrixGame | ContinuousGame | ArrayGame
+AnyGame = MatrixGame | GridGame
 _GRID = "grid_"
 
 

@@ -70,14 +70,6 @@ class StepSizes(NamedTuple):
     bound: Callable[[int], float] | None
 
 
-def _sums(num_steps: int, anytime: bool) -> tuple[float, float]:
-    """sum_t c_t and sum_t c_t^2 over T steps, for eta_t = eta c_t."""
-    if not anytime:
-        return float(num_steps), float(num_steps)
-    t = np.arange(1, num_steps + 1, dtype=np.float64)
-    return float(np.sum(t**-0.5)), float(np.sum(1.0 / t))
-
-
 def theory_step_sizes(
     method: str,
     num_steps: int,
@@ -144,7 +136,9 @@ def theory_step_sizes(
     proven = proven and min(eta) >= 0 and (descent or stable)
 
     def bound(T: int) -> float:
-        first, second = _sums(T, anytime)
+        # sum_t c_t and sum_t c_t^2, for eta_t = eta c_t.
+        t = np.arange(1, T + 1, dtype=np.float64)
+        first, second = (np.sum(t**-0.5), np.sum(1.0 / t)) if anytime else (T, T)
         terms = [
             (d / e if d else 0.0) / first + e * c * second / first
             for d, e, c in zip(starts, eta, quadratic, strict=True)

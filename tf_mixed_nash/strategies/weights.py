@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy.special
 import tensorflow as tf
 
 from tf_mixed_nash.errors import InputError
@@ -164,18 +165,13 @@ def weigh(F: np.ndarray, tolerance: float = 1e-4, num_steps: int = 20_000) -> So
     solution = solve(MatrixGame(-F), method="mirror_prox", num_steps=num_steps, tolerance=tolerance)
     if solution.history["last_gap"][-1] >= solution.gap:
         return solution
-    p, q = (_softmax(z) for z in solution.details["last"])
+    p, q = (scipy.special.softmax(z) for z in solution.details["last"])
     return solution._replace(
         nu=Measure(solution.nu.atoms, p),
         mu=Measure(solution.mu.atoms, q),
         value=float(q @ F @ p),
         gap=max(float((F @ p).max() - (q @ F).min()), 0.0),
     )
-
-
-def _softmax(z):
-    e = np.exp(z - z.max())
-    return e / e.sum()
 
 
 def weigh_some(

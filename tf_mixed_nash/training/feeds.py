@@ -10,12 +10,7 @@ __all__ = ["Feed"]
 
 
 class Feed(Protocol):
-    """Real mini-batches for the compiled loop.
-
-    Attributes:
-      signature: the `tf.TensorSpec`s of a block.
-      waited: seconds that `block` stood still for data, so far.
-    """
+    """What the loop needs of them."""
 
     @property
     def signature(self) -> tuple[tf.TensorSpec, ...]:
@@ -24,25 +19,20 @@ class Feed(Protocol):
 
     @property
     def waited(self) -> float:
-        """Seconds, so far."""
+        """Seconds that `block` stood still for data, so far."""
         ...
 
     def limit(self, start: int, end: int) -> int:
         """How far a block that begins at mini-batch `start` may reach: in (start, end]."""
         ...
-        ...
 
     def block(self, start: int, end: int) -> tuple[Any, ...]:
         """Tensors from which `batch_at` takes the mini-batches start <= m < end."""
-        ...
         ...
 
     def batch_at(self, block: tuple[tf.Tensor, ...], m: tf.Tensor) -> tf.Tensor:
         """Mini-batch number m of the block, in a graph: [B, ...] of the parameters' dtype."""
         ...
-        ...
 
     def close(self) -> None:
         """Ends the threads that read."""
-        ...
-        ...

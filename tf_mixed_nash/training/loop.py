@@ -201,7 +201,6 @@ class Loop(Generic[R]):
                     f"{here} here."
                 )
         if snapshots:
-            self.reservoir.check(snapshots, int(tensors["t"]))
             self.reservoir.assign(snapshots, int(tensors["t"]))
         self.lacking = frozenset(lacking)
         for name in self.variables.keys() & tensors.keys():
@@ -270,15 +269,8 @@ class Loop(Generic[R]):
         return m
 
     def _many_steps(self, until, block):
-        v = self._state
         scheme = self.run.scheme
         oracle = self.run.oracle.with_batches(lambda m: self._feed.batch_at(block, m))
-
-        # The condition reads the counter alone, so that the next steps' noise and data are
-        # drawn on idle cores while this step's gradients run: half of the time at batch 64.
-        # A run that has left the finite numbers goes on to the end of the call.
-        def more(s):
-            return s["m"] < until
 
         def diverged_at(before, m, logs):
             return tf.where(logs["finite"], before, tf.minimum(before, m))
@@ -308,9 +300,12 @@ class Loop(Generic[R]):
                 },
             )
 
-        start = tf.nest.map_structure(tf.convert_to_tensor, v)
-        (end,) = tf.while_loop(more, body, (start,))
-        tf.nest.map_structure(lambda variable, x: variable.assign(x), v, end)
+        start = tf.nest.map_structure(tf.convert_to_tensor, self._state)
+        # The condition reads the counter alone, so that the next steps' noise and data are
+        # drawn on idle cores while this step's gradients run: half of the time at batch 64.
+        # A run that has left the finite numbers goes on to the end of the call.
+        (end,) = tf.while_loop(lambda s: s["m"] < until, body, (start,))
+        tf.nest.map_structure(lambda variable, x: variable.assign(x), self._state, end)
 
     def _ema_weight(self, used, dtype):
         """1 - decay^used: the decay is per mini-batch, so that all algorithms look back alike."""

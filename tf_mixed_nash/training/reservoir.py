@@ -27,7 +27,6 @@ __all__ = ["NAMES", "Reservoir"]
 
 # In checkpoints: of theta [m, d], of w [m, e], and of the outer steps [m].
 NAMES = ("mixture", "mixture_w", "mixture_t")
-_EMPTY_T = -1
 _CHUNK = 4_096  # outer steps whose slots are drawn at once
 
 
@@ -82,16 +81,13 @@ class Reservoir:
     def _due(self, chunk: int) -> tuple[list[int], list[int]]:
         """The kept steps of a chunk of the window, ascending, and their slots."""
         if chunk not in self._drawn:
-            self._drawn = {chunk: self._draw_chunk(chunk)}
+            first, last = self._window
+            start = first + chunk * _CHUNK
+            steps = np.arange(start, min(start + _CHUNK, last))
+            slots = self._draw(tf.constant(steps, tf.int64)).numpy()
+            kept = slots >= 0
+            self._drawn = {chunk: (steps[kept].tolist(), slots[kept].tolist())}
         return self._drawn[chunk]
-
-    def _draw_chunk(self, chunk: int) -> tuple[list[int], list[int]]:
-        first, last = self._window
-        start = first + chunk * _CHUNK
-        steps = np.arange(start, min(start + _CHUNK, last))
-        slots = self._draw(tf.constant(steps, tf.int64)).numpy()
-        kept = slots >= 0
-        return steps[kept].tolist(), slots[kept].tolist()
 
     @functools.cached_property
     def _draw(self):
@@ -148,11 +144,16 @@ class Reservoir:
             "mixture_t": tf.constant([s.t for s in kept], tf.int64, [len(kept)]),
         }
 
-    def check(self, matrices: Mapping[str, Any], t: int) -> None:
-        """Whether `assign` can take them.
+    def assign(self, matrices: Mapping[str, Any], t: int) -> None:
+        """Takes what `rows` gave after t outer steps.
+
+        Args:
+          matrices: by name. Earlier versions wrote more rows than are kept, or no discriminators:
+            those are zeros, of outer step -1.
+          t: the outer steps.
 
         Raises:
-          InputError: if a shape does not fit.
+          InputError: if a shape does not fit. Nothing changes then.
         """
         M, m = self._num_components, self.num_kept(t)
         for name, columns in zip(NAMES, ((self._dims.theta,), (self._dims.w,), ()), strict=True):
@@ -163,18 +164,8 @@ class Reservoir:
                         f"The checkpoint is not of this run: {name} has shape {list(shape)} there, "
                         f"{[m, *columns]} here."
                     )
-
-    def assign(self, matrices: Mapping[str, Any], t: int) -> None:
-        """Takes what `rows` gave after t outer steps.
-
-        Args:
-          matrices: by name. Earlier versions wrote more rows than are kept, or no discriminators:
-            those are zeros, of outer step -1.
-          t: the outer steps.
-        """
-        m = self.num_kept(t)
         theta = matrices["mixture"]
-        w, times = np.zeros([m, self._dims.w], self._dtype), np.full([m], _EMPTY_T)
+        w, times = np.zeros([m, self._dims.w], self._dtype), np.full([m], -1)
         if {"mixture_w", "mixture_t"} <= matrices.keys():
             w, times = matrices["mixture_w"], matrices["mixture_t"]
         # Copies, for a row must not keep all others alive.

@@ -109,16 +109,12 @@ class Training:
         if weights is None:
             weights = tf.fill([count], tf.constant(1.0 / count, tf.float32))
         if generator.num_statistics:
-            atoms = tf.map_fn(self._calibrate, atoms, fn_output_signature=self._calibrated)
+            calibrated = tf.TensorSpec([generator.frozen().dim], generator.dtype)
+            atoms = tf.map_fn(self._calibrate, atoms, fn_output_signature=calibrated)
         measure = Measure(atoms, weights)
         return MixedStrategy(
             measure, generator.frozen(), self.game.latent_dim, self.game.num_classes
         )
-
-    @property
-    def _calibrated(self) -> tf.TensorSpec:
-        generator = self.game.generator
-        return tf.TensorSpec([generator.frozen().dim], generator.dtype)
 
     @functools.cached_property
     def _calibrate(self):

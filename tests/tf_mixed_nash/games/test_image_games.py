@@ -91,12 +91,12 @@ def test_penalties_do_not_reach_into_the_classes():
 def test_images_get_their_classes_as_constant_channels():
     game, *_ = conditional()
     latents = tf.concat([tf.zeros([2, D]), tf.one_hot([3, 1], K)], axis=1)
-    labelled = game._labelled(tf.zeros([2, 5, 5, C]), latents).numpy()
+    labelled = game.labelled(tf.zeros([2, 5, 5, C]), latents).numpy()
     assert labelled.shape == (2, 5, 5, C + K)
     np.testing.assert_array_equal(labelled[0, 2, 4], [0, 0, 0, 0, 0, 1])
     np.testing.assert_array_equal(labelled[1, 0, 0], [0, 0, 0, 1, 0, 0])
     real = tf.reshape(labelled, [2, 5, 5, C + K])
-    np.testing.assert_array_equal(game._classes(real), latents[:, D:])
+    np.testing.assert_array_equal(game.conditioned(latents[:, :D], real), latents)
 
 
 def normalised(input_dim, output_dim, seed):

@@ -57,7 +57,8 @@ def sgd(step_size):
 
 def gap_of(num_steps, gamma=0.3, **options):
     game = FunctionGame(payoff)
-    return nash.function_duality_gap(game, Pair(sgd(gamma), sgd(gamma)), num_steps, **options)
+    samplers = Pair(sgd(gamma), sgd(gamma))
+    return nash.DualityGap(game, game.payoff, samplers, num_steps, **options)
 
 
 def pure(z):
@@ -88,7 +89,7 @@ def test_k_steps_of_gradient_descent_give_the_closed_form(num_steps):
 
 def test_adam_converges_to_the_exact_gap_and_it_vanishes_at_the_equilibrium_only():
     adam = samplers.adam(schedules.linear(0.1, 600))
-    gap = nash.function_duality_gap(FunctionGame(payoff), Pair(adam, adam), 600)
+    gap = nash.DualityGap(FunctionGame(payoff), payoff, Pair(adam, adam), 600)
     matrix = np.block([[A * np.eye(3), B], [B.T, -C * np.eye(2)]])
     nash_point = -np.linalg.solve(matrix, np.concatenate([SLOPE_THETA, SLOPE_W]))
     at_nash = gap(pure(nash_point[:3]), pure(nash_point[3:]))

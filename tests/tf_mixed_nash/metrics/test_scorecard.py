@@ -29,10 +29,11 @@ def draw(n=20_000, scale=1.0, shift=(0.0, 0.0), weights=(0.5, 0.5), seed=0):
 
 
 REAL = draw(2_000, seed=99)
+FEW = 100  # where the Wasserstein distance, most of the time of a scorecard, is not looked at
 
 
 def test_real_data_score_what_theory_says():
-    card = scorecard(draw(), REAL, Grid())
+    card = scorecard(draw(), REAL, Grid(), wasserstein_samples=FEW)
     assert tuple(card) == KEYS
     n = card["num_samples"]
     # In two dimensions P(|x| <= k sigma) = 1 - exp(-k^2 / 2); binomial, 5 deviations.
@@ -57,21 +58,22 @@ def test_std_ratio_is_one_for_few_samples_too():
 @pytest.mark.parametrize("scale", [0.5, 0.8])
 def test_std_ratio_measures_the_spread(scale):
     # Narrower samples are not truncated: the correction adds 0.13 %.
-    card = scorecard(draw(scale=scale), REAL, Grid())
+    card = scorecard(draw(scale=scale), REAL, Grid(), wasserstein_samples=FEW)
     assert abs(card["std_ratio"] / scale - 1) < 0.0014 + 5 / math.sqrt(80_000)
 
 
 def test_a_shift_is_a_bias_in_units_of_sigma():
-    card = scorecard(draw(scale=0.1, shift=(0.06, 0.08)), REAL, Grid())
+    samples = draw(scale=0.1, shift=(0.06, 0.08))
+    card = scorecard(samples, REAL, Grid(), wasserstein_samples=FEW)
     assert abs(card["mean_bias_sigma"] - 1.0) < 0.01
     assert card["high_quality_3sigma"] == 1.0
 
 
 def test_a_lost_mode_and_unequal_weights_show_in_the_histogram():
-    lost = scorecard(draw(weights=(1.0, 0.0)), REAL, Grid())
+    lost = scorecard(draw(weights=(1.0, 0.0)), REAL, Grid(), wasserstein_samples=FEW)
     assert lost["modes_captured"] == 1
     assert lost["reverse_kl"] == pytest.approx(math.log(2))
-    uneven = scorecard(draw(weights=(0.25, 0.75)), REAL, Grid())
+    uneven = scorecard(draw(weights=(0.25, 0.75)), REAL, Grid(), wasserstein_samples=FEW)
     expected = 0.25 * math.log(0.5) + 0.75 * math.log(1.5)
     assert abs(uneven["reverse_kl"] - expected) < 0.02
 
