@@ -144,19 +144,17 @@ def draw_sweep(path: Path, records: Records, protocol: Protocol, dataset: str) -
     """The objective of the sweep against the step size; None without any run."""
     figure = Figure((6.0, 4.0), _DPI)
     ax = figure.subplots()
-    drawn = False
     for name in protocol.algorithms:
         choice = choose(protocol, dataset, name, records, partial=True)
         if choice is None or choice.step_size is None:
             continue
         finite = [(s, v) for s, v in choice.points if math.isfinite(v)]
         if finite:
-            drawn = True
             label = ALGORITHMS[name].title
             ax.loglog(*zip(*finite, strict=True), "o-", ms=4, lw=1.2, color=_COLOUR[name])
             ax.plot([], [], "o-", ms=4, color=_COLOUR[name], label=label)
             ax.plot([choice.step_size], [choice.value], "o", ms=10, mfc="none", color=_COLOUR[name])
-    if not drawn:
+    if not ax.lines:
         return None
     real = Stage(records, protocol, dataset, "sweep").real
     if real:
