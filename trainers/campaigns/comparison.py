@@ -73,7 +73,7 @@ class Comparison(Campaign):
 
     def __init__(self, jobs: Sequence[Job]):
         self._jobs = list(jobs)
-        self._begun = 0
+        self._left = enumerate(jobs, 1)
         self.diverged: list[Job] = []
         self.failed: list[Job] = []
 
@@ -84,11 +84,9 @@ class Comparison(Campaign):
 
     def next(self, running: int) -> Job | None:
         """The next one that has no scorecard."""
-        while self._begun < len(self._jobs):
-            job = self._jobs[self._begun]
-            self._begun += 1
+        for number, job in self._left:
             if read_card(job.workdir) is None:
-                print(f"[{self._begun}/{len(self._jobs)}] {job.name}", flush=True)
+                print(f"[{number}/{len(self._jobs)}] {job.name}", flush=True)
                 return job
         return None
 

@@ -25,6 +25,7 @@ __all__ = [
     "SCORES",
     "differences",
     "fingerprint",
+    "flatten",
     "load_workdir_config",
     "override",
     "resolve",
@@ -138,7 +139,7 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
     from tf_mixed_nash.methods.schedules import SCHEDULES
     from trainers.system.devices import DEVICES
 
-    flat = _flatten(c)
+    flat = flatten(c)
     _choices(flat, ALGORITHMS, "algorithm")
     _choices(flat, PRECISIONS, "precision")
     _choices(flat, DEVICES, "strategy")
@@ -299,7 +300,7 @@ def load_workdir_config(workdir: Path) -> dict[str, Any]:
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     """The keys in which two resolved configs describe different runs, as "key: a != b"."""
-    flat_ours, flat_theirs = _flatten(ours), _flatten(theirs)
+    flat_ours, flat_theirs = flatten(ours), flatten(theirs)
     return [
         f"{key}: {flat_theirs.get(key)!r} there, {flat_ours.get(key)!r} now"
         for key in sorted(flat_ours.keys() | flat_theirs.keys())
@@ -309,17 +310,18 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
 
 def fingerprint(resolved: Mapping[str, Any]) -> int:
     """A number of 52 bits that is equal for configs that describe the same run."""
-    flat = {k: v for k, v in _flatten(resolved).items() if k.split(".")[0] not in _FREE}
+    flat = {k: v for k, v in flatten(resolved).items() if k.split(".")[0] not in _FREE}
     text = json.dumps(flat, sort_keys=True).encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 12
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of a resolved config by dotted key."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
-            flat.update(_flatten(value, name + "."))
+            flat.update(flatten(value, name + "."))
         else:
             flat[name] = value
     return flat

@@ -65,6 +65,7 @@ class Sweep(Campaign):
         with self._alone():
             self.place = self._identity()
             self.storage, self.study = self._open()
+        self._study_id = self.storage.get_study_id_from_name(self.plan.study_name)
 
     def _identity(self) -> str:
         """The name of this folder among those that work on the study."""
@@ -191,13 +192,11 @@ class Sweep(Campaign):
     def _new(self) -> optuna.Trial:
         """A trial that belongs to this place from its first moment, as `Study.ask`'s do not."""
         born = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={"place": self.place})
-        study = self.storage.get_study_id_from_name(self.plan.study_name)
-        return optuna.Trial(self.study, self.storage.create_new_trial(study, born))
+        return optuna.Trial(self.study, self.storage.create_new_trial(self._study_id, born))
 
     def _running(self, number: int) -> optuna.Trial:
         """The trial that a session began which is no more."""
-        study = self.storage.get_study_id_from_name(self.plan.study_name)
-        found = self.storage.get_trial_id_from_study_id_trial_number(study, number)
+        found = self.storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
         return optuna.Trial(self.study, found)
 
     def _is_ours(self, frozen: FrozenTrial) -> bool:

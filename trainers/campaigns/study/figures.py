@@ -8,11 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
 
 from trainers.campaigns.study.protocol import ALGORITHMS, Protocol, Records, choose
 from trainers.campaigns.study.records import DIVERGED, read_samples, select
@@ -62,13 +60,9 @@ def draw_samples(path: Path, stage: Stage, answer: str, results: Path) -> Path |
     if not found:
         return None
     rows = panel_order(list(found))
-    figure, axes = plt.subplots(
-        len(rows),
-        max(len(r) for r in rows),
-        figsize=(2.3 * max(len(r) for r in rows), 2.5 * len(rows)),
-        dpi=_DPI,
-        squeeze=False,
-    )
+    width = max(len(r) for r in rows)
+    figure = Figure((2.3 * width, 2.5 * len(rows)), _DPI)
+    axes = figure.subplots(len(rows), width, squeeze=False)
     real, reach = real_points(stage.dataset, 1_000)
     for row, row_axes in zip(rows, axes, strict=True):
         for name, ax in zip(row, row_axes, strict=True):
@@ -94,7 +88,8 @@ def draw_curves(path: Path, stage: Stage, answer: str) -> Path | None:
     A line is the mean over seeds with a band of one standard error; the seconds are of the runs
     on one machine, which is named. A star is the mixture's value at the end.
     """
-    figure, axes = plt.subplots(2, len(_CURVES), figsize=(4.2 * len(_CURVES), 6.6), dpi=_DPI)
+    figure = Figure((4.2 * len(_CURVES), 6.6), _DPI)
+    axes = figure.subplots(2, len(_CURVES))
     drawn = False
     for axis, row in zip(("step", "seconds"), axes, strict=True):
         for name in stage.protocol.algorithms:
@@ -104,7 +99,6 @@ def draw_curves(path: Path, stage: Stage, answer: str) -> Path | None:
         for metric, ax in zip(_CURVES, row, strict=True):
             _frame(ax, metric, axis, stage.real)
     if not drawn:
-        plt.close(figure)
         return None
     axes[0][0].legend(fontsize=7)
     where = stage.main_machine
@@ -148,21 +142,19 @@ def _frame(ax, metric: str, axis: str, real: Mapping[str, Any]) -> None:
 
 def draw_sweep(path: Path, records: Records, protocol: Protocol, dataset: str) -> Path | None:
     """The objective of the sweep against the step size; None without any run."""
-    figure, ax = plt.subplots(figsize=(6.0, 4.0), dpi=_DPI)
-    drawn = False
+    figure = Figure((6.0, 4.0), _DPI)
+    ax = figure.subplots()
     for name in protocol.algorithms:
         choice = choose(protocol, dataset, name, records, partial=True)
         if choice is None or choice.step_size is None:
             continue
         finite = [(s, v) for s, v in choice.points if math.isfinite(v)]
         if finite:
-            drawn = True
             label = ALGORITHMS[name].title
             ax.loglog(*zip(*finite, strict=True), "o-", ms=4, lw=1.2, color=_COLOUR[name])
             ax.plot([], [], "o-", ms=4, color=_COLOUR[name], label=label)
             ax.plot([choice.step_size], [choice.value], "o", ms=10, mfc="none", color=_COLOUR[name])
-    if not drawn:
-        plt.close(figure)
+    if not ax.lines:
         return None
     real = Stage(records, protocol, dataset, "sweep").real
     if real:
@@ -175,13 +167,10 @@ def draw_sweep(path: Path, records: Records, protocol: Protocol, dataset: str) -
     return _save(figure, path)
 
 
-def _save(figure, path: Path) -> Path:
-    from PIL import Image
-
+def _save(figure: Figure, path: Path) -> Path:
     figure.tight_layout()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    plt.close(figure)
     # A palette: the figures are committed, and of a quarter of the size so.
     few = Image.open(buffer).convert("RGB").quantize(_NUM_COLOURS)
     return write_atomically(path, lambda temporary: few.save(temporary, optimize=True))

@@ -16,7 +16,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tf_mixed_nash.errors import InputError
@@ -277,18 +277,16 @@ def plan(protocol: Protocol, figure: str = "all") -> list[Planned]:
         raise InputError(f"Unknown figure {figure!r}. Choose one of: {', '.join(FIGURES)}.")
     runs = []
     for data in (d for d in protocol.datasets if d in FIGURES[figure]):
-        runs += [Planned(protocol.name, data, "sweep", a, 0, s) for a, s in _grid(protocol)]
+        runs += [
+            Planned(protocol.name, data, "sweep", algorithm, 0, step)
+            for algorithm in protocol.algorithms
+            for step in protocol.steps_of(algorithm)
+        ]
         runs += _chosen(protocol, data, "final")
     if figure != "figure6":
         for data in (d for d in protocol.large_datasets if d in FIGURES[figure]):
             runs += _chosen(protocol, data, "large")
     return runs
-
-
-def _grid(protocol: Protocol) -> Iterator[tuple[str, float]]:
-    for algorithm in protocol.algorithms:
-        for step in protocol.steps_of(algorithm):
-            yield algorithm, step
 
 
 def _chosen(protocol: Protocol, data: str, stage: str) -> list[Planned]:
@@ -354,9 +352,8 @@ def with_step(run: Planned, protocol: Protocol, records: Records) -> Planned | N
     if run.step_size is not None:
         return run
     choice = choose(protocol, run.dataset, run.algorithm, records)
-    if choice is None or choice.step_size is None:
-        return None
-    return dataclasses.replace(run, step_size=choice.step_size)
+    step = choice and choice.step_size
+    return dataclasses.replace(run, step_size=step) if step else None
 
 
 def planned(protocol: Protocol, records: Records) -> dict[str, Mapping[str, Any]]:

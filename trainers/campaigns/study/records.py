@@ -20,6 +20,7 @@ import numpy as np
 
 from tf_mixed_nash.errors import InputError
 from trainers.campaigns.study.protocol import Planned
+from trainers.experiment.settings import flatten
 from trainers.system.files import save_arrays, write_atomically
 from trainers.workdir.folder import ANSWERS, CARD, CONFIG, FINAL, records
 
@@ -85,7 +86,7 @@ def harvest(run: Planned, workdir: Path, facts: Mapping[str, Any]) -> dict[str, 
     Raises:
       InputError: if the workdir is of another run.
     """
-    config = _flatten(_read(workdir / CONFIG))
+    config = flatten(_read(workdir / CONFIG))
     _check(run, config, workdir)
     provenance = _read(workdir / "provenance.json")
     card = _read(workdir / CARD) if facts["status"] == DONE else {}
@@ -224,16 +225,6 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path} cannot be read ({error}). Remove its workdir; the same command does it again."
         ) from None
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def _kept(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -208,15 +208,13 @@ def _sweep(protocol: Protocol, records: Records, results: Path, data: str) -> It
         choice = choose(protocol, data, name, records, partial=True)
         if choice is None:
             continue
-        grid = protocol.steps_of(name)
-        values = dict(choice.points)
-        texts = [_value(values.get(s)) for s in grid]
-        whole = len(choice.points) == len(grid)
-        chosen = "all diverged" if choice.step_size is None else f"{choice.step_size:g}"
-        end = f"yes, the {choice.at_end}" if choice.at_end else "no"
-        ends = [chosen, end] if whole else ["not yet", ""]
-        swept = f"{grid[0]:g} to {grid[-1]:g}"
-        rows.append((ALGORITHMS[name].title, swept, *texts, *ends))
+        grid, values = protocol.steps_of(name), dict(choice.points)
+        ends = ("not yet", "")
+        if len(values) == len(grid):
+            chosen = "all diverged" if choice.step_size is None else f"{choice.step_size:g}"
+            ends = (chosen, f"yes, the {choice.at_end}" if choice.at_end else "no")
+        texts = (_value(values.get(s)) for s in grid)
+        rows.append((ALGORITHMS[name].title, f"{grid[0]:g} to {grid[-1]:g}", *texts, *ends))
     if not rows:
         yield "No run of it is done yet."
         return

@@ -155,20 +155,17 @@ class Study(Campaign):
 
     def take(self, job: Job, ended: Ended) -> str:
         """Writes the record of a run that is done or diverged."""
-        run = self._running.pop(job.workdir)
+        run, o = self._running.pop(job.workdir), self._options
         if ended.how == "failed":
             self.failed.add(run.key)
-        return self._harvest(run, job, ended) if ended.how in (DONE, DIVERGED) else ""
-
-    def _harvest(self, run: Planned, job: Job, ended: Ended) -> str:
-        o = self._options
-        place = o.runs / o.protocol.name / run.path
+        if ended.how not in (DONE, DIVERGED):
+            return ""
         facts = {
             "status": ended.how,
             "jobs": o.jobs,
             "threads": o.threads,
             "wall_seconds": ended.seconds or None,
-            "command": command(run, place, o.compile),
+            "command": command(run, o.runs / o.protocol.name / run.path, o.compile),
         }
         record = harvest(run, job.workdir, facts)
         add(o.results, run, record, job.workdir)
