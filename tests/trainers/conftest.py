@@ -15,8 +15,10 @@ import pytest
 from PIL import Image
 
 from configs import common
+from export import publish
 from tests.forkserver import ForkServer
 from tests.shared import shared_folder
+from trainers.answers import publishing, reading
 from trainers.experiment import settings
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +73,43 @@ def process(module, *arguments, timeout=120, cwd=ROOT):
 
 def _environment():
     return {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+
+
+def publish_without_model(strategy, base, metadata):
+    """Publishes a version without its model, which takes seconds and is tests/export's."""
+    return publish.publish(base, lambda directory: publish.write_manifest(directory, metadata))
+
+
+@pytest.fixture(scope="module")
+def without_publishing():
+    """Runs of this process publish a version that holds its manifest alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publishing, "publish_strategy", publish_without_model)
+        yield
+
+
+@pytest.fixture(scope="module")
+def quick_samplers():
+    """Planar answers are scored by points that depend on all their parameters, and on no trace."""
+    compiled = reading.sampler
+
+    def sampler(strategy):
+        if len(strategy.generator.model.output_shape) > 2:
+            return compiled(strategy)
+        atoms = strategy.atoms.numpy()
+        weights = np.cos(np.arange(atoms.shape[1], dtype=np.float64))
+        centres = np.stack([atoms @ weights, atoms @ weights[::-1]], axis=1)
+
+        def sample(seeds):
+            index = np.asarray(seeds)[:, 1]
+            angle = 0.7 * index[:, None] + [0.0, np.pi / 2]
+            return (centres[index % len(centres)] + np.sin(angle)).astype(np.float32)
+
+        return sample
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "sampler", sampler)
+        yield
 
 
 @pytest.fixture(scope="session")

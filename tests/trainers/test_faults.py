@@ -17,8 +17,13 @@ import time
 import numpy as np
 import pytest
 
-from export import publish
-from tests.trainers.conftest import ROOT, photograph, tiny, tiny_images
+from tests.trainers.conftest import (
+    ROOT,
+    photograph,
+    publish_without_model,
+    tiny,
+    tiny_images,
+)
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.training.loop import Loop
 from trainers.answers import publishing
@@ -27,6 +32,8 @@ from trainers.session import session, train
 from trainers.system import lock
 from trainers.system.stopping import StopRequest
 from trainers.workdir.checkpoints import Checkpoints
+
+pytestmark = pytest.mark.usefixtures("without_publishing", "quick_samplers")
 
 MORE = {
     "num_batches": 60,
@@ -56,18 +63,6 @@ def assert_same(workdir, reference):
     ours = state(workdir)
     assert ours.keys() == reference.keys()
     assert [name for name, value in ours.items() if value != reference[name]] == []
-
-
-def stub_publish(strategy, base, metadata):
-    """Publishes a version without its model, which takes seconds and is tests/export's."""
-    return publish.publish(base, lambda directory: publish.write_manifest(directory, metadata))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(publishing, "publish_strategy", stub_publish)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +120,7 @@ def test_a_signal_while_the_run_is_scored_and_published(reference, tmp_path, mon
     workdir = tmp_path / "run"
 
     def publish_and_stop(*arguments):
-        stub_publish(*arguments)
+        publish_without_model(*arguments)
         os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
