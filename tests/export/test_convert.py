@@ -9,13 +9,12 @@ from ai_edge_litert.interpreter import Interpreter
 
 from export import convert
 from export.strategy import publish_strategy
-from tests.export.conftest import LATENT_DIM, answers, make_image_strategy, make_strategy
+from tests.export.conftest import LATENT_DIM, ONLY_MIXTURE, answers, make_image_strategy
 
 
-@pytest.fixture(scope="module")
-def points(tmp_path_factory):
-    strategy = make_strategy(8)
-    return strategy, publish_strategy(strategy, tmp_path_factory.mktemp("p") / "m", {})
+@pytest.fixture
+def points(published):
+    return published.strategy, published.version
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +46,7 @@ def run_litert(path, **inputs):
 RUN = {"onnx": run_onnx, "litert": run_litert}
 
 
+@ONLY_MIXTURE
 @pytest.mark.parametrize("kind", RUN)
 def test_a_component_of_points(command, points, tmp_path, kind):
     strategy, version = points
@@ -81,6 +81,7 @@ def test_every_component_of_class_conditional_images(command, images, tmp_path, 
         assert expected.std() > 0.05
 
 
+@ONLY_MIXTURE
 def test_another_answer_is_refused(points, monkeypatch):
     suffix, make, run = convert.FORMATS["onnx"]
     wrong = (suffix, make, lambda content, inputs: run(content, inputs) + 0.1)
@@ -89,6 +90,7 @@ def test_another_answer_is_refused(points, monkeypatch):
         convert.convert(points[1], "onnx", 0)
 
 
+@ONLY_MIXTURE
 def test_bad_input(refused, points, tmp_path):
     model, output = f"--model={points[1]}", f"--output={tmp_path / 'out'}"
     assert "onnx, litert" in refused(convert, model, output, "--format=tflite")

@@ -15,6 +15,7 @@ from PIL import Image
 from export import card, checks, publish, runtime, verify, warmup
 from export.strategy import publish_strategy
 from tests.export.conftest import ONLY_MIXTURE, make_image_strategy, seed_array
+from tests.shared import shared_folder
 from tf_mixed_nash.errors import InputError
 
 
@@ -32,8 +33,12 @@ def images(tmp_path_factory):
         "real_data_ceiling": {"fid": 0.5, "num_samples": 10},
         "protocol": {"feature_network": "tiny", "sha256": "ab" * 32, "num_samples": 10},
     }
-    base = tmp_path_factory.mktemp("images") / "patches"
-    return strategy, publish_strategy(strategy, base, facts)
+    folder = shared_folder(
+        tmp_path_factory,
+        "published-images",
+        lambda folder: publish_strategy(strategy, folder / "patches", facts),
+    )
+    return strategy, folder / "patches" / "1"
 
 
 @pytest.fixture

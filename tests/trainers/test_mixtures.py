@@ -1,6 +1,7 @@
 """The command that weighs and prunes a finished run's mixture."""
 
 import json
+import pickle
 import shutil
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tests.oracles import gan
+from tests.shared import shared_folder
 from tests.trainers.conftest import command, state_of
 from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
@@ -20,25 +22,32 @@ WIDTHS = (2, 16, 16, 2), (2, 16, 16, 1)
 NUM = 50
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def better(tmp_path_factory):
     """A run of five snapshots and what trainers.mixtures made of it: (workdir, process)."""
-    workdir = tmp_path_factory.mktemp("mixtures") / "run"
-    done = command(
-        "trainers.run",
-        "--config=configs/gaussians8_md.py:tiny",
-        "--config.num_batches=20",
-        "--config.log_every=10",
-        "--config.picture_every=20",
-        "--config.checkpoint_every=20",
-        "--config.mixture.num_components=5",
-        "--config.step_size=0.02",
-        f"--workdir={workdir}",
-    )
-    assert done.returncode == 0, done.stderr
-    done = command("trainers.mixtures", f"--workdir={workdir}", f"--num_samples={NUM}", "--publish")
-    assert done.returncode == 0, done.stderr
-    return workdir, done
+
+    def make(folder):
+        workdir = folder / "run"
+        done = command(
+            "trainers.run",
+            "--config=configs/gaussians8_md.py:tiny",
+            "--config.num_batches=20",
+            "--config.log_every=10",
+            "--config.picture_every=20",
+            "--config.checkpoint_every=20",
+            "--config.mixture.num_components=5",
+            "--config.step_size=0.02",
+            f"--workdir={workdir}",
+        )
+        assert done.returncode == 0, done.stderr
+        done = command(
+            "trainers.mixtures", f"--workdir={workdir}", f"--num_samples={NUM}", "--publish"
+        )
+        assert done.returncode == 0, done.stderr
+        (folder / "done.pickle").write_bytes(pickle.dumps(done))
+
+    folder = shared_folder(tmp_path_factory, "mixtures", make)
+    return folder / "run", pickle.loads((folder / "done.pickle").read_bytes())
 
 
 def result(workdir):

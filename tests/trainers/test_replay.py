@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.shared import shared_folder
 from tests.trainers.conftest import command, photograph, tiny, tiny_images
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.methods.oracle import Oracle
@@ -19,6 +20,8 @@ from trainers.workdir import recoveries
 from trainers.workdir.checkpoints import Checkpoints
 from trainers.workdir.differences import compare, first_difference
 
+pytestmark = pytest.mark.usefixtures("without_publishing")
+
 EVERY = {"log_every": 2, "picture_every": 4, "checkpoint_every": 4}
 
 
@@ -27,11 +30,13 @@ def by_name(rows):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(without_publishing, tmp_path_factory):
     """A finished run of 12 mini-batches, with checkpoints at 4, 8 and 12. Do not change it."""
-    workdir = tmp_path_factory.mktemp("replay") / "run"
-    assert train.train(tiny("mirror_gan", num_batches=12, **EVERY), workdir) == 0
-    return workdir
+
+    def make(folder):
+        assert train.train(tiny("mirror_gan", num_batches=12, **EVERY), folder / "run") == 0
+
+    return shared_folder(tmp_path_factory, "replay", make) / "run"
 
 
 @pytest.fixture

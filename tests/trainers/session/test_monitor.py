@@ -9,9 +9,11 @@ from tests.trainers.conftest import command, state_of, tiny, tiny_images
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.metrics.scorecard import KEYS
 from tf_mixed_nash.training.loop import Loop
-from trainers.answers import publishing, reading
+from trainers.answers import reading
 from trainers.experiment.build import build
 from trainers.session import train, watchers
+
+pytestmark = pytest.mark.usefixtures("without_publishing")
 
 SETTINGS = {"every": 4, "num_steps": 3, "step_size": 1e-2, "num_samples": 64}
 
@@ -30,7 +32,7 @@ def state(workdir):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(without_publishing, tmp_path_factory):
     """Workdirs of the same run with the monitor off and on."""
     folder = tmp_path_factory.mktemp("monitor")
     with pytest.MonkeyPatch.context() as patch:
@@ -142,15 +144,13 @@ def test_the_monitor_may_be_turned_on_for_a_workdir_that_began_without_it():
     assert watchers.make(run) == []
 
 
-def test_a_conditional_run_on_images_logs_the_gap_of_its_answers(tmp_path, monkeypatch):
+def test_a_conditional_run_on_images_logs_the_gap_of_its_answers(tmp_path):
     """Real data then end with the planes of their classes, which generated data must have, too."""
     pixels = np.random.default_rng(0).integers(0, 256, (32, 28, 28), np.uint8)
     np.savez(tmp_path / "data.npz", images=pixels, labels=np.arange(32) % 3)
     gap = {f"duality_gap__{key}": value for key, value in {**SETTINGS, "every": 2}.items()}
     config = tiny_images("mirror_gan", data__path=str(tmp_path / "data.npz"),
                          model__conditional=True, **gap)  # fmt: skip
-    published = tmp_path / "generator" / "1"
-    monkeypatch.setattr(publishing, "publish_strategy", lambda *_: published)
     assert train.train(config, tmp_path / "run") == 0
     (record,) = lines(tmp_path / "run")
     assert record["step"] == 2

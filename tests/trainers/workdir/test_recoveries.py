@@ -18,6 +18,8 @@ from trainers.session import train
 from trainers.workdir import recoveries as recovery
 from trainers.workdir.checkpoints import Checkpoints
 
+pytestmark = pytest.mark.usefixtures("without_publishing", "quick_samplers")
+
 CONFIG = {
     "num_batches": 120,
     "log_every": 10,
