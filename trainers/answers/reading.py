@@ -25,7 +25,6 @@ __all__ = [
     "answers_of",
     "export_metadata",
     "load_answer",
-    "load_answers",
     "load_loop",
     "sampler",
     "scored",
@@ -61,15 +60,6 @@ def sampler(strategy: MixedStrategy) -> Sampler:
     return lambda seeds: draw(seeds).numpy()
 
 
-def load_answers(workdir: Path) -> dict[str, MixedStrategy]:
-    """The answers of the newest checkpoint of a workdir.
-
-    Raises:
-      InputError: if the folder is no workdir or has no checkpoint.
-    """
-    return answers_of(load_loop(workdir))
-
-
 def load_answer(
     workdir: Path, answer: str, step: int | None = None
 ) -> tuple[MixedStrategy, dict[str, Any]]:
@@ -102,12 +92,8 @@ def load_answer(
 
 def scored(scores: Mapping[str, Any], answer: str) -> dict[str, Any]:
     """What a published model says of its scores, from a run's scorecard."""
-    protocol = {"protocol": scores["protocol"]} if "protocol" in scores else {}
-    return {
-        "scorecard": scores["strategies"][answer],
-        "real_data_ceiling": scores["real_data_ceiling"],
-        **protocol,
-    }
+    known = {key: scores[key] for key in ("real_data_ceiling", "protocol") if key in scores}
+    return {"scorecard": scores["strategies"][answer], **known}
 
 
 def load_loop(workdir: Path, step: int | None = None) -> Loop[Run]:
@@ -121,15 +107,14 @@ def load_loop(workdir: Path, step: int | None = None) -> Loop[Run]:
     config = {**settings.load_workdir_config(workdir), "strategy": "default"}
     loop = Loop(build(config, recoveries.read(workdir)))
     found = Checkpoints(workdir / CHECKPOINTS).read(step)
-    if found:
-        for path, reason in found.damaged:
-            print(f"warning: {path} is damaged ({reason}); {found.saved.path} is used instead.")
-        loop.assign(found.tensors)
-    else:
+    if not found:
         raise InputError(
             f"{workdir} has no checkpoint yet. Let trainers.run reach its first "
             "--config.checkpoint_every."
         )
+    for path, reason in found.damaged:
+        print(f"warning: {path} is damaged ({reason}); {found.saved.path} is used instead.")
+    loop.assign(found.tensors)
     return loop
 
 

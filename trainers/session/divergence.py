@@ -93,7 +93,21 @@ def decide(
     if chief:
         checkpoint = str(found.saved.path) if found else None
         _write(path, {**facts, "checkpoint": checkpoint}, workdir)
-        _report(diverged, checkpoint, path, options.max_rollbacks, len(before), goes_on)
+        players = " and ".join(NAMES[p] for p in diverged.players)
+        text = (
+            f"diverged: the {players} left the finite numbers at mini-batch {diverged.step}. "
+            f"Last good checkpoint: {checkpoint or 'none yet'}. Post-mortem: {path}."
+        )
+        after = f" after {len(before)} rollbacks" if before else ""
+        print(
+            f"warning: {text} Rollback {number} of {options.max_rollbacks}: going on from "
+            f"{checkpoint or 'the beginning'} with half the step sizes and other noise."
+            if goes_on
+            else f"error: {text} Stopped{after}. Try a smaller --config.step_size or "
+            "--config.temperature in a new workdir, or --config.on_divergence=rollback in this "
+            "one.",
+            file=sys.stderr,
+        )
     if not goes_on:
         return None
     step, outer_step = (found.saved.step, int(found.tensors["t"])) if found else (0, 0)
@@ -127,32 +141,3 @@ def _norms(loop: Loop) -> dict[str, dict[str, Any]]:
 def _number(value: float) -> float | str:
     # JSON has no infinity, and `write_json` makes NaN null.
     return value if np.isfinite(value) else repr(float(value))
-
-
-def _report(
-    diverged: Divergence,
-    checkpoint: str | None,
-    path: Path,
-    max_rollbacks: int,
-    rollbacks: int,
-    goes_on: bool,
-) -> None:
-    players = " and ".join(NAMES[p] for p in diverged.players)
-    good = checkpoint or "none yet"
-    text = (
-        f"diverged: the {players} left the finite numbers at mini-batch {diverged.step}. "
-        f"Last good checkpoint: {good}. Post-mortem: {path}."
-    )
-    if goes_on:
-        print(
-            f"warning: {text} Rollback {rollbacks + 1} of {max_rollbacks}: going on from "
-            f"{checkpoint or 'the beginning'} with half the step sizes and other noise.",
-            file=sys.stderr,
-        )
-        return
-    after = f" after {rollbacks} rollbacks" if rollbacks else ""
-    print(
-        f"error: {text} Stopped{after}. Try a smaller --config.step_size or --config.temperature "
-        "in a new workdir, or --config.on_divergence=rollback in this one.",
-        file=sys.stderr,
-    )

@@ -59,13 +59,6 @@ class _Stretch(NamedTuple):
         return crossed(self.before, self.now, every)
 
 
-class _End(NamedTuple):
-    """How the training ended: its exit code, and where it diverged, if it did."""
-
-    code: int
-    diverged: Divergence | None = None
-
-
 class Session:
     """This process's part of a run. Use it as a context manager.
 
@@ -108,13 +101,13 @@ class Session:
         step = self._restore()
         if self.workers.chief:
             provenance.record(self.workdir, self.loop.run.config, step)
-        end = self._train(until)
-        while end.diverged and self._roll_back(end.diverged):
-            end = self._train(until)
-        if end.code == cli.DONE and self.workers.chief:
+        code, diverged = self._train(until)
+        while diverged and self._roll_back(diverged):
+            code, diverged = self._train(until)
+        if code == cli.DONE and self.workers.chief:
             with self.stop.at_once():
                 self._finish()
-        return end.code
+        return code
 
     # Where it begins.
 
@@ -169,8 +162,8 @@ class Session:
 
     # Training.
 
-    def _train(self, until: int | None) -> _End:
-        """To the end, `until`, a stop, or a divergence."""
+    def _train(self, until: int | None) -> tuple[int, Divergence | None]:
+        """To the end, `until`, a stop, or a divergence; (exit code, divergence)."""
         loop, run, chief = self.loop, self.loop.run, self.workers.chief
         total, every = run.num_batches, run.options
         last = total if until is None else min(total, until)
@@ -178,9 +171,10 @@ class Session:
         with Journal(self.workdir, run.algorithm, loop.step, total, silent=not chief) as journal:
             for stretch in self._stretches(last):
                 if stretch.lost:
-                    return self._without_others(stretch.lost, journal)
+                    self._without_others(stretch.lost, journal)
+                    return cli.STOPPED, None
                 if stretch.diverged:
-                    return _End(cli.DIVERGED, stretch.diverged)
+                    return cli.DIVERGED, stretch.diverged
                 code, ended = stretch.code, stretch.now >= total
                 if stretch.crossed(every.log_every) or ended:
                     # On every worker: it starts the sums anew.
@@ -193,10 +187,10 @@ class Session:
                     self._save(journal)
             self._checkpoints.wait()
         if loop.step >= total:
-            return _End(cli.DONE)
+            return cli.DONE, None
         if chief:
             print(f"Stopped after {self._checkpoints.latest}; the same command resumes.")
-        return _End(code or cli.STOPPED)
+        return code or cli.STOPPED, None
 
     def _stretches(self, last: int) -> Iterator[_Stretch]:
         """Trains to `last`, or less if it ends before; each stretch to where something is due."""
@@ -295,7 +289,7 @@ class Session:
 
     # When it goes wrong.
 
-    def _without_others(self, error: tf.errors.OpError, journal: Journal) -> _End:
+    def _without_others(self, error: tf.errors.OpError, journal: Journal) -> None:
         """Another worker was lost: a checkpoint of the last whole call, and the way to go on."""
         self.lost = True
         lines = [line for line in error.message.splitlines() if line.strip()]
@@ -318,7 +312,6 @@ class Session:
             f"another worker of this run was lost ({reason.strip()}). Stopped at mini-batch "
             f"{self.loop.step}; {what}. Start the same command on every worker to resume"
         )
-        return _End(cli.STOPPED)
 
     def _roll_back(self, diverged: Divergence) -> bool:
         """Says what happened; True if the run goes on from the last good checkpoint."""

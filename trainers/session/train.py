@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,7 @@ from trainers.session.divergence import NAMES
 from trainers.session.session import Session, warn
 from trainers.system import cli, devices, lock
 from trainers.system.devices import Workers
-from trainers.system.files import (
-    is_temporary,
-    make_writable,
-    remove_temporaries,
-    write_atomically,
-)
+from trainers.system.files import is_temporary, make_writable, remove_temporaries, write_atomically
 from trainers.system.stopping import Stopped, StopRequest
 from trainers.workdir import recoveries
 from trainers.workdir.folder import CARD, CHECKPOINTS, CONFIG, SAMPLES
@@ -100,52 +95,49 @@ def _leave_together(workers: Workers, code: int) -> int:
 
 def _agree_to_begin(config: Mapping[str, Any], workdir: Path, workers: Workers) -> bool:
     """Whether the run is finished already; the chief looks, all know."""
-    error, finished = None, False
-    if workers.chief:
-        try:
-            finished = _finished_before(config, workdir)
-        except InputError as caught:
-            error = caught
-    facts = workers.gather(settings.fingerprint(config), finished, error is not None)
-    if error:
-        raise error
-    if facts[0, 2]:
-        raise _refused_by_first(workdir)
-    if others := devices.first_difference(facts[:, :1]):
+    finished = _on_chief(workers, workdir, lambda: _finished_before(config, workdir))
+    if others := devices.first_difference(workers.gather(settings.fingerprint(config))):
         raise InputError(
             f"Worker {others[0]} runs another config than the first. Give all workers the same "
             "command."
         )
-    return bool(facts[0, 1])
+    return finished
 
 
 @contextlib.contextmanager
 def _prepared(config: Mapping[str, Any], workdir: Path, workers: Workers) -> Iterator[None]:
     """The workdir with its folders, and its lock; the chief makes them, all wait for it."""
     with contextlib.ExitStack() as held:
-        error = None
-        if workers.chief:
-            try:
-                make_writable(workdir, "--workdir")
-                held.enter_context(lock.hold(workdir))
-                # First, for it marks the folder as a workdir to who comes after a kill.
-                write_atomically(workdir / CONFIG, lambda p: p.write_text(settings.to_json(config)))
-                for folder in (CHECKPOINTS, SAMPLES):
-                    (workdir / folder).mkdir(exist_ok=True)
-                for folder in (workdir, workdir / SAMPLES):
-                    remove_temporaries(folder)
-            except (InputError, OSError) as caught:
-                error = caught
-        refused = workers.gather(error is not None)[0, 0]
-        if error:
-            raise error
-        if refused:
-            raise _refused_by_first(workdir)
+
+        def prepare() -> bool:
+            make_writable(workdir, "--workdir")
+            held.enter_context(lock.hold(workdir))
+            # First, for it marks the folder as a workdir to who comes after a kill.
+            write_atomically(workdir / CONFIG, lambda p: p.write_text(settings.to_json(config)))
+            for folder in (CHECKPOINTS, SAMPLES):
+                (workdir / folder).mkdir(exist_ok=True)
+            for folder in (workdir, workdir / SAMPLES):
+                remove_temporaries(folder)
+            return True
+
+        _on_chief(workers, workdir, prepare)
         yield
 
 
-def _refused_by_first(workdir: Path) -> InputError:
-    return InputError(f"The first worker refused --workdir={workdir}; see its message.")
+def _on_chief(workers: Workers, workdir: Path, do: Callable[[], bool]) -> bool:
+    """What `do` returns, which the chief alone calls; where it fails, all end with an error."""
+    error, answer = None, False
+    if workers.chief:
+        try:
+            answer = do()
+        except (InputError, OSError) as caught:
+            error = caught
+    answers = workers.gather(answer, error is not None)
+    if error:
+        raise error
+    if answers[0, 1]:
+        raise InputError(f"The first worker refused --workdir={workdir}; see its message.")
+    return bool(answers[0, 0])
 
 
 def _finished_before(config: Mapping[str, Any], workdir: Path) -> bool:

@@ -56,7 +56,7 @@ class Watcher(Protocol):
 
     def conclude(self, loop: Loop[Run]) -> tuple[dict[str, Any], str]:
         """At the end: what goes into scorecard.json, and lines for the terminal."""
-        ...
+        return {}, ""
 
 
 def crossed(before: int, now: int, every: int) -> bool:
@@ -74,7 +74,7 @@ def make(run: Run) -> list[Watcher]:
     return watchers
 
 
-class Monitor:
+class Monitor(Watcher):
     """Measures duality gaps (`tf_mixed_nash.metrics.nash`) of a run's answers; see `Watcher`.
 
     Args:
@@ -164,8 +164,8 @@ def _uniform(atoms: tf.Tensor) -> Measure:
     return Measure(atoms, tf.fill([count], tf.constant(1.0 / count, atoms.dtype)))
 
 
-class Scores:
-    """Scores a run's answers; see `Watcher`.
+class Scores(Watcher):
+    """Scores a run's answers; see `Watcher`. At the end the scorecard scores more.
 
     Args:
       run: of data in the plane; its options hold `score_every`.
@@ -200,10 +200,6 @@ class Scores:
                     found[f"score/{name}/{metric}"] = value
         self.seconds.append(time.perf_counter() - began)
         return found
-
-    def conclude(self, loop: Loop[Run]) -> tuple[dict[str, Any], str]:
-        """Nothing: the scorecard scores more."""
-        return {}, ""
 
     def _score(self, atoms: tf.Tensor) -> dict[str, float]:
         # Here, because it loads POT, which --dry_run need not wait for.

@@ -86,16 +86,12 @@ def versions() -> dict[str, str]:
 def code() -> Mapping[str, Any]:
     """`commit` of this code and `dirty`, whether files differ from it; None outside a checkout."""
     commit = _git("rev-parse", "HEAD")
-    return {"commit": commit, "dirty": None if commit is None else bool(_changes())}
-
-
-def _changes() -> list[str]:
-    """Changed files, and untracked ones that Python would import."""
-    changed = _git("diff", "--name-only", "HEAD") or ""
-    return [*changed.splitlines(), *_untracked()]
+    changed = commit and (_git("diff", "--name-only", "HEAD") or _untracked())
+    return {"commit": commit, "dirty": None if commit is None else bool(changed)}
 
 
 def _untracked() -> list[str]:
+    """Files that are not in the checkout and that Python would import."""
     return (_git("ls-files", "--others", "--exclude-standard", "--", "*.py") or "").splitlines()
 
 

@@ -36,7 +36,9 @@ def lines(workdir):
 
 
 def weights(workdir):
-    return {name: s.atoms.numpy() for name, s in reading.load_answers(workdir).items()}
+    return {
+        name: s.atoms.numpy() for name, s in reading.answers_of(reading.load_loop(workdir)).items()
+    }
 
 
 def test_a_workdir_holds_what_the_contract_names(finished):
@@ -88,7 +90,7 @@ def test_the_published_model_draws_what_the_mixture_draws(finished):
     workdir, _ = finished
     model = tf.saved_model.load(str(workdir / "export" / "generator" / "1"))
     seeds = seed_rows(3, 50)
-    mine = reading.load_answers(workdir)["mixture"].sample(seeds)
+    mine = reading.answers_of(reading.load_loop(workdir))["mixture"].sample(seeds)
     theirs = model.signatures["serving_default"](seeds=seeds)["samples"]
     np.testing.assert_allclose(theirs, mine, rtol=1e-5, atol=1e-6)
     with np.load(workdir / "samples" / "final.npz") as saved:
