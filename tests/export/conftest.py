@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 from types import SimpleNamespace
@@ -12,7 +11,7 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from export import checks, publish, runtime, verify
+from export import publish, runtime
 from export.strategy import publish_strategy
 from tests.shared import shared_folder
 from tf_mixed_nash.models import mlp
@@ -84,15 +83,6 @@ def samples_of(strategy: MixedStrategy, seeds: np.ndarray) -> np.ndarray:
 
 def seed_array(seed: int, num: int) -> np.ndarray:
     return np.array([[seed, i] for i in range(num)], np.int64)
-
-
-@contextlib.contextmanager
-def unchecked():
-    """What is published within passes no gate: half the time, for models that others check."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checks, "check_calls", lambda _, calls: [call.expected for call in calls])
-        patch.setattr(verify, "check", lambda *_: None)
-        yield
 
 
 @pytest.fixture(
