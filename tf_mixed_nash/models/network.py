@@ -84,6 +84,7 @@ class Network:
       dim: d, the length of z: num_parameters, padded to a multiple of 256.
       dtype: of z, whatever precision the layers compute in.
       compute_dtype: that precision.
+      batched: whether `apply_many` is one product per layer: a chain of dense layers and functions.
     """
 
     ALIGNMENT = _Packing.ALIGNMENT
@@ -109,6 +110,9 @@ class Network:
         self.offsets = self._packing.offsets
         self.num_parameters, self.dim = self._packing.used, self._packing.dim
         self.num_statistics = self._statistics.used
+        self.batched = isinstance(model, keras.Sequential) and all(
+            type(layer) in _LAYERS for layer in model.layers
+        )
 
     def initial(self) -> tf.Tensor:
         """The model's initialisation as a vector [d]."""
@@ -157,12 +161,6 @@ class Network:
     def many(self, z: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         """`apply_many` at parameter vectors z [m, d]."""
         return self.apply_many(self.unflatten(z), x)
-
-    @property
-    def batched(self) -> bool:
-        """Whether `apply_many` is one product per layer: chains of dense layers and functions."""
-        known = all(type(layer) in _LAYERS for layer in self.model.layers)
-        return isinstance(self.model, keras.Sequential) and known
 
     def _batched(self, leaves: Sequence[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
         """Layer after layer, on x [m, n, ...] or [1, n, ...]."""

@@ -11,8 +11,8 @@ from tests.helpers import BATCH, DISCRIMINATOR, GENERATOR, assert_close, f64
 from tests.oracles import gan, payoff
 from tf_mixed_nash import rng
 from tf_mixed_nash.games.functions import BilinearGame, FunctionGame
-from tf_mixed_nash.games.gan import GanGame, ParticleDraws, Regularizers
 from tf_mixed_nash.games.game import Shard
+from tf_mixed_nash.games.gan import GanGame, ParticleDraws, Regularizers
 from tf_mixed_nash.games.objectives import OBJECTIVES, nonsaturating
 from tf_mixed_nash.models import dcgan_discriminator, dcgan_generator, mlp
 from tf_mixed_nash.types import PLAYERS, Measure, Pair, dirac, other, particles
