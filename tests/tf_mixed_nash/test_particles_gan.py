@@ -183,6 +183,27 @@ def test_a_block_of_equal_atoms_is_the_point(name, options, several):
     assert a.of("w" if several == "theta" else "theta") is None
 
 
+def test_it_is_algorithm_4_without_a_past():
+    """`sample_md` with a window of 1, K = 1 and the exact play, chain by chain, is RMSProp with
+    particles, where every atom has the whole mini-batch and the same latents."""
+    game = small_gan("cubic", "full", "shared")
+    oracle, first = helpers.gan_oracle(game), start(game)
+    same = {"step_size": constant(1e-2), "stability": 1e-3, "rms_decay": 0.9}
+    chains = Pair(
+        *(
+            Hyperparameters(
+                num_chains=n, history="window", history_capacity=1, history_batch=0, **same
+            )
+            for n in NUM
+        )
+    )
+    atoms = Pair(*(Hyperparameters(num_particles=n, **same) for n in NUM))
+    (*_, (output, _)), _ = run(build("rmsprop", atoms), oracle, first, 3)
+    _, state = helpers.run(build("sample_md", chains), oracle, first, 3)
+    for p in ("theta", "w"):
+        assert_close(output.of(p), state.of(p).z)
+
+
 @each_algorithm
 def test_permuting_the_atoms_permutes_the_run(name, options):
     game = small_gan("wgan", "full", "shared")
