@@ -7,9 +7,9 @@
 The steps are the library's own (data, latents, noise, penalty; no EMA, no snapshots), the 8
 Gaussians, WGAN with gradient penalty 0.1, a critic of 3 x 512. Everyone is timed once a round, in
 turn; a ratio is the median over rounds of the ratio to the single generator within the round.
---clock=cpu counts the seconds of all cores, for a machine that others use. "split" and "full" are
-how a critic samples the mixture (`games.gan.ParticleDraws`); "one by one" is "split" with every
-network called by itself.
+--clock=cpu counts the seconds of all cores, for a machine that others use. "split", "full" and
+"thin" are how the mixture is sampled (`games.gan.ParticleDraws`); "one by one" is "split" with
+every network called by itself.
 """
 
 from __future__ import annotations
@@ -93,12 +93,13 @@ def measure(f: Any, algorithm: str, batch_size: int) -> list[dict[str, Any]]:
     """A row for each way."""
     from tf_mixed_nash.games.gan import ParticleDraws
 
-    split, full = ParticleDraws("split"), ParticleDraws("full")
+    split, full, thin = (ParticleDraws(batch) for batch in ("split", "full", "thin"))
     num = f.num_particles
     games: dict[str, tuple[Callable[[], Any], int]] = {
         f"1 x {f.single_units}": (lambda: _game(f.single_units, split), 1),
         f"{num} x {f.units}, split": (lambda: _game(f.units, split), num),
         f"{num} x {f.units}, full": (lambda: _game(f.units, full), num),
+        f"{num} x {f.units}, thin": (lambda: _game(f.units, thin), num),
         f"{num} x {f.units}, one by one": (lambda: _game(f.units, split, batched=False), num),
     }
     contestants = {

@@ -84,8 +84,8 @@ MUTATIONS: list[Mutation] = [
         ("penalty += a * self._gradient_penalty", "penalty += self._gradient_penalty"),
         # Several atoms at once.
         (
-            "a * self.objective(of_real[l, 0], of_fake[l, i])",
-            "self.objective(of_real[l, 0], of_fake[l, i])",
+            "loss += a * tf.stack(each)",
+            "loss += tf.stack(each)",
         ),
         ("sum(x * y for x, y in zip(a, losses, strict=True))", "sum(losses)"),
         ("of_atom = tf.reshape(weights, [-1]) * far", "of_atom = far"),
@@ -113,7 +113,7 @@ MUTATIONS: list[Mutation] = [
     ),
     *_of(
         "tf_mixed_nash/methods/measures.py",
-        _tests("measures", "particles_gan"),
+        _tests("measures"),
         ("log_weights - eta * V", "log_weights + eta * V"),
         ("math.log(floor / num)", "math.log(floor)"),
         ('return logs["loss"] + logs["penalty"]', 'return logs["loss"]'),

@@ -8,6 +8,7 @@ A problem has, with m the index of a mini-batch,
     latents(player, m, num) -> [num, n, D], u(player, m) -> [n, 1]
     noise(player, m, num) -> [num, d]
     split                        whether a critic sees n / n' samples of each generator, or n
+    thin                         whether a generator's field has n / n' samples, too
 
 A player's state is a dict: "points", "states" (of the sampler, one for each point) and weights "a".
 Generator theta_j descends  sum_l b_l loss(theta_j, w_l); critic w_l descends  sum_j a_j loss(w_l,
@@ -47,8 +48,11 @@ def losses_and_fields(problem, player, points, rival, m):
     V, g = [], []
     for i, z in enumerate(points):
         if player == "theta":
-            latents = problem.latents(player, m, len(points))[i]
-            terms = [([(b, w)], real, latents, u) for b, w in rival]
+            latents, mine = problem.latents(player, m, len(points))[i], real
+            if problem.thin:
+                latents = problem.latents(player, m, 1)[0][i :: len(points)]
+                mine = real[i :: len(points)]
+            terms = [([(b, w)], mine, latents, u) for b, w in rival]
         else:
             num = len(rival)
             terms = []

@@ -78,7 +78,7 @@ def run(scheme, oracle, first: Pair, num_steps: int, compiled=False):
 # The transcription.
 
 
-def problem_of(game, oracle, objective, split):
+def problem_of(game, oracle, objective, batch):
     """The documented draws, as arrays."""
     real = helpers.real_batches().numpy()
 
@@ -104,14 +104,16 @@ def problem_of(game, oracle, objective, split):
         latents=latents,
         u=lambda player, m: helpers.gan_draws(game, player, m)[1],
         noise=noise,
-        split=split,
+        split=batch != "full",
+        thin=batch == "thin",
     )
 
 
 @pytest.mark.parametrize(
     ("name", "weights", "batch"),
     [(name, "learnt", "split") for name in particles_gan.ALGORITHMS]
-    + [("rmsprop", "learnt", "full"), ("mirror_prox_gan", "uniform", "full")],
+    + [("rmsprop", "learnt", "full"), ("mirror_prox_gan", "uniform", "full")]
+    + [("sgd", "learnt", "thin")],
 )
 def test_a_run_is_that_of_the_transcription(name, weights, batch):
     """Three generators against two critics; K_t grows, V persists, weights have a floor."""
@@ -127,7 +129,7 @@ def test_a_run_is_that_of_the_transcription(name, weights, batch):
     }
     desired = particles_gan.trajectory(
         name,
-        problem_of(game, oracle, "nonsaturating", batch == "split"),
+        problem_of(game, oracle, "nonsaturating", batch),
         theirs,
         rule,
         {p: z.numpy() for p, z in first._asdict().items()},
@@ -343,7 +345,7 @@ def test_rebirth_takes_all_of_the_state_along(name):
         (lambda: Hyperparameters(rebirth_noise=-1.0), "got -1.0"),
         (lambda: Hyperparameters(num_particles=4, rebirth_below=0.3), "the equal one, 0.25"),
         (lambda: Hyperparameters(num_particles=4, rebirth_below=0.01), "leaves, 0.025"),
-        (lambda: ParticleDraws("half").check(), "split, full"),
+        (lambda: ParticleDraws("half").check(), "split, full, thin"),
         (lambda: ParticleDraws(latents="none").check(), "own, shared"),
         (lambda: build("sample_md", small_steps()), "Set num_chains=3 and num_particles=1"),
         (lambda: build("sample_mp", small_steps()), "sample_mp keeps samples"),

@@ -42,15 +42,17 @@ class Regularizers(NamedTuple):
 class ParticleDraws(NamedTuple):
     """What the n' generators of a mixed strategy draw from a mini-batch of n.
 
-    A generator's own field is a mean over n of its samples, always: as precise as that of a
-    single one. A critic's field is a mean over the mixture, of which it sees, without bias in
-    either case,
+    A generator's own field is a mean over samples of it, a critic's a mean over samples of the
+    mixture; in every case without bias.
 
     Attributes:
-      batch: "split": n / n' samples of each generator, paired with as many real data; n in
-        all, as of a single generator, and at its cost. Sample i is of generator i mod n'.
-        "full": n of each, each beside all n real data; n' times the work of the fakes, and less
-        noise.
+      batch: "split": a critic sees n / n' samples of each generator, paired with as many real
+        data; n in all, as of a single generator, and at its cost. Sample i is of generator i mod
+        n'. A generator's field has n samples, as that of a single one.
+        "full": a critic sees n of each, each beside all n real data; n' times the work of the
+        fakes, and less noise.
+        "thin": as split, and a generator's field, too, has n / n' samples: no more work than for
+        a single one in either turn, and more noise.
       latents: "own": of each generator. "shared": the same for all. The atoms of a signed
         measure share theirs in any case with those they are subtracted from.
     """
@@ -60,7 +62,7 @@ class ParticleDraws(NamedTuple):
 
     def check(self) -> None:
         """Raises InputError for an unknown word."""
-        for name, valid in (("batch", ("split", "full")), ("latents", ("own", "shared"))):
+        for name, valid in (("batch", ("split", "full", "thin")), ("latents", ("own", "shared"))):
             if (value := getattr(self, name)) not in valid:
                 raise InputError(
                     f"Unknown particles.{name} {value!r}. Choose one of: {', '.join(valid)}."
@@ -219,21 +221,18 @@ class GanGame:
     def _generator_fields(self, theta, mu, real, key, shard):
         """Of every theta_i [n', d]:  A_i ~ P_{theta_i};  the field of `_generator_field`."""
         num, (weights, w) = theta.shape[0], _table(mu)
-        latents = self._latents_of(num, False, theta.dtype, real, key, shard)
+        thin = self.draws.batch == "thin"
+        latents = self._latents_of(num, thin, theta.dtype, real, key, shard)
         leaves, critics = self.generator.unflatten(theta), self.discriminator.unflatten(w)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(leaves)
             fake = self._generated(leaves, latents)  # [n', n, ...]
             of_real, of_fake = self._logits(critics, real[None]), self._logits(critics, fake)
-            loss = tf.stack(
-                [
-                    sum(
-                        a * self.objective(of_real[l, 0], of_fake[l, i]).generator
-                        for l, a in enumerate(tf.unstack(tf.reshape(weights, [-1])))
-                    )
-                    for i in range(num)
-                ]
-            )
+            loss = tf.zeros([num], theta.dtype)
+            for l, a in enumerate(tf.unstack(tf.reshape(weights, [-1]))):
+                own = _groups(of_real[l, 0], num, thin)
+                each = [self.objective(own[i], of_fake[l, i]).generator for i in range(num)]
+                loss += a * tf.stack(each)
             # The atoms do not meet: the gradient of the sum is that of each.
             scaled = tf.reduce_sum(loss) * self._loss_scale
         g = self.generator.flatten(self._gradient(tape, scaled, leaves))
@@ -246,7 +245,7 @@ class GanGame:
         """
         weights, theta = _table(nu)
         (terms, num), many = weights.shape, w.shape[0]
-        split = self.draws.batch == "split"
+        split = self.draws.batch != "full"
         latents = self._latents_of(num, split, w.dtype, real, key, shard)
         fake = self._generated(
             self.generator.unflatten(theta), tf.tile(latents, [terms, 1, 1])

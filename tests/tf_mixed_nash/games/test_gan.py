@@ -323,7 +323,7 @@ def test_a_signed_measure_has_common_latents():
 
 
 @each_player
-@pytest.mark.parametrize("batch", ["split", "full"])
+@pytest.mark.parametrize("batch", ["split", "full", "thin"])
 def test_shards_of_particles_average_to_the_whole_mini_batch(player, batch):
     s, count = setting(player, "nonsaturating", "both"), 2
     s.game.draws = ParticleDraws(batch)

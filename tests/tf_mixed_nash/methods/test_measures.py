@@ -7,6 +7,7 @@ import tensorflow as tf
 from tests.helpers import assert_close, f64
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.methods import measures
+from tf_mixed_nash.methods.prox import Move, Prox
 from tf_mixed_nash.methods.schedules import constant, exponential
 from tf_mixed_nash.types import Particles
 
@@ -72,6 +73,34 @@ def test_replaced_rows_are_their_parents_with_noise():
     np.testing.assert_array_equal(moment, tf.gather(z + 7.0, parents))
     assert int(count) == 5
     assert nothing == ()
+
+
+@pytest.mark.parametrize("loss", [V, np.array([np.inf, 0.0, 0.0])])
+def test_every_atom_steps_and_the_weights_follow_the_first_variation(loss):
+    """The anchor's atoms and weights move, by V = loss + penalty at `at`, whose measure the logs
+    are means over; a V that is not finite is reported."""
+    penalty = np.array([0.3, 0.0, 2.0])
+
+    def inner(oracle, player, anchor, at, opponent, state, t, m):
+        logs = {"loss": f64(loss), "penalty": f64(penalty), "finite": tf.constant(True)}
+        return Move(anchor + 2.0 * at, state + t + m, logs)
+
+    prox = measures.each_atom(
+        Prox(lambda z: 3 * z, lambda t: 7, inner), measures.entropic(constant(0.4))
+    )
+    anchor = Particles(f64(np.log(A)), f64([[1.0], [2.0], [3.0]]))
+    at = Particles(f64(np.log(A[::-1])), f64([[10.0], [20.0], [40.0]]))
+    assert_close(prox.init(at), [[30.0], [60.0], [120.0]])
+    assert prox.num_batches(0) == 7
+    z, state, logs = prox.step(None, "theta", anchor, at, None, 100, 10, 1)
+    np.testing.assert_array_equal(z.atoms[:, 0], [21.0, 42.0, 83.0])
+    assert state == 111
+    assert bool(logs["finite"]) == np.all(np.isfinite(loss))
+    if logs["finite"]:
+        expected = A * np.exp(-0.4 * (loss + penalty))
+        assert_close(tf.exp(z.log_weights), expected / expected.sum(), 1e-14)
+        assert_close(logs["loss"], A[::-1] @ loss, 1e-14)
+        assert_close(logs["penalty"], A[::-1] @ penalty, 1e-14)
 
 
 def test_logs_are_means_over_the_measure():
