@@ -64,7 +64,7 @@ def _better(workdir: Path, loop: Loop, num_samples: int, tolerance: float, publi
     began = time.perf_counter()
     game, fresh = (weighing.measure(run, loop, kept, num_samples, draw) for draw in (0, 1))
     seconds = time.perf_counter() - began
-    choice = weighing.choose(game.F, tolerance)
+    choice = weighing.choose(game.F, tolerance, kept.uniform(range(len(kept.t))))
     full, pruned = choice.full, choice.pruned
     entries = weighing.judge(kept, game, fresh, choice)
     # Only now are samples scored: no score has entered the choice.

@@ -17,7 +17,7 @@ KEY = rng.stream(3, "reservoir")
 
 
 def make(window=(FIRST, LAST), num_components=M):
-    return Reservoir(num_components, window, KEY, Pair(2, 4), tf.float32)
+    return Reservoir(num_components, window, KEY, Pair((2,), (4,)), tf.float32)
 
 
 def output(t):
