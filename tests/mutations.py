@@ -340,7 +340,15 @@ MUTATIONS: list[Mutation] = [
             'for n, v in self.variables.items() if n != "ema"}\n        return',
         ),
         ("(due is None or t <= due)", "(due is None or t <= due + 1)"),
-        ("self.reservoir.keep(due, self.last())", "self.reservoir.keep(due, self.last()[::-1])"),
+        ("keep(due, self.last(), self", "keep(due, self.last()[::-1], self"),
+    ),
+    *_of(
+        "tf_mixed_nash/training/loop.py",
+        ("tests/tf_mixed_nash/training/test_measures.py",),
+        ("self.last(), self.weights())\n        steps", "self.last())\n        steps"),
+        ("for x in (anchor, ema))", "for x in (anchor, ema[::-1]))"),
+        ("weights * equal, atoms.shape[:2]", "weights, atoms.shape[:2]"),
+        ("ema = _mean_of(self.ema()[None], self.weights().theta)", "ema = last"),
     ),
     *_of(
         "tf_mixed_nash/training/reservoir.py",
@@ -354,7 +362,13 @@ MUTATIONS: list[Mutation] = [
         ("seen = min(t, self._window[1])", "seen = t"),
         ("t = first + (chunk + 1) * _CHUNK", "t = last"),
         ("if shape[1:] != columns or not m <= shape[0] <= M:", "if shape[1:] != columns:"),
-        ("_Snapshot(theta, w, t)", "_Snapshot(theta, w, t + 1)"),
+        ("_Snapshot(theta, w, t, own)", "_Snapshot(theta, w, t + 1, own)"),
+    ),
+    *_of(
+        "tf_mixed_nash/training/reservoir.py",
+        ("tests/tf_mixed_nash/training/test_reservoir.py",),
+        ("np.array(matrices[name][i])", "np.array(matrices[name][0])"),
+        ("if len(shapes.of(player)) > 1", "if len(shapes.theta) > 1"),
     ),
     *_of(
         "tf_mixed_nash/rng.py",

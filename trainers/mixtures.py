@@ -90,7 +90,8 @@ def _better(workdir: Path, loop: Loop, num_samples: int, tolerance: float, publi
     weighing.write(out, arrays, content, tables)
     print(*tables, sep="\n")
     n, m = game.F.shape
-    unit = "standard deviations of a critic" if n > m else "the discriminator's loss"
+    critics = len(kept.pairs.w)  # of WGAN's both signs play
+    unit = "standard deviations of a critic" if n > critics else "the discriminator's loss"
     print(
         f"worst: max_i (F p)_i over {n} critics, in {unit}; value {full.value:.4f}, "
         f"certified gap {full.gap:.1e}; payoffs took {seconds:.0f} s"

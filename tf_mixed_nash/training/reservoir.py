@@ -68,7 +68,7 @@ class Reservoir:
         self._num_components, self._window, self._key = num_components, window, key
         self._dtype = np.dtype(dtype.as_numpy_dtype)
         # Of a snapshot's weights and of the players' own, by name.
-        self._weights = {
+        self._weights: dict[str, tuple[Player, tuple[int, ...]]] = {
             name: (player, shapes.of(player)[:1])
             for player, name in _WEIGHTS.items()
             if len(shapes.of(player)) > 1

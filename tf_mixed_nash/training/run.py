@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import tensorflow as tf
 
@@ -118,12 +118,11 @@ class Training:
         """
         generator = self.game.generator
         count = int(atoms.shape[0])  # pyright: ignore[reportArgumentType]
-        if weights is None:
-            weights = tf.fill([count], tf.constant(1.0 / count, tf.float32))
-        weights = tf.cast(weights, tf.float32)
+        equal = tf.fill([count], tf.constant(1.0 / count, tf.float32))
+        a: Any = equal if weights is None else tf.cast(weights, tf.float32)
         if generator.num_statistics:
             atoms = tf.map_fn(self._calibrate, atoms, fn_output_signature=self._calibrated)
-        measure = Measure(atoms, weights)
+        measure = Measure(atoms, a)
         return MixedStrategy(
             measure,
             generator.frozen(),

@@ -265,7 +265,8 @@ class Session:
 
     def _last(self, seeds: tf.Tensor) -> np.ndarray:
         """Samples of the last iterate."""
-        return self._sampler(*self.loop.latest().theta, seeds).numpy()
+        atoms, weights = self.loop.latest().theta
+        return self._sampler(atoms, weights, seeds).numpy()
 
     def _atoms(self, seeds: tf.Tensor) -> np.ndarray:
         """Which atom draws each of them."""
