@@ -32,6 +32,13 @@ _HYPERPARAMETERS = {
     "history_capacity": int,  # H, how many strategies reservoir and window hold
     "history_batch": int,  # b samples of the opponent's past per Langevin step; 0: all, exactly
     "mirror_step": float,  # eta; the law's temperature is epsilon / eta
+    # All others (docs/particles_gan.md):
+    "num_particles": int,  # n', networks of the player's mixed strategy; 1: a pure strategy
+    "weights": str,  # of these: uniform, or learnt by entropic mirror descent
+    "weight_step": float,  # eta of the weights
+    "weight_floor": float,  # delta: every weight stays above delta / n'
+    "rebirth_below": float,  # lighter ones become copies of the heaviest; 0: none do
+    "rebirth_noise": float,  # standard deviation of a copy's parameters around it
 }
 
 # Two phases an outer step.
@@ -61,6 +68,8 @@ def _experiment(dataset: str, algorithm: str, variant: str | None) -> Any:
     c.discriminator_steps = 1
     c.generator = _hyperparameters()
     c.discriminator = _hyperparameters()
+    # How several generators draw from a mini-batch: split, full, thin; latents: own or shared.
+    c.particles = ml_collections.ConfigDict({"batch": "split", "latents": "own"})
     c.chambolle_pock = ml_collections.ConfigDict({"kappa": 1.0, "extrapolate": "measure"})
     c.game = ml_collections.ConfigDict(
         {
@@ -127,7 +136,13 @@ def planar(dataset: str, algorithm: str, variant: str | None = None) -> ml_colle
     c = _experiment(dataset, algorithm, variant)
     c.game.gradient_penalty = 0.1
     c.model = ml_collections.ConfigDict(
-        {"hidden_units": (512, 512, 512), "activation": "relu", "latent_dim": 2}
+        {
+            "hidden_units": (512, 512, 512),
+            "generator_hidden_units": (),  # (): hidden_units
+            "discriminator_hidden_units": (),
+            "activation": "relu",
+            "latent_dim": 2,
+        }
     )
     c.scorecard = ml_collections.ConfigDict({"num_samples": 10_000, "capture_samples": 2_500})
     if variant == "tiny":

@@ -26,6 +26,12 @@ ANY = {
     "history_capacity": 200,
     "history_batch": 1,
     "mirror_step": 1.0,
+    "num_particles": 1,
+    "weights": "uniform",
+    "weight_step": 1e-2,
+    "weight_floor": 0.1,
+    "rebirth_below": 0.0,
+    "rebirth_noise": 1e-2,
 }
 
 # lambda bounds P by 1000: with 1e-8 the noise sqrt(2 gamma eps P) of units that get no

@@ -55,7 +55,7 @@ def _text(name: str, facts: Mapping[str, Any], picture: str | None) -> str:
         f"A generator of {kind} {facts['sample_shape']}{classes}, trained on `{dataset}` with "
         f"`{algorithm}` by [tf_mixed_nash]; this is its `{average}`{step}: a mixed strategy of "
         f"{facts['num_components']} generator{'s' if facts['num_components'] > 1 else ''} with "
-        "weights, of which each sample draws one.",
+        f"weights, of which each sample draws one.{_measures(facts)}",
     ]
     if picture:
         parts.append(f"![samples of seed 0]({picture})")
@@ -77,6 +77,17 @@ def _text(name: str, facts: Mapping[str, Any], picture: str | None) -> str:
         parts.append(f"```json\n{json.dumps(facts['config'], indent=1, default=str)}\n```")
     parts += ["## Evaluation", _evaluation(facts), "## Limits", _limits(facts)]
     return "\n\n".join(_wrapped(p) for p in parts) + "\n"
+
+
+def _measures(facts: Mapping[str, Any]) -> str:
+    if (particles := facts.get("num_particles", 1)) == 1:
+        return ""
+    M = facts["num_components"] // particles
+    steps = f"those of {M} steps of the training" if M > 1 else "those of one step"
+    return (
+        f" They are {particles} particles that were trained together against a discriminator that "
+        f"sees their mixture, {steps}: component i is particle i mod {particles}."
+    )
 
 
 def _wrapped(text: str) -> str:

@@ -346,10 +346,13 @@ def _png_call(call: Call) -> Call:
 
 def _facts(strategy: MixedStrategy, signatures: list[str]) -> dict[str, Any]:
     """What the manifest says of the strategy itself."""
+    num_particles = strategy.num_particles
     return {
         "dim": int(strategy.atoms.shape[1]),
         "num_components": strategy.num_components,
         "weights": np.asarray(tf.convert_to_tensor(strategy.weights)).tolist(),
+        # Of whole measures: n', component i is atom i mod n' of one.
+        **({"num_particles": num_particles} if num_particles > 1 else {}),
         "latent_dim": strategy.latent_dim,
         "num_classes": strategy.num_classes,
         "signatures": signatures,

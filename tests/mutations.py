@@ -64,10 +64,7 @@ MUTATIONS: list[Mutation] = [
         ("s.of(player).tilde,", "at.of(player),"),
         ("m + half(t),\n            alternated", "m,\n            alternated"),
         ("(1.0 + kappa, -kappa)", "(1.0 + kappa, kappa)"),
-        (
-            "theta.z + kappa * (theta.z - theta.previous)",
-            "theta.z - kappa * (theta.z - theta.previous)",
-        ),
+        ("return z + kappa * (z - previous)", "return z - kappa * (z - previous)"),
         (
             'theta, theta_logs = extrapolate_and_update("theta", against=w.z)',
             'theta, theta_logs = extrapolate_and_update("theta", against=s.w.z)',
@@ -79,13 +76,53 @@ MUTATIONS: list[Mutation] = [
         "tf_mixed_nash/games/gan.py",
         _tests("gan"),
         ("u * real + (1.0 - u) * fake", "real"),
-        ("(norm - 1.0) ** 2", "norm**2"),
-        ("self.regularizers.r1 * 0.5", "self.regularizers.r1"),
+        ("tf.reduce_mean((norm - 1.0) ** 2)", "tf.reduce_mean(norm**2)"),
+        ("self.regularizers.r1 * 0.5 * tf", "self.regularizers.r1 * tf"),
         (
             "loss += a * self.objective(f(real), f(fake)).generator",
             "loss += self.objective(f(real), f(fake)).generator",
         ),
         ("penalty += a * self._gradient_penalty", "penalty += self._gradient_penalty"),
+        # Several atoms at once.
+        (
+            "loss += a * tf.stack(each)",
+            "loss += tf.stack(each)",
+        ),
+        ("sum(x * y for x, y in zip(a, losses, strict=True))", "sum(losses)"),
+        ("of_atom = tf.reshape(weights, [-1]) * far", "of_atom = far"),
+        ("tf.reduce_sum(weights) * self.regularizers.r1", "self.regularizers.r1"),
+        ("weights.append(a * ones)", "weights.append(ones)"),
+        ("tf.tile(latents, [terms, 1, 1])", "tf.repeat(latents, terms, axis=0)"),
+        (
+            "return tf.transpose(turns, [1, 0, *range(2, turns.shape.rank)])",
+            "return tf.reshape(turns, [num, -1, *x.shape[1:]])",
+        ),
+        ("own = rng.fold_in(key, 2)", "own = rng.fold_in(key, 0)"),
+        (
+            "if self.discriminator.num_statistics:\n            return",
+            "if False:\n            return",
+        ),
+    ),
+    *_of(
+        "tf_mixed_nash/models/network.py",
+        _tests("network"),
+        ("x + leaves[1][:, None] if", "x + leaves[1][:1, None] if"),
+        (
+            "self._batched(leaves, x[None] if shared else x)",
+            "self._batched(leaves, x[None] if shared else x[:1])",
+        ),
+    ),
+    *_of(
+        "tf_mixed_nash/methods/measures.py",
+        _tests("measures"),
+        ("log_weights - eta * V", "log_weights + eta * V"),
+        ("math.log(floor / num)", "math.log(floor)"),
+        ('return logs["loss"] + logs["penalty"]', 'return logs["loss"]'),
+        ("weigh(anchor.log_weights, V, t)", "weigh(at.log_weights, V, t)"),
+        ("anchor.atoms, at.atoms, opponent", "at.atoms, at.atoms, opponent"),
+        ("- tf.math.log(tf.cast(shares, dtype))", ""),
+        ("tf.gather(tree, parents) if tree.shape.rank", "tree if tree.shape.rank"),
+        ("tf.cast(new, dtype)[:, None] * noise", "noise"),
     ),
     *_of(
         "tf_mixed_nash/rng.py",
@@ -233,7 +270,10 @@ MUTATIONS: list[Mutation] = [
     *_of(
         "tf_mixed_nash/games/gan.py",
         ("tests/tf_mixed_nash/games/test_image_games.py", "tests/tf_mixed_nash/test_float16.py"),
-        ("if self.discriminator.num_statistics:", "if False:"),
+        (
+            "if self.discriminator.num_statistics:\n                # Batch",
+            "if False:\n                #",
+        ),
         ("g = g[..., : -self.num_classes or None]", "g = g * 1.0"),
         (
             "classes = real[(slice(None), *first, slice(-self.num_classes, None))]",
@@ -297,7 +337,15 @@ MUTATIONS: list[Mutation] = [
             'for n, v in self.variables.items() if n != "ema"}\n        return',
         ),
         ("(due is None or t <= due)", "(due is None or t <= due + 1)"),
-        ("self.reservoir.keep(due, self.last())", "self.reservoir.keep(due, self.last()[::-1])"),
+        ("keep(due, self.last(), self", "keep(due, self.last()[::-1], self"),
+    ),
+    *_of(
+        "tf_mixed_nash/training/loop.py",
+        ("tests/tf_mixed_nash/training/test_measures.py",),
+        ("self.last(), self.weights())\n        steps", "self.last())\n        steps"),
+        ("for x in (anchor, ema))", "for x in (anchor, ema[::-1]))"),
+        ("weights * equal, atoms.shape[:2]", "weights, atoms.shape[:2]"),
+        ("ema = _mean_of(self.ema()[None], self.weights().theta)", "ema = last"),
     ),
     *_of(
         "tf_mixed_nash/training/reservoir.py",
@@ -311,7 +359,13 @@ MUTATIONS: list[Mutation] = [
         ("seen = min(t, self._window[1])", "seen = t"),
         ("t = first + (chunk + 1) * _CHUNK", "t = last"),
         ("if shape[1:] != columns or not m <= shape[0] <= M:", "if shape[1:] != columns:"),
-        ("_Snapshot(theta, w, t)", "_Snapshot(theta, w, t + 1)"),
+        ("_Snapshot(theta, w, t, own)", "_Snapshot(theta, w, t + 1, own)"),
+    ),
+    *_of(
+        "tf_mixed_nash/training/reservoir.py",
+        ("tests/tf_mixed_nash/training/test_reservoir.py",),
+        ("np.array(matrices[name][i])", "np.array(matrices[name][0])"),
+        ("if len(shapes.of(player)) > 1", "if len(shapes.theta) > 1"),
     ),
     *_of(
         "tf_mixed_nash/rng.py",

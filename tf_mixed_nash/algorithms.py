@@ -13,7 +13,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from tf_mixed_nash.methods import histories, sampled, samplers, schemes
+from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.methods import histories, measures, sampled, samplers, schemes
+from tf_mixed_nash.methods.measures import Rebirth, Weigh
 from tf_mixed_nash.methods.prox import Prox, langevin_atoms, langevin_mean, one_step
 from tf_mixed_nash.methods.samplers import Preconditioner, Sampler
 from tf_mixed_nash.methods.schedules import Schedule, constant
@@ -43,6 +45,13 @@ class Hyperparameters:
       history_batch: b >= 1, how many samples of the opponent's past each Langevin step plays
         against; 0: all of them, the exact sum.
       mirror_step: eta > 0.
+      num_particles: n' >= 1, atoms of the player's mixed strategy (all but the sampled algorithms,
+        whose num_chains it is). 1: a pure strategy, the algorithm of the literature.
+      weights: "uniform", or "learnt" by entropic mirror descent (and so below).
+      weight_step: t -> eta_t >= 0, of the weights.
+      weight_floor: delta in [0, 1); every atom keeps delta / n'.
+      rebirth_below: atoms of less weight become copies of the heaviest; 0: none do.
+      rebirth_noise: standard deviation of a copy's parameters around the heaviest's.
     """
 
     step_size: Schedule = constant(1e-4)
@@ -59,11 +68,31 @@ class Hyperparameters:
     history_capacity: int = 200
     history_batch: int = 1
     mirror_step: float = 1.0
+    num_particles: int = 1
+    weights: str = "uniform"
+    weight_step: Schedule = constant(1e-2)
+    weight_floor: float = 0.1
+    rebirth_below: float = 0.0
+    rebirth_noise: float = 1e-2
 
     def __post_init__(self):
         if self.preconditioner not in ("rms", "none"):
             raise ValueError(
                 f"Unknown preconditioner {self.preconditioner!r}. Choose one of: rms, none."
+            )
+        if self.num_particles < 1:
+            raise InputError(f"num_particles (n') must be at least 1, got {self.num_particles}.")
+        if self.weights not in ("uniform", "learnt"):
+            raise InputError(f"Unknown weights {self.weights!r}. Choose one of: uniform, learnt.")
+        if not 0.0 <= self.weight_floor < 1.0:
+            raise InputError(f"weight_floor (delta) must be in [0, 1), got {self.weight_floor}.")
+        if not self.rebirth_noise >= 0.0:
+            raise InputError(f"rebirth_noise must be at least 0, got {self.rebirth_noise}.")
+        least, equal = self.weight_floor / self.num_particles, 1.0 / self.num_particles
+        if self.rebirth_below and not least < self.rebirth_below < equal:
+            raise InputError(
+                f"rebirth_below must be 0 (no rebirth) or lie between the least weight that the "
+                f"floor leaves, {least:g}, and the equal one, {equal:g}; got {self.rebirth_below}."
             )
 
 
@@ -108,8 +137,26 @@ def _memory(h: Hyperparameters) -> histories.Memory:
     return histories.make_memory(h.history, h.history_capacity)
 
 
+def _weigh(h: Hyperparameters) -> Weigh:
+    if h.weights == "uniform":
+        return measures.constant
+    return measures.entropic(h.weight_step, h.weight_floor)
+
+
+def _rebirth(h: Hyperparameters) -> Rebirth | None:
+    learnt = h.num_particles > 1 and h.weights == "learnt"
+    return Rebirth(h.rebirth_below, h.rebirth_noise) if learnt and h.rebirth_below else None
+
+
 def _both(make: Callable, h: Pair[Hyperparameters]) -> Pair:
-    return Pair(make(h.theta), make(h.w))
+    """What `make` makes of each player's; a prox step is of every atom where there are several."""
+
+    def of(h: Hyperparameters):
+        made = make(h)
+        several = h.num_particles > 1 and isinstance(made, Prox)
+        return measures.each_atom(made, _weigh(h)) if several else made
+
+    return Pair(of(h.theta), of(h.w))
 
 
 def sgd(h):
@@ -141,7 +188,7 @@ def alt_extra_adam(h):
 
 
 def past_extra_adam(h):
-    return schemes.past_extragradient(_both(_reference_adam, h))
+    return schemes.past_extragradient(_both(_reference_adam, h), _both(_weigh, h))
 
 
 def mirror_gan(h):
@@ -248,10 +295,25 @@ def build(
       discriminator_steps: outer steps of the discriminator per one of the generator.
       **options: of the algorithm (`kappa` and `extrapolate` of chambolle_pock).
 
+    Returns:
+      The scheme; of points [d] where num_particles is 1, else of measures (see `Scheme`).
+
     Raises:
-      ValueError: for an unknown name or a hyperparameter out of range.
+      ValueError: for an unknown name or a hyperparameter out of range (InputError is one).
     """
     if name not in ALGORITHMS:
         raise ValueError(f"Unknown algorithm {name!r}. Choose one of: {', '.join(ALGORITHMS)}.")
+    num_particles = Pair(*(h.num_particles for h in hyperparameters))
+    if ALGORITHMS[name].chains and max(num_particles) > 1:
+        raise InputError(
+            f"{name} keeps samples of every past strategy, num_chains of each; num_particles is of "
+            f"the other algorithms. Set num_chains={max(num_particles)} and num_particles=1."
+        )
     scheme = ALGORITHMS[name].scheme(hyperparameters, **options)
-    return schemes.discriminator_steps(scheme, discriminator_steps)
+    scheme = schemes.discriminator_steps(scheme, discriminator_steps)
+    if max(num_particles) == 1:
+        return scheme
+    rebirth = Pair(*(_rebirth(h) for h in hyperparameters))
+    if any(rebirth):
+        scheme = schemes.reborn(scheme, rebirth)
+    return schemes.of_measures(scheme, num_particles)

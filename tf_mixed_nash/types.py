@@ -9,9 +9,23 @@ from __future__ import annotations
 
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
+import numpy as np
 import tensorflow as tf
 
-__all__ = ["PLAYERS", "Measure", "Pair", "Particles", "Player", "dirac", "other"]
+from tf_mixed_nash.errors import InputError
+
+__all__ = [
+    "PLAYERS",
+    "Measure",
+    "Pair",
+    "Particles",
+    "Player",
+    "atoms_of",
+    "dirac",
+    "other",
+    "particles",
+    "weights_of",
+]
 
 Player = Literal["theta", "w"]
 PLAYERS: tuple[Player, Player] = ("theta", "w")
@@ -47,7 +61,8 @@ class Measure(NamedTuple):
     allowed: Chambolle-Pock plays against 2 nu_t - nu_{t-1}, which is weights (2, -1).
 
     Attributes:
-      atoms: [m, d] float, the z_j; or a tuple of m vectors [d].
+      atoms: [m, d] float, the z_j; or a tuple of m vectors [d]. One of a tuple may be `Particles`,
+        themselves a mixed strategy: a_j is then the mass of the whole.
       weights: [m] float, the a_j; or a tuple of m floats.
     """
 
@@ -60,8 +75,16 @@ class Measure(NamedTuple):
         return len(self.atoms) if isinstance(self.atoms, tuple) else int(self.atoms.shape[0])
 
     def terms(self) -> list[tuple[Any, Any]]:
-        """The pairs (a_j, z_j)."""
-        return [(self.weights[j], self.atoms[j]) for j in range(self.num_atoms)]
+        """The pairs (a_j, z_j); of `Particles` one for each of theirs."""
+        pairs = []
+        for j in range(self.num_atoms):
+            a, z = self.weights[j], self.atoms[j]
+            if isinstance(z, Particles):
+                each = zip(tf.unstack(a * tf.exp(z.log_weights)), tf.unstack(z.atoms), strict=True)
+                pairs += list(each)
+            else:
+                pairs.append((a, z))
+        return pairs
 
 
 def dirac(z: tf.Tensor) -> Measure:
@@ -70,10 +93,11 @@ def dirac(z: tf.Tensor) -> Measure:
 
 
 class Particles(NamedTuple):
-    """A mixed strategy  sum_i a_i delta(x_i)  as the state of a player: see `prox.conic`.
+    """A mixed strategy  sum_i a_i delta(x_i)  as the state of a player.
 
-    A player's field, taken at particles, has the same form: the first variation of the
-    payoff at the atoms [m], and its gradients there [m, d].
+    See `methods.measures` for networks, `prox.conic` for points of a small set. There a player's
+    field, taken at particles, has the same form: the first variation of the payoff at the atoms
+    [m], and its gradients there [m, d].
 
     Attributes:
       log_weights: [m] float, log a_i; -inf for an atom that is absent.
@@ -82,3 +106,37 @@ class Particles(NamedTuple):
 
     log_weights: Any
     atoms: Any
+
+
+def particles(atoms: tf.Tensor, weights: Any = None) -> Particles:
+    """The mixed strategy with these atoms.
+
+    Args:
+      atoms: [n', d], n' >= 1.
+      weights: n' numbers >= 0 of sum 1, not a graph's tensor; equal ones by default.
+
+    Raises:
+      InputError: for atoms or weights of another form.
+    """
+    if atoms.shape.rank != 2 or not atoms.shape[0]:
+        raise InputError(f"Particles are rows [n', d], n' >= 1; got shape {tuple(atoms.shape)}.")
+    num: Any = atoms.shape[0]
+    a = np.full([num], 1.0 / num) if weights is None else np.asarray(weights, np.float64)
+    if a.shape != (num,):
+        raise InputError(f"{num} particles have {num} weights, got shape {a.shape}.")
+    # Rounding of n' numbers in float32 stays below 1e-6; a forgotten weight does not.
+    if not np.all(a >= 0.0) or not abs(a.sum() - 1.0) <= 1e-6:
+        raise InputError(f"Weights are at least 0 and sum to 1, got {a.tolist()}.")
+    with np.errstate(divide="ignore"):
+        log_weights = np.log(a / a.sum())
+    return Particles(tf.constant(log_weights, atoms.dtype), atoms)
+
+
+def atoms_of(z: Any) -> Any:
+    """The atoms [n', d] of `Particles`; a point [d] itself."""
+    return z.atoms if isinstance(z, Particles) else z
+
+
+def weights_of(z: Any) -> Any:
+    """The weights [n'] of `Particles`, of sum 1; None of a point [d]."""
+    return tf.exp(z.log_weights) if isinstance(z, Particles) else None

@@ -64,7 +64,8 @@ def main() -> int:
         loop = reading.load_loop(Path(workdir))
         task, published = loop.run.task, loop.run.options.publish
         answers = reading.answers_of(loop)
-        scores = task.score({name: reading.sampler(s) for name, s in answers.items()})
+        samplers = {name: reading.sampler(s) for name, s in answers.items()}
+        scores = task.score(samplers, answers)
         card = scores["strategies"][published]
     else:
         task, scores = _score_model(Path(model), flags.FLAGS.dataset)

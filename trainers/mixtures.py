@@ -62,7 +62,7 @@ def _better(workdir: Path, loop: Loop, num_samples: int, tolerance: float, publi
     began = time.perf_counter()
     game, fresh = (weighing.measure(run, loop, kept, num_samples, draw) for draw in (0, 1))
     seconds = time.perf_counter() - began
-    choice = weighing.choose(game.F, tolerance)
+    choice = weighing.choose(game.F, tolerance, kept.uniform(range(len(kept.t))))
     full, pruned = choice.full, choice.pruned
     entries = weighing.judge(kept, game, fresh, choice)
     # Only now are samples scored: no score has entered the choice.
@@ -88,7 +88,8 @@ def _better(workdir: Path, loop: Loop, num_samples: int, tolerance: float, publi
     weighing.write(out, arrays, content, tables)
     print(*tables, sep="\n")
     n, m = game.F.shape
-    unit = "standard deviations of a critic" if n > m else "the discriminator's loss"
+    critics = len(kept.pairs.w)  # of WGAN's both signs play
+    unit = "standard deviations of a critic" if n > critics else "the discriminator's loss"
     print(
         f"worst: max_i (F p)_i over {n} critics, in {unit}; value {full.value:.4f}, "
         f"certified gap {full.gap:.1e}; payoffs took {seconds:.0f} s"

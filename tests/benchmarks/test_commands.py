@@ -79,3 +79,14 @@ def test_an_unknown_choice_is_bad_input(module, option, choices):
     assert done.returncode == 2
     assert option in done.stderr
     assert choices in done.stderr
+
+
+def test_particles_gan_times_every_way_of_sampling(tmp_path):
+    sizes = ("--num_particles=2", "--units=8", "--single_units=8", "--batch_sizes=8")
+    options = (*sizes, "--rounds=2", "--algorithms=rmsprop", "--clock=cpu")
+    rows, text = report(tmp_path, "particles_gan", *options)
+    ways = ["1 x 8", *(f"2 x 8, {way}" for way in ("split", "full", "thin", "one by one"))]
+    assert [row["way"] for row in rows] == ways
+    assert rows[0]["ratio"]["median"] == 1.0
+    assert all(row["ms"]["median"] > 0 for row in rows)
+    assert "2 x 8, thin" in text

@@ -23,6 +23,9 @@ class FunctionGame:
 
     def field(self, player, z, opponent, batch=None, key=None, shard=Shard()):  # noqa: B008
         """See `Game.field`; batch, key and shard are not used."""
+        if z.shape.rank == 2:
+            each = [self.field(player, x, opponent, batch, key, shard) for x in tf.unstack(z)]
+            return tf.nest.map_structure(lambda *rows: tf.stack(rows), *each)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(z)
             value = tf.zeros([], z.dtype)

@@ -56,14 +56,15 @@ class Game(Protocol):
 
         Args:
           player: whose turn it is.
-          z: [d], the player's parameters.
+          z: [d], the player's parameters; or a block [n', d], of which every row's field is
+            wanted. The logs then are [n'], too.
           opponent: the measure it plays against.
           batch: real data (GANs), or None.
           key: int32[2], of the latents and other draws.
           shard: which part of the mini-batch `batch` is.
 
         Returns:
-          (g [d], or in the form of z; scalars to log, among them "loss").
+          (g [d], or in the form of z; scalars to log, among them "loss" and "penalty").
         """
         ...
         ...

@@ -7,13 +7,16 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tf_mixed_nash import rng
+from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.game import Shard
 from tf_mixed_nash.games.objectives import Objective, wgan
 from tf_mixed_nash.models.network import Network
+from tf_mixed_nash.types import Measure, Particles
 
 __all__ = [
     "FLOAT16_LOSS_SCALE",
     "GanGame",
+    "ParticleDraws",
     "Regularizers",
 ]
 
@@ -36,6 +39,36 @@ class Regularizers(NamedTuple):
     weight_clip: float = 0.0
 
 
+class ParticleDraws(NamedTuple):
+    """What the n' generators of a mixed strategy draw from a mini-batch of n.
+
+    A generator's own field is a mean over samples of it, a critic's a mean over samples of the
+    mixture; in every case without bias.
+
+    Attributes:
+      batch: "split": a critic sees n / n' samples of each generator, paired with as many real
+        data; n in all, as of a single generator, and at its cost. Sample i is of generator i mod
+        n'. A generator's field has n samples, as that of a single one.
+        "full": a critic sees n of each, each beside all n real data; n' times the work of the
+        fakes, and less noise.
+        "thin": as split, and a generator's field, too, has n / n' samples: no more work than for
+        a single one in either turn, and more noise.
+      latents: "own": of each generator. "shared": the same for all. The atoms of a signed
+        measure share theirs in any case with those they are subtracted from.
+    """
+
+    batch: str = "split"
+    latents: str = "own"
+
+    def check(self) -> None:
+        """Raises InputError for an unknown word."""
+        for name, valid in (("batch", ("split", "full", "thin")), ("latents", ("own", "shared"))):
+            if (value := getattr(self, name)) not in valid:
+                raise InputError(
+                    f"Unknown particles.{name} {value!r}. Choose one of: {', '.join(valid)}."
+                )
+
+
 class GanGame:
     """A GAN as a game between the parameter vectors of two networks.
 
@@ -48,6 +81,10 @@ class GanGame:
       num_classes: k > 0 makes the game class-conditional: real data [n, ..., C + k] end with the
         one-hot classes as constant channels; generated data take the classes of the real ones,
         which the generator reads behind its latents [n, latent_dim + k].
+      draws: how mixtures of generators (`types.Particles`) are sampled.
+
+    Raises:
+      InputError: for unknown draws.
     """
 
     def __init__(
@@ -58,7 +95,10 @@ class GanGame:
         objective: Objective = wgan,
         regularizers: Regularizers = Regularizers(),  # noqa: B008 - immutable
         num_classes: int = 0,
+        draws: ParticleDraws = ParticleDraws(),  # noqa: B008 - immutable
     ):
+        draws.check()
+        self.draws = draws
         self.generator = generator
         self.discriminator = discriminator
         self.latent_dim = latent_dim
@@ -97,6 +137,8 @@ class GanGame:
 
     def field(self, player, z, opponent, batch, key, shard=Shard()):  # noqa: B008
         """See `Game.field`; `batch` is real data [n, ...] of the parameters' dtype."""
+        if z.shape.rank == 2 or _mixed(opponent):
+            return self._fields(player, z, opponent, batch, key, shard)
         field = self._generator_field if player == "theta" else self._discriminator_field
         latents = shard.rows(lambda num: self.latents(key, num, z.dtype), batch.shape[0])
         return field(z, opponent, batch, self.conditioned(latents, batch), key, shard)
@@ -168,14 +210,144 @@ class GanGame:
         g = self.discriminator.flatten(self._gradient(tape, total, leaves))
         return g, {"loss": loss, "penalty": penalty}
 
-    def _gradient_penalty(self, f, real, fake, key, shard):
-        def uniforms(num):
-            shape = [num] + [1] * (real.shape.rank - 1)
-            return tf.random.stateless_uniform(
-                shape, rng.fold_in(key, 1), dtype=real.dtype, alg="philox"
-            )
+    # Several atoms of a player, or against `Particles`: everything with leading axes.
 
-        u = shard.rows(uniforms, real.shape[0])
+    def _fields(self, player, z, opponent, real, key, shard):
+        """The fields of all rows of z, or of z [d], against a measure with `Particles` in it."""
+        block = z if z.shape.rank == 2 else z[None]
+        field = self._generator_fields if player == "theta" else self._discriminator_fields
+        g, logs = field(block, opponent, real, key, shard)
+        return (g, logs) if z.shape.rank == 2 else (g[0], {k: x[0] for k, x in logs.items()})
+
+    def _generator_fields(self, theta, mu, real, key, shard):
+        """Of every theta_i [n', d]:  A_i ~ P_{theta_i};  the field of `_generator_field`."""
+        num, (weights, w) = theta.shape[0], _table(mu)
+        thin = self.draws.batch == "thin"
+        latents = self._latents_of(num, thin, theta.dtype, real, key, shard)
+        leaves, critics = self.generator.unflatten(theta), self.discriminator.unflatten(w)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(leaves)
+            fake = self._generated(leaves, latents)  # [n', n, ...]
+            of_real, of_fake = self._logits(critics, real[None]), self._logits(critics, fake)
+            loss = tf.zeros([num], theta.dtype)
+            for l, a in enumerate(tf.unstack(tf.reshape(weights, [-1]))):
+                own = _groups(of_real[l, 0], num, thin)
+                each = [self.objective(own[i], of_fake[l, i]).generator for i in range(num)]
+                loss += a * tf.stack(each)
+            # The atoms do not meet: the gradient of the sum is that of each.
+            scaled = tf.reduce_sum(loss) * self._loss_scale
+        g = self.generator.flatten(self._gradient(tape, scaled, leaves))
+        return g, {"loss": loss, "penalty": tf.zeros_like(loss)}
+
+    def _discriminator_fields(self, w, nu, real, key, shard):
+        """Of every w_l [m', e]: the field of `_discriminator_field`, against samples of nu.
+
+        Below, c counts the measure's terms (two in 2 nu_t - nu_{t-1}), j the atoms of a term.
+        """
+        weights, theta = _table(nu)
+        (terms, num), many = weights.shape, w.shape[0]
+        split = self.draws.batch != "full"
+        latents = self._latents_of(num, split, w.dtype, real, key, shard)
+        fake = self._generated(
+            self.generator.unflatten(theta), tf.tile(latents, [terms, 1, 1])
+        )  # [c j, b, ...]
+        leaves = self.discriminator.unflatten(w)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(leaves)
+            if self.discriminator.num_statistics:
+                of_real, of_fake = self._logits(leaves, real[None]), self._logits(leaves, fake)
+            else:
+                flat = tf.reshape(fake, [-1, *fake.shape[2:]])
+                both = self._logits(leaves, tf.concat([real, flat], axis=0)[None])
+                of_real, of_fake = both[:, :, : real.shape[0]], both[:, :, real.shape[0] :]
+            of_fake = tf.reshape(of_fake, [many, terms, num, fake.shape[1], 1])
+            a = tf.unstack(tf.reshape(weights, [-1]))
+            loss = []
+            for l in range(many):
+                own = _groups(of_real[l, 0], num, split)
+                losses = [
+                    self.objective(own[j], of_fake[l, c, j]).discriminator
+                    for c in range(terms)
+                    for j in range(num)
+                ]
+                loss.append(sum(x * y for x, y in zip(a, losses, strict=True)))
+            loss, penalty = tf.stack(loss), tf.zeros([many], w.dtype)
+            f = lambda x: self._logits(leaves, x)  # noqa: E731
+            if self.regularizers.gradient_penalty:
+                real_j, u = (_groups(x, num, split) for x in (real, _mixing(real, key, shard)))
+                real_j, u = (_repeat(x, terms) for x in (real_j, u))
+                between = u * real_j + (1.0 - u) * fake  # [c j, b, ...]
+                norm = tf.sqrt(self._squared_norms(f, between, many) + 1e-12)
+                far = tf.reduce_mean((norm - 1.0) ** 2, axis=2)
+                of_atom = tf.reshape(weights, [-1]) * far
+                penalty += self.regularizers.gradient_penalty * tf.reduce_sum(of_atom, axis=1)
+            if self.regularizers.r1:
+                mean = tf.reduce_mean(self._squared_norms(f, real[None], many), axis=[1, 2])
+                penalty += tf.reduce_sum(weights) * self.regularizers.r1 * 0.5 * mean
+            total = tf.reduce_sum(loss + penalty) * self._loss_scale
+        g = self.discriminator.flatten(self._gradient(tape, total, leaves))
+        return g, {"loss": loss, "penalty": penalty}
+
+    def _latents_of(self, num, split, dtype, real, key, shard):
+        """What each of `num` generators reads: [num, n or n / num, D (+ k)].
+
+        The first generator's, and all together where they are split, are those of a single one.
+        """
+        n, first = real.shape[0], shard.rows(lambda n: self.latents(key, n, dtype), real.shape[0])
+        if split and n % num:
+            raise InputError(
+                f"A mini-batch of {n} cannot be split over {num} particles (particles.batch="
+                f"split). Choose a multiple of {num}, or particles.batch=full."
+            )
+        if split:
+            latents = _groups(first, num, True)
+            if self.draws.latents == "shared":
+                latents = _repeat(latents[:1], num)
+        elif self.draws.latents == "shared":
+            latents = _repeat(first[None], num)
+        else:
+
+            def others(n):
+                shape = [n, num - 1, self.latent_dim]
+                own = rng.fold_in(key, 2)
+                return tf.random.stateless_normal(shape, own, dtype=dtype, alg="philox")
+
+            rest = tf.transpose(shard.rows(others, n), [1, 0, 2])
+            latents = tf.concat([first[None], rest], axis=0)
+        if self.num_classes:
+            classes = _groups(self._classes(real), num, split)
+            latents = tf.concat([latents, classes], axis=2)
+        return latents
+
+    def _generated(self, leaves, latents):
+        """Samples [m, n, ...], with their classes, of m generators at latents [m, n, D (+ k)]."""
+        fake = self.generator.apply_many(leaves, latents)
+        if not self.num_classes:
+            return fake
+        flat = tf.reshape(fake, [-1, *fake.shape[2:]])
+        labelled = self._labelled(flat, tf.reshape(latents, [-1, latents.shape[2]]))
+        return tf.reshape(labelled, [*fake.shape[:2], *labelled.shape[1:]])
+
+    def _logits(self, leaves, x):
+        """Of every critic at groups of data, [g, b, ...] or [m, g, b, ...]: [m, g, b, 1].
+
+        Batch normalisation sees the groups apart, as it sees real and generated data.
+        """
+        own = x.shape.rank > len(self.discriminator.model.input_shape) + 1
+        axis = 1 if own else 0
+        apply = lambda x: self.discriminator.apply_many(leaves, x)  # noqa: E731
+        if self.discriminator.num_statistics:
+            return tf.stack([apply(group) for group in tf.unstack(x, axis=axis)], axis=1)
+        groups, rows = x.shape[axis], x.shape[axis + 1]
+        merged = [*x.shape[:axis], groups * rows, *x.shape[axis + 2 :]]
+        return tf.reshape(apply(tf.reshape(x, merged)), [-1, groups, rows, 1])
+
+    def _squared_norms(self, f, x, many):
+        """|grad_x f_l(x)|^2 of each of `many` critics, at groups x [g, b, ...]: [l, g, b]."""
+        return self._squared_gradient_norm(f, tf.broadcast_to(x, [many, *x.shape]), rows=3)
+
+    def _gradient_penalty(self, f, real, fake, key, shard):
+        u = _mixing(real, key, shard)
         between = u * real + (1.0 - u) * fake
         norm = tf.sqrt(self._squared_gradient_norm(f, between) + 1e-12)
         return self.regularizers.gradient_penalty * tf.reduce_mean((norm - 1.0) ** 2)
@@ -183,15 +355,62 @@ class GanGame:
     def _r1(self, f, real):
         return self.regularizers.r1 * 0.5 * tf.reduce_mean(self._squared_gradient_norm(f, real))
 
-    def _squared_gradient_norm(self, f, x):
-        """|grad_x f(x)|^2 for every row of x, but for its last channels, the classes: [n]."""
+    def _squared_gradient_norm(self, f, x, rows=1):
+        """|grad_x f(x)|^2 for every row of x, but for its last channels, the classes: [n].
+
+        Where f has several leading axes of rows, of all of them.
+        """
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(x)
             y = tf.reduce_sum(f(x)) * self._loss_scale
         (g,) = self._gradient(tape, y, [x])
         g = g[..., : -self.num_classes or None]
-        return tf.reduce_sum(g**2, axis=list(range(1, x.shape.rank)))
+        return tf.reduce_sum(g**2, axis=list(range(rows, x.shape.rank)))
 
 
 def _total(weights):
     return sum(weights[1:], start=weights[0])
+
+
+def _mixing(real, key, shard):
+    """The gradient penalty's mixing numbers, one for each row of real data."""
+
+    def uniforms(num):
+        shape = [num] + [1] * (real.shape.rank - 1)
+        return tf.random.stateless_uniform(
+            shape, rng.fold_in(key, 1), dtype=real.dtype, alg="philox"
+        )
+
+    return shard.rows(uniforms, real.shape[0])
+
+
+def _mixed(measure: Measure) -> bool:
+    return isinstance(measure.atoms, tuple) and any(isinstance(z, Particles) for z in measure.atoms)
+
+
+def _table(measure: Measure):
+    """(weights [c, j], atoms [c j, d]) of a measure of points [d] (j = 1) or `Particles`."""
+    terms = zip(measure.weights, measure.atoms, strict=True)
+    if not isinstance(measure.atoms, tuple):
+        terms = measure.terms()
+    weights, atoms = [], []
+    for a, z in terms:
+        several = isinstance(z, Particles)
+        atoms.append(z.atoms if several else z[None])
+        ones = tf.ones([1], z.dtype) if not several else tf.exp(z.log_weights)
+        weights.append(a * ones)
+    return tf.stack(weights), tf.concat(atoms, axis=0)
+
+
+def _groups(x, num: int, split: bool):
+    """The part of each of `num` atoms in x [n, ...]: rows j, j + num, ..., or all of them."""
+    if not split:
+        return _repeat(x[None], num)
+    # Whole turns of the atoms lie in every shard, so that a row's atom is the same in all.
+    turns = tf.reshape(x, [-1, num, *x.shape[1:]])
+    return tf.transpose(turns, [1, 0, *range(2, turns.shape.rank)])
+
+
+def _repeat(x, times: int):
+    """x `times` times, one after the other along its first axis."""
+    return tf.tile(x, [times, *[1] * (x.shape.rank - 1)])

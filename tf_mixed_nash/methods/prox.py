@@ -37,10 +37,10 @@ class Move(NamedTuple):
     """The result of a prox step.
 
     Attributes:
-      z: [d], the new point; of `conic`, Particles.
+      z: [d], the new point; of `conic` and `measures.each_atom`, Particles.
       state: the sampler's new state.
-      logs: scalars of the last field: "loss", "penalty", "field_norm", and "finite", which
-        is false if any point of the step was not finite.
+      logs: of the last field: "loss", "penalty", "field_norm", scalars or [n'] of a block; and
+        the scalar "finite", which is false if any point of the step was not finite.
     """
 
     z: Any
@@ -57,6 +57,9 @@ class Prox(NamedTuple):
       step: (oracle, player, anchor [d], at [d], opponent, state, t, m) -> Move. The step
         starts at `anchor`; `at` is where a one-step prox evaluates the player's field (its
         own half of an extrapolated point); m is the index of the first mini-batch.
+
+    `one_step` and `langevin_mean` take blocks [n', d] as they take points: samplers are
+    element-wise, fields and noise have a row for each atom (`measures.each_atom`).
     """
 
     init: Callable[[tf.Tensor], Any]
@@ -71,10 +74,10 @@ def _finite(z):
     return tf.math.is_finite(tf.reduce_sum(z))
 
 
-def _norm(g):
+def _norm(g, axis=None):
     if in_whole():  # XLA has no EuclideanNorm
-        return tf.sqrt(tf.reduce_sum(tf.square(g)))
-    return tf.math.reduce_euclidean_norm(g)
+        return tf.sqrt(tf.reduce_sum(tf.square(g), axis))
+    return tf.math.reduce_euclidean_norm(g, axis)
 
 
 def one_step(sampler: Sampler) -> Prox:
@@ -93,7 +96,7 @@ def one_step(sampler: Sampler) -> Prox:
         g, logs = oracle.field(player, at, opponent, m)
         xi = oracle.noise(player, anchor, m) if sampler.noisy else None
         z, state = advance(anchor, g, state, t, xi)
-        return Move(z, state, {**logs, "field_norm": _norm(g), "finite": _finite(z)})
+        return Move(z, state, {**logs, "field_norm": _norm(g, -1), "finite": _finite(z)})
 
     return Prox(init=sampler.init, num_batches=lambda t: 1, step=step)
 
@@ -170,15 +173,16 @@ def langevin_mean(sampler: Sampler, num_inner_steps: Schedule, damping: float) -
         if isinstance(K, int) and K == 1:
             g, logs, xi = field_and_noise(anchor, m)
             z, state = only_step(anchor, g, state, t, xi)
-            return Move(z, state, {**logs, "field_norm": _norm(g), "finite": _finite(z)})
+            return Move(z, state, {**logs, "field_norm": _norm(g, -1), "finite": _finite(z)})
 
         def body(k, z, z_bar, state, logs):
             g, new_logs, xi = field_and_noise(z, m + k)
             z, z_bar, state = advance(z, z_bar, g, state, t, xi)
             finite = logs["finite"] & _finite(z)
-            return k + 1, z, z_bar, state, {**new_logs, "field_norm": _norm(g), "finite": finite}
+            new_logs = {**new_logs, "field_norm": _norm(g, -1), "finite": finite}
+            return k + 1, z, z_bar, state, new_logs
 
-        zero = tf.zeros([], anchor.dtype)
+        zero = tf.zeros(anchor.shape[:-1], anchor.dtype)
         logs = {"loss": zero, "penalty": zero, "field_norm": zero, "finite": tf.constant(True)}
         K = tf.cast(K, tf.int64)
         _, _, z_bar, state, logs = tf.while_loop(

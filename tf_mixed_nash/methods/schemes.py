@@ -15,10 +15,24 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from tf_mixed_nash import rng
+from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.methods import measures
+from tf_mixed_nash.methods.measures import Rebirth, Weigh
 from tf_mixed_nash.methods.oracle import Oracle
 from tf_mixed_nash.methods.prox import Move, Prox
 from tf_mixed_nash.methods.samplers import Sampler
-from tf_mixed_nash.types import PLAYERS, Measure, Pair, Player, dirac
+from tf_mixed_nash.types import (
+    PLAYERS,
+    Measure,
+    Pair,
+    Particles,
+    Player,
+    atoms_of,
+    dirac,
+    particles,
+    weights_of,
+)
 
 __all__ = [
     "Scheme",
@@ -28,20 +42,29 @@ __all__ = [
     "mirror_descent",
     "mirror_prox",
     "most",
+    "of_measures",
     "past_extragradient",
+    "reborn",
 ]
 
 
 class Scheme(NamedTuple):
     """An algorithm.
 
+    A player is a point [d], or where it has n' > 1 particles a measure: `init` then takes its
+    atoms [n', d] and `output` gives them, row j of which is the same atom at every step, and
+    `weights` has their weights. Both belong together: the answer of an outer step is the whole
+    measure. Averages over steps (an EMA) are of each row by itself; logs are weighted means.
+
     Attributes:
-      init: (theta [d], w [e]) -> state, a Pair of nests of tensors.
-      step: (oracle, state, t, m) -> (state, logs); logs is a Pair of dicts of scalars.
+      init: (theta [d] or [n', d], w likewise) -> state, a Pair of nests of tensors.
+      step: (oracle, state, t, m) -> (state, logs); logs is a Pair of dicts of scalars. Where
+        atoms are reborn (`reborn`) they have "parents" too, int32 [n'].
       output: state -> Pair(theta, w), the iterate that the algorithm returns.
       num_batches: t -> mini-batches used by outer step t.
       anchor: state -> Pair(theta, w), where the prox steps begin that make the next output; None
         where there is no such point, as with several chains.
+      weights: state -> Pair of the weights [n'] of `output`, of sum 1; None of a point.
     """
 
     init: Callable[[tf.Tensor, tf.Tensor], Pair]
@@ -49,6 +72,7 @@ class Scheme(NamedTuple):
     output: Callable[[Pair], Pair]
     num_batches: Callable[[Any], Any]
     anchor: Callable[[Pair], Pair] | None = None
+    weights: Callable[[Pair], Pair] = lambda state: Pair(None, None)
 
 
 class Iterate(NamedTuple):
@@ -69,16 +93,16 @@ class ProxIterate(NamedTuple):
 class PastIterate(NamedTuple):
     """One player of extrapolation from the past: the point, its sampler, the last field."""
 
-    z: tf.Tensor
+    z: Any
     sampler: Any
-    past: tf.Tensor
+    past: Any
 
 
 class TwoIterates(NamedTuple):
     """One player of Chambolle-Pock: the point, the one before, the sampler."""
 
-    z: tf.Tensor
-    previous: tf.Tensor
+    z: Any
+    previous: Any
     sampler: Any
 
 
@@ -220,7 +244,10 @@ def alternated_extragradient(prox: Pair[Prox]) -> Scheme:
     )
 
 
-def past_extragradient(sampler: Pair[Sampler]) -> Scheme:
+def past_extragradient(
+    sampler: Pair[Sampler],
+    weigh: Pair[Weigh] = Pair(measures.constant, measures.constant),  # noqa: B008 - immutable
+) -> Scheme:
     """Extrapolation from the past (Gidel et al. 2019; Popov 1980): one field per iteration.
 
         theta_half, w_half <- theta + D(g_theta), w + D(g_w)     g of the iteration before
@@ -229,24 +256,29 @@ def past_extragradient(sampler: Pair[Sampler]) -> Scheme:
 
     D is the sampler's displacement; its state advances at both half-steps. As in the
     reference, the first iteration has no gradient yet: it neither extrapolates nor
-    advances the state.
+    advances the state. Of particles, every atom does this, and the weights of a half-step and
+    of a step are moved by the first variations that belong to g.
     """
 
     def init(theta, w):
-        return Pair(
-            PastIterate(theta, sampler.theta.init(theta), tf.zeros_like(theta)),
-            PastIterate(w, sampler.w.init(w), tf.zeros_like(w)),
-        )
+        def start(player: Player, z):
+            past = tf.nest.map_structure(tf.zeros_like, z)
+            return PastIterate(z, sampler.of(player).init(atoms_of(z)), past)
+
+        return Pair(start("theta", theta), start("w", w))
+
+    def moved(oracle, player: Player, z, field, state, t):
+        if isinstance(z, Particles):
+            atoms, state = moved(oracle, player, z.atoms, field.atoms, state, t)
+            return Particles(weigh.of(player)(z.log_weights, field.log_weights, t), atoms), state
+        displacement, state = sampler.of(player).update(field, state, t, None)
+        return oracle.project(player, z + displacement), state
 
     def extrapolate(oracle, player: Player, mine: PastIterate, t):
-        displacement, state = sampler.of(player).update(mine.past, mine.sampler, t, None)
         started = tf.cast(t, tf.int64) > 0
-        half = oracle.project(player, mine.z + displacement)
-        return (
-            tf.where(started, half, mine.z),
-            tf.nest.map_structure(
-                lambda new, old: tf.where(started, new, old), state, mine.sampler
-            ),
+        ahead = moved(oracle, player, mine.z, mine.past, mine.sampler, t)
+        return tf.nest.map_structure(
+            lambda new, old: tf.where(started, new, old), ahead, (mine.z, mine.sampler)
         )
 
     def step(oracle, s, t, m):
@@ -254,11 +286,15 @@ def past_extragradient(sampler: Pair[Sampler]) -> Scheme:
 
         def update(player: Player, opponent: Player):
             z_half, state = half.of(player)
-            g, logs = oracle.field(player, z_half, dirac(half.of(opponent)[0]), m)
-            displacement, state = sampler.of(player).update(g, state, t, None)
-            z = oracle.project(player, s.of(player).z + displacement)
-            finite = tf.reduce_all(tf.math.is_finite(z))
-            return PastIterate(z, state, g), {**logs, "field_norm": tf.norm(g), "finite": finite}
+            against = dirac(half.of(opponent)[0])
+            g, logs = oracle.field(player, atoms_of(z_half), against, m)
+            logs = {**logs, "field_norm": tf.norm(g, axis=-1)}
+            if isinstance(z_half, Particles):
+                g = Particles(measures.first_variation(logs), g)
+                logs = measures.mean_logs(z_half, logs)
+            z, state = moved(oracle, player, s.of(player).z, g, state, t)
+            finite = tf.reduce_all(tf.math.is_finite(atoms_of(z)))
+            return PastIterate(z, state, g), {**logs, "finite": finite}
 
         theta, theta_logs = update("theta", "w")
         w, w_logs = update("w", "theta")
@@ -279,7 +315,8 @@ def chambolle_pock(prox: Pair[Prox], kappa: float = 1.0, extrapolate: str = "mea
       kappa: the extrapolation, 1 in Chambolle and Pock's algorithm 1.
       extrapolate: "measure": theta_hat is the signed measure (1 + kappa) delta(theta) -
         kappa delta(theta_old), which is exact and linear in the lifted, bi-affine game.
-        "parameters": theta_hat is the point of the parameter space.
+        "parameters": theta_hat is the point of the parameter space; of particles, atom by
+        atom, with the log-weights as further coordinates.
 
     Raises:
       ValueError: for an unknown way to extrapolate.
@@ -292,7 +329,7 @@ def chambolle_pock(prox: Pair[Prox], kappa: float = 1.0, extrapolate: str = "mea
     def theta_hat(theta: TwoIterates) -> Measure:
         if extrapolate == "measure":
             return Measure((theta.z, theta.previous), (1.0 + kappa, -kappa))
-        return dirac(theta.z + kappa * (theta.z - theta.previous))
+        return dirac(_extrapolated(theta.z, theta.previous, kappa))
 
     def init(theta, w):
         return Pair(
@@ -349,6 +386,87 @@ def discriminator_steps(scheme: Scheme, num_steps: int) -> Scheme:
 
 def _points(s: Pair) -> Pair:
     return Pair(s.theta.z, s.w.z)
+
+
+def of_measures(scheme: Scheme, num_particles: Pair[int]) -> Scheme:
+    """The scheme with atoms at its ends where a player has n' > 1, as `Scheme` says.
+
+    Args:
+      scheme: of prox steps by `measures.each_atom` for those players; inside, their points are
+        `Particles`. `init` also takes these, where the weights are not equal.
+      num_particles: n' of each player.
+    """
+
+    def init(theta, w):
+        def start(player: Player, z) -> Any:
+            num = num_particles.of(player)
+            shape = tuple(atoms_of(z).shape)
+            if shape[:-1] != ((num,) if num > 1 else ()):
+                raise InputError(
+                    f"{player} starts at {num} particles, one row each; got shape {shape}."
+                    if num > 1
+                    else f"{player} starts at one point [d], got shape {shape}."
+                )
+            return z if num == 1 or isinstance(z, Particles) else particles(z)
+
+        return scheme.init(start("theta", theta), start("w", w))
+
+    def each(points: Pair, of: Callable[[Any], Any]) -> Pair:
+        return Pair(*(of(z) for z in points))
+
+    anchor = scheme.anchor
+    return scheme._replace(
+        init=init,
+        output=lambda s: each(scheme.output(s), atoms_of),
+        anchor=None if anchor is None else lambda s: each(anchor(s), atoms_of),
+        weights=lambda s: each(scheme.output(s), weights_of),
+    )
+
+
+# What of an outer step's history key the rebirth draws (`histories` and `sampled` have 0-4).
+_REBORN = 5
+
+
+def reborn(scheme: Scheme, rebirth: Pair[Rebirth | None]) -> Scheme:
+    """After every outer step, atoms of light weight become copies of the heaviest.
+
+    All of a player's state goes with them: anchors, preconditioners, moments, stored fields.
+
+    Args:
+      scheme: whose output of such a player is `Particles`.
+      rebirth: of each player; None: none.
+    """
+
+    def step(oracle, s, t, m):
+        new, logs = scheme.step(oracle, s, t, m)
+
+        def half(player: Player):
+            rule, mine, log = rebirth.of(player), new.of(player), logs.of(player)
+            if rule is None:
+                return mine, log
+            z = scheme.output(new).of(player)
+            parents = measures.parents(z.log_weights, rule.below)
+            key = rng.fold_in(oracle.history_key(player, m), _REBORN)
+            # The copies cost as much as a step; most steps need none.
+            mine = tf.cond(
+                tf.reduce_any(parents != tf.range(z.log_weights.shape[0])),
+                lambda: measures.replaced(mine, parents, rule.noise, key),
+                lambda: mine,
+            )
+            return mine, {**log, "parents": parents}
+
+        (theta, theta_logs), (w, w_logs) = half("theta"), half("w")
+        return Pair(theta, w), Pair(theta_logs, w_logs)
+
+    return scheme._replace(step=step)
+
+
+def _extrapolated(z: Any, previous: Any, kappa: float) -> Any:
+    """z + kappa (z - previous); of log-weights, whose sum of exponentials is 1 again."""
+    if isinstance(z, Particles):
+        log_a, atoms = (_extrapolated(*pair, kappa) for pair in zip(z, previous, strict=True))
+        return Particles(tf.nn.log_softmax(log_a), atoms)
+    return z + kappa * (z - previous)
 
 
 def _each(make: Callable[[Player], Any]) -> Pair:

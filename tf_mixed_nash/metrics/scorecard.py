@@ -13,7 +13,7 @@ import numpy as np
 import scipy.optimize
 import scipy.spatial
 
-__all__ = ["KEYS", "scorecard", "wasserstein2"]
+__all__ = ["KEYS", "by_atom", "scorecard", "scores_by_atom", "specialisation", "wasserstein2"]
 
 KEYS = (
     "num_samples",
@@ -82,6 +82,75 @@ def scorecard(
         "mean_bias_sigma": float(np.mean(biases)) if biases else math.nan,
         "wasserstein2": wasserstein2(samples[:wasserstein_samples], real[:wasserstein_samples]),
     }
+
+
+def scores_by_atom(samples: np.ndarray, atom: np.ndarray, weights: np.ndarray, data) -> dict:
+    """Which modes each atom of a measure covers: `by_atom` of the samples within 3 sigma of a mode.
+
+    Args:
+      samples: [n, 2], finite.
+      atom: int [n], who drew each.
+      weights: [n'], of the atoms.
+      data: see `scorecard`.
+
+    Returns:
+      As `by_atom`, the counts as "modes"; each atom also has its own high_quality_3sigma.
+    """
+    mode, offset = data.nearest_mode(np.asarray(samples, np.float64))
+    near = np.linalg.norm(offset, axis=1) <= 3.0 * data.sigma
+    found = by_atom(np.where(near, mode, -1), atom, weights, data.num_modes, "modes")
+    for own in found["atoms"]:
+        num = own["num_samples"]
+        own["high_quality_3sigma"] = sum(own["modes"]) / num if num else math.nan
+    return found
+
+
+def by_atom(
+    kind: np.ndarray, atom: np.ndarray, weights: np.ndarray, num_kinds: int, word: str
+) -> dict[str, Any]:
+    """What the samples of each atom of a measure are.
+
+    Args:
+      kind: int [n], the mode or class of each sample; -1: none.
+      atom: int [n], who drew it.
+      weights: [n'], of the atoms.
+      num_kinds: k.
+      word: the key of the counts.
+
+    Returns:
+      atoms: for each its weight, num_samples, and how many of them are of each kind, under `word`;
+      specialisation: see there.
+    """
+    counts = np.zeros([len(weights), num_kinds], np.int64)
+    np.add.at(counts, (atom[kind >= 0], kind[kind >= 0]), 1)
+    drawn = np.bincount(atom, minlength=len(weights))
+    atoms = [
+        {"weight": float(a), "num_samples": int(n), word: row.tolist()}
+        for a, n, row in zip(weights, drawn, counts, strict=True)
+    ]
+    return {"atoms": atoms, "specialisation": specialisation(counts)}
+
+
+def specialisation(counts: np.ndarray) -> float:
+    """How far n' atoms divide k modes among themselves: from 0 to 1.
+
+    The mutual information of atom and mode, both of a sample, in bits, over the most that it can
+    be, log2 min(n', k). 0: every atom covers the modes alike; 1: of n' <= k atoms, each has as much
+    mass as the others and modes of its own. Few samples make it a little larger.
+
+    Args:
+      counts: [n', k], samples of each atom in each mode.
+
+    Returns:
+      NaN without samples, or of one atom or mode.
+    """
+    if not counts.sum() or min(counts.shape) < 2:
+        return math.nan
+    p = counts / counts.sum()
+    independent = p.sum(axis=1, keepdims=True) * p.sum(axis=0, keepdims=True)
+    some = p > 0
+    bits = float((p[some] * np.log2(p[some] / independent[some])).sum())
+    return bits / math.log2(min(counts.shape))
 
 
 def wasserstein2(x: np.ndarray, y: np.ndarray) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -28,14 +28,41 @@ class _Packing:
         self.dim = -(-self.used // self.ALIGNMENT) * self.ALIGNMENT
 
     def pack(self, leaves: Sequence[Any]) -> tf.Tensor:
-        padding = tf.zeros([self.dim - self.used], leaves[0].dtype)
-        return tf.concat([*(tf.reshape(leaf, [-1]) for leaf in leaves), padding], axis=0)
+        many = list(leaves[0].shape)[: len(leaves[0].shape) - len(self.shapes[0])]
+        padding = tf.zeros([*many, self.dim - self.used], leaves[0].dtype)
+        return tf.concat([*(tf.reshape(leaf, [*many, -1]) for leaf in leaves), padding], axis=-1)
 
     def unpack(self, z: tf.Tensor) -> list[tf.Tensor]:
+        many: list[Any] = z.shape[:-1].as_list()
         return [
-            tf.reshape(tf.slice(z, [offset], [size]), shape)
+            tf.reshape(tf.slice(z, [*[0] * len(many), offset], [*many, size]), [*many, *shape])
             for offset, size, shape in zip(self.offsets, self.sizes, self.shapes, strict=True)
         ]
+
+
+def _dense(layer, leaves: list[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
+    """activation(x W + b), of m layers: x [m or 1, n, in], W [m, in, out], b [m, out]."""
+    x = tf.matmul(x, leaves[0])
+    x = x + leaves[1][:, None] if layer.use_bias else x
+    return layer.activation(x)
+
+
+def _function(layer, leaves: list[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
+    return layer.call(x)
+
+
+def _flatten(layer, leaves: list[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(x, [*x.shape[:2], -1])
+
+
+# What a layer of a class is, on m networks at once: see `Network.apply_many`.
+_LAYERS: dict[type, Callable[..., Any]] = {
+    keras.layers.Dense: _dense,
+    keras.layers.Activation: _function,
+    keras.layers.ReLU: _function,
+    keras.layers.LeakyReLU: _function,
+    keras.layers.Flatten: _flatten,
+}
 
 
 class Network:
@@ -57,6 +84,7 @@ class Network:
       dim: d, the length of z: num_parameters, padded to a multiple of 256.
       dtype: of z, whatever precision the layers compute in.
       compute_dtype: that precision.
+      batched: whether `apply_many` is one product per layer: a chain of dense layers and functions.
     """
 
     ALIGNMENT = _Packing.ALIGNMENT
@@ -82,17 +110,23 @@ class Network:
         self.offsets = self._packing.offsets
         self.num_parameters, self.dim = self._packing.used, self._packing.dim
         self.num_statistics = self._statistics.used
+        self.batched = isinstance(model, keras.Sequential) and all(
+            type(layer) in _LAYERS for layer in model.layers
+        )
 
     def initial(self) -> tf.Tensor:
         """The model's initialisation as a vector [d]."""
         return self.flatten([tf.convert_to_tensor(v.value) for v in self.model.trainable_variables])
 
     def flatten(self, leaves: Sequence[Any]) -> tf.Tensor:
-        """The vector [d] of tensors shaped like the model's variables."""
+        """The vector [d] of tensors shaped like the model's variables; or [m, d] of m of each."""
         return self._packing.pack(leaves)
 
     def unflatten(self, z: tf.Tensor) -> list[tf.Tensor]:
-        """The views of z [d] shaped like the model's variables (no copy where aligned)."""
+        """The views of z [d] shaped like the model's variables (no copy where aligned).
+
+        Of m vectors, [m, d], tensors [m, ...].
+        """
         return self._packing.unpack(z)
 
     def apply(self, leaves: Sequence[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
@@ -105,6 +139,37 @@ class Network:
     def __call__(self, z: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         """The model at the parameter vector z [d] and inputs x [n, ...]."""
         return self.apply(self.unflatten(z), x)
+
+    def apply_many(self, leaves: Sequence[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
+        """m networks of this architecture at once: [m, n, ...].
+
+        Perceptrons (`batched`) are products of matrices with a leading axis; other models are
+        called m times, side by side in the graph.
+
+        Args:
+          leaves: [m, ...], of `unflatten`.
+          x: inputs [m, n, ...] of each; or [n, ...], which all of them read.
+        """
+        m: Any = leaves[0].shape[0]
+        shared = x.shape.rank == len(self.model.input_shape)
+        if self.batched:
+            return tf.cast(self._batched(leaves, x[None] if shared else x), leaves[0].dtype)
+        each: Any = zip(*(tf.unstack(leaf, m) for leaf in leaves), strict=True)
+        inputs = [x] * m if shared else tf.unstack(x, m)
+        return tf.stack([self.apply(own, y) for own, y in zip(each, inputs, strict=True)])
+
+    def many(self, z: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        """`apply_many` at parameter vectors z [m, d]."""
+        return self.apply_many(self.unflatten(z), x)
+
+    def _batched(self, leaves: Sequence[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
+        """Layer after layer, on x [m, n, ...] or [1, n, ...]."""
+        own = iter(leaves)
+        for layer in self.model.layers:
+            x = tf.cast(x, layer.compute_dtype)
+            mine = [tf.cast(next(own), x.dtype) for _ in layer.trainable_variables]
+            x = _LAYERS[type(layer)](layer, mine, x)
+        return x
 
     def calibrated(self, z: tf.Tensor, batches: Iterable[tf.Tensor]) -> tf.Tensor:
         """z followed by the statistics of its normalisation layers, means over the batches.

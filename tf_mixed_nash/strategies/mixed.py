@@ -35,6 +35,8 @@ class MixedStrategy:
       latent_dim: D; latents are N(0, I_D).
       num_classes: k > 0 for a class-conditional generator, which reads D + k numbers: the
         latents and a one-hot class.
+      num_particles: n', which divides M: the components are whole measures of n' atoms, one after
+        the other, so that component i is atom i mod n' of its measure.
     """
 
     def __init__(
@@ -43,11 +45,13 @@ class MixedStrategy:
         generator: Network | FrozenNetwork,
         latent_dim: int,
         num_classes: int = 0,
+        num_particles: int = 1,
     ):
         self.atoms, self.weights = measure
         self.generator = generator
         self.latent_dim = latent_dim
         self.num_classes = num_classes
+        self.num_particles = num_particles
         self.num_components = int(self.atoms.shape[0])
 
     def draw(self, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -75,6 +79,15 @@ class MixedStrategy:
             index = tf.cast(u * float(self.num_classes), tf.int64)
             latents = self.with_classes(latents, tf.minimum(index, self.num_classes - 1))
         return component[:num], latents[:num]
+
+    def atom_of(self, seeds: tf.Tensor) -> tf.Tensor:
+        """Which atom of its measure draws the sample of each row of seeds: int64 [n] in [0, n')."""
+        return tf.math.floormod(self.draw(seeds)[0], self.num_particles)
+
+    def atom_weights(self) -> tf.Tensor:
+        """The mass of each atom, over all measures: float32 [n']."""
+        weights = tf.cast(self.weights, tf.float32)
+        return tf.reduce_sum(tf.reshape(weights, [-1, self.num_particles]), axis=0)
 
     def with_classes(self, latents: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
         """Latents [n, D] followed by one-hot classes, int64 [n] in [0, k): [n, D + k]."""

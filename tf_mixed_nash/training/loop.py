@@ -25,9 +25,9 @@ from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.compile import fused
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.training.feeds import Feed
-from tf_mixed_nash.training.reservoir import NAMES, Reservoir
+from tf_mixed_nash.training.reservoir import Reservoir
 from tf_mixed_nash.training.run import Training
-from tf_mixed_nash.types import PLAYERS, Pair
+from tf_mixed_nash.types import PLAYERS, Measure, Pair
 
 __all__ = ["Divergence", "Loop"]
 
@@ -83,7 +83,7 @@ class Loop(Generic[R]):
             run.num_components,
             run.kept_steps,
             rng.stream(run.seed, "reservoir"),
-            Pair(int(theta.shape[0]), int(w.shape[0])),
+            Pair(tuple(theta.shape), tuple(w.shape)),
             theta.dtype,
         )
         self._ema = fused(lambda ema, theta, weight: ema + weight * (theta - ema))
@@ -126,7 +126,7 @@ class Loop(Generic[R]):
             end = self._end_of_call(self._feed.limit(m, until), due)
             self._advance(tf.constant(end, tf.int64), self._feed.block(m, end))
             if due is not None and self.outer_step == due + 1:
-                self.reservoir.keep(due, self.last())
+                self.reservoir.keep(due, self.last(), self.weights())
         steps = {p: int(self._state["diverged_at"].of(p)) for p in PLAYERS}
         first = min(steps.values())
         if first == _NEVER:
@@ -180,8 +180,8 @@ class Loop(Generic[R]):
         Raises:
           InputError: if a tensor is missing, unknown or of another shape. Nothing changes then.
         """
-        snapshots = {name: value for name, value in tensors.items() if name in NAMES}
-        names = {*self.variables, *(NAMES if snapshots else ())}
+        snapshots = {n: value for n, value in tensors.items() if n in self.reservoir.names}
+        names = {*self.variables, *(self.reservoir.names if snapshots else ())}
         # Written by an earlier version: discriminators stay out of the mixture (mixture_t is -1),
         # and there is no theta_bar.
         lacking, unknown = names - set(tensors), set(tensors) - names
@@ -207,17 +207,58 @@ class Loop(Generic[R]):
             self.variables[name].assign(tensors[name])
 
     def last(self) -> Pair:
-        """The algorithm's output now: Pair of vectors."""
-        return self.run.scheme.output(
-            tf.nest.map_structure(tf.convert_to_tensor, self._state["scheme"])
-        )
+        """The algorithm's output now: Pair of vectors, or of the atoms [n', d] of measures."""
+        return self.run.scheme.output(self._scheme_state())
+
+    def weights(self) -> Pair:
+        """Those of the output's atoms: Pair of [n'], of sum 1; None of a player that is a point."""
+        return self.run.scheme.weights(self._scheme_state())
+
+    def _scheme_state(self):
+        return tf.nest.map_structure(tf.convert_to_tensor, self._state["scheme"])
 
     def ema(self) -> tf.Tensor:
-        """The exponential moving average of the generator's output: [d]."""
+        """The exponential moving average of the generator's output: [d]; of each atom, [n', d]."""
         return tf.convert_to_tensor(self._state["ema"])
+
+    def answers(self, take: bool = False) -> dict[str, Measure]:
+        """What the run answers: mixed strategies of the generator.
+
+        Args:
+          take: takes the snapshots out of the reservoir, which needs less memory.
+
+        Returns:
+          "last", all atoms of the output with their weights; "ema", the moving average of each,
+          with those weights; "mixture", the measures of all kept outer steps, each with mass 1 / M,
+          one after the other: [M n', d]. That is the last one while none is kept.
+        """
+        last = self.latest().theta
+        ema = _mean_of(self.ema()[None], self.weights().theta)
+        kept = self.reservoir.weights(self.outer_step).theta
+        snapshots = self.mixture(take)
+        mixture = _mean_of(snapshots, kept) if len(snapshots) else last
+        return {"last": last, "ema": ema, "mixture": mixture}
+
+    def latest(self) -> Pair[Measure]:
+        """The output now, as a mixed strategy of each player."""
+        return Pair(
+            *(_mean_of(z[None], a) for z, a in zip(self.last(), self.weights(), strict=True))
+        )
+
+    def kept_critics(self) -> Measure | None:
+        """The mixture of the discriminators of the kept outer steps, as "mixture" of `answers`.
+
+        None without any, or where an older checkpoint kept no discriminator.
+        """
+        pairs, steps = self.mixture_pairs()
+        if not len(steps) or not bool(tf.reduce_all(steps >= 0)):
+            return None
+        return _mean_of(pairs.w, self.reservoir.weights(self.outer_step).w)
 
     def inner_average(self) -> tf.Tensor:
         """theta_bar [d], the average of the generator's last inner chain (paper Algorithm 3).
+
+        Of n' atoms that of each, [n', d].
 
         The output is (1 - beta) anchor + beta theta_bar; this is solved for theta_bar. Before the
         first step it is the output.
@@ -244,7 +285,9 @@ class Loop(Generic[R]):
         return (theta - (1.0 - beta) * tf.convert_to_tensor(self._state["anchor"])) / beta
 
     def mixture(self, take: bool = False) -> tf.Tensor:
-        """The kept snapshots of the generator: [min(M, seen), d]; none before the window.
+        """The kept snapshots of the generator: [min(M, seen), d] or, of n' atoms, [.., n', d].
+
+        There are none before the window.
 
         Args:
           take: leaves none behind, which needs less memory.
@@ -255,9 +298,9 @@ class Loop(Generic[R]):
         """The kept snapshots of both players and when they were taken.
 
         Returns:
-          Pair of [m, d] and [m, e], row by row of the same outer step, in the reservoir's
-          order, that of `mixture`; and the outer steps t-hat int64 [m], -1 where an older
-          checkpoint kept no discriminator. m = min(M, seen).
+          Pair of [m, d] and [m, e] (of atoms [m, n', d]), row by row of the same outer step, in
+          the reservoir's order, that of `mixture`; and the outer steps t-hat int64 [m], -1 where
+          an older checkpoint kept no discriminator. m = min(M, seen).
         """
         return self.reservoir.pairs(self.outer_step)
 
@@ -280,11 +323,15 @@ class Loop(Generic[R]):
             state, logs = scheme.step(oracle, s["scheme"], t, m)
             theta = scheme.output(state).theta
             used = tf.cast(scheme.num_batches(t), tf.int64)
+            anchor = scheme.anchor(s["scheme"]).theta if scheme.anchor else theta
+            ema = s["ema"]
+            if "parents" in logs.theta:  # an atom that was reborn has its parent's past
+                anchor, ema = (tf.gather(x, logs.theta["parents"]) for x in (anchor, ema))
             return (
                 {
                     "scheme": state,
-                    "anchor": scheme.anchor(s["scheme"]).theta if scheme.anchor else theta,
-                    "ema": self._ema(s["ema"], theta, self._ema_weight(used, theta.dtype)),
+                    "anchor": anchor,
+                    "ema": self._ema(ema, theta, self._ema_weight(used, theta.dtype)),
                     "t": t + 1,
                     "m": m + used,
                     "diverged_at": Pair(
@@ -311,6 +358,21 @@ class Loop(Generic[R]):
         """1 - decay^used: the decay is per mini-batch, so that all algorithms look back alike."""
         decay = tf.constant(self.run.ema_decay, tf.float64)
         return tf.cast(1.0 - decay ** tf.cast(used, tf.float64), dtype)
+
+
+def _mean_of(atoms: tf.Tensor, weights: tf.Tensor | None) -> Measure:
+    """The mean of m measures: atoms [m n', d], weights [m n'].
+
+    Args:
+      atoms: [m, d] of points, or [m, n', d].
+      weights: [m, n'], or [n'] of all of them; None of points.
+    """
+    m: Any = atoms.shape[0]
+    equal = tf.constant(1.0 / m, atoms.dtype)
+    if weights is None:
+        return Measure(atoms, tf.fill([m], equal))
+    a = tf.broadcast_to(weights * equal, atoms.shape[:2])
+    return Measure(tf.reshape(atoms, [-1, atoms.shape[-1]]), tf.reshape(a, [-1]))
 
 
 def _joined_names(tree: Any, prefix: str = "") -> Any:

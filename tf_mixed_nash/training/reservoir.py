@@ -21,30 +21,39 @@ from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.rng import reservoir_slot
 from tf_mixed_nash.training.rows import Row, Rows
-from tf_mixed_nash.types import Pair
+from tf_mixed_nash.types import PLAYERS, Pair, Player
 
 __all__ = ["NAMES", "Reservoir"]
 
-# In checkpoints: of theta [m, d], of w [m, e], and of the outer steps [m].
+# In checkpoints: of theta [m, d], of w [m, e], and of the outer steps [m]; of measures of n' atoms
+# [m, n', d], and their weights [m, n'].
 NAMES = ("mixture", "mixture_w", "mixture_t")
+_WEIGHTS: dict[Player, str] = {"theta": "mixture_weights", "w": "mixture_w_weights"}
 _CHUNK = 4_096  # outer steps whose slots are drawn at once
+
+
+_POINTS = Pair(None, None)
 
 
 class _Snapshot(NamedTuple):
     theta: Row
     w: Row
     t: int
+    weights: Pair
 
 
 class Reservoir:
-    """M snapshots of both players.
+    """M snapshots of both players. Of a measure, all atoms of a step and their weights.
 
     Args:
       num_components: M >= 1.
       window: outer steps [first, last).
       key: int32[2], of the reservoir's stream.
-      dims: d and e.
+      shapes: of the players' outputs, (d,) and (e,), or (n', d) of a measure of n' atoms.
       dtype: of both players.
+
+    Attributes:
+      names: of what `rows` gives.
     """
 
     def __init__(
@@ -52,11 +61,19 @@ class Reservoir:
         num_components: int,
         window: tuple[int, int],
         key: tf.Tensor,
-        dims: Pair,
+        shapes: Pair,
         dtype: tf.DType,
     ):
         self._num_components, self._window, self._key = num_components, window, key
-        self._dims, self._dtype = dims, np.dtype(dtype.as_numpy_dtype)
+        self._dtype = np.dtype(dtype.as_numpy_dtype)
+        # Of a snapshot's weights and of the players' own, by name.
+        self._weights: dict[str, tuple[Player, tuple[int, ...]]] = {
+            name: (player, shapes.of(player)[:1])
+            for player, name in _WEIGHTS.items()
+            if len(shapes.of(player)) > 1
+        }
+        self._shapes = shapes
+        self.names = (*NAMES, *self._weights)
         self._kept: dict[int, _Snapshot] = {}  # by slot
         self._drawn: dict[int, tuple[list[int], list[int]]] = {}  # the latest chunk
 
@@ -104,10 +121,17 @@ class Reservoir:
 
     # What is kept.
 
-    def keep(self, t: int, output: Pair) -> None:
-        """Keeps the output of outer step t, which `next` named: Pair of vectors."""
+    def keep(self, t: int, output: Pair, weights: Pair = _POINTS) -> None:
+        """Keeps the output of outer step t, which `next` named.
+
+        Args:
+          t: the outer step.
+          output: Pair of vectors, or of the atoms of measures.
+          weights: Pair of those of the atoms; None of a vector.
+        """
         theta, w = (Row(np.array(x)) for x in output)
-        self._kept[self._slot(t)] = _Snapshot(theta, w, t)
+        own = Pair(*(None if a is None else np.array(a) for a in weights))
+        self._kept[self._slot(t)] = _Snapshot(theta, w, t, own)
 
     def num_kept(self, t: int) -> int:
         """How many there are after t outer steps."""
@@ -115,7 +139,7 @@ class Reservoir:
         return max(0, min(seen, self._num_components))
 
     def mixture(self, t: int, take: bool = False) -> tf.Tensor:
-        """The kept snapshots of the generator after t outer steps: [m, d].
+        """The kept snapshots of the generator after t outer steps: [m, d] or [m, n', d].
 
         Args:
           t: outer steps.
@@ -126,7 +150,7 @@ class Reservoir:
             self.clear()
         pieces = [tf.constant(rows.pop().value) for _ in range(len(rows))]
         if not pieces:
-            return tf.zeros([0, self._dims.theta], self._dtype)
+            return tf.zeros([0, *self._shapes.theta], self._dtype)
         return tf.stack(pieces)
 
     def pairs(self, t: int) -> tuple[Pair, tf.Tensor]:
@@ -135,13 +159,24 @@ class Reservoir:
         theta, w, times = (rows[name] for name in NAMES)
         return Pair(*(tf.convert_to_tensor(np.asarray(x)) for x in (theta, w))), times
 
+    def weights(self, t: int) -> Pair:
+        """Those of both players' atoms, Pair of [m, n']; None of a player that is a point."""
+        rows = self.rows(t)
+        return Pair(*(rows.get(_WEIGHTS[player]) for player in PLAYERS))
+
     def rows(self, t: int) -> dict[str, Any]:
         """What a checkpoint holds after t outer steps, by name; nothing is copied."""
         kept = [self._kept[slot] for slot in range(self.num_kept(t))]
         return {
-            "mixture": Rows([s.theta for s in kept], self._dims.theta, self._dtype),
-            "mixture_w": Rows([s.w for s in kept], self._dims.w, self._dtype),
+            "mixture": Rows([s.theta for s in kept], self._shapes.theta, self._dtype),
+            "mixture_w": Rows([s.w for s in kept], self._shapes.w, self._dtype),
             "mixture_t": tf.constant([s.t for s in kept], tf.int64, [len(kept)]),
+            **{
+                name: tf.constant(
+                    np.reshape([s.weights.of(p) for s in kept], (len(kept), *shape)), self._dtype
+                )
+                for name, (p, shape) in self._weights.items()
+            },
         }
 
     def assign(self, matrices: Mapping[str, Any], t: int) -> None:
@@ -156,7 +191,9 @@ class Reservoir:
           InputError: if a shape does not fit. Nothing changes then.
         """
         M, m = self._num_components, self.num_kept(t)
-        for name, columns in zip(NAMES, ((self._dims.theta,), (self._dims.w,), ()), strict=True):
+        shapes = dict(zip(NAMES, (*self._shapes, ()), strict=True))
+        shapes |= {name: shape for name, (_, shape) in self._weights.items()}
+        for name, columns in shapes.items():
             if name in matrices:
                 shape = tuple(matrices[name].shape)
                 if shape[1:] != columns or not m <= shape[0] <= M:
@@ -165,12 +202,17 @@ class Reservoir:
                         f"{[m, *columns]} here."
                     )
         theta = matrices["mixture"]
-        w, times = np.zeros([m, self._dims.w], self._dtype), np.full([m], -1)
+        w, times = np.zeros([m, *self._shapes.w], self._dtype), np.full([m], -1)
         if {"mixture_w", "mixture_t"} <= matrices.keys():
             w, times = matrices["mixture_w"], matrices["mixture_t"]
+
+        def weights(i: int) -> Pair:
+            a = {p: np.array(matrices[name][i]) for name, (p, _) in self._weights.items()}
+            return Pair(*(a.get(player) for player in PLAYERS))
+
         # Copies, for a row must not keep all others alive.
         self._kept = {
-            i: _Snapshot(Row(np.array(theta[i])), Row(np.array(w[i])), int(times[i]))
+            i: _Snapshot(Row(np.array(theta[i])), Row(np.array(w[i])), int(times[i]), weights(i))
             for i in range(m)
         }
 

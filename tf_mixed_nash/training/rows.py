@@ -1,4 +1,4 @@
-"""Matrices whose rows never change once they are there: copied once, hashed once.
+"""Tensors whose rows never change once they are there: copied once, hashed once.
 
 The reservoir's rows are most of a checkpoint's bytes, and most of them were in the checkpoint
 before, too.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,23 +31,23 @@ class Row:
 
 
 class Rows:
-    """A matrix [n, d] of rows that do not change.
+    """A tensor [n, ...] of rows that do not change.
 
     Args:
       rows: n of them.
-      num_columns: d.
+      row_shape: of each.
       dtype: of all entries.
     """
 
-    def __init__(self, rows: Sequence[Row], num_columns: int, dtype: Any):
+    def __init__(self, rows: Sequence[Row], row_shape: Sequence[int], dtype: Any):
         self.rows = tuple(rows)
-        self.shape = (len(self.rows), num_columns)
+        self.shape = (len(self.rows), *row_shape)
         self.dtype = np.dtype(dtype)
 
     @property
     def nbytes(self) -> int:
         """Of all entries."""
-        return self.shape[0] * self.shape[1] * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         values = [row.value for row in self.rows]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import tensorflow as tf
 
@@ -35,7 +35,7 @@ class Training:
       hyperparameters: Pair, with their schedules.
       feed: dtype of the networks -> the real mini-batches; called at the first step.
       other_networks: j -> Pair of networks like the game's, initialised otherwise: where chain
-        j >= 1 of a player starts, in the algorithms that keep several (num_chains).
+        or atom j >= 1 of a player starts, where it has several (num_chains, num_particles).
       seed: of every draw.
       num_batches: mini-batches of the whole training.
       num_outer_steps: T, the outer steps that use them (`num_outer_steps`).
@@ -80,7 +80,7 @@ class Training:
     def initial_state(self) -> Pair:
         """The scheme's state at t = 0, inside the players' parameter sets.
 
-        Where an algorithm keeps several chains of a player, each starts at its own initialisation.
+        Several chains or atoms of a player each start at their own initialisation.
         """
         return self.scheme.init(*(self._start(p) for p in PLAYERS))
 
@@ -88,13 +88,24 @@ class Training:
         """[d], or [n', d]."""
         project = functools.partial(self.oracle.project, player)
         first = project(self.networks.of(player).initial())
-        num_chains = self.hyperparameters.of(player).num_chains
-        if not ALGORITHMS[self.algorithm].chains or num_chains == 1:
+        h = self.hyperparameters.of(player)
+        num = h.num_chains if ALGORITHMS[self.algorithm].chains else h.num_particles
+        if num == 1:
             return first
-        others = (self.other_networks(j).of(player) for j in range(1, num_chains))
+        others = (self.other_networks(j).of(player) for j in range(1, num))
         return tf.stack([first, *(project(network.initial()) for network in others)])
 
-    def strategy(self, atoms: tf.Tensor, weights: tf.Tensor | None = None) -> MixedStrategy:
+    @property
+    def num_particles(self) -> int:
+        """n' of the generator."""
+        return self.hyperparameters.theta.num_particles
+
+    def strategy(
+        self,
+        atoms: tf.Tensor,
+        weights: tf.Tensor | None = None,
+        num_particles: int | None = None,
+    ) -> MixedStrategy:
         """The mixed strategy of some of the run's generators, ready to be sampled.
 
         Normalisation layers get the statistics of each generator by itself, measured on latents
@@ -103,17 +114,22 @@ class Training:
         Args:
           atoms: [M, d].
           weights: [M], of sum 1; equal ones by default.
+          num_particles: see `MixedStrategy`; by default the run's, whose whole measures they are.
         """
         generator = self.game.generator
         count = int(atoms.shape[0])  # pyright: ignore[reportArgumentType]
-        if weights is None:
-            weights = tf.fill([count], tf.constant(1.0 / count, tf.float32))
+        equal = tf.fill([count], tf.constant(1.0 / count, tf.float32))
+        a: Any = equal if weights is None else tf.cast(weights, tf.float32)
         if generator.num_statistics:
             calibrated = tf.TensorSpec([generator.frozen().dim], generator.dtype)
             atoms = tf.map_fn(self._calibrate, atoms, fn_output_signature=calibrated)
-        measure = Measure(atoms, weights)
+        measure = Measure(atoms, a)
         return MixedStrategy(
-            measure, generator.frozen(), self.game.latent_dim, self.game.num_classes
+            measure,
+            generator.frozen(),
+            self.game.latent_dim,
+            self.game.num_classes,
+            num_particles or self.num_particles,
         )
 
     @functools.cached_property

@@ -35,7 +35,7 @@ def finish(loop: Loop[Run], workdir: Path, more: Mapping[str, Any], said: str) -
     strategies = reading.answers_of(loop, take=True)
     loop.release()
     samplers = {name: reading.sampler(s) for name, s in strategies.items()}
-    scores = task.score(samplers)
+    scores = task.score(samplers, strategies)
     picture = task.draw_published(workdir / SAMPLES, strategies, samplers)
     metadata = {
         **reading.export_metadata(workdir),

@@ -37,20 +37,15 @@ AVERAGES = (*ANSWERS, "theta_bar")
 def answers_of(loop: Loop[Run], take: bool = False) -> dict[str, MixedStrategy]:
     """The three answers of a run: last iterate, EMA, and mixture of snapshots.
 
-    Before the mixture's window begins, the mixture is the last iterate.
+    Before the mixture's window begins, the mixture is the last iterate. See `Loop.answers`.
 
     Args:
       loop: the run's.
       take: takes the snapshots out of it, which needs less memory.
     """
-    last = loop.last().theta[None]
-    snapshots = loop.mixture(take)
-    atoms = {
-        "last": last,
-        "ema": loop.ema()[None],
-        "mixture": snapshots if len(snapshots) else last,
-    }
-    return {name: loop.run.strategy(atoms[name]) for name in ANSWERS}
+    answers = loop.answers(take)
+    # One after the other: where normalisation layers are calibrated, atoms are copied.
+    return {name: loop.run.strategy(*answers.pop(name)) for name in ANSWERS}
 
 
 def sampler(strategy: MixedStrategy) -> Sampler:
@@ -79,7 +74,9 @@ def load_answer(
     """
     loop = load_loop(workdir, step)
     if answer == "theta_bar":
-        strategy = loop.run.strategy(loop.inner_average()[None])
+        theta_bar = loop.inner_average()
+        atoms = theta_bar if loop.run.num_particles > 1 else theta_bar[None]
+        strategy = loop.run.strategy(atoms, loop.weights().theta)
     else:
         strategy = answers_of(loop)[answer]
     known: dict[str, Any] = {"average": answer, "step": loop.step}

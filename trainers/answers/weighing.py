@@ -57,13 +57,24 @@ _REPORTED = {
 class Kept(NamedTuple):
     """The reservoir of a run, in its order, so that its samples are those of scorecard.json.
 
+    Of particles, all atoms of all kept outer steps, those of a step one after the other: m is then
+    n' times the number of steps.
+
     Attributes:
-      pairs: Pair of theta [m, d] and w [m, e].
-      t: the outer steps t-hat, int64 [m].
+      pairs: Pair of theta [m, d] and w [.., e].
+      t: the generators' outer steps t-hat, int64 [m].
+      a: the generators' weights within their outer steps, float64 [m]: ones of points.
+      num_particles: n' of the generator.
     """
 
     pairs: Pair
     t: np.ndarray
+    a: np.ndarray
+    num_particles: int
+
+    def uniform(self, components: Sequence[int]) -> np.ndarray:
+        """Weights of the mixture of whole outer steps in which all steps have the same mass."""
+        return self.a[list(components)] / (len(components) / self.num_particles)
 
 
 class HeldOut(NamedTuple):
@@ -117,7 +128,11 @@ def kept_of(loop: Loop, workdir: Path) -> Kept:
             "the checkpoint was written before runs kept them. Train anew into another workdir "
             "(the same seed gives the same generators)."
         )
-    return Kept(pairs, t)
+    critics: Any = loop.kept_critics()
+    n, weights = loop.run.num_particles, loop.reservoir.weights(loop.outer_step).theta
+    a = np.ones(len(t)) if weights is None else np.reshape(weights, [-1]).astype(np.float64)
+    theta = tf.reshape(pairs.theta, [len(a), -1])
+    return Kept(Pair(theta, critics.atoms), np.repeat(t, n), a, n)
 
 
 def _planar(run: Run) -> PlanarTask:
@@ -151,7 +166,8 @@ def measure(run: Run, loop: Loop, kept: Kept, num_samples: int, draw: int) -> He
         data.sample(rng.fold_in(key, i), _REAL_PER_SAMPLE * num_samples, run.networks.theta.dtype)
         for i in (0, 1)
     )
-    thetas = tf.concat([kept.pairs.theta, loop.last().theta[None], loop.ema()[None]], axis=0)
+    last, (ema, a) = loop.latest().theta, loop.answers()["ema"]
+    thetas = tf.concat([kept.pairs.theta, last.atoms, ema], axis=0)
     latents = tf.random.stateless_normal(
         [len(thetas), num_samples, game.latent_dim],
         rng.fold_in(key, 2),
@@ -167,16 +183,18 @@ def measure(run: Run, loop: Loop, kept: Kept, num_samples: int, draw: int) -> He
         return weights.critic_game(table)
 
     F, m = matrix(samples), len(kept.t)
-    pure = {"last": F[:, m], "ema": F[:, m + 1]}
+    a = np.asarray(a, np.float64)
+    pure = {"last": F[:, m : m + len(a)] @ a, "ema": F[:, m + len(a) :] @ a}
     return HeldOut(F[:, :m], pure, float(matrix(more_real[None]).max()))
 
 
-def choose(F: np.ndarray, tolerance: float) -> Choice:
+def choose(F: np.ndarray, tolerance: float, uniform: np.ndarray) -> Choice:
     """The mixtures of one game; no score enters.
 
     Args:
       F: see `HeldOut`.
       tolerance: what the pruned mixture's worst critic may gain on the best's.
+      uniform: the weights [m] of the run's own mixture.
     """
     m = F.shape[1]
     full = weights.weigh(F)
@@ -184,7 +202,7 @@ def choose(F: np.ndarray, tolerance: float) -> Choice:
     pruned = weights.fewest(path, tolerance)
     every = tuple(range(m))
     mixtures = {
-        "mixture": (every, np.full(m, 1.0 / m)),
+        "mixture": (every, uniform),
         "single": ((int(np.argmin(F.max(axis=0))),), np.ones(1)),
         "weighted": (every, np.asarray(full.nu.weights)),
         "pruned": (pruned.components, pruned.weights),
@@ -208,7 +226,7 @@ def judge(kept: Kept, game: HeldOut, fresh: HeldOut, choice: Choice) -> dict[str
     floor = _floor(game, choice.full)
     entries: dict[str, dict[str, Any]] = {
         name: {
-            "num_components": 1,
+            "num_components": kept.num_particles,
             "worst": float(row.max()),
             "gap": float(row.max()) - floor,
             "worst_fresh": float(fresh.pure[name].max()),
@@ -239,7 +257,7 @@ def score(loop: Loop, kept: Kept, choice: Choice) -> dict[str, Any]:
     samplers = {name: reading.sampler(answers[name]) for name in ("last", "ema")}
     for name, (components, p) in choice.mixtures.items():
         samplers[name] = functools.partial(draw, _spread(components, p, len(kept.t)))
-    return loop.run.task.score(samplers)
+    return loop.run.task.score(samplers, {name: answers[name] for name in ("last", "ema")})
 
 
 def _strategy(run: Run, kept: Kept, p: Any) -> MixedStrategy:
@@ -271,12 +289,14 @@ def _spread(components: Sequence[int], p: Any, m: int) -> np.ndarray:
 
 
 def _subsets(kept: Kept) -> dict[str, list[list[int]]]:
-    """Windows of the reservoir, by t-hat, and M = 1, 2, 4, ... evenly spaced of each.
+    """Windows of the reservoir, by t-hat, and M = 1, 2, 4, ... evenly spaced steps of each.
 
     The windows are parts of the span of the t-hat kept.
     """
-    order = np.argsort(kept.t)
-    t = kept.t[order]
+    n = kept.num_particles
+    steps = kept.t[::n]
+    order = np.argsort(steps)
+    t = steps[order]
     part = (t - t[0]) / max(t[-1] - t[0], 1)
     windows = {
         "all": part >= 0,
@@ -292,7 +312,11 @@ def _subsets(kept: Kept) -> dict[str, list[list[int]]]:
         sizes = [2**k for k in range(len(rows).bit_length()) if 2**k < len(rows)] + [len(rows)]
         subsets[name] = [
             # The middles of M equal parts; M distinct rows, as M <= len(rows).
-            [int(order[rows[int((k + 0.5) * len(rows) / M)]]) for k in range(M)]
+            [
+                int(order[rows[int((k + 0.5) * len(rows) / M)]]) * n + j
+                for k in range(M)
+                for j in range(n)
+            ]
             for M in sizes
         ]
     return subsets
@@ -321,7 +345,7 @@ def report(run: Run, kept: Kept, game: HeldOut, full: Solution) -> list[dict[str
     rows = []
     for window, subsets in _subsets(kept).items():
         for subset in subsets:
-            weighted = {"uniform": np.full(len(subset), 1.0 / len(subset))}
+            weighted = {"uniform": kept.uniform(subset)}
             if len(subset) > 1:
                 weighted["weighted"] = weights.weigh_some(F, subset)
             for how, p in weighted.items():
@@ -418,8 +442,7 @@ def publish(
       pruned: of `choose`.
       content: of mixture.json.
     """
-    thetas, ws = (tf.gather(z, pruned.components) for z in kept.pairs)
-    few = Kept(Pair(thetas, ws), kept.t[list(pruned.components)])
+    theta = tf.gather(kept.pairs.theta, pruned.components)
     metadata = {
         **reading.export_metadata(workdir),
         "strategy": "weighted",
@@ -430,5 +453,6 @@ def publish(
             **content["game"]["pruned"],
         },
     }
-    strategy = _strategy(run, few, pruned.weights)
+    # Atoms of its own choice: no whole measures any more.
+    strategy = run.strategy(theta, tf.constant(pruned.weights, tf.float32), num_particles=1)
     return publish_strategy(strategy, workdir / EXPORT, metadata)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tf_mixed_nash import algorithms
 from tf_mixed_nash.algorithms import Hyperparameters
-from tf_mixed_nash.games.gan import GanGame, Regularizers
+from tf_mixed_nash.games.gan import GanGame, ParticleDraws, Regularizers
 from tf_mixed_nash.games.objectives import OBJECTIVES, Objective
 from tf_mixed_nash.methods import schedules
 from tf_mixed_nash.methods.oracle import Oracle
@@ -70,6 +70,7 @@ def build(config: Mapping[str, Any], recoveries: Sequence[Recovery] = ()) -> Run
             config["game"]["gradient_penalty"], config["game"]["r1"], config["game"]["weight_clip"]
         ),
         task.num_classes,
+        ParticleDraws(**config["particles"]),
     )
     oracle = Oracle(
         game,
@@ -125,10 +126,14 @@ def _hyperparameters(
 
     same = ("damping", "preconditioner", "rms_decay", "stability", "decay_1", "decay_2")
     same += ("num_chains", "history", "history_batch", "mirror_step")
+    same += ("num_particles", "weights", "weight_floor", "rebirth_noise")
     return Hyperparameters(
         step_size=schedules.reduced(schedule("step_size"), cuts),
         temperature=schedule("temperature"),
         num_inner_steps=schedules.growing_inner_steps(h["num_inner_steps"], h["inner_steps_rate"]),
+        weight_step=schedules.constant(h["weight_step"]),
+        # A common flag does not concern a player that is one point.
+        rebirth_below=h["rebirth_below"] if h["num_particles"] > 1 else 0.0,
         history_capacity=num_strategies if h["history"] == "full" else h["history_capacity"],
         **{key: h[key] for key in same},
     )

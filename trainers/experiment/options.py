@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from trainers.experiment.settings import PLAYERS
 from trainers.tasks import kinds
 from trainers.tasks.kinds import ImageCard, ImageData, ImageSpec, PlanarCard, PlanarSpec
 
@@ -79,9 +80,14 @@ def spec_of(config: Mapping[str, Any]) -> PlanarSpec | ImageSpec:
     """What the task of a resolved config is made from."""
     model, card = config["model"], config["scorecard"]
     if kinds.kind_of(config) == "planar":
-        units = tuple(model["hidden_units"])
+        common = model["hidden_units"]
+        own = (model.get(f"{player}_hidden_units") for player in PLAYERS)
+        generator, discriminator = (tuple(units or common) for units in own)
         return _taken(
-            PlanarSpec, {**config, **model}, card=_taken(PlanarCard, card), hidden_units=units
+            PlanarSpec,
+            {**config, **model},
+            card=_taken(PlanarCard, card),
+            hidden_units=(generator, discriminator),
         )
     image = config["image"]
     return _taken(

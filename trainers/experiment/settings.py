@@ -73,11 +73,22 @@ COMPILE = ("parts", "whole")
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "float64")
 
-# Keys of the sampled algorithms, which workdirs of earlier versions lack.
+# Keys of the sampled algorithms and of particles, which workdirs of earlier versions lack; and
+# others that came later.
 LATER = {
     key: tuned.ANY[key]
-    for key in ("num_chains", "history", "history_capacity", "history_batch", "mirror_step")
+    for key in (
+        *("num_chains", "history", "history_capacity", "history_batch", "mirror_step"),
+        *("num_particles", "weights", "weight_step", "weight_floor"),
+        *("rebirth_below", "rebirth_noise"),
+    )
 }
+_LATER_KEYS = {
+    "accumulate": 1,
+    "compile": "parts",
+    "particles": {"batch": "split", "latents": "own"},
+}
+_WIDTHS = ("generator_hidden_units", "discriminator_hidden_units")
 
 
 def resolve(config: ml_collections.ConfigDict, num_replicas: int = 1) -> dict[str, Any]:
@@ -181,11 +192,17 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
             )
     if not (isinstance(c["seed"], int) and 0 <= c["seed"] < 2**62):
         raise InputError(f"seed must be an integer in [0, 2**62), got {c['seed']!r}.")
+    _check_particles(c)
     parts = num_replicas * c["accumulate"]
-    if c["batch_size"] % parts:
+    atoms = c["generator"]["num_particles"] if c["particles"]["batch"] != "full" else 1
+    if c["batch_size"] % (parts * atoms):
         what = f"the {num_replicas} replicas of strategy={c['strategy']}"
         if c["accumulate"] > 1:
             what += f" times accumulate={c['accumulate']}"
+        if atoms > 1:
+            what += f" times generator.num_particles={atoms} (particles.batch="
+            what += f"{c['particles']['batch']})"
+            parts *= atoms
         raise InputError(
             f"batch_size {c['batch_size']} is not divisible by {what}. Choose a multiple of "
             f"{parts}."
@@ -202,16 +219,49 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
     (_check_images if kinds.kind_of(c) == "images" else _check_planar)(flat)
 
 
+def _check_particles(c: Mapping[str, Any]) -> None:
+    flat = flatten(c)
+    both = lambda *keys: [f"{player}.{key}" for player in PLAYERS for key in keys]  # noqa: E731
+    _integers(flat, 1, *both("num_particles"), symbol=" (n')")
+    _choices(flat, ("uniform", "learnt"), *both("weights"))
+    _numbers(flat, lambda v: 0 <= v < 1, "(delta) in [0, 1)", *both("weight_floor"))
+    _numbers(
+        flat,
+        lambda v: v >= 0,
+        "at least 0",
+        *both("weight_step", "rebirth_below", "rebirth_noise"),
+    )
+    _choices(flat, ("split", "full", "thin"), "particles.batch")
+    _choices(flat, ("own", "shared"), "particles.latents")
+    for player in PLAYERS:
+        h = c[player]
+        n, below = h["num_particles"], h["rebirth_below"]
+        least, equal = h["weight_floor"] / n, 1.0 / n
+        if n == 1 or not below:
+            continue
+        if h["weights"] != "learnt":
+            raise InputError(
+                f"{player}.rebirth_below={below} gives up atoms of light weight, but uniform "
+                f"weights stay equal. Set --config.{player}.weights=learnt."
+            )
+        if not least < below < equal:
+            raise InputError(
+                f"{player}.rebirth_below must be 0 (no rebirth) or lie between the least weight "
+                f"that the floor leaves, {least:g}, and the equal one, {equal:g}; got {below}."
+            )
+
+
 def _check_planar(flat: Mapping[str, Any]) -> None:
     from trainers.tasks.data.synthetic import DATASETS
 
     _choices(flat, DATASETS, "dataset")
-    units = flat["model.hidden_units"]
-    if not units or any(not isinstance(u, int) or u < 1 for u in units):
-        raise InputError(
-            f"model.hidden_units must be positive widths, such as (512, 512, 512), got "
-            f"{tuple(units)}."
-        )
+    for key in ("hidden_units", *_WIDTHS):
+        units = flat[f"model.{key}"]
+        own = key in _WIDTHS  # may be (), for hidden_units
+        if not (units or own) or any(not isinstance(u, int) or u < 1 for u in units):
+            raise InputError(
+                f"model.{key} must be positive widths, such as (512, 512, 512), got {tuple(units)}."
+            )
     _integers(flat, 100, "scorecard.num_samples")
     _integers(flat, 1, "scorecard.capture_samples")
 
@@ -290,8 +340,9 @@ def load_workdir_config(workdir: Path) -> dict[str, Any]:
         ) from None
     except (json.JSONDecodeError, OSError) as error:
         raise InputError(f"{path} cannot be read: {error}.") from None
-    config.setdefault("accumulate", 1)
-    config.setdefault("compile", "parts")
+    config = {**_LATER_KEYS, **config}
+    if "hidden_units" in config.get("model", {}):
+        config["model"] = {**{key: [] for key in _WIDTHS}, **config["model"]}
     for player in PLAYERS:
         if player in config:
             config[player] = {**LATER, **config[player]}

@@ -254,11 +254,17 @@ class Session:
         run, step = self.loop.run, self.loop.step
         title = f"{run.algorithm}, last iterate, {step:,} mini-batches"
         path = self.workdir / SAMPLES / f"step_{step:08d}.png"
-        run.task.draw_step(path, title, self._last)
+        several = run.num_particles > 1
+        run.task.draw_step(path, title, self._last, self._atoms if several else None)
 
     def _last(self, seeds: tf.Tensor) -> np.ndarray:
         """Samples of the last iterate."""
-        return self._sampler(self.loop.last().theta[None], seeds).numpy()
+        atoms, weights = self.loop.latest().theta
+        return self._sampler(atoms, weights, seeds).numpy()
+
+    def _atoms(self, seeds: tf.Tensor) -> np.ndarray:
+        """Which atom draws each of them."""
+        return self.loop.run.strategy(*self.loop.latest().theta).atom_of(seeds).numpy()
 
     # Checkpoints.
 

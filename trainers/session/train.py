@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.types import PLAYERS
+from tf_mixed_nash.types import PLAYERS, Pair
 from trainers.experiment import settings
 from trainers.experiment.build import Run, build
 from trainers.experiment.options import options_of
@@ -33,13 +35,17 @@ _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, err
 def describe(config: Mapping[str, Any]) -> str:
     """The resolved config, the model sizes and the length of the run, for --dry_run."""
     run = build(config)
+    _check_memory(run)
     lines = [settings.to_json(config).rstrip()]
     for player in PLAYERS:
         network = run.networks.of(player)
         weighty = [x.output.shape for x in network.model.layers if hasattr(x, "kernel")]
         shapes = [network.model.input_shape, *weighty]
         widths = " -> ".join("x".join(str(n) for n in shape[1:]) for shape in shapes)
-        lines.append(f"{NAMES[player]:<14}{network.num_parameters:>10,} parameters   {widths}")
+        num = run.hyperparameters.of(player).num_particles
+        several = f", {num} particles" if num > 1 else ""
+        size = f"{network.num_parameters:>10,} parameters   {widths}{several}"
+        lines.append(f"{NAMES[player]:<14}{size}")
     lines.append(f"{run.num_outer_steps:,} outer steps use {run.num_batches:,} mini-batches")
     return "\n".join(lines)
 
@@ -71,6 +77,7 @@ def train(config: Mapping[str, Any], workdir: Path, until: int | None = None) ->
             tf.config.experimental.enable_op_determinism()
             run = build(config, recoveries.read(workdir))
             _check_window(run)
+            _check_memory(run)
             run.task.check()
             with _prepared(config, workdir, workers), Session(run, workdir, workers, stop) as s:
                 code = s.run(until)
@@ -171,6 +178,36 @@ def _disk_errors(workdir: Path) -> Iterator[None]:
             f"{error.filename or workdir} could not be written or read ({error.strerror}). Free "
             "space or mend the disk; the same command resumes from the last good checkpoint."
         ) from None
+
+
+def _check_memory(run: Run) -> None:
+    """Refuses more particles than this machine has memory for, by what they need at the least."""
+    num = Pair(*(h.num_particles for h in run.hyperparameters))
+    if max(num) == 1:
+        return
+    points = Pair(
+        *(
+            tf.TensorSpec([n, network.dim] if n > 1 else [network.dim], network.dtype)
+            for n, network in zip(num, run.networks, strict=True)
+        )
+    )
+    init = tf.function(run.scheme.init, autograph=False).get_concrete_function(*points)
+    state = sum(map(_bytes, tf.nest.flatten(init.structured_outputs)))
+    output = sum(map(_bytes, points))
+    # A step's new state beside the old one, with the average and the anchor; a field; snapshots.
+    need = 2 * (state + 2 * _bytes(points.theta)) + output + run.num_components * output
+    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if need > have:
+        raise InputError(
+            f"{num.theta:,} generators and {num.w:,} discriminators need at least "
+            f"{need / 1e9:,.1f} GB of memory with {run.num_components} snapshots, and this machine "
+            f"has {have / 1e9:,.1f} GB. Choose a smaller num_particles, fewer "
+            "mixture.num_components or smaller networks."
+        )
+
+
+def _bytes(spec: Any) -> int:
+    return math.prod(spec.shape) * spec.dtype.size
 
 
 def _check_window(run: Run) -> None:

@@ -25,7 +25,7 @@ from tf_mixed_nash.strategies.mixed import seed_rows
 from tf_mixed_nash.training.loop import Loop
 from tf_mixed_nash.types import Measure, Pair
 from trainers.experiment.build import Run
-from trainers.experiment.settings import SCORES
+from trainers.experiment.settings import ANSWERS, SCORES
 from trainers.tasks.base import SEED
 from trainers.tasks.planar import PlanarTask
 
@@ -98,9 +98,11 @@ class Monitor(Watcher):
         )
 
     def look(self, loop: Loop[Run]) -> dict[str, float]:
-        """The gap of the algorithm's output now, as a pair of pure strategies."""
-        theta, w = loop.last()
-        return {"duality_gap": self._timed(_pure(theta), _pure(w), None)["duality_gap"]}
+        """The gap of the algorithm's output now: pure strategies, or the measures of particles.
+
+        Of a measure the response starts at a copy of its last atom.
+        """
+        return {"duality_gap": self._timed(*loop.latest(), None)["duality_gap"]}
 
     def conclude(self, loop: Loop[Run]) -> tuple[dict[str, Any], str]:
         """The gap of every answer, with the settings, and what the looks took."""
@@ -123,24 +125,23 @@ class Monitor(Watcher):
 
         last and ema play against the last discriminator; the mixture of generators against
         that of the discriminators of the same outer steps. All responses start at the last
-        iterate (for ema, theta's at the average).
+        iterate (for ema, theta's at the average), of measures at their last atoms.
 
         Returns:
           answer -> duality_gap, ascended F(nu, w_K), descended F(theta_K, mu). Without a
           snapshot the mixture is the last iterate.
         """
-        theta, w = loop.last()
-        ema, last = loop.ema(), Pair(theta, w)
+        answers, critics, mu = loop.answers(), loop.kept_critics(), loop.latest().w
+        last, ema, mixture = (answers[name] for name in ANSWERS)
+        start = Pair(last.atoms[-1], mu.atoms[-1])
         results = {
-            "last": self._timed(_pure(theta), _pure(w), last),
-            "ema": self._timed(_pure(ema), _pure(w), Pair(ema, w)),
+            "last": self._timed(last, mu, start),
+            "ema": self._timed(ema, mu, Pair(ema.atoms[-1], start.w)),
         }
-        kept, steps = loop.mixture_pairs()
-        t = steps.numpy()
-        if len(t) and (t >= 0).all():
-            results["mixture"] = self._timed(_uniform(kept.theta), _uniform(kept.w), last)
-        elif not len(t):
+        if mixture is last:
             results["mixture"] = results["last"]
+        elif critics:
+            results["mixture"] = self._timed(mixture, critics, start)
         return results
 
     def _timed(self, nu, mu, start):
@@ -153,15 +154,6 @@ class Monitor(Watcher):
         }
         self.seconds.append(time.perf_counter() - began)
         return values
-
-
-def _pure(z: tf.Tensor) -> Measure:
-    return _uniform(z[None])
-
-
-def _uniform(atoms: tf.Tensor) -> Measure:
-    count = len(atoms)
-    return Measure(atoms, tf.fill([count], tf.constant(1.0 / count, atoms.dtype)))
 
 
 class Scores(Watcher):
@@ -190,22 +182,22 @@ class Scores(Watcher):
         finite) is left out.
         """
         began = time.perf_counter()
-        atoms = {"last": loop.last().theta[None], "ema": loop.ema()[None]}
-        if len(mixture := loop.mixture()):
-            atoms["mixture"] = mixture
+        answers = loop.answers()
+        if answers["mixture"] is answers["last"]:
+            del answers["mixture"]
         found = {}
-        for name, points in atoms.items():
-            for metric, value in self._score(points).items():
+        for name, measure in answers.items():
+            for metric, value in self._score(measure).items():
                 if not math.isnan(value):
                     found[f"score/{name}/{metric}"] = value
         self.seconds.append(time.perf_counter() - began)
         return found
 
-    def _score(self, atoms: tf.Tensor) -> dict[str, float]:
+    def _score(self, measure: Measure) -> dict[str, float]:
         # Here, because it loads POT, which --dry_run need not wait for.
         from tf_mixed_nash.metrics.scorecard import scorecard
 
-        samples = self._draw(atoms, seed_rows(SEED, self._num)).numpy()
+        samples = self._draw(*measure, seed_rows(SEED, self._num)).numpy()
         try:
             card = scorecard(
                 samples, self._reference, self._data, self._capture, _WASSERSTEIN_SAMPLES
@@ -216,10 +208,10 @@ class Scores(Watcher):
 
 
 def sampler(run: Run):
-    """(atoms [m, d], seeds) -> samples of their uniform mixture; traced once for each m."""
+    """(atoms [m, d], weights [m], seeds) -> samples of that mixture; traced once for each m."""
 
     @tf.function(autograph=False)
-    def draw(atoms, seeds):
-        return run.strategy(atoms).sample(seeds)
+    def draw(atoms, weights, seeds):
+        return run.strategy(atoms, weights).sample(seeds)
 
     return draw

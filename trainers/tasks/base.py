@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,17 +21,32 @@ from tf_mixed_nash.training.feeds import Feed
 from tf_mixed_nash.types import Pair
 from trainers.tasks.tables import Column
 
-__all__ = ["SEED", "Panels", "Sampler", "Task"]
+__all__ = ["NO_STRATEGIES", "SEED", "Panels", "Sampler", "Task", "atoms_of"]
 
 # Scores use draws of their own, the same ones for every run: a difference between two
 # runs is not a difference between two test sets.
 SEED = 20190609
+
+NO_STRATEGIES: Mapping[str, MixedStrategy] = MappingProxyType({})
 
 # seeds int64 [n, 2] -> samples [n, ...]
 Sampler = Callable[[tf.Tensor], np.ndarray]
 
 # Rows of (title, samples; None: there are none) or None, an empty place.
 Panels = Sequence[Sequence[tuple[str, np.ndarray | None] | None]]
+
+
+def atoms_of(
+    strategies: Mapping[str, MixedStrategy], name: str, seeds: tf.Tensor
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Which atom draws each row of seeds, int [n], and the atoms' weights [n'].
+
+    None where the strategy is not known, or its measures have one atom each.
+    """
+    strategy = strategies.get(name)
+    if strategy is None or strategy.num_particles == 1:
+        return None
+    return strategy.atom_of(seeds).numpy(), strategy.atom_weights().numpy()
 
 
 class Task(Protocol):
@@ -74,8 +90,17 @@ class Task(Protocol):
         """num real data [num, ...] of a stream apart from the training's."""
         ...
 
-    def draw_step(self, path: Path, title: str, sample: Sampler) -> None:
-        """Writes the picture of one strategy during training."""
+    def draw_step(
+        self, path: Path, title: str, sample: Sampler, atoms: Sampler | None = None
+    ) -> None:
+        """Writes the picture of one strategy during training.
+
+        Args:
+          path: the PNG.
+          title: of it.
+          sample: of the strategy.
+          atoms: which atom draws each sample, int [n], of a measure of several.
+        """
 
     def draw_published(
         self,
@@ -89,8 +114,17 @@ class Task(Protocol):
     def draw_panels(self, path: Path, rows: Panels) -> None:
         """Writes a picture of titled sets of samples, as final.npz keeps them."""
 
-    def score(self, samplers: Mapping[str, Sampler]) -> dict[str, Any]:
-        """`strategies` (the scorecard of each sampler), `real_data_ceiling`, what else is said."""
+    def score(
+        self,
+        samplers: Mapping[str, Sampler],
+        strategies: Mapping[str, MixedStrategy] = NO_STRATEGIES,
+    ) -> dict[str, Any]:
+        """`strategies` (the scorecard of each sampler), `real_data_ceiling`, what else is said.
+
+        Args:
+          samplers: by name.
+          strategies: of some of them. A measure of n' > 1 atoms gets scores by atom, too.
+        """
         ...
 
     def format_table(self, scores: Mapping[str, Any], published: str | None = None) -> str:

@@ -21,6 +21,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from tf_mixed_nash.metrics import distances
+from tf_mixed_nash.metrics.scorecard import by_atom
 from tf_mixed_nash.training import order
 from trainers.system.files import save_arrays
 from trainers.tasks import tables
@@ -140,7 +141,11 @@ def _in_parts(images: Images, features: FeatureNetwork, indices: np.ndarray):
 
 
 def scorecard(
-    fake: np.ndarray, real: RealStatistics, features: FeatureNetwork, card: ImageCard
+    fake: np.ndarray,
+    real: RealStatistics,
+    features: FeatureNetwork,
+    card: ImageCard,
+    atoms: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """The scorecard of generated images.
 
@@ -149,14 +154,20 @@ def scorecard(
       real: the reference.
       features: the network that made it.
       card: of how many samples and subsets.
+      atoms: who drew each image, int [n], and the weights [n'], of a measure of several atoms.
 
     Returns:
       fid, kid, kid_std (over subsets), precision, recall, density, coverage, num_samples,
       num_real; of a network with k classes also num_classes, classes_captured (classes that at
       least 0.1 % of the samples are taken for), class_entropy (of the histogram of guesses, nats),
-      class_kl (of that histogram from the real one's, nats) and mean_confidence.
+      class_kl (of that histogram from the real one's, nats) and mean_confidence. With atoms and
+      classes those of `by_atom` (metrics/scorecard.py), the counts as "classes".
     """
-    return _card(*features(fake), real, card)
+    seen, probabilities = features(fake)
+    scores = _card(seen, probabilities, real, card)
+    if atoms is not None and probabilities is not None:
+        scores |= by_atom(probabilities.argmax(1), *atoms, probabilities.shape[1], "classes")
+    return scores
 
 
 def ceiling_scorecard(real: RealStatistics, card: ImageCard) -> dict[str, Any]:

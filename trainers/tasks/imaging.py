@@ -15,7 +15,7 @@ from tf_mixed_nash.types import Pair
 from trainers.system import devices
 from trainers.system.files import save_arrays
 from trainers.tasks import features, image_scores, pictures
-from trainers.tasks.base import SEED, Sampler, Task
+from trainers.tasks.base import NO_STRATEGIES, SEED, Sampler, Task, atoms_of
 from trainers.tasks.data.images import Images, Prefetch, Preprocessing, to_unit
 from trainers.tasks.data.sources import LSUN_HELP, Source, TfdsSource, open_path
 from trainers.tasks.features import FeatureNetwork
@@ -188,7 +188,7 @@ class ImageTask(Task):
         """See `tasks.Task.held_out`: records in another order; the training has seen them."""
         return self.batches(stream, 1, num, dtype)(tf.constant(0, tf.int64))
 
-    def draw_step(self, path, title, sample):
+    def draw_step(self, path, title, sample, atoms=None):
         """See `tasks.Task.draw_step`: a grid of the samples of fixed latents."""
         pictures.grid(path, draw_pixels(sample, 0, _GRID))
 
@@ -233,12 +233,17 @@ class ImageTask(Task):
         """The reference of the scores, in feature space."""
         return image_scores.real_statistics(self.images, self.features, self.spec.card.num_samples)
 
-    def score(self, samplers):
+    def score(self, samplers, strategies=NO_STRATEGIES):
         """See `tasks.Task.score`; beside them `protocol` and `data`."""
         card = self.spec.card
+        seeds = seed_rows(SEED, card.num_samples)
         cards = {
             name: image_scores.scorecard(
-                draw_pixels(draw, SEED, card.num_samples), self.real, self.features, card
+                draw_pixels(draw, SEED, card.num_samples),
+                self.real,
+                self.features,
+                card,
+                atoms_of(strategies, name, seeds),
             )
             for name, draw in samplers.items()
         }

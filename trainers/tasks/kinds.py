@@ -24,14 +24,18 @@ class PlanarCard:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlanarSpec:
-    """A task in the plane; only a task that is trained needs more than `dataset` and `card`."""
+    """A task in the plane; only a task that is trained needs more than `dataset` and `card`.
+
+    Attributes:
+      hidden_units: widths of the generator's layers and of the discriminator's.
+    """
 
     dataset: str
     seed: int = 0
     card: PlanarCard = PlanarCard()
     batch_size: int = 64
     precision: str = "float32"
-    hidden_units: tuple[int, ...] = ()
+    hidden_units: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     activation: str = "relu"
     latent_dim: int = 2
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,11 @@ __all__ = [
 ]
 
 _DPI = 100
+# Of atoms, in turn.
+_ATOMS = (
+    *("tab:red", "tab:green", "tab:purple", "tab:orange", "tab:cyan"),
+    *("tab:brown", "tab:pink", "tab:olive", "tab:blue", "black"),
+)
 # The paper's Figure 1, row by row; others follow in further columns.
 FIGURE_1 = (
     ("sgd", "optimistic_adam", "mirror_gan"),
@@ -51,7 +57,14 @@ def panel_order(
     return [[row[c] for c in columns] for row in rows if any(row)]
 
 
-def scatter(path: Path, real: np.ndarray, rows: Panels, window, size: float = 3.6) -> Path:
+def scatter(
+    path: Path,
+    real: np.ndarray,
+    rows: Panels,
+    window,
+    size: float = 3.6,
+    atoms: Mapping[str, np.ndarray] = MappingProxyType({}),
+) -> Path:
     """Scatter plots, row by row; atomic.
 
     Args:
@@ -60,10 +73,14 @@ def scatter(path: Path, real: np.ndarray, rows: Panels, window, size: float = 3.
       rows: see `tasks.Panels`; samples [m, 2].
       window: (xmin, xmax, ymin, ymax).
       size: width of one in inches.
+      atoms: by title, who drew each sample, int [m]; their colours. The real data are grey then.
     """
 
-    def draw(ax, fake):
-        for points, colour in ((real, "tab:blue"), (fake, "tab:red")):
+    def draw(ax, title, fake):
+        atom = atoms.get(title)
+        own = "tab:red" if atom is None else [_ATOMS[j % len(_ATOMS)] for j in atom]
+        behind = "tab:blue" if atom is None else "0.7"
+        for points, colour in ((real, behind), (fake, own)):
             if points is not None:
                 ax.scatter(*points.T, s=2, c=colour, alpha=0.35, linewidths=0)
         ax.set(xlim=window[:2], ylim=window[2:], xticks=[], yticks=[], aspect="equal")
@@ -80,7 +97,7 @@ def sheets(path: Path, rows: Panels, columns: int) -> Path:
       columns: images side by side in a sheet.
     """
 
-    def draw(ax, images):
+    def draw(ax, title, images):
         ax.axis("off")
         if images is not None:
             ax.imshow(tiles(images, columns, gap=1), interpolation="nearest")
@@ -99,7 +116,7 @@ def _panels(path: Path, rows: Panels, size: float, draw) -> Path:
                 ax.axis("off")
                 continue
             title, samples = panel
-            draw(ax, samples)
+            draw(ax, title, samples)
             ax.set_title(title, fontsize=9)
     figure.tight_layout()
     return write_atomically(path, figure.savefig)

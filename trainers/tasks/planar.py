@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tf_mixed_nash import rng
 from tf_mixed_nash.models import mlp
-from tf_mixed_nash.strategies.mixed import seed_rows
+from tf_mixed_nash.strategies.mixed import MixedStrategy, seed_rows
 from tf_mixed_nash.types import Pair
 from trainers.system.files import save_arrays
 from trainers.tasks import pictures, tables
-from trainers.tasks.base import SEED, Sampler, Task
+from trainers.tasks.base import NO_STRATEGIES, SEED, Sampler, Task, atoms_of
 from trainers.tasks.data import synthetic
 from trainers.tasks.kinds import PlanarCard, PlanarSpec
 from trainers.tasks.tables import Column
@@ -19,6 +19,7 @@ from trainers.tasks.tables import Column
 __all__ = ["COLUMNS", "PlanarFeed", "PlanarTask", "score_samplers"]
 
 _PICTURE_SAMPLES = 2_500
+_LISTED = 12  # modes of an atom, in a terminal
 # Of tables, by scorecard key.
 COLUMNS = {
     "modes_captured": Column("modes", 1, of="num_modes"),
@@ -77,11 +78,11 @@ class PlanarTask(Task):
     def networks(self, salt=""):
         spec = self.spec
 
-        def make(name, input_dim, output_dim):
+        def make(name, input_dim, output_dim, hidden_units):
             return mlp(
                 input_dim,
                 output_dim,
-                spec.hidden_units,
+                hidden_units,
                 spec.activation,
                 rng.python_seed(rng.stream(spec.seed, f"init/{name}{salt}")),
                 spec.precision,
@@ -89,7 +90,11 @@ class PlanarTask(Task):
                 penalized=name == "discriminator",
             )
 
-        return Pair(make("generator", spec.latent_dim, 2), make("discriminator", 2, 1))
+        units = Pair(*spec.hidden_units)
+        return Pair(
+            make("generator", spec.latent_dim, 2, units.theta),
+            make("discriminator", 2, 1, units.w),
+        )
 
     def feed(self, dtype):
         return PlanarFeed(self.data, self.spec.seed, self.spec.batch_size, dtype)
@@ -101,16 +106,27 @@ class PlanarTask(Task):
     def held_out(self, stream, num, dtype):
         return self.data.sample(rng.stream(self.spec.seed, stream), num, dtype)
 
-    def draw_step(self, path, title, sample):
-        """See `tasks.Task.draw_step`: a scatter plot."""
-        fake = sample(seed_rows(0, _PICTURE_SAMPLES))
-        pictures.scatter(path, self._real(), [[(title, fake)]], self.data.window)
+    def draw_step(self, path, title, sample, atoms=None):
+        """See `tasks.Task.draw_step`: a scatter plot, with a colour for each atom."""
+        seeds = seed_rows(0, _PICTURE_SAMPLES)
+        colours = {} if atoms is None else {title: atoms(seeds)}
+        rows = [[(title, sample(seeds))]]
+        pictures.scatter(path, self._real(), rows, self.data.window, atoms=colours)
 
     def draw_published(self, folder, strategies, samplers):
-        """See `tasks.Task.draw_published`: published.png, a panel for each strategy."""
-        panels = {name: draw(seed_rows(0, _PICTURE_SAMPLES)) for name, draw in samplers.items()}
+        """See `tasks.Task.draw_published`: published.png, a panel for each strategy.
+
+        Points have the colour of their atom, where a measure has several.
+        """
+        seeds = seed_rows(0, _PICTURE_SAMPLES)
+        panels = {name: draw(seeds) for name, draw in samplers.items()}
+        known = {name: atoms_of(strategies, name, seeds) for name in samplers}
         path = pictures.scatter(
-            folder / "published.png", self._real(), [list(panels.items())], self.data.window
+            folder / "published.png",
+            self._real(),
+            [list(panels.items())],
+            self.data.window,
+            atoms={name: found[0] for name, found in known.items() if found},
         )
         save_arrays(folder / "final.npz", panels)
         return path
@@ -119,11 +135,13 @@ class PlanarTask(Task):
         """See `tasks.Task.draw_panels`: scatter plots."""
         pictures.scatter(path, self._real(), rows, self.data.window, size=2.6)
 
-    def score(self, samplers):
-        return score_samplers(samplers, self.data, self.spec.card)
+    def score(self, samplers, strategies=NO_STRATEGIES):
+        return score_samplers(samplers, self.data, self.spec.card, strategies)
 
     def format_table(self, scores, published=None):
-        return tables.terminal(scores, COLUMNS, published)
+        """See `tasks.Task.format_table`; of measures of several atoms, what each covers."""
+        text = tables.terminal(scores, COLUMNS, published)
+        return "\n".join([text, *_atom_lines(scores["strategies"])])
 
     def export_metadata(self):
         plot = {"window": list(self.data.window)}
@@ -135,8 +153,26 @@ class PlanarTask(Task):
         return self.data.sample(key, _PICTURE_SAMPLES).numpy()
 
 
+def _atom_lines(cards: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for name, card in cards.items():
+        for j, own in enumerate(card.get("atoms", ())):
+            some = [str(i) for i, count in enumerate(own["modes"]) if count]
+            modes = f"modes {' '.join(some)}" if some else "no mode"
+            modes = f"{len(some)} modes" if len(some) > _LISTED else modes
+            yield (
+                f" {name} {j}".ljust(12) + f"weight {own['weight']:.3f}, HQ 3s "
+                f"{tables.number(own['high_quality_3sigma'], 3)}, {modes}"
+            )
+        if "atoms" in card:
+            value = tables.number(card["specialisation"], 3)
+            yield f" {name}".ljust(12) + f"specialisation {value}"
+
+
 def score_samplers(
-    samplers: Mapping[str, Sampler], data: synthetic.PlanarData, card: PlanarCard
+    samplers: Mapping[str, Sampler],
+    data: synthetic.PlanarData,
+    card: PlanarCard,
+    strategies: Mapping[str, MixedStrategy] = NO_STRATEGIES,
 ) -> dict[str, Any]:
     """`strategies` (the scorecard of each sampler) and `real_data_ceiling`.
 
@@ -144,9 +180,10 @@ def score_samplers(
       samplers: name -> sampler.
       data: the real distribution.
       card: how many samples of each are scored.
+      strategies: see `tasks.Task.score`.
     """
     # Here, because it loads POT, which --dry_run need not wait for.
-    from tf_mixed_nash.metrics.scorecard import scorecard
+    from tf_mixed_nash.metrics.scorecard import scorecard, scores_by_atom
 
     def fresh(name):
         return data.sample(rng.stream(SEED, name), num).numpy()
@@ -154,10 +191,15 @@ def score_samplers(
     num, capture = card.num_samples, card.capture_samples
     real, reference = fresh("real"), fresh("reference")
     seeds = seed_rows(SEED, num)
+
+    def card_of(name, draw):
+        samples = draw(seeds)
+        scores = scorecard(samples, reference, data, capture)
+        if atoms := atoms_of(strategies, name, seeds):
+            scores |= scores_by_atom(samples, *atoms, data)
+        return scores
+
     return {
-        "strategies": {
-            name: scorecard(draw(seeds), reference, data, capture)
-            for name, draw in samplers.items()
-        },
+        "strategies": {name: card_of(name, draw) for name, draw in samplers.items()},
         "real_data_ceiling": scorecard(real, reference, data, capture),
     }

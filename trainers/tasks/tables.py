@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["Column", "terminal"]
+__all__ = ["Column", "number", "terminal"]
 
 
 class Column(NamedTuple):
@@ -47,6 +47,11 @@ def terminal(
 
 def _cell(card: Mapping[str, Any], key: str, column: Column) -> str:
     value = card.get(key)
-    if value is None or value != value:
-        return "-"
-    return f"{value:.0f}/{card[column.of]}" if column.of else f"{value:.{column.digits}f}"
+    if column.of and value is not None:
+        return f"{value:.0f}/{card[column.of]}"
+    return number(value, column.digits)
+
+
+def number(value: float | None, digits: int) -> str:
+    """With so many digits after the point; "-" for None and NaN."""
+    return "-" if value is None or value != value else f"{value:.{digits}f}"

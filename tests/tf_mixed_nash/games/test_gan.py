@@ -12,8 +12,10 @@ from tests.oracles import gan, payoff
 from tf_mixed_nash import rng
 from tf_mixed_nash.games.functions import BilinearGame, FunctionGame
 from tf_mixed_nash.games.game import Shard
-from tf_mixed_nash.games.objectives import OBJECTIVES
-from tf_mixed_nash.types import PLAYERS, Measure, dirac, other
+from tf_mixed_nash.games.gan import GanGame, ParticleDraws, Regularizers
+from tf_mixed_nash.games.objectives import OBJECTIVES, nonsaturating
+from tf_mixed_nash.models import dcgan_discriminator, dcgan_generator, mlp
+from tf_mixed_nash.types import PLAYERS, Measure, Pair, dirac, other, particles
 
 PENALTIES = {
     "none": {},
@@ -185,6 +187,178 @@ def test_weight_clipping_projects_the_discriminator_onto_its_box(clip, bound):
     assert np.max(np.abs(start.w)) > 0.05
     np.testing.assert_array_equal(game.project("w", start.w), np.clip(start.w, -bound, bound))
     np.testing.assert_array_equal(game.project("theta", start.theta), start.theta)
+
+
+# Several atoms at once. One by one, the same fields are those tested above.
+
+
+WEIGHTS = [0.2, 0.5, 0.3]
+
+
+def blocks(game, num=3) -> Pair:
+    """num points of each player, [num, d]."""
+    networks = Pair(game.generator, game.discriminator)
+    random = np.random.default_rng(3)
+    return Pair(
+        *(
+            tf.stack(
+                [
+                    network.initial() + tf.constant(0.1 * random.normal(size=network.dim), dtype)
+                    for _ in range(num)
+                ]
+            )
+            for network in networks
+            for dtype in [network.dtype]
+        )
+    )
+
+
+def conditional_gan():
+    """Points of the plane in two classes."""
+    game = GanGame(
+        mlp(helpers.LATENT_DIM + 2, 2, (8, 8), seed=1, dtype="float64"),
+        mlp(4, 1, (8, 8), seed=11, dtype="float64"),
+        helpers.LATENT_DIM,
+        nonsaturating,
+        Regularizers(gradient_penalty=0.7, r1=0.3),
+        num_classes=2,
+    )
+    classes = tf.one_hot([0, 1, 1, 0, 0, 1], 2, dtype=tf.float64)
+    return game, tf.concat([helpers.real_batches()[3], classes], axis=1)
+
+
+def image_gan():
+    """Convolutions and batch normalisation, whose atoms are called one after the other."""
+    game = GanGame(
+        dcgan_generator(28, 1, 5, 4, dtype="float64"),
+        dcgan_discriminator(28, 1, 4, dtype="float64"),
+        5,
+        nonsaturating,
+    )
+    real = np.random.default_rng(0).uniform(-1, 1, size=(6, 28, 28, 1))
+    return game, f64(real)
+
+
+def plane_gan(objective):
+    return lambda: (helpers.small_gan(objective, **PENALTIES["both"]), helpers.real_batches()[3])
+
+
+GAMES = {
+    **{objective: plane_gan(objective) for objective in [*OBJECTIVES, "cubic"]},
+    "conditional": conditional_gan,
+    "images": image_gan,
+}
+
+
+@each_player
+@pytest.mark.parametrize("name", GAMES)
+def test_the_fields_of_a_block_are_those_of_its_rows(name, player):
+    """And against a measure of particles they are the weighted mean of those against its atoms:
+    also of the signed measure 2 mu - mu', and for a single point."""
+    game, real = GAMES[name]()
+    game.draws = ParticleDraws("full", "shared")
+    key, points = tf.constant([1, 2]), blocks(game)
+    block, rivals = points.of(player)[:2], points.of(other(player))
+    mu, old = particles(rivals, WEIGHTS), particles(rivals[::-1] + 0.1)
+
+    def field(z, opponent):
+        return game.field(player, z, opponent, real, key)
+
+    expected, losses = [], []
+    for z in tf.unstack(block):
+        rows = [field(z, dirac(rival)) for rival in tf.unstack(rivals)]
+        expected.append(sum(a * g for a, (g, _) in zip(WEIGHTS, rows, strict=True)))
+        losses.append(
+            sum(a * (x["loss"] + x["penalty"]) for a, (_, x) in zip(WEIGHTS, rows, strict=True))
+        )
+    g, logs = field(block, dirac(mu))
+    assert_close(g, tf.stack(expected), 1e-11)
+    assert_close(logs["loss"] + logs["penalty"], tf.stack(losses), 1e-11)
+    assert_close(field(block[0], dirac(mu))[0], expected[0], 1e-11)
+    assert np.max(np.abs(expected[0] - expected[1])) > 1e-5
+
+    signed = Measure((mu, old), (2.0, -1.0))
+    assert_close(
+        field(block, signed)[0],
+        2.0 * g - field(block, dirac(old))[0],
+        1e-10,
+    )
+    # As plain measures: a tensor of atoms, and one point.
+    assert_close(field(block, Measure(rivals, f64(WEIGHTS)))[0], g, 1e-11)
+    alone = tf.stack([field(z, dirac(rivals[0]))[0] for z in tf.unstack(block)])
+    assert_close(field(block, dirac(rivals[0]))[0], alone, 1e-11)
+
+
+@each_player
+@pytest.mark.parametrize("batch", ["split", "full"])
+@pytest.mark.parametrize("latents", ["own", "shared"])
+def test_draws_of_particles(player, batch, latents):
+    """Rows of equal atoms differ if and only if their latents do; the first generator's are those
+    of a single one, as are all of a split mini-batch together."""
+    s = setting(player, "wgan", "both")
+    s.game.draws = ParticleDraws(batch, latents)
+    rival = s.rivals[0]
+    single, _ = field(s, player, dirac(rival))
+    if player == "theta":
+        g, _ = s.game.field(player, tf.stack([s.z] * 3), dirac(rival), s.real, s.key)
+        assert_close(g[0], single, 1e-12)
+        for row in g[1:]:
+            same = np.max(np.abs(row - single)) < 1e-12
+            assert same == (latents == "shared")
+        assert (np.max(np.abs(g[1] - g[2])) < 1e-12) == (latents == "shared")
+    else:
+        g, _ = field(s, player, dirac(particles(tf.stack([rival] * 3))))
+        same = np.max(np.abs(g - single)) < 1e-12
+        assert same == ((batch, latents) in [("split", "own"), ("full", "shared")])
+
+
+def test_a_signed_measure_has_common_latents():
+    """2 mu - mu = mu: with latents of their own the two would not cancel."""
+    s = setting("w", "wgan", "both")
+    mu = particles(tf.stack(s.rivals))
+    twice = Measure((mu, mu), (2.0, -1.0))
+    for draws in (ParticleDraws("split"), ParticleDraws("full")):
+        s.game.draws = draws
+        assert_close(field(s, "w", twice)[0], field(s, "w", dirac(mu))[0], 1e-12)
+
+
+@each_player
+@pytest.mark.parametrize("batch", ["split", "full", "thin"])
+def test_shards_of_particles_average_to_the_whole_mini_batch(player, batch):
+    s, count = setting(player, "nonsaturating", "both"), 2
+    s.game.draws = ParticleDraws(batch)
+    points = blocks(s.game)
+    measure = dirac(particles(points.of(other(player)), WEIGHTS))
+    block = points.of(player)
+    parts = [
+        s.game.field(player, block, measure, part, s.key, Shard(i, count))[0]
+        for i, part in enumerate(tf.split(s.real, count))
+    ]
+    whole = s.game.field(player, block, measure, s.real, s.key)[0]
+    assert_close(tf.reduce_mean(tf.stack(parts), axis=0), whole, 1e-12)
+
+
+@pytest.mark.parametrize("batch", ["split", "full"])
+def test_the_critics_field_of_a_sampled_mixture_has_the_exact_mean(batch):
+    """Over 400 mini-batches, within five standard errors: split and full estimate one field, whose
+    value is that of the generators one by one on large mini-batches of theirs."""
+    s = setting("w", "minimax", "none")
+    atoms, weights = blocks(s.game).theta, WEIGHTS
+    real = tf.concat([s.real] * 2, axis=0)
+    e = f64(np.random.default_rng(2).normal(size=s.game.discriminator.dim) / 16)
+
+    @tf.function(autograph=False)
+    def slope(draws, key):
+        s.game.draws = draws
+        return tf.reduce_sum(
+            e * s.game.field("w", s.z, dirac(particles(atoms, weights)), real, key)[0]
+        )
+
+    keys = tf.stack([tf.constant([7, i]) for i in range(400)])
+    draws = [ParticleDraws(batch), ParticleDraws("full", "shared")]
+    sampled, exact = (np.array([slope(d, key) for key in keys]) for d in draws)
+    error = np.sqrt(np.var(sampled) / 400 + np.var(exact) / 400)
+    assert abs(sampled.mean() - exact.mean()) < 5 * error
 
 
 # The NumPy oracle itself.

@@ -6,7 +6,14 @@ import numpy as np
 import ot
 import pytest
 
-from tf_mixed_nash.metrics.scorecard import KEYS, scorecard, wasserstein2
+from tf_mixed_nash.metrics.scorecard import (
+    KEYS,
+    by_atom,
+    scorecard,
+    scores_by_atom,
+    specialisation,
+    wasserstein2,
+)
 
 
 class Grid:
@@ -114,3 +121,29 @@ def test_wasserstein2_of_shifted_points_is_the_shift():
 def test_not_finite_samples_are_refused():
     with pytest.raises(ValueError, match="finite"):
         scorecard(np.array([[0.0, math.inf]]), REAL, Grid())
+
+
+def test_each_atom_has_its_modes():
+    samples = np.array([[0.0, 0.1], [0.29, 0.0], [10.0, 0.0], [5.0, 0.0], [0.31, 0.0], [10.1, 0.0]])
+    found = scores_by_atom(samples, np.array([0, 0, 2, 2, 0, 0]), np.array([0.5, 0.1, 0.4]), Grid())
+    first, none, third = found["atoms"]
+    assert first == {
+        "weight": 0.5, "num_samples": 4, "modes": [2, 1], "high_quality_3sigma": 0.75
+    }  # fmt: skip
+    assert (third["modes"], third["high_quality_3sigma"]) == ([0, 1], 0.5)
+    assert none["num_samples"] == 0
+    assert math.isnan(none["high_quality_3sigma"])
+    # By hand: of (atom, mode) p(0, 0) = 1/2, p(0, 1) = p(2, 1) = 1/4; p(0) = 3/4, p(mode 1) = 1/2.
+    bits = 0.5 * math.log2(4 / 3) + 0.25 * math.log2(2 / 3) + 0.25
+    assert found["specialisation"] == pytest.approx(bits / math.log2(2))
+
+
+def test_specialisation_is_1_of_a_division_and_0_of_equals():
+    assert specialisation(np.eye(4) * 7) == pytest.approx(1.0)
+    halves = np.kron(np.eye(2), np.ones(3))  # two atoms, three modes each
+    assert specialisation(halves) == pytest.approx(1.0)
+    assert specialisation(np.ones((3, 5)) * 4) == pytest.approx(0.0, abs=1e-12)
+    assert math.isnan(specialisation(np.zeros((2, 2))))
+    assert math.isnan(specialisation(np.ones((1, 8))))
+    classes = by_atom(np.array([1, 1, 0]), np.array([0, 0, 1]), np.array([0.5, 0.5]), 2, "classes")
+    assert [own["classes"] for own in classes["atoms"]] == [[0, 2], [1, 0]]

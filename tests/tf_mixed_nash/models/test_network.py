@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from tests.helpers import assert_close
 from tests.oracles import gan
-from tf_mixed_nash.models import Network, mlp
+from tf_mixed_nash.models import Network, dcgan_discriminator, dcgan_generator, mlp
+from tf_mixed_nash.models.activations import leaky_relu
 
 WIDTHS = (3, 8, 5, 2)
 
@@ -83,3 +84,78 @@ def test_state_that_is_no_batch_statistic_is_refused():
     model = keras.Sequential([keras.Input((3,)), dense])
     with pytest.raises(ValueError, match=r"cannot carry the state.*SpectralConv2D"):
         Network(model)
+
+
+# Several networks at once.
+
+
+def chain(*layers, inputs=(3,), dtype="float64"):
+    return Network(keras.Sequential([keras.Input(inputs, dtype=dtype), *layers]))
+
+
+def dense(units, **kwargs):
+    return keras.layers.Dense(units, dtype="float64", **kwargs)
+
+
+MODELS = {
+    "mlp": (lambda: network("float64"), True),
+    "penalized": (lambda: mlp(3, 1, (8, 5), dtype="float64", penalized=True), True),
+    "functions": (
+        lambda: chain(
+            dense(6, use_bias=False),
+            keras.layers.LeakyReLU(dtype="float64"),
+            dense(4, activation="tanh"),
+            keras.layers.Activation(leaky_relu(0.2), dtype="float64"),
+            dense(3),
+            keras.layers.ReLU(dtype="float64"),
+            dense(2, activation="sigmoid"),
+        ),
+        True,
+    ),
+    "flatten": (lambda: chain(keras.layers.Flatten(), dense(2), inputs=(2, 3)), True),
+    "layer normalisation": (
+        lambda: chain(dense(6), keras.layers.LayerNormalization(dtype="float64"), dense(2)),
+        False,
+    ),
+    "batch normalisation": (lambda: dcgan_generator(28, 1, 3, 4, dtype="float64"), False),
+    "convolutions": (lambda: dcgan_discriminator(28, 1, 4, "layer", dtype="float64"), False),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_many_networks_are_each_by_itself(name):
+    """Outputs, and the gradients by leaves and by inputs; own inputs and shared ones."""
+    make, batched = MODELS[name]
+    net, num = make(), 3
+    assert net.batched == batched
+    random = np.random.default_rng(4)
+    z = tf.constant(random.normal(size=(num, net.dim)) / 3)
+    x = tf.constant(random.normal(size=(num, 5, *net.model.input_shape[1:])))
+    leaves = net.unflatten(z)
+    np.testing.assert_array_equal(
+        net.flatten(leaves)[:, : net.num_parameters], z[:, : net.num_parameters]
+    )
+    assert np.all(net.flatten(leaves)[:, net.num_parameters :] == 0)
+    with tf.GradientTape() as tape:
+        tape.watch([z, x])
+        y = net.many(z, x)
+        loss = tf.reduce_sum(tf.sin(y))
+    g_z, g_x = tape.gradient(loss, [z, x])
+    for j in range(num):
+        with tf.GradientTape() as tape:
+            tape.watch([one := z[j], own := x[j]])
+            expected = net(one, own)
+            loss = tf.reduce_sum(tf.sin(expected))
+        assert_close(y[j], expected)
+        for ours, theirs in zip((g_z[j], g_x[j]), tape.gradient(loss, [one, own]), strict=True):
+            assert_close(ours, theirs)
+    shared = net.many(z, x[0])
+    assert_close(shared, tf.stack([net(z[j], x[0]) for j in range(num)]))
+
+
+def test_many_networks_in_mixed_precision_have_the_parameters_type():
+    net = network("mixed_bfloat16")
+    z = tf.stack([net.initial(), 2.0 * net.initial()])
+    y = net.many(z, tf.constant(X, tf.float32))
+    assert y.dtype == tf.float32
+    np.testing.assert_allclose(y[1], net(z[1], tf.constant(X, tf.float32)), rtol=0.05, atol=0.2)

@@ -201,3 +201,15 @@ def test_sampling_works_in_a_graph_of_unknown_batch_size():
         eager = mixed.sample(seed_rows(2, num))
         np.testing.assert_allclose(sample(seed_rows(2, num)), eager, rtol=0, atol=ROUNDING)
     assert sample.experimental_get_tracing_count() == 1
+
+
+def test_components_of_whole_measures_are_their_atoms():
+    """Two measures of two atoms: components 0 and 2 are of atom 0."""
+    four = strategy()
+    both = MixedStrategy(Measure(four.atoms, four.weights), GENERATOR, LATENT_DIM, num_particles=2)
+    seeds = seed_rows(1, 300)
+    components = both.draw(seeds)[0].numpy()
+    assert set(components) == {0, 1, 2, 3}
+    np.testing.assert_array_equal(both.atom_of(seeds), components % 2)
+    np.testing.assert_allclose(both.atom_weights(), [0.15, 0.85], rtol=1e-6)
+    assert set(four.atom_of(seeds).numpy()) == {0}

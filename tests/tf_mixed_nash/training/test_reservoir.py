@@ -17,7 +17,7 @@ KEY = rng.stream(3, "reservoir")
 
 
 def make(window=(FIRST, LAST), num_components=M):
-    return Reservoir(num_components, window, KEY, Pair(2, 4), tf.float32)
+    return Reservoir(num_components, window, KEY, Pair((2,), (4,)), tf.float32)
 
 
 def output(t):
@@ -116,3 +116,33 @@ def test_a_window_with_room_for_all_keeps_all(num_components):
     for t in (12, 40):  # long after the window
         assert reservoir.num_kept(t) == 10
         assert reservoir.pairs(t)[1].numpy().tolist() == list(range(2, 12))
+
+
+def test_of_a_measure_all_atoms_and_their_weights_are_kept():
+    """Three generators, one discriminator."""
+
+    def make_one():
+        return Reservoir(M, (FIRST, LAST), KEY, Pair((3, 2), (4,)), tf.float32)
+
+    def weights(t):
+        return np.array([t, 2.0, 3.0]).astype(np.float32) / np.float32(t + 5)
+
+    reservoir, again = make_one(), make_one()
+    assert reservoir.names == ("mixture", "mixture_w", "mixture_t", "mixture_weights")
+    for t in due(reservoir):
+        if t < 500:
+            atoms = tf.constant(t + np.arange(6).reshape(3, 2), tf.float32)
+            reservoir.keep(t, Pair(atoms, tf.fill([4], -float(t))), Pair(weights(t), None))
+    rows = {name: np.array(x) for name, x in reservoir.rows(500).items()}
+    again.check(rows, 500)
+    again.assign(rows, 500)
+    for one in (reservoir, again):
+        pairs, steps = one.pairs(500)
+        expected = steps.numpy()[:, None, None] + np.arange(6).reshape(3, 2)
+        np.testing.assert_array_equal(pairs.theta, expected)
+        np.testing.assert_array_equal(one.mixture(500), expected)
+        a = one.weights(500)
+        assert a.w is None
+        np.testing.assert_array_equal(a.theta, [weights(t) for t in steps.numpy()])
+    with pytest.raises(InputError, match=r"mixture_weights has shape \[3, 2\] there, \[3, 3\]"):
+        again.check({**rows, "mixture_weights": np.zeros((3, 2))}, 500)

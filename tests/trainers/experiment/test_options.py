@@ -40,7 +40,11 @@ def test_the_kind_of_task_decides_what_it_is_made_from():
     assert (kind_of(planar), kind_of(images)) == ("planar", "images")
     spec = spec_of(planar)
     assert isinstance(spec, PlanarSpec)
-    assert (spec.latent_dim, spec.hidden_units, spec.dataset) == (3, (16, 16), "gaussians8")
+    assert (spec.latent_dim, spec.hidden_units, spec.dataset) == (
+        3,
+        ((16, 16), (16, 16)),
+        "gaussians8",
+    )
     assert spec.card == PlanarCard(num_samples=500, capture_samples=250)
     spec = spec_of(images)
     assert isinstance(spec, ImageSpec)

@@ -1,6 +1,9 @@
 """Pictures: who stands where."""
 
-from trainers.tasks.pictures import panel_order
+import numpy as np
+from PIL import Image
+
+from trainers.tasks.pictures import panel_order, scatter
 
 
 def test_panels_are_in_the_places_of_figure_1():
@@ -10,3 +13,29 @@ def test_panels_are_in_the_places_of_figure_1():
         ["adam", "extra_adam", "mirror_prox_gan"],
     ]
     assert panel_order(["adam", "rmsprop"]) == [[None, "rmsprop"], ["adam", None]]
+
+
+def hues(path):
+    """How many pixels are red, green and blue beyond grey."""
+    pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    return [int((2 * pixels[..., c] - pixels.sum(-1) / 1.5 > 40).sum()) for c in range(3)]
+
+
+def test_points_have_the_colour_of_their_atom(tmp_path):
+    window = (-1.0, 1.0, -1.0, 1.0)
+    real = np.full([50, 2], -0.8) + np.linspace(0, 0.2, 50)[:, None]
+    # Many of each in one place: their colours are opaque there.
+    fake = np.repeat([[0.5, 0.5], [-0.5, 0.5]], 200, axis=0)
+    atom = np.repeat([0, 1], 200)
+    plain, coloured = tmp_path / "plain.png", tmp_path / "coloured.png"
+    scatter(plain, real, [[("last", fake)]], window)
+    scatter(coloured, real, [[("last", fake)]], window, atoms={"last": atom})
+    red, green, blue = hues(plain)
+    assert red > 0 < blue, "generated red, real blue"
+    assert green == 0
+    red, green, blue = hues(coloured)
+    assert red > 0 < green, "two atoms"
+    assert blue == 0, "real data are grey"
+    other = tmp_path / "other.png"
+    scatter(other, real, [[("ema", fake)]], window, atoms={"last": atom})
+    assert hues(other) == hues(plain)

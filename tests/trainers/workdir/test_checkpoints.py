@@ -24,7 +24,7 @@ ARRAYS = {"scheme/theta/z": np.arange(40, dtype=np.float32), "m": np.int64(7)}
 
 def save(checkpoints, step, **facts):
     tensors = {name: tf.constant(value + step) for name, value in ARRAYS.items()}
-    tensors["mixture"] = Rows([Row(row + step) for row in MIXTURE], 4, "float32")
+    tensors["mixture"] = Rows([Row(row + step) for row in MIXTURE], (4,), "float32")
     checkpoints.save(step, tensors, facts)
     checkpoints.wait()
 
@@ -328,7 +328,7 @@ def test_a_full_disk_leaves_the_good_ones_and_nothing_half_written(tmp_path, mon
 
     where = {"SaveV2": tf.raw_ops, "rename": module.Path}.get(stage, module)
     monkeypatch.setattr(where, stage, full)
-    checkpoints.save(6, {"m": tf.constant(1), "mixture": Rows([], 4, "float32")}, {})
+    checkpoints.save(6, {"m": tf.constant(1), "mixture": Rows([], (4,), "float32")}, {})
     with pytest.raises(InputError, match=r"mini-batch 6 could not be written \(No space left"):
         checkpoints.wait()
     monkeypatch.undo()
