@@ -254,8 +254,11 @@ class Session:
         run, step = self.loop.run, self.loop.step
         title = f"{run.algorithm}, last iterate, {step:,} mini-batches"
         path = self.workdir / SAMPLES / f"step_{step:08d}.png"
-        several = run.num_particles > 1
-        run.task.draw_step(path, title, self._last, self._atoms if several else None)
+        self._draw(path, title)
+
+    def _draw(self, path: Path, title: str) -> None:
+        several, task = self.loop.run.num_particles > 1, self.loop.run.task
+        task.draw_step(path, title, self._last, self._atoms if several else None)
 
     def _last(self, seeds: tf.Tensor) -> np.ndarray:
         """Samples of the last iterate."""
@@ -340,7 +343,7 @@ class Session:
         path = self.workdir / SAMPLES / f"diverged_{self.loop.step:08d}.png"
         title = f"before mini-batch {self.loop.step:,}, which diverged"
         try:
-            self.loop.run.task.draw_step(path, title, self._last)
+            self._draw(path, title)
         except ValueError:  # samples that are not finite have no picture
             return None
         return path.relative_to(self.workdir).as_posix()
