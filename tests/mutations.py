@@ -276,8 +276,8 @@ MUTATIONS: list[Mutation] = [
         ),
         ("g = g[..., : -self.num_classes or None]", "g = g * 1.0"),
         (
-            "classes = real[(slice(None), *first, slice(-self.num_classes, None))]",
-            "classes = real[(slice(None), *first, slice(0, self.num_classes))]",
+            "return real[(slice(None), *first, slice(-self.num_classes, None))]",
+            "return real[(slice(None), *first, slice(0, self.num_classes))]",
         ),
         (
             "total = (loss + penalty) * self._loss_scale",

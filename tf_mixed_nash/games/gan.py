@@ -147,9 +147,12 @@ class GanGame:
         """What G reads: latents [n, D] and, in a conditional game, the classes of n real data."""
         if not self.num_classes:
             return latents
+        return tf.concat([latents, self._classes(real)], axis=1)
+
+    def _classes(self, real):
+        """The one-hot classes of n real data, their last channels: [n, k]."""
         first = [0] * (real.shape.rank - 2)
-        classes = real[(slice(None), *first, slice(-self.num_classes, None))]
-        return tf.concat([latents, classes], axis=1)
+        return real[(slice(None), *first, slice(-self.num_classes, None))]
 
     def labelled(self, fake: tf.Tensor, latents: tf.Tensor) -> tf.Tensor:
         """Generated data with the classes of their latents as channels, as real data have."""
@@ -325,7 +328,7 @@ class GanGame:
         if not self.num_classes:
             return fake
         flat = tf.reshape(fake, [-1, *fake.shape[2:]])
-        labelled = self._labelled(flat, tf.reshape(latents, [-1, latents.shape[2]]))
+        labelled = self.labelled(flat, tf.reshape(latents, [-1, latents.shape[2]]))
         return tf.reshape(labelled, [*fake.shape[:2], *labelled.shape[1:]])
 
     def _logits(self, leaves, x):
