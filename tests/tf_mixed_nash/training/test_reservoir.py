@@ -134,7 +134,6 @@ def test_of_a_measure_all_atoms_and_their_weights_are_kept():
             atoms = tf.constant(t + np.arange(6).reshape(3, 2), tf.float32)
             reservoir.keep(t, Pair(atoms, tf.fill([4], -float(t))), Pair(weights(t), None))
     rows = {name: np.array(x) for name, x in reservoir.rows(500).items()}
-    again.check(rows, 500)
     again.assign(rows, 500)
     for one in (reservoir, again):
         pairs, steps = one.pairs(500)
@@ -145,4 +144,4 @@ def test_of_a_measure_all_atoms_and_their_weights_are_kept():
         assert a.w is None
         np.testing.assert_array_equal(a.theta, [weights(t) for t in steps.numpy()])
     with pytest.raises(InputError, match=r"mixture_weights has shape \[3, 2\] there, \[3, 3\]"):
-        again.check({**rows, "mixture_weights": np.zeros((3, 2))}, 500)
+        again.assign({**rows, "mixture_weights": np.zeros((3, 2))}, 500)

@@ -184,6 +184,8 @@ def test_the_settings_are_config_keys_and_pin_the_hyperparameters(name):
     assert resolved["num_batches"] == FULL.batches
     unpinned = {"history", "history_batch", "history_capacity", "num_chains", "mirror_step"}
     unpinned |= {"step_size_rate", "temperature_rate"}  # of the exponential schedule
+    unpinned |= {"num_particles", "weights", "weight_step", "weight_floor"}  # one network each
+    unpinned |= {"rebirth_below", "rebirth_noise"}
     for key, value in resolved["generator"].items():
         if key in run.settings:
             assert value == run.settings[key] == resolved["discriminator"][key]

@@ -46,7 +46,7 @@ def test_a_players_flag_beats_the_common_flag_which_beats_the_tuned_default():
         ({"seed": -1}, ["seed"]),
         ({"precision": "float8"}, ["float8", "float32, mixed_bfloat16, mixed_float16, float64"]),
         ({"strategy": "tpu"}, ["tpu", "default, mirrored"]),
-        ({"publish": "best"}, ["best", "last, ema, mixture"]),
+        ({"publish": "best"}, ["best", "mixture, last, ema"]),
         ({"game__objective": "gan"}, ["gan", "wgan", "FILE.py:NAME"]),
         ({"game__gradient_penalty": -1.0}, ["gradient_penalty"]),
         ({"chambolle_pock__extrapolate": "both"}, ["both", "measure, parameters"]),

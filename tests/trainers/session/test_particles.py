@@ -102,7 +102,7 @@ def test_its_published_model_samples_all_atoms_by_their_weights(workdir):
     version = publish.find_version(workdir / "export" / "generator")
     verify.check(version, isolated=False)  # every gate
     manifest = publish.read_manifest(version)
-    answers = reading.load_answers(workdir)
+    answers = reading.answers_of(reading.load_loop(workdir))
     last = answers["last"]
     assert (last.num_components, last.num_particles) == (4, 4)
     assert (answers["mixture"].num_components, answers["mixture"].num_particles) == (8, 4)
