@@ -160,7 +160,7 @@ def test_its_mixtures_are_weighed_atom_by_atom(workdir, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "run" / "mixture" / "mixture.json").read_text())
-    weights = reading.load_answers(workdir)["mixture"].weights
+    weights = reading.answers_of(reading.load_loop(workdir))["mixture"].weights
     assert found["game"]["mixture"]["num_components"] == 8
     np.testing.assert_allclose(found["game"]["mixture"]["weights"], weights, rtol=1e-6)
     assert found["game"]["last"]["num_components"] == 4
