@@ -38,4 +38,5 @@ def test_points_have_the_colour_of_their_atom(tmp_path):
     assert blue == 0, "real data are grey"
     other = tmp_path / "other.png"
     scatter(other, real, [[("ema", fake)]], window, atoms={"last": atom})
+    scatter(plain, real, [[("ema", fake)]], window)
     assert hues(other) == hues(plain)
