@@ -27,7 +27,7 @@ from absl import flags
 
 from trainers.system import cli
 
-_CONFIG = "configs/gaussians8_mp.py"
+_CONFIG = "configs/gaussians8_mp.py:pure"
 _CHUNK = 100
 
 
@@ -54,14 +54,12 @@ def measure(rounds: int, every: int) -> dict[str, _Timed]:
       rounds: of each kind.
       every: mini-batches between two checkpoints.
     """
-    import runpy
-
     from tf_mixed_nash.training.loop import Loop
     from trainers.experiment import settings
     from trainers.experiment.build import build
     from trainers.workdir.checkpoints import Checkpoints
 
-    config = settings.resolve(runpy.run_path(_CONFIG)["get_config"]())
+    config = settings.resolve(cli.load_config(_CONFIG))
     loop = Loop(build(config))
     total = loop.run.num_batches
     window = int(loop.run.window[0] * total)

@@ -78,7 +78,7 @@ def peak_memory(num_batches: int) -> float:
     with tempfile.TemporaryDirectory() as name:
         options = [f"--config.num_batches={num_batches}", "--config.log_every=100"]
         process = subprocess.Popen(
-            _command(Path(name, "run"), "", *options),
+            _command(Path(name, "run"), ":pure", *options),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=_ROOT,
@@ -97,7 +97,7 @@ def main() -> int:
 
     f = flags.FLAGS
     report: dict[str, Any] = {"provenance": provenance.describe({"seed": 0}), "results": []}
-    seconds: dict[str, list[float]] = {":tiny": [], "": []}
+    seconds: dict[str, list[float]] = {":tiny": [], ":pure": []}
     for _ in range(f.rounds):
         for variant, values in seconds.items():
             values.append(first_step(variant))
@@ -109,8 +109,8 @@ def main() -> int:
         )
         report["results"].append({"config": _CONFIG + variant, "seconds_to_first_step": s})
     memory = peak_memory(f.num_batches)
-    print(f"{_CONFIG}, {f.num_batches} mini-batches: peak memory {memory / 1e9:.3f} GB")
-    report["results"].append({"config": _CONFIG, "peak_memory_bytes": memory})
+    print(f"{_CONFIG}:pure, {f.num_batches} mini-batches: peak memory {memory / 1e9:.3f} GB")
+    report["results"].append({"config": f"{_CONFIG}:pure", "peak_memory_bytes": memory})
     if f.output:
         write_json(Path(f.output), report)
     return cli.DONE

@@ -17,6 +17,6 @@ CONFIGS = {
 
 
 def address(dataset: str, variant: str = "") -> str:
-    """FILE.py[:VARIANT] of a key of CONFIGS."""
+    """FILE.py:VARIANT of a key of CONFIGS; of one network for each player, without a variant."""
     file = Path(__file__).with_name(CONFIGS[dataset].rpartition(".")[2] + ".py")
-    return f"{file}:{variant}" if variant else str(file)
+    return f"{file}:{variant or 'pure'}"

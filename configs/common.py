@@ -51,8 +51,8 @@ def _hyperparameters() -> ml_collections.ConfigDict:
 
 def _experiment(dataset: str, algorithm: str, variant: str | None) -> Any:
     """What experiments of every kind have."""
-    if variant not in (None, "", "tiny"):
-        raise ValueError(f"Unknown config variant {variant!r}. Choose 'tiny' or none.")
+    if variant not in (None, "", "pure", "tiny"):
+        raise ValueError(f"Unknown config variant {variant!r}. Choose 'pure', 'tiny' or none.")
     c = _hyperparameters()
     c.dataset = dataset
     c.algorithm = algorithm
@@ -122,13 +122,17 @@ def _experiment(dataset: str, algorithm: str, variant: str | None) -> Any:
 _PLANAR = {"gaussians25": {"batch_size": 256, "num_batches": 20_000}}
 
 
-def planar(dataset: str, algorithm: str, variant: str | None = None) -> ml_collections.ConfigDict:
+def planar(
+    dataset: str, algorithm: str, variant: str | None = None, particles: tuple[int, int] = (1, 512)
+) -> ml_collections.ConfigDict:
     """An experiment in the plane: the paper's MLPs (3 x 512 ReLU), WGAN with penalty 0.1.
 
     Args:
       dataset: gaussians8, gaussians25 or swissroll.
       algorithm: a key of `tf_mixed_nash.algorithms.ALGORITHMS`.
-      variant: None, or "tiny": two outer steps of small networks, in seconds.
+      variant: None; "pure": one generator, as the paper's section 4.2 has it; or "tiny": that, in
+        two outer steps of small networks, in seconds.
+      particles: n', the generators, and the width of their layers.
 
     Raises:
       ValueError: for an unknown variant.
@@ -151,6 +155,9 @@ def planar(dataset: str, algorithm: str, variant: str | None = None) -> ml_colle
         c.scorecard.capture_samples = 250
     else:
         c.update(_PLANAR.get(dataset, {}))
+        if not variant and particles[0] > 1:
+            c.generator.num_particles = particles[0]
+            c.model.generator_hidden_units = 3 * (particles[1],)
     c.lock()
     return c
 
@@ -174,7 +181,8 @@ def images(dataset: str, algorithm: str, variant: str | None = None) -> ml_colle
       dataset: mnist, fashion_mnist, cifar10 or lsun. Its keys are flags, `dataset` among them: any
         TFDS image data set, or "folder", which like "lsun" takes data.path.
       algorithm: a key of `tf_mixed_nash.algorithms.ALGORITHMS`.
-      variant: None, or "tiny": two outer steps of small networks, in seconds.
+      variant: None or "pure": one generator; or "tiny": two outer steps of small networks, in
+        seconds.
 
     Raises:
       ValueError: for an unknown variant.

@@ -1,6 +1,7 @@
 """Tuned defaults: what `--config.algorithm=NAME` means where a flag says nothing.
 
-Looked up as ANY < TUNED[algorithm] < (on images) IMAGES[algorithm]; a flag beats them all.
+Looked up as ANY < TUNED[algorithm] < (where a player has several networks) PARTICLES[algorithm] <
+(on images) IMAGES[algorithm]; a flag beats them all.
 The values come from the first sweep on the 8 Gaussians (docs/decisions/0005: one seed, few
 step sizes); they are starting points elsewhere.
 """
@@ -57,6 +58,18 @@ TUNED = {
     "sample_mp": {**_LANGEVIN, "num_inner_steps": 10},
 }
 
+# Each of several generators sees a part of the data's gradient, and lambda = 1e-3 would hold back
+# its small ones; the noise is then so little that the units without a gradient stay where they are
+# (docs/results/particles.md).
+_PARTICLES = {"temperature": 1e-9, "stability": 1e-6}
+PARTICLES = {
+    "mirror_gan": _PARTICLES,
+    "mirror_prox_gan": _PARTICLES,
+    "alt_mirror_gan": _PARTICLES,
+    "alt_mirror_prox_gan": _PARTICLES,
+    "chambolle_pock": _PARTICLES,
+}
+
 # Starting points on images (DCGAN's own for Adam, Radford et al. 2016).
 _ADAM_IMAGES = {"step_size": 2e-4, "decay_2": 0.999}
 _LANGEVIN_IMAGES = {"step_size": 1e-3}
@@ -75,7 +88,13 @@ IMAGES: dict[str, dict] = {
 }
 
 
-def defaults(algorithm: str, images: bool = False) -> dict:
-    """The hyperparameters of an algorithm before any flag, in the plane or on images."""
-    special = IMAGES.get(algorithm, {}) if images else {}
-    return {**ANY, **TUNED.get(algorithm, {}), **special}
+def defaults(algorithm: str, images: bool = False, particles: bool = False) -> dict:
+    """The hyperparameters of an algorithm before any flag.
+
+    Args:
+      algorithm: its name.
+      images: whether the data are images, not points of the plane.
+      particles: whether a player has several networks.
+    """
+    own = TUNED.get(algorithm, {}) | (PARTICLES.get(algorithm, {}) if particles else {})
+    return {**ANY, **own, **(IMAGES.get(algorithm, {}) if images else {})}

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from collections import Counter
 
 import pytest
@@ -14,6 +15,9 @@ _DESELECTED = pytest.StashKey[int]()
 
 def pytest_configure(config):
     config.stash[_DESELECTED] = 0
+    # Shells start what is in the background with SIGINT ignored, and children inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish():

@@ -116,7 +116,9 @@ if __name__ == "__main__":
     flags.DEFINE_integer("num_batches", 12_000, "Mini-batches of every run.", lower_bound=1)
     flags.DEFINE_string("seeds", "0,1", "Seeds separated by commas.")
     flags.DEFINE_string("out", None, "Where the runs, the table and the figures go.")
-    flags.DEFINE_string("variant", "", "Config variant, such as tiny.")
+    flags.DEFINE_string(
+        "variant", "", "Config variant: tiny, or none for one network of each player."
+    )
     flags.DEFINE_string("timings", None, "A file of benchmarks.step, for a column of times.")
     flags.DEFINE_integer("jobs", 1, "Runs side by side.", lower_bound=1)
     flags.DEFINE_integer("threads", 0, "Of each run; 0: TensorFlow's choice.", lower_bound=0)

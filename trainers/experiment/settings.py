@@ -106,7 +106,8 @@ def resolve(config: ml_collections.ConfigDict, num_replicas: int = 1) -> dict[st
     """
     c = json.loads(config.to_json_best_effort())
     common = {key: c.pop(key) for key in HYPERPARAMETERS}
-    defaults = tuned.defaults(c["algorithm"], images=kinds.kind_of(c) == "images")
+    several = any(_first(c[p]["num_particles"], common["num_particles"], 1) != 1 for p in PLAYERS)
+    defaults = tuned.defaults(c["algorithm"], kinds.kind_of(c) == "images", several)
     for player in PLAYERS:
         own = c[player]
         c[player] = {key: _first(own[key], common[key], defaults[key]) for key in HYPERPARAMETERS}

@@ -1,0 +1,83 @@
+"""The study of several generators: its settings as its page has them, tables of what it recorded."""
+
+import json
+
+import pytest
+
+from benchmarks import particles_study
+from benchmarks.particles_study import STAGES, WIDTHS
+from tests.trainers.conftest import command
+from trainers.experiment import settings
+from trainers.system import cli
+
+
+def parameters(units: int) -> int:
+    """Of three layers of `units` from two numbers to two."""
+    return 2 * units + units + 2 * (units * units + units) + 2 * units + 2
+
+
+@pytest.mark.parametrize("num", WIDTHS)
+def test_equal_parameters(num):
+    assert num * parameters(WIDTHS[num]) == pytest.approx(parameters(512), rel=0.011)
+
+
+@pytest.mark.parametrize("setting", [s for stage in STAGES.values() for s in stage], ids=str)
+def test_every_setting_is_a_valid_config(setting):
+    config = cli.load_config(particles_study.config_of(setting.dataset, ""))
+    settings.override(config, setting.items)
+    settings.resolve(config)
+
+
+def test_names_are_unique():
+    names = [s.name for stage in STAGES.values() for s in stage]
+    assert len(set(names)) == len(names)
+
+
+def card(hq, **more):
+    return {"modes_captured": 8, "num_modes": 8, "high_quality_3sigma": hq, "reverse_kl": 0.001,
+            "std_ratio": 1.0, "wasserstein2": 0.2, **more}  # fmt: skip
+
+
+def test_a_table_is_of_the_records(tmp_path):
+    runs = {
+        "ring_4": {
+            seed: {
+                "answers": {
+                    "last": card(hq, specialisation=0.5, modes_by_atom=[2, 3, 4, 8]),
+                    "ema": card(hq),
+                    "mixture": card(hq),
+                },
+                "real": card(0.989),
+            }
+            for seed, hq in (("0", 0.97), ("1", 0.99))
+        }
+    }
+    path = tmp_path / "records.json"
+    path.write_text(json.dumps({"runs": runs}))
+    done = command("benchmarks.particles_study", "--render", f"--records={path}", "--stages=ring")
+    assert done.returncode == 0, done.stderr
+    row = "| 4 x 256 | last | 8.0 ± 0.0 | 0.980 ± 0.010 | 0.0010 ± 0.0000 | 1.00 ± 0.00 | "
+    assert row + "0.200 ± 0.000 | 0.50 ± 0.00 | 2-8, median 3.5 | 2 |" in done.stdout
+    assert "| real data |  | 8.0 | 0.989 |" in done.stdout
+
+
+def test_modes_of_an_atom_are_those_with_a_twentieth_of_its_good_samples():
+    assert particles_study.modes_by_atom([{"modes": [95, 6, 0, 4]}, {}]) == [2, 0]
+
+
+def test_an_unknown_stage_is_refused():
+    done = command("benchmarks.particles_study", "--stages=rings")
+    assert done.returncode == 2
+    assert "Unknown stage 'rings'. Choose some of: ring," in done.stderr
+
+
+@pytest.mark.slow
+def test_it_records_what_ended_and_does_not_repeat_it(tmp_path):
+    flags = ["--tiny", "--stages=pool", "--seeds=0", "--jobs=1"]
+    flags += [f"--out={tmp_path / 'runs'}", f"--records={tmp_path / 'records.json'}"]
+    assert command("benchmarks.particles_study", *flags).returncode == 0
+    records = json.loads((tmp_path / "records.json").read_text())
+    assert records["runs"]["pool_256"]["0"]["answers"]["mixture"]["num_modes"] == 8
+    again = command("benchmarks.particles_study", *flags)
+    assert again.returncode == 0
+    assert "pool_256, seed 0: done" not in again.stdout
