@@ -1,4 +1,4 @@
-"""The study of several generators: its settings as its page has them, tables of what it recorded."""
+"""The study of several generators: its settings as its page has them, tables of its records."""
 
 import json
 
