@@ -190,6 +190,8 @@ def _become(request: dict) -> None:
     # As `import_tensorflow` leaves it.
     os.environ.update({**request["environment"], **mine})
     os.chdir(request["cwd"])
+    for name in [name for name in sys.modules if name.split(".")[0] == "tests"]:
+        del sys.modules[name]  # the folder may have its own
     sys.path[0] = os.getcwd()
     sys.argv = ["-m", *request["arguments"]]
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,6 +1,6 @@
 """Breaks the mathematics on purpose and sees whether the suite goes red.
 
-    make mutate                                   all of them, about ten seconds each
+    make mutate                                   all of them, some seconds each
     python -m tests.mutate --only=prox.py         those of one file
 
 Each mutation is one edit of one line in a copy of the project, and the test files that must
@@ -10,6 +10,7 @@ fail on it. A mutation that no longer applies, or that survives, ends with exit 
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import shutil
 import subprocess
@@ -17,10 +18,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.forkserver import ForkServer
 from tests.mutations import MUTATIONS, Mutation
 
 ROOT = Path(__file__).parents[1]
 _PATIENCE = 600.0  # seconds for the test files of one mutation
+_SERVER = ForkServer()
+atexit.register(_SERVER.close)
 
 
 def copy_of_the_project(folder: Path) -> Path:
@@ -41,22 +45,15 @@ def copy_of_the_project(folder: Path) -> Path:
 
 def tests_pass(folder: Path, tests: tuple[str, ...]) -> bool:
     """Whether the test files pass in the copy."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-x",
-        "-q",
-        "-m",
-        "not slow",
-        "-p",
-        "no:cacheprovider",
-    ]
+    options = ("-x", "-q", "-m", "not slow", "-p", "no:cacheprovider")
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONDONTWRITEBYTECODE": "1"}
     try:
-        done = subprocess.run(
-            [*command, *tests],
+        done = _SERVER.run(
+            "pytest", *options, *tests, cwd=folder, environment=environment, timeout=_PATIENCE
+        ) or subprocess.run(
+            [sys.executable, "-m", "pytest", *options, *tests],
             cwd=folder,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONDONTWRITEBYTECODE": "1"},
+            env=environment,
             capture_output=True,
             text=True,
             check=False,
