@@ -48,7 +48,9 @@ def _text(name: str, facts: Mapping[str, Any], picture: str | None) -> str:
     average = facts.get("average") or facts.get("strategy") or "one strategy"
     step = f" after {facts['step']:,} mini-batches" if "step" in facts else ""
     code = facts.get("code") or {}
-    commit = f"{code.get('commit')}{' with changes' if code.get('dirty') else ''}"
+    commit = f"commit `{code.get('commit')}{' with changes' if code.get('dirty') else ''}`"
+    if code.get("version"):  # installed, outside a checkout
+        commit = f"version {code['version']}"
     classes = f", {facts['num_classes']} classes" if facts["num_classes"] else ""
     parts = [
         f"---\n{front}---\n# {name}",
@@ -70,7 +72,7 @@ def _text(name: str, facts: Mapping[str, Any], picture: str | None) -> str:
         "## Training",
         f"Algorithm `{algorithm}` (Hsieh, Liu & Cevher, *Finding Mixed Nash Equilibria of "
         f"Generative Adversarial Networks*, ICML 2019, and what it is compared with), "
-        f"code at commit `{commit}`. The whole config is in `manifest.json`"
+        f"code at {commit}. The whole config is in `manifest.json`"
         + (":" if facts.get("config") else "."),
     ]
     if facts.get("config"):

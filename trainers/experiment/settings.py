@@ -14,6 +14,7 @@ import ml_collections
 
 from configs import tuned
 from tf_mixed_nash.errors import InputError
+from trainers.system import cli
 from trainers.tasks import kinds
 
 __all__ = [
@@ -128,6 +129,8 @@ def override(config: ml_collections.ConfigDict, items: Iterable[str]) -> None:
         key, equals, text = item.partition("=")
         if not equals:
             raise InputError(f"--set={item} is not of the form KEY=VALUE.")
+        if key not in (keys := cli.keys_of(config)):
+            raise cli.unknown_key(key, keys, "--set=")
         try:
             value = ast.literal_eval(text)
         except (ValueError, SyntaxError):

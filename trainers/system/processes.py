@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tf_mixed_nash import shadows
+
 __all__ = ["TRAINER", "Process"]
 
 TRAINER = (sys.executable, "-m", "trainers.run")
@@ -44,7 +46,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **_threads(threads)},
+                env={**os.environ, **_threads(threads), **shadows.environment()},
                 start_new_session=True,  # Ctrl-C is for who started it, and asks it to stop
             )
 

@@ -153,6 +153,8 @@ class Plan:
 
 
 def _override(config: Any, key: str, value: Any) -> None:
+    if key not in (keys := cli.keys_of(config)):
+        raise cli.unknown_key(key, keys, "--search=")
     try:
         config.update_from_flattened_dict({key: value})
     except (KeyError, TypeError, ValueError) as error:
