@@ -29,9 +29,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ALGORITHMS", "OBJECTIVES", "Algorithm", "ArrayGame", "Box", "ContinuousGame", "FunctionGame",
-    "GanGame", "InputError", "Langevin", "MatrixGame", "Measure", "MixedStrategy", "Network", "Pair",
-    "Regularizers", "Solution", "dcgan_discriminator", "dcgan_generator", "methods_of", "mlp",
-    "solve",
+    "GanGame", "InputError", "Langevin", "MatrixGame", "Measure", "MixedStrategy", "Network",
+    "Pair", "Regularizers", "Solution", "dcgan_discriminator", "dcgan_generator", "methods_of",
+    "mlp", "solve",
 ]  # fmt: skip
 
 _MODULES = {

@@ -39,10 +39,10 @@ class Langevin(keras.optimizers.Optimizer):
     If h is a mean over N data whose sum is wanted, as in a Bayesian posterior, eps = 1 / N.
 
     The noise xi of a variable is a function of (seed, t, the variable's place in the list that the
-    optimizer was built with) and nothing else, so that a saved and loaded optimizer goes on exactly,
-    and every replica of `tf.distribute` draws the same. It is drawn in float32 and cast. Variables
-    of 16 bits are updated in float32 and rounded, V is kept in float32. A sparse gradient, of an
-    Embedding, is taken as a dense one: every row has its noise, as every row has its law.
+    optimizer was built with) and nothing else, so that a saved and loaded optimizer goes on
+    exactly, and every replica of `tf.distribute` draws the same. It is drawn in float32 and cast.
+    Variables of 16 bits are updated in float32 and rounded; V is kept in float32. A sparse
+    gradient, of an Embedding, is taken as a dense one: every row has its noise, as it has its law.
 
     Args:
       learning_rate: gamma: a number of at least 0, a `keras.optimizers.schedules` schedule, or a
