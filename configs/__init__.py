@@ -23,8 +23,8 @@ def names() -> list[str]:
 
 def builtin(name: str) -> Path | None:
     """The built-in file configs/NAME.py; None if there is none."""
-    file = Path(__file__).with_name(f"{name}.py")
-    return file if name and not name.startswith("_") and file.is_file() else None
+    there = {path.stem: path for path in Path(__file__).parent.glob("[!_]*.py")}
+    return there.get(name)
 
 
 def address(dataset: str, variant: str = "") -> str:

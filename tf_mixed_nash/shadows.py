@@ -58,8 +58,8 @@ def ours_first(with_folder: bool = False) -> None:
     if last is None:  # a trainer's starter has said it
         for path in _shadows(folder):
             print(
-                f"note: {path} in this folder is not imported: "
-                f"{_name_of(path)} is this command's own. Rename yours if your code needs it.",
+                f"note: {path} in this folder is not imported as {_name_of(path)}: the installed "
+                "one is. Rename yours if your code needs it.",
                 file=sys.stderr,
             )
 

@@ -28,6 +28,7 @@ __all__ = [
     "experiments",
     "fail",
     "find_config",
+    "find_file",
     "keys_of",
     "load_config",
     "main",
@@ -92,17 +93,28 @@ def find_config(address: str) -> str:
       InputError: if there is neither, with the nearest name.
     """
     file, colon, variant = address.partition(":")
-    path = Path(file)
-    if path.is_file():
-        return address
-    name = path.stem if file in (path.stem, f"configs/{path.stem}.py") else ""
-    if found := configs.builtin(name):
-        if path.suffix:
-            print(f"note: there is no {file} here; the built-in {found} is used.", file=sys.stderr)
+    if not Path(file).is_file() and (found := configs.builtin(file)):  # a bare name
         return f"{found}{colon}{variant}"
-    close = difflib.get_close_matches(path.stem, configs.names(), n=1)
+    if Path(found := find_file(file)).is_file():
+        return f"{found}{colon}{variant}"
+    close = difflib.get_close_matches(Path(file).stem, configs.names(), n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
     raise InputError(f"There is no config file {file!r}.{hint} There are: {experiments()}.")
+
+
+def find_file(file: str) -> str:
+    """A file of the folder, or the built-in configs/NAME.py if there is no such file: this is said.
+
+    Returns:
+      The path; `file` itself if it is neither.
+    """
+    path = Path(file)
+    if path.is_file() or path.parent != Path("configs") or path.suffix != ".py":
+        return file
+    if not (found := configs.builtin(path.stem)):
+        return file
+    print(f"note: there is no {file} here; the built-in {found} is used.", file=sys.stderr)
+    return str(found)
 
 
 def load_config(address: str) -> Any:
