@@ -7,7 +7,9 @@ their parameters as vectors in the SavedModel; `restore` puts the two together.
 from __future__ import annotations
 
 import json
+import math
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +60,7 @@ def restore(version: Path, atom: np.ndarray) -> keras.Model:
         ) from None
     try:
         model: Any = keras.models.model_from_json(text)
-        network = Network(model)
-        # One vector after the other, each padded (`Network.flatten`).
-        z = tf.constant(atom)
-        parameters = network.unflatten(z[: network.dim])
-        statistics = network.unflatten_statistics(z[network.dim :])
+        dim = Network(model).dim
     except Exception as error:  # Keras has many kinds for layers that it does not know
         reason = str(error).strip().partition("\n")[0][:300]
         raise InputError(
@@ -70,13 +68,17 @@ def restore(version: Path, atom: np.ndarray) -> keras.Model:
             f"{reason}). Import what registers its layers (keras.saving), or use the Keras that "
             "wrote it."
         ) from error
-    for variables, values in (
-        (model.trainable_variables, parameters),
-        (model.non_trainable_variables, statistics),
-    ):
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
+    _assign(model.trainable_variables, atom[:dim])
+    _assign(model.non_trainable_variables, atom[dim:])
     return model
+
+
+def _assign(variables: Sequence[Any], vector: np.ndarray) -> None:
+    """Sets variables to a vector that holds one after the other, and padding (`Network.flatten`)."""
+    sizes = [math.prod(variable.shape) for variable in variables]
+    parts = np.split(vector[: sum(sizes)], np.cumsum(sizes)[:-1]) if sizes else []
+    for variable, part in zip(variables, parts, strict=True):
+        variable.assign(part.reshape(variable.shape))
 
 
 def to_bytes(model: keras.Model) -> bytes:

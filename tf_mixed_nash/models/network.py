@@ -129,10 +129,6 @@ class Network:
         """
         return self._packing.unpack(z)
 
-    def unflatten_statistics(self, s: tf.Tensor) -> list[tf.Tensor]:
-        """The views of what `calibrated` adds to z, shaped like the model's moving statistics."""
-        return self._statistics.unpack(s)
-
     def apply(self, leaves: Sequence[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
         """The model at parameters `leaves` (see `unflatten`) and inputs x [n, ...].
 
@@ -238,7 +234,6 @@ class FrozenNetwork:
         leaves = net.unflatten(z)
         types = [v.dtype for v in self.model.non_trainable_variables]
         moving = [
-            tf.cast(s, t)
-            for s, t in zip(net.unflatten_statistics(z[net.dim :]), types, strict=True)
+            tf.cast(s, t) for s, t in zip(net._statistics.unpack(z[net.dim :]), types, strict=True)
         ]
         return net._call(leaves, moving, x, training=False)[0]

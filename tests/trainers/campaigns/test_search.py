@@ -139,7 +139,10 @@ def test_an_objective_takes_the_best_answer_that_has_a_value():
             "Unknown config key --search=step_siez. Did you mean --search=step_size? Choose one of",
         ),
         ({"set": ("num_batchs=3",)}, "Unknown config key --set=num_batchs. Did you mean --set=num"),
-        ({"search": ("game=grid:1",)}, "Unknown config key --search=game. Choose one of"),
+        (
+            {"search": ("game=grid:1",)},
+            "Unknown config key --search=game. Did you mean --search=game.",
+        ),
         (
             {"search": ("num_inner_steps=grid:many",)},
             "--search=num_inner_steps: the value must be of type int, got 'many'.",
