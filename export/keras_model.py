@@ -74,7 +74,7 @@ def restore(version: Path, atom: np.ndarray) -> keras.Model:
 
 
 def _assign(variables: Sequence[Any], vector: np.ndarray) -> None:
-    """Sets variables to a vector that holds one after the other, and padding (`Network.flatten`)."""
+    """Sets variables to a vector that holds one after the other, then padding."""
     sizes = [math.prod(variable.shape) for variable in variables]
     parts = np.split(vector[: sum(sizes)], np.cumsum(sizes)[:-1]) if sizes else []
     for variable, part in zip(variables, parts, strict=True):

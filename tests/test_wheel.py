@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def test_the_requirements_are_met_and_the_extras_are_not_there(installed, tmp_pa
 
 def test_mixed_nash_lists_its_commands(installed, tmp_path):
     out, _ = installed.call(tmp_path, "mixed-nash", "--help")
-    assert {line.split()[0] for line in out.splitlines() if line[:2] == "  "} == set(COMMANDS)
+    assert re.findall(r"^  (\w+)  ", out, re.MULTILINE) == list(COMMANDS)
     _, err = installed.call(tmp_path, "mixed-nash", "rnu", code=2)
     assert "Did you mean 'run'?" in err
 
@@ -81,8 +82,9 @@ def test_it_trains_publishes_and_samples_in_an_empty_folder(installed, run):
     installed.call(run, "mixed-nash", "sample", model, "--num=12", "--output=x.npy")
     assert np.load(run / "x.npy").shape == (12, 2)
     model = f"{model}/1"
-    out, _ = installed.call(run, "mixed-nash", "convert", model, "--format=keras", "--output=keras")
-    assert out.count("the same bits") == 2
+    back = ("--format=keras", "--component=1", "--out=g.keras")
+    out, _ = installed.call(run, "mixed-nash", "convert", model, *back)
+    assert out.endswith("the same bits\n")
     installed.call(run, "python", "-m", "export.tfserving", "--model=runs/a/export/generator")
 
 
@@ -111,13 +113,10 @@ def test_a_path_of_the_checkout_means_the_built_in_file(installed, tmp_path):
         ("serving", ["serve", "--model_name=m", "--model_base_path=."]),
         ("sweep", ["sweep", "--config=gaussians8_mp:tiny", "--search=seed=grid:1", "--output=s"]),
         ("tfds", ["run", "--config=mnist_mp:tiny", "--config.data.tfds_dir=d", "--workdir=r"]),
-        ("lmdb", ["run", "--config=lsun_mp:tiny", "--config.data.path=lsun", "--workdir=r"]),
     ],
 )
 def test_what_needs_an_extra_names_it(installed, tmp_path, extra, words):
-    (tmp_path / "lsun").mkdir()
-    (tmp_path / "lsun" / "data.mdb").touch()
     _, err = installed.call(tmp_path, "mixed-nash", *words, code=2)
     assert f"pip install 'tf_mixed_nash[{extra}]'" in err
     assert len([line for line in err.splitlines() if line]) == 1
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["lsun"]
+    assert not list(tmp_path.iterdir())
