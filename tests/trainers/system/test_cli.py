@@ -89,6 +89,15 @@ def test_a_built_in_experiment_is_found_by_its_name_from_anywhere(monkeypatch, t
     assert sut.load_config("gaussians8_mp:tiny").num_batches == 4
 
 
+def test_so_are_the_built_in_games_and_no_others(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert sut.find_file("configs/games.py") == str(Path(configs.__file__).with_name("games.py"))
+    assert "there is no configs/games.py here" in capsys.readouterr().err
+    for name in ("configs/none.py", "games.py", "elsewhere/games.py", "configs/games"):
+        assert sut.find_file(name) == name
+    assert capsys.readouterr().err == ""
+
+
 def test_a_file_of_the_folder_is_itself(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     for name in ("configs/gaussians8_mp.py", "gaussians8_mp"):
