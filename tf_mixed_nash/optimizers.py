@@ -219,8 +219,9 @@ class Langevin(keras.optimizers.Optimizer):
 
     def _temperature(self, dtype: tf.DType) -> tf.Tensor | None:
         """eps_t; None if it is 0 at every t, and there is no noise to draw."""
-        if callable(self.temperature):
-            return tf.cast(self.temperature(self.iterations), dtype)
+        schedule: Any = self.temperature
+        if callable(schedule):
+            return tf.cast(schedule(self.iterations), dtype)
         return tf.constant(self.temperature, dtype) if self.temperature else None
 
     def _preconditioner(self, index: int, g: tf.Tensor) -> Any:
