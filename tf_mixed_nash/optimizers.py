@@ -54,7 +54,7 @@ class Langevin(keras.optimizers.Optimizer):
       initial: V before the first step, at least 0; RMSProp's is 0, TensorFlow Probability's 1.
       bias_correction: divides V by 1 - a^(t + 1), as Adam does, which is meant for initial = 0.
       weight_decay: lambda, at least 0; part of the gradient and so of V, not AdamW's. See
-        `exclude_from_weight_decay`.
+        `exclude_from_weight_decay`, to be called again after loading, as with Keras's own.
       seed: of the noise, in [0, 2**63).
       name: of the optimizer.
       **kwargs: of `keras.optimizers.Optimizer`: clipnorm, global_clipnorm, clipvalue, use_ema,
