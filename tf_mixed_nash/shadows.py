@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-__all__ = ["OURS", "check", "environment", "ours_first"]
+__all__ = ["OURS", "at_start", "check", "environment", "ours_first"]
 
 # The top-level packages of the distribution.
 OURS = ("configs", "export", "tf_mixed_nash", "trainers")
@@ -27,6 +27,12 @@ _FOLDER_LAST = "MIXED_NASH_FOLDER_LAST"
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(_HERE)
+
+
+def at_start() -> None:
+    """`ours_first`, if this process is `python -m` of a module of ours and not of a user's."""
+    if _module_of(sys.orig_argv[1:]).split(".")[0] in OURS:
+        ours_first()
 
 
 def ours_first(with_folder: bool = False) -> None:
@@ -102,6 +108,18 @@ def environment() -> dict[str, str]:
         paths = [ROOT, os.environ.get("PYTHONPATH")]
         variables["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     return variables
+
+
+def _module_of(words: list[str]) -> str:
+    """The module that Python is told to run by its arguments; "" if it runs something else."""
+    words = list(words)
+    while words and words[0].startswith("-"):
+        option = words.pop(0)
+        if option[:2] in ("-W", "-X"):  # with a value, in the same word or the next
+            del words[: len(option) == 2]
+        elif not option.startswith("--") and "m" in option:
+            return option.partition("m")[2] or (words or [""])[0]
+    return ""
 
 
 def _same(one: str, other: str) -> bool:

@@ -61,6 +61,34 @@ def test_a_command_imports_ours_and_says_what_it_does_not(hostile):
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "module"),
+    [
+        (["-m", "trainers.run", "--config=m"], "trainers.run"),
+        (["-mtrainers.run"], "trainers.run"),
+        (
+            ["-u", "-W", "ignore", "-Ximporttime", "-X", "dev", "-Pm", "export.sample"],
+            "export.sample",
+        ),
+        (["-W", "mmm", "script.py", "-m", "trainers.run"], ""),
+        (["script.py"], ""),
+        (["-c", "import m"], ""),
+        (["--help-all", "-m"], ""),
+        ([], ""),
+    ],
+)
+def test_which_module_a_python_runs(words, module):
+    assert shadows._module_of(words) == module
+
+
+def test_a_user_s_own_module_that_uses_ours_keeps_its_path(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "__init__.py").write_text("import trainers\n")
+    (tmp_path / "mine" / "run.py").write_text("import sys; print(sys.path[0])\n")
+    out, err = python("-m", "mine.run", cwd=tmp_path, PYTHONPATH=ROOT)
+    assert (out, err) == ([str(tmp_path)], [])
+
+
 def test_mixed_nash_runs_where_python_dash_m_would_run_the_user_s_file(hostile):
     command = ("-m", "tf_mixed_nash", "sample", "--help")
     out, err = python(*command, cwd=hostile, PYTHONPATH=ROOT)
