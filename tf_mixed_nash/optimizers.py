@@ -221,7 +221,8 @@ class Langevin(keras.optimizers.Optimizer):
         """eps_t; None if it is 0 at every t, and there is no noise to draw."""
         schedule: Any = self.temperature
         if callable(schedule):
-            return tf.cast(schedule(self.iterations), dtype)
+            eps: Any = schedule(self.iterations)
+            return tf.cast(eps, dtype)
         return tf.constant(self.temperature, dtype) if self.temperature else None
 
     def _preconditioner(self, index: int, g: tf.Tensor) -> Any:
