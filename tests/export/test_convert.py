@@ -119,7 +119,7 @@ def test_a_keras_file_has_the_bits_of_the_served_component(command, points, tmp_
 
 
 @keras_warns
-@pytest.mark.parametrize("num_classes", [0, 3])
+@pytest.mark.parametrize("num_classes", [pytest.param(0, marks=pytest.mark.slow), 3])
 def test_a_dcgan_has_its_statistics_and_its_layers(tmp_path, num_classes, monkeypatch):
     net = dcgan_generator(28, 1, LATENT_DIM + num_classes, 4, "batch", seed=1)
     x = tf.random.stateless_normal([64, LATENT_DIM + num_classes], (1, 2))

@@ -211,7 +211,9 @@ def data():
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own
-@pytest.mark.parametrize("options", [{}, {"preconditioner": "rms"}])
+@pytest.mark.parametrize(
+    "options", [pytest.param({}, marks=pytest.mark.slow), {"preconditioner": "rms"}]
+)
 def test_a_saved_model_goes_on_as_if_it_had_not_stopped(tmp_path, options):
     options = {
         "learning_rate": keras.optimizers.schedules.ExponentialDecay(0.05, 10, 0.5),
