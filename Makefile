@@ -1,6 +1,7 @@
 # make run    sets everything up, trains Mirror-Prox-GAN on the 8 Gaussians, publishes it
 # make test   sets everything up, runs the tests
 # make check  sets everything up, checks format, lint and types
+# make wheel-test  builds the wheel, installs it in a clean environment, tries it in strange folders
 # make browser  installs a Chromium, for the tests of the served page (as root, with apt-get)
 PYTHON ?= python3
 VENV   ?= .venv
@@ -11,7 +12,7 @@ SEED   ?= 0
 KILLS  ?= 40
 JOBS   ?= 2
 
-.PHONY: run test test-slow browser mutate chaos check format bench peers lock clean
+.PHONY: run test test-slow wheel-test browser mutate chaos check format bench peers lock clean
 
 run: $(STAMP)
 	$(BIN)/python -m trainers.run --config=configs/gaussians8_mp.py --workdir=$(WORKDIR) --config.seed=$(SEED)
@@ -21,6 +22,9 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+wheel-test: $(STAMP)
+	$(BIN)/python -m pytest -q tests/test_wheel.py
 
 browser:
 	@command -v chromium >/dev/null || { apt-get update -qq && \

@@ -18,11 +18,19 @@ SERVING = [
     "prometheus-client>=0.20,<1",
     "uvloop>=0.21,<1",
 ]
+TFDS = [
+    "importlib_resources>=6",  # tensorflow-datasets 4.9.10 needs it and does not say so
+    "tensorflow-datasets>=4.9.10,<4.10",
+]
+LMDB = ["lmdb>=1.6,<4"]
+METRICS = ["POT>=0.9.4,<0.10"]  # of 177 MB; the runs' own scorecards do without
 ONNX = ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "tf2onnx>=1.16,<2"]
 LITERT = ["ai-edge-litert>=2,<3"]
 # Of the benchmarks alone, in an environment of their own: `make peers`.
 BENCH = ["jax>=0.10,<0.11", "jaxlib>=0.10,<0.11", "torch>=2.13,<2.14"]
 SWEEP = ["optuna>=4,<5"]
+# What users need at most, without a machine's (gpu) and the benchmarks' peers.
+ALL = [*SERVING, *TFDS, *LMDB, *METRICS, *ONNX, *LITERT, *SWEEP]
 
 setup(
     name="tf_mixed_nash",
@@ -41,19 +49,15 @@ setup(
     },
     install_requires=[
         "absl-py>=2.1,<3",
-        "importlib_resources>=6",  # tensorflow-datasets 4.9.10 needs it and does not say so
         "keras>=3.10,<4",
-        "lmdb>=1.6,<4",
         "Markdown>=3.4,<4",
         "matplotlib>=3.8,<4",
         "ml_collections>=1.0,<2",
         "numpy>=1.26,<3",
         "pillow>=11,<14",
         "PyYAML>=6,<7",
-        "POT>=0.9.4,<0.10",
         "scipy>=1.11,<2",
         "tensorflow>=2.20,<2.22",
-        "tensorflow-datasets>=4.9.10,<4.10",
         "tensorflow-probability>=0.25,<0.26",
         "tensorflow-serving-api>=2.19,<2.22",  # protos of the warm-up requests
         "tensorboard>=2.19,<2.22",
@@ -63,15 +67,16 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.20,<2.22"],
         "serving": SERVING,
+        "tfds": TFDS,
+        "lmdb": LMDB,
+        "metrics": METRICS,
         "onnx": ONNX,
         "litert": LITERT,
-        "bench": BENCH,
         "sweep": SWEEP,
+        "all": ALL,
+        "bench": BENCH,
         "dev": [
-            *SERVING,
-            *ONNX,
-            *LITERT,
-            *SWEEP,
+            *ALL,
             "basedpyright>=1.29",
             "hypothesis>=6.100,<7",
             "ovmsclient>=2023.1",
@@ -83,6 +88,7 @@ setup(
             "ruff>=0.11",
         ],
     },
+    entry_points={"console_scripts": ["mixed-nash = tf_mixed_nash.__main__:main"]},
     classifiers=[
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",

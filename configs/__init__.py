@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-__all__ = ["CONFIGS", "address"]
+__all__ = ["CONFIGS", "address", "builtin", "names"]
 
 # The experiments of the commands that are told a data set, not a config: data set -> module.
 CONFIGS = {
@@ -14,6 +14,17 @@ CONFIGS = {
     "mnist": "configs.mnist_mp",
     "swissroll": "configs.swissroll_mp",
 }
+
+
+def names() -> list[str]:
+    """The built-in experiments, which `--config=NAME` means in any folder."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("*_m[dp].py"))
+
+
+def builtin(name: str) -> Path | None:
+    """The built-in file configs/NAME.py; None if there is none."""
+    there = {path.stem: path for path in Path(__file__).parent.glob("[!_]*.py")}
+    return there.get(name)
 
 
 def address(dataset: str, variant: str = "") -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from export import runtime, sample
+from export import publish, runtime, sample
 
 __all__ = ["PICTURE", "write"]
 
@@ -37,10 +37,12 @@ def write(directory: Path, model_name: str, facts: Mapping[str, Any]) -> None:
     if facts["image"] or facts["sample_shape"] == [2]:
         picture = PICTURE
         sample.draw_picture(samples, facts.get("plot") or {}, directory / picture)
-    (directory / "README.md").write_text(_text(model_name, facts, picture))
+    architecture = directory / publish.ARCHITECTURE
+    layers = architecture.read_text() if architecture.is_file() else ""
+    (directory / "README.md").write_text(_text(model_name, facts, picture, layers))
 
 
-def _text(name: str, facts: Mapping[str, Any], picture: str | None) -> str:
+def _text(name: str, facts: Mapping[str, Any], picture: str | None, layers: str) -> str:
     dataset = facts.get("dataset", "unknown data")
     algorithm = facts.get("algorithm", "an unnamed algorithm")
     front = _front_matter(name, facts)
@@ -48,7 +50,9 @@ def _text(name: str, facts: Mapping[str, Any], picture: str | None) -> str:
     average = facts.get("average") or facts.get("strategy") or "one strategy"
     step = f" after {facts['step']:,} mini-batches" if "step" in facts else ""
     code = facts.get("code") or {}
-    commit = f"{code.get('commit')}{' with changes' if code.get('dirty') else ''}"
+    commit = f"commit `{code.get('commit')}{' with changes' if code.get('dirty') else ''}`"
+    if code.get("version"):  # installed, outside a checkout
+        commit = f"version {code['version']}"
     classes = f", {facts['num_classes']} classes" if facts["num_classes"] else ""
     parts = [
         f"---\n{front}---\n# {name}",
@@ -70,11 +74,13 @@ def _text(name: str, facts: Mapping[str, Any], picture: str | None) -> str:
         "## Training",
         f"Algorithm `{algorithm}` (Hsieh, Liu & Cevher, *Finding Mixed Nash Equilibria of "
         f"Generative Adversarial Networks*, ICML 2019, and what it is compared with), "
-        f"code at commit `{commit}`. The whole config is in `manifest.json`"
+        f"code at {commit}. The whole config is in `manifest.json`"
         + (":" if facts.get("config") else "."),
     ]
     if facts.get("config"):
         parts.append(f"```json\n{json.dumps(facts['config'], indent=1, default=str)}\n```")
+    if layers:
+        parts += ["## Training it on", *_fine_tuning(facts, layers)]
     parts += ["## Evaluation", _evaluation(facts), "## Limits", _limits(facts)]
     return "\n\n".join(_wrapped(p) for p in parts) + "\n"
 
@@ -120,6 +126,53 @@ _MEANING = {
     "generate_png": "`generate` as PNG",
     "generate_component_png": "`generate_component` as PNG",
 }
+
+
+_ON = """A component is a Keras model again by `python -m export.convert`, and draws what it draws
+here; the discriminator was not published. A step of further training, on batches of `real` data
+shaped like the samples:"""
+
+_CONVERT = """```sh
+python -m export.convert --model=. --format=keras --component=0 --output=generator.keras
+```"""
+
+_STEP = """```python
+import keras
+import tensorflow as tf
+{ours}
+generator = keras.models.load_model("generator.keras")
+discriminator = keras.Sequential(
+    [keras.layers.Flatten(), keras.layers.Dense(256, "leaky_relu"), keras.layers.Dense(1)]
+)
+for_generator, for_discriminator = (keras.optimizers.Adam(1e-4, 0.5) for _ in range(2))
+
+
+@tf.function
+def step({arguments}):
+    latents = tf.random.normal([tf.shape(real)[0], {D}])
+{classes}    with tf.GradientTape() as ours, tf.GradientTape() as theirs:
+        fake = tf.cast(generator(latents, training=True), tf.float32)
+        on_real, on_fake = discriminator(real), discriminator(fake)
+        loss = tf.reduce_mean(tf.nn.softplus(-on_fake))
+        loss_of_discriminator = tf.reduce_mean(tf.nn.softplus(on_fake) + tf.nn.softplus(-on_real))
+    weights = generator.trainable_variables
+    for_generator.apply(ours.gradient(loss, weights), weights)
+    weights = discriminator.trainable_variables
+    for_discriminator.apply(theirs.gradient(loss_of_discriminator, weights), weights)
+```"""
+
+
+def _fine_tuning(facts: Mapping[str, Any], layers: str) -> list[str]:
+    """How to go on from a component with Keras alone."""
+    k = facts["num_classes"]
+    one_hot = f"tf.concat([latents, tf.one_hot(labels, {k})], axis=1)"
+    step = _STEP.format(
+        D=facts["latent_dim"],
+        arguments="real, labels" if k else "real",
+        classes=f"    latents = {one_hot}\n" if k else "",
+        ours="import tf_mixed_nash.models  # its layers\n" if '"tf_mixed_nash>' in layers else "",
+    )
+    return [_ON, _CONVERT, step]
 
 
 def _numbers(card: Mapping[str, Any]) -> dict[str, float]:

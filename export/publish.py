@@ -29,6 +29,7 @@ from tf_mixed_nash.errors import InputError
 from trainers.system.files import describe_files, sync, sync_tree, what_is_wrong, write_json
 
 __all__ = [
+    "ARCHITECTURE",
     "GOLDEN",
     "MANIFEST",
     "check_writable",
@@ -43,6 +44,8 @@ __all__ = [
 MANIFEST = "manifest.json"
 # In assets.extra, the folder that TF Serving leaves to others: seeds and samples of 8 rows.
 GOLDEN = "assets.extra/golden.npz"
+# There too: the generator's layers, as Keras writes them (`export.keras_model`).
+ARCHITECTURE = "assets.extra/generator.json"
 
 _LAST_VERSION = ".last-version"
 _BUILDING = ".building-"

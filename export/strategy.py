@@ -15,9 +15,9 @@ from typing import Any, cast
 import numpy as np
 import tensorflow as tf
 
-from export import card, checks, publish, verify, warmup
+from export import card, checks, keras_model, publish, verify, warmup
 from export.checks import Call
-from export.publish import GOLDEN
+from export.publish import ARCHITECTURE, GOLDEN
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.models import FrozenNetwork, Network
 from tf_mixed_nash.strategies.mixed import MixedStrategy, seed_rows
@@ -200,11 +200,11 @@ def publish_strategy(
 ) -> Path:
     """Publishes a strategy as the next version of the model in `base`.
 
-    The version holds the SavedModel; in assets.extra golden.npz (seeds and samples of 8 rows)
-    and TF Serving's warm-up requests; README.md, a model card with a picture; manifest.json.
-    Before it appears it is loaded back, by `tf.saved_model.load` and in a C++ session, every
-    signature and component must answer as the strategy in memory does, and it must pass the
-    gates of `export.verify`.
+    The version holds the SavedModel; in assets.extra golden.npz (seeds and samples of 8 rows),
+    TF Serving's warm-up requests and, where Keras can write it, the generator's architecture;
+    README.md, a model card with a picture; manifest.json. Before it appears it is loaded back, by
+    `tf.saved_model.load` and in a C++ session, every signature and component must answer as the
+    strategy in memory does, and it must pass the gates of `export.verify`.
 
     Args:
       strategy: what is published.
@@ -253,11 +253,16 @@ class _Unsaved:
 
     def __init__(self, strategy: MixedStrategy):
         self._module, self._functions = build_module(strategy)
+        self._architecture = keras_model.describe(strategy.generator.model)
         self.signatures = sorted(self._functions)
 
     def save(self, directory: Path) -> None:
-        """Writes the SavedModel, once, and lets go of its variables."""
+        """Writes the SavedModel and the architecture, once, and lets go of its variables."""
         tf.saved_model.save(self._module, str(directory), signatures=self._functions)
+        extra = directory / ARCHITECTURE
+        extra.parent.mkdir()
+        if self._architecture:
+            extra.write_text(self._architecture)
         del self._module, self._functions
         gc.collect()
 
@@ -274,7 +279,6 @@ def _write_version(
     unsaved.save(directory)
     checks.check_graph(directory)
     golden, *_ = checks.check_calls(directory, calls)
-    (directory / GOLDEN).parent.mkdir()
     np.savez(directory / GOLDEN, samples=golden["samples"], seeds=calls[0].inputs["seeds"])
     warmup.write(directory, model_name)
     facts = {**facts, **_golden_facts(golden["samples"])}

@@ -20,11 +20,16 @@ ROOT = Path(__file__).resolve().parents[1]
 # A room is a package or a module; a module belongs to the longest name that it begins with.
 ORDER = (
     ("tf_mixed_nash.errors", "tf_mixed_nash.compile"),
-    ("tf_mixed_nash.types",),
+    ("tf_mixed_nash.types", "tf_mixed_nash.shadows"),
     ("tf_mixed_nash.rng", "tf_mixed_nash.models"),
     ("tf_mixed_nash.games",),
     ("tf_mixed_nash.methods",),
-    ("tf_mixed_nash.algorithms", "tf_mixed_nash.metrics", "tf_mixed_nash.solvers"),
+    (
+        "tf_mixed_nash.algorithms",
+        "tf_mixed_nash.metrics",
+        "tf_mixed_nash.optimizers",
+        "tf_mixed_nash.solvers",
+    ),
     ("tf_mixed_nash.strategies",),
     ("tf_mixed_nash.training",),
     ("tf_mixed_nash.mixed_nash_gan",),

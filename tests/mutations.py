@@ -484,4 +484,41 @@ MUTATIONS: list[Mutation] = [
         _tests("matrix"),
         ("ratio = math.sqrt(max(D.theta", "ratio = 3 * math.sqrt(max(D.theta"),
     ),
+    *_of(
+        "tf_mixed_nash/optimizers.py",
+        _tests("optimizers"),
+        ("tf.sqrt(2.0 * gamma * eps * P) * xi", "tf.sqrt(2.0 * gamma * eps) * xi"),
+        ("tf.constant(self.weight_decay, dtype) * z", "tf.constant(self.weight_decay, dtype)"),
+        ("V = a * tf.convert_to_tensor(kept) + (1.0 - a) * g**2", "V = (1.0 - a) * g**2"),
+        ("place = tf.constant([index], tf.uint32)", "place = tf.constant([0], tf.uint32)"),
+        ("words[:1], words[1:], rounds=20", "words[:1], words[:1], rounds=20"),
+        ("tf.float64) + 1.0", "tf.float64) + 2.0"),
+    ),
+    *_of(
+        "tf_mixed_nash/shadows.py",
+        _tests("shadows"),
+        ("if not _is_folder(entry, folder)] + [folder]", "if not _is_folder(entry, folder)]"),
+        (
+            "        if not _is_ours(name):\n            os.environ",
+            "        if False:\n            os.environ",
+        ),
+        ('"PYTHONSAFEPATH": "1", ', ""),
+        ('"1" if asked else ""', '"1"'),
+    ),
+    *_of(
+        "trainers/system/cli.py",
+        ("tests/trainers/system/test_cli.py",),
+        ("if path.is_file() or path.parent", "if path.parent"),
+        ('found[i] = f"--config={find_config(value)}"', "pass"),
+    ),
+    *_of(
+        "export/keras_model.py",
+        ("tests/export/test_convert.py",),
+        ("_assign(model.non_trainable_variables, atom[dim:])", "pass"),
+    ),
+    *_of(
+        "trainers/system/provenance.py",
+        ("tests/trainers/system/test_provenance.py",),
+        ("Path(top).resolve() == _ROOT", "True"),
+    ),
 ]

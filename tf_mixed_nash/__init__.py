@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from tf_mixed_nash.games.matrix import MatrixGame
     from tf_mixed_nash.games.objectives import OBJECTIVES
     from tf_mixed_nash.models import Network, dcgan_discriminator, dcgan_generator, mlp
+    from tf_mixed_nash.optimizers import Langevin
     from tf_mixed_nash.solvers.solution import Solution
     from tf_mixed_nash.solvers.solve import methods_of, solve
     from tf_mixed_nash.strategies.mixed import MixedStrategy
@@ -28,9 +29,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ALGORITHMS", "OBJECTIVES", "Algorithm", "ArrayGame", "Box", "ContinuousGame", "FunctionGame",
-    "GanGame", "InputError", "MatrixGame", "Measure", "MixedStrategy", "Network", "Pair",
-    "Regularizers", "Solution", "dcgan_discriminator", "dcgan_generator", "methods_of", "mlp",
-    "solve",
+    "GanGame", "InputError", "Langevin", "MatrixGame", "Measure", "MixedStrategy", "Network",
+    "Pair", "Regularizers", "Solution", "dcgan_discriminator", "dcgan_generator", "methods_of",
+    "mlp", "solve",
 ]  # fmt: skip
 
 _MODULES = {
@@ -43,6 +44,7 @@ _MODULES = {
     "games.matrix": ("MatrixGame",),
     "games.objectives": ("OBJECTIVES",),
     "models": ("Network", "dcgan_discriminator", "dcgan_generator", "mlp"),
+    "optimizers": ("Langevin",),
     "solvers.solution": ("Solution",),
     "solvers.solve": ("methods_of", "solve"),
     "strategies.mixed": ("MixedStrategy",),

@@ -111,7 +111,10 @@ def main() -> int:
     from tf_mixed_nash.solvers.solve import methods_of, solve
     from trainers.games import load, report
 
-    game = load.load_game(flags.FLAGS.game, flags.FLAGS.x_set, flags.FLAGS.y_set)
+    file, colon, name = flags.FLAGS.game.rpartition(":")
+    game = load.load_game(
+        f"{cli.find_file(file)}{colon}{name}", flags.FLAGS.x_set, flags.FLAGS.y_set
+    )
     methods = _asked(game, methods_of(game), flags.FLAGS.method)
     options, names = _options(methods), list(methods)
     given = {name: flags.FLAGS[name].value for name in ("game", "seed", "x_set", "y_set")}

@@ -213,6 +213,7 @@ def test_manifest_and_golden_samples(published):
         "fingerprint.pb",
         "variables/variables.index",
         "variables/variables.data-00000-of-00001",
+        "assets.extra/generator.json",
         "assets.extra/golden.npz",
         "assets.extra/tf_serving_warmup_requests",
         "README.md",

@@ -12,7 +12,7 @@ import tensorflow as tf
 import yaml
 from PIL import Image
 
-from export import card, checks, publish, runtime, verify, warmup
+from export import card, checks, convert, publish, runtime, verify, warmup
 from export.strategy import publish_strategy
 from tests.export.conftest import ONLY_MIXTURE, make_image_strategy, seed_array
 from tests.shared import shared_folder
@@ -295,3 +295,22 @@ def test_the_card_s_python_runs_as_it_stands(images, monkeypatch):
     scope = {}
     exec(code, scope)
     assert scope["samples"].shape == (64, 28, 28, 1)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own
+def test_the_card_s_further_training_runs_as_it_stands(images, command, monkeypatch, tmp_path):
+    text = (images[1] / "README.md").read_text()
+    (line,) = [x for x in text.splitlines() if x.startswith("python -m export.convert")]
+    code = text.split("```python\n")[2].split("```")[0]
+    shutil.copytree(images[1], tmp_path / "model")
+    monkeypatch.chdir(tmp_path / "model")
+    status, out, err = command(convert, *line.split()[3:])
+    assert (status, err) == (0, "")
+    assert "generator.keras" in out
+    scope = {}
+    exec(code, scope)
+    before = [w.numpy() for w in scope["generator"].trainable_variables]
+    real = tf.ones([6, 28, 28, 1])
+    scope["step"](real, tf.range(6) % 4)
+    after = [w.numpy() for w in scope["generator"].trainable_variables]
+    assert all((a != b).any() for a, b in zip(before, after, strict=True))

@@ -113,3 +113,24 @@ def optimistic(inner: Sampler) -> Sampler:
         return moved, (inside, displacement)
 
     return Sampler(lambda z: (inner.start(z), None), move)
+
+
+def tfp_sgld(z, gradients, noise, learning_rate, data_size, decay=None):
+    """TensorFlow Probability's StochasticGradientLangevinDynamics, from its documentation.
+
+    G_t = 1 / sqrt(V_t), V_0 = 1; without a decay G = 1. Each step is a draw of
+    N(0.5 N G g, G / learning_rate), times minus the learning rate; the diagonal bias is 0.
+
+    Returns:
+      z after each step.
+    """
+    V, points = np.ones_like(z), []
+    for g, xi in zip(gradients, noise, strict=True):
+        if decay is not None:
+            V = V * decay + np.square(g) * (1 - decay)
+        G = V**-0.5
+        drift = 0.5 * data_size * G * g
+        deviation = np.sqrt(G) / np.sqrt(learning_rate)
+        z = z - learning_rate * (drift - deviation * xi)  # -xi is a draw like xi
+        points.append(z)
+    return points

@@ -13,6 +13,8 @@ import numpy as np
 import scipy.optimize
 import scipy.spatial
 
+from tf_mixed_nash.errors import extra
+
 __all__ = ["KEYS", "by_atom", "scorecard", "scores_by_atom", "specialisation", "wasserstein2"]
 
 KEYS = (
@@ -53,7 +55,7 @@ def scorecard(
         the samples nearest to the mode and within 4 sigma, over sigma, corrected for the
         truncation and the sample size, so that real data score 1; NaN if no mode has two;
       mean_bias_sigma: mean over the captured modes of |mean of those samples - mode| / sigma;
-      wasserstein2: the 2-Wasserstein distance to real data (POT's exact solver).
+      wasserstein2: the 2-Wasserstein distance to real data, exact.
       Not-finite samples raise ValueError.
     """
     samples = np.asarray(samples, np.float64)
@@ -158,11 +160,15 @@ def wasserstein2(x: np.ndarray, y: np.ndarray) -> float:
 
     Of equal sizes it is the best assignment (SciPy), else a linear programme (POT), which
     takes five times the memory.
+
+    Raises:
+      InputError: of unequal sizes, without the extra `metrics`.
     """
     if len(x) == len(y):
         squared = scipy.spatial.distance.cdist(x, y, "sqeuclidean")
         return math.sqrt(float(squared[scipy.optimize.linear_sum_assignment(squared)].mean()))
-    import ot
+    with extra("metrics", "wasserstein2 of samples of unequal sizes"):
+        import ot
 
     uniform = lambda z: np.full(len(z), 1.0 / len(z))  # noqa: E731
     squared: Any = ot.emd2(uniform(x), uniform(y), ot.dist(x, y), numItermax=10_000_000)

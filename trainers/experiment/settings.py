@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import json
 import math
@@ -14,6 +15,7 @@ import ml_collections
 
 from configs import tuned
 from tf_mixed_nash.errors import InputError
+from trainers.system import cli
 from trainers.tasks import kinds
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "LATER",
     "METRICS",
     "SCORES",
+    "assign",
     "differences",
     "fingerprint",
     "flatten",
@@ -129,14 +132,39 @@ def override(config: ml_collections.ConfigDict, items: Iterable[str]) -> None:
         key, equals, text = item.partition("=")
         if not equals:
             raise InputError(f"--set={item} is not of the form KEY=VALUE.")
-        try:
-            value = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            value = text
-        try:
-            config.update_from_flattened_dict({key: value})
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"--set={item}: {str(error).strip()}") from None
+        assign(config, key, _literal(text), "--set")
+
+
+def assign(config: ml_collections.ConfigDict, key: str, value: Any, flag: str) -> None:
+    """Sets one key of a config.
+
+    Args:
+      config: changed in place.
+      key: dotted.
+      value: of the key's type.
+      flag: that gave it, --FLAG=KEY=...; for messages.
+
+    Raises:
+      InputError: for an unknown key, with the nearest one, or a value of another type.
+    """
+    if key not in (keys := cli.keys_of(config)):
+        raise cli.unknown_key(key, keys, f"{flag}=")
+    *groups, last = key.split(".")
+    group = functools.reduce(lambda tree, name: tree[name], groups, config)
+    try:
+        group[last] = value
+    except (TypeError, ValueError):
+        kind = group.get_type(last).__name__
+        raise InputError(
+            f"{flag}={key}: the value must be of type {kind}, got {value!r}."
+        ) from None
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def _first(*values):
@@ -211,11 +239,11 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
     if ".py:" not in c["game"]["objective"]:
         _choices(flat, (*OBJECTIVES, "FILE.py:NAME"), "game.objective")
     _choices(flat, ("measure", "parameters"), "chambolle_pock.extrapolate")
-    start, end = c["mixture"]["window"]
-    if not 0 <= start < end <= 1:
+    window = tuple(c["mixture"]["window"])
+    if len(window) != 2 or not 0 <= window[0] < window[1] <= 1:
         raise InputError(
-            f"mixture.window must be fractions of the run with 0 <= start < end <= 1, got "
-            f"({start}, {end})."
+            "mixture.window must be fractions of the run with 0 <= start < end <= 1, got "
+            f"({', '.join(map(str, window))})."
         )
     (_check_images if kinds.kind_of(c) == "images" else _check_planar)(flat)
 

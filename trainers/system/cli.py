@@ -10,12 +10,13 @@ from __future__ import annotations
 import difflib
 import runpy
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
+import configs
 from tf_mixed_nash.errors import InputError
 
 __all__ = [
@@ -26,8 +27,12 @@ __all__ = [
     "STOPPED",
     "experiments",
     "fail",
+    "find_config",
+    "find_file",
+    "keys_of",
     "load_config",
     "main",
+    "unknown_key",
 ]
 
 DONE, BAD_INPUT, DIVERGED, INTERRUPTED, STOPPED = 0, 2, 3, 130, 143
@@ -50,6 +55,7 @@ def main(run: Callable[[], int | None], argv: list[str] | None = None) -> None:
         print("\nFlags:\n" + flags.FLAGS.main_module_help())
         sys.exit(DONE)
     try:
+        argv = _with_found_config(argv)
         _check_config(argv)
         rest = flags.FLAGS(argv)[1:]
         if rest:
@@ -69,20 +75,55 @@ def main(run: Callable[[], int | None], argv: list[str] | None = None) -> None:
 
 
 def experiments() -> str:
-    """The config files of this folder, for messages."""
+    """The config files of this folder, or else the names of the built-in ones; for messages."""
     here = sorted(p.as_posix() for p in Path("configs").glob("*_m[dp].py"))
-    return ", ".join(here) or "none in ./configs; run from the project's folder"
+    return ", ".join(here or configs.names())
+
+
+def find_config(address: str) -> str:
+    """The address FILE.py[:VARIANT] of the experiment that a user means.
+
+    A file is itself, relative to the folder that the command is started in. Any other NAME or
+    configs/NAME.py is the built-in experiment of that name; for the second, this is said.
+
+    Args:
+      address: FILE.py[:VARIANT] or NAME[:VARIANT].
+
+    Raises:
+      InputError: if there is neither, with the nearest name.
+    """
+    file, colon, variant = address.partition(":")
+    if not Path(file).is_file() and (found := configs.builtin(file)):  # a bare name
+        return f"{found}{colon}{variant}"
+    if Path(found := find_file(file)).is_file():
+        return f"{found}{colon}{variant}"
+    close = difflib.get_close_matches(Path(file).stem, configs.names(), n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    raise InputError(f"There is no config file {file!r}.{hint} There are: {experiments()}.")
+
+
+def find_file(file: str) -> str:
+    """A file of the folder, or the built-in configs/NAME.py if there is no such file: this is said.
+
+    Returns:
+      The path; `file` itself if it is neither.
+    """
+    path = Path(file)
+    if path.is_file() or path.parent != Path("configs") or path.suffix != ".py":
+        return file
+    if not (found := configs.builtin(path.stem)):
+        return file
+    print(f"note: there is no {file} here; the built-in {found} is used.", file=sys.stderr)
+    return str(found)
 
 
 def load_config(address: str) -> Any:
-    """The config that FILE.py[:VARIANT] makes, an unlocked or locked `ml_collections.ConfigDict`.
+    """The config at an address of `find_config`, an unlocked or locked `ml_collections.ConfigDict`.
 
     Raises:
       InputError: if there is no such file, or it makes none.
     """
-    file, _, variant = address.partition(":")
-    if not Path(file).is_file():
-        raise InputError(f"There is no config file {file!r}. There are: {experiments()}.")
+    file, _, variant = find_config(address).partition(":")
     try:
         get_config = runpy.run_path(file)["get_config"]
         return get_config(*([variant] if variant else []))
@@ -98,14 +139,45 @@ def _check_config(argv: list[str]) -> None:
     address = next((value for name, value in given if name == "config"), None)
     if address is None:
         return
-    keys = sorted(_dotted(load_config(address)))
+    keys = keys_of(load_config(address))
     for name in (name[7:] for name, _ in given if name.startswith("config.")):
         if name not in keys:
-            close = difflib.get_close_matches(name, keys, n=1)
-            hint = f" Did you mean --config.{close[0]}?" if close else ""
-            raise InputError(
-                f"Unknown config key --config.{name}.{hint} Choose one of: {', '.join(keys)}."
-            )
+            raise unknown_key(name, keys, "--config.")
+
+
+def keys_of(config: Any) -> list[str]:
+    """The dotted keys of a config, sorted: what --config.KEY may be."""
+    return sorted(_dotted(config))
+
+
+def unknown_key(key: str, keys: Iterable[str], flag: str) -> InputError:
+    """The error of a key that is not in a config, with the nearest that is.
+
+    Args:
+      key: what was given.
+      keys: of the config.
+      flag: what stands before a key on the command line: "--config.", "--set=", "--search=".
+    """
+    keys = list(keys)
+    close = difflib.get_close_matches(key, keys, n=1)
+    hint = f" Did you mean {flag}{close[0]}?" if close else ""
+    return InputError(f"Unknown config key {flag}{key}.{hint} Choose one of: {', '.join(keys)}.")
+
+
+def _with_found_config(argv: list[str]) -> list[str]:
+    """The arguments with the address of a file for --config."""
+    found = list(argv)
+    for i, argument in enumerate(argv[1:], 1):
+        if argument == "--":
+            break
+        name, equals, value = argument.lstrip("-").partition("=")
+        if not (argument.startswith("-") and name == "config"):
+            continue
+        if equals:
+            found[i] = f"--config={find_config(value)}"
+        elif i + 1 < len(argv):
+            found[i + 1] = find_config(argv[i + 1])
+    return found
 
 
 def _flags(arguments: list[str]) -> Iterator[tuple[str, str | None]]:

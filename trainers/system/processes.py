@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tf_mixed_nash import shadows
+
 __all__ = ["TRAINER", "Process"]
 
 TRAINER = (sys.executable, "-m", "trainers.run")
@@ -36,6 +38,8 @@ class Process:
     def __init__(self, command: Sequence[str], log: Path, threads: int = 0, show: bool = False):
         self._log, self._show = log, show
         self._stopped_at: float | None = None
+        # Ours must be ours in whatever folder; another command is its giver's.
+        ours = shadows.environment() if tuple(command[:3]) == TRAINER else {}
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             self._begin = self._shown = output.tell()
@@ -44,7 +48,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **_threads(threads)},
+                env={**os.environ, **_threads(threads), **ours},
                 start_new_session=True,  # Ctrl-C is for who started it, and asks it to stop
             )
 

@@ -21,12 +21,14 @@ from typing import Any
 
 import tensorflow as tf
 
+from tf_mixed_nash import __version__
 from trainers.system.files import write_json
 
 __all__ = ["FILE", "code", "describe", "record", "versions"]
 
 FILE = "provenance.json"
 
+_ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy", "ml_dtypes")
 # Of the text of a diff; a longer one is cut and says so.
 _MAX_DIFF = 2**20
@@ -84,10 +86,20 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def code() -> Mapping[str, Any]:
-    """`commit` of this code and `dirty`, whether files differ from it; None outside a checkout."""
-    commit = _git("rev-parse", "HEAD")
-    changed = commit and (_git("diff", "--name-only", "HEAD") or _untracked())
-    return {"commit": commit, "dirty": None if commit is None else bool(changed)}
+    """`commit` of this code and `dirty`, whether files differ from it.
+
+    Outside a checkout both are None, and `version` is that of the distribution.
+    """
+    commit = _git("rev-parse", "HEAD") if _is_checkout() else None
+    if commit is None:
+        return {"commit": None, "dirty": None, "version": __version__}
+    return {"commit": commit, "dirty": bool(_git("diff", "--name-only", "HEAD") or _untracked())}
+
+
+def _is_checkout() -> bool:
+    """Whether this code is a checkout itself, not installed somewhere below a user's own."""
+    top = _git("rev-parse", "--show-toplevel")
+    return bool(top) and Path(top).resolve() == _ROOT
 
 
 def _untracked() -> list[str]:
@@ -109,10 +121,9 @@ def _difference() -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str | None:
-    here = Path(__file__).resolve().parents[2]
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=here, capture_output=True, text=True, check=False
+            ["git", *arguments], cwd=_ROOT, capture_output=True, text=True, check=False
         )
     except OSError:
         return None

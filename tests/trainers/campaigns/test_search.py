@@ -134,8 +134,19 @@ def test_an_objective_takes_the_best_answer_that_has_a_value():
         ({"pruner": "asha"}, "median, hyperband, none"),
         ({"num_trials": 0}, "num_trials"),
         ({"jobs": 0}, "jobs"),
-        ({"search": ("step_siez=grid:1",)}, "step_siez"),
-        ({"search": ("num_inner_steps=grid:many",)}, "num_inner_steps"),
+        (
+            {"search": ("step_siez=grid:1",)},
+            "Unknown config key --search=step_siez. Did you mean --search=step_size? Choose one of",
+        ),
+        ({"set": ("num_batchs=3",)}, "Unknown config key --set=num_batchs. Did you mean --set=num"),
+        (
+            {"search": ("game=grid:1",)},
+            "Unknown config key --search=game. Did you mean --search=game.",
+        ),
+        (
+            {"search": ("num_inner_steps=grid:many",)},
+            "--search=num_inner_steps: the value must be of type int, got 'many'.",
+        ),
         ({"search": ("step_size=log:1e-4:1",)}, "cannot enumerate"),
         ({"search": ("num_batches=grid:1,2",)}, "set too"),
         ({"config": "configs/none.py"}, "gaussians8_mp.py"),

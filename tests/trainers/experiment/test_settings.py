@@ -51,6 +51,7 @@ def test_a_players_flag_beats_the_common_flag_which_beats_the_tuned_default():
         ({"game__gradient_penalty": -1.0}, ["gradient_penalty"]),
         ({"chambolle_pock__extrapolate": "both"}, ["both", "measure, parameters"]),
         ({"mixture__window": (0.9, 0.5)}, ["window", "(0.9, 0.5)"]),
+        ({"mixture__window": (0.5,)}, ["window", "(0.5)"]),
         ({"mixture__num_components": 0}, ["num_components"]),
         ({"model__hidden_units": ()}, ["hidden_units"]),
         ({"ema_decay": 1.0}, ["ema_decay"]),
@@ -98,3 +99,31 @@ def test_an_unreadable_workdir_is_an_input_error(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(InputError, match="cannot be read"):
         settings.load_workdir_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("item", "says"),
+    [
+        ("seed", "--set=seed is not of the form KEY=VALUE."),
+        ("sead=1", "Unknown config key --set=sead. Did you mean --set=seed? Choose one of: accu"),
+        ("game=3", "Unknown config key --set=game. Did you mean --set=game."),
+        ("game.r2=3", "Did you mean --set=game.r1?"),
+        ("batch_size=many", "--set=batch_size: the value must be of type int, got 'many'."),
+        ("mixture.window=3", "--set=mixture.window: the value must be of type tuple, got 3."),
+        ("step_size='x'", "--set=step_size: the value must be of type float, got 'x'."),
+    ],
+)
+def test_an_override_that_cannot_be_is_one_sentence(item, says):
+    config = common.planar("gaussians8", "adam", "tiny")
+    with pytest.raises(InputError) as error:
+        settings.override(config, [item])
+    assert str(error.value).startswith(says) or says in str(error.value)
+
+
+def test_overrides_are_of_the_types_of_the_keys():
+    config = common.planar("gaussians8", "adam", "tiny")
+    items = ("generator.step_size=3", "model.hidden_units=(3, 4)", "data.path=a/b", "seed=2")
+    settings.override(config, [*items, "game.r1=1", "temperature=None"])
+    assert config.generator.step_size == 3.0
+    assert config.model.hidden_units == (3, 4)
+    assert (config.data.path, config.seed, config.game.r1) == ("a/b", 2, 1.0)

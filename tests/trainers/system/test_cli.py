@@ -1,11 +1,13 @@
 """The command line: flags as absl and ml_collections read them, one message for bad input."""
 
 import sys
+from pathlib import Path
 
 import pytest
 from absl import flags
 from ml_collections import config_flags
 
+import configs
 from trainers.system import cli as sut
 
 # ml_collections loads config files in a way that Python gives up.
@@ -71,6 +73,66 @@ def test_an_unknown_key_is_named_with_the_next_one(command, capsys, form, key):
 def test_a_file_that_is_not_there_is_named_whole(command, capsys):
     assert command("--config=no such file.py") == sut.BAD_INPUT
     assert "There is no config file 'no such file.py'." in capsys.readouterr().err
+
+
+BUILTIN = str(Path(configs.__file__).with_name("gaussians8_mp.py"))
+
+
+def test_a_built_in_experiment_is_found_by_its_name_from_anywhere(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert sut.find_config("gaussians8_mp") == BUILTIN
+    assert sut.find_config("gaussians8_mp:tiny") == f"{BUILTIN}:tiny"
+    assert capsys.readouterr().err == ""
+    assert sut.find_config("configs/gaussians8_mp.py:tiny") == f"{BUILTIN}:tiny"
+    said = f"note: there is no configs/gaussians8_mp.py here; the built-in {BUILTIN} is used.\n"
+    assert capsys.readouterr().err == said
+    assert sut.load_config("gaussians8_mp:tiny").num_batches == 4
+
+
+def test_so_are_the_built_in_games_and_no_others(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert sut.find_file("configs/games.py") == str(Path(configs.__file__).with_name("games.py"))
+    assert "there is no configs/games.py here" in capsys.readouterr().err
+    for name in ("configs/none.py", "games.py", "elsewhere/games.py", "configs/games"):
+        assert sut.find_file(name) == name
+    assert capsys.readouterr().err == ""
+
+
+def test_a_file_of_the_folder_is_itself(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("configs/gaussians8_mp.py", "gaussians8_mp"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(CONFIG)
+        assert sut.find_config(f"{name}:tiny") == f"{name}:tiny"
+        assert sut.load_config(name).variant == "whole"
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("address", "hint"),
+    [
+        ("gausians8_mp:tiny", "'gausians8_mp'. Did you mean gaussians8_mp? There are: cifar10_md,"),
+        ("configs/gaussian8_mp.py", "Did you mean gaussians8_mp?"),
+        ("gaussians8_mp.py", "'gaussians8_mp.py'. Did you mean gaussians8_mp?"),
+        ("elsewhere/tuned.py", "'elsewhere/tuned.py'. There are: "),
+        ("__init__", "'__init__'. There are: "),
+        ("", "''. There are: "),
+    ],
+)
+def test_another_name_is_refused_with_the_nearest(monkeypatch, tmp_path, address, hint):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(sut.InputError) as error:
+        sut.find_config(address)
+    assert hint in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "form", [["--config=gaussians8_mp:tiny"], ["-config", "gaussians8_mp:tiny"]]
+)
+def test_a_command_takes_a_name(command, monkeypatch, tmp_path, form):
+    monkeypatch.chdir(tmp_path)
+    config = command(*form, "--config.seed=3")
+    assert (config["dataset"], config["num_batches"], config["seed"]) == ("gaussians8", 4, 3)
 
 
 def test_a_word_too_many_is_named(command, capsys):

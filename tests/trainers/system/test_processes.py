@@ -9,6 +9,7 @@ import time
 import pytest
 
 from tests.trainers.conftest import ROOT
+from trainers.system.processes import TRAINER as TRAINER_OF_OURS
 from trainers.system.processes import Process
 
 TRAINER = """
@@ -56,3 +57,21 @@ def test_its_last_words_are_of_this_start(tmp_path):
             time.sleep(0.02)
         assert process.said() == says
     assert "error: first" in log.read_text()
+
+
+def test_only_our_own_trainer_is_told_where_we_lie(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    started = []
+
+    class Popen:
+        def __init__(self, command, env, **_):
+            started.append((command[4:], env))
+
+    monkeypatch.setattr(subprocess, "Popen", Popen)
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    for command in ([*TRAINER_OF_OURS, "--config=c"], [sys.executable, "-m", "mine"]):
+        Process(command, tmp_path / "log")
+    (ours, env), (mine, other) = started
+    assert (ours, mine) == ([*TRAINER_OF_OURS, "--config=c"], [sys.executable, "-m", "mine"])
+    assert env["PYTHONSAFEPATH"] == "1"
+    assert "PYTHONSAFEPATH" not in other

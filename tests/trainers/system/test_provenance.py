@@ -1,9 +1,11 @@
 """What a run says of the machine that it was computed on."""
 
+import subprocess
 import types
 
 import tensorflow as tf
 
+import tf_mixed_nash
 from trainers.campaigns.study.records import machine
 from trainers.system import provenance
 
@@ -30,3 +32,22 @@ def test_without_gpus_none_is_named():
     assert ", 2 cores, 1 runs" in machine(
         {"hardware": [{**hardware, "cores": 2}], "jobs": 1, "threads": 1}
     )
+
+
+def test_installed_below_a_user_s_repository_it_names_its_version_not_the_user_s_commit(
+    tmp_path, monkeypatch
+):
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "x"]):
+        subprocess.run([*git, *words], cwd=tmp_path, check=True)
+    site = tmp_path / "venv" / "site-packages"
+    site.mkdir(parents=True)
+    monkeypatch.setattr(provenance, "_ROOT", site)
+    assert provenance.code.__wrapped__() == {
+        "commit": None,
+        "dirty": None,
+        "version": tf_mixed_nash.__version__,
+    }
+    monkeypatch.setattr(provenance, "_ROOT", tmp_path)
+    found = provenance.code.__wrapped__()
+    assert (len(found["commit"]), found["dirty"], set(found)) == (40, False, {"commit", "dirty"})

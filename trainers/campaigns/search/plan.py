@@ -77,7 +77,7 @@ class Plan:
             if s.key in given:
                 raise InputError(f"{s.key} is searched, and set too. Do one of them.")
             for value in s.extremes():
-                _override(probe, s.key, value)
+                settings.assign(probe, s.key, value, "--search")
         return config
 
     def _score_every(self, config: Any) -> int:
@@ -150,13 +150,6 @@ class Plan:
             longest = max(self.reports, 1)
             return optuna.pruners.HyperbandPruner(max(longest // 9, 1), longest)
         return optuna.pruners.NopPruner()
-
-
-def _override(config: Any, key: str, value: Any) -> None:
-    try:
-        config.update_from_flattened_dict({key: value})
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"--search={key}: {str(error).strip()}") from None
 
 
 class _GridSampler(optuna.samplers.BaseSampler):

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import InputError, extra
 
 __all__ = [
     "LSUN_HELP",
@@ -169,13 +169,14 @@ class LmdbSource(Source):
     in memory.
 
     Raises:
-      InputError: if the directory is missing, is no LMDB, or is empty.
+      InputError: if the directory is missing, is no LMDB, or is empty; or the extra `lmdb` is.
     """
 
     _LIST = ".tf_mixed_nash_keys.npy"
 
     def __init__(self, path: Path):
-        import lmdb
+        with extra("lmdb", f"The LMDB data at {path}"):
+            import lmdb
 
         data = path / "data.mdb"
         if not data.is_file():
@@ -252,11 +253,12 @@ class TfdsSource(Source):
 
     Raises:
       InputError: for an unknown name or split, data that are not prepared, no image feature,
-        or too many bytes for memory.
+        too many bytes for memory, or no extra `tfds`.
     """
 
     def __init__(self, name: str, split: str, directory: str | None, download: bool = False):
-        import tensorflow_datasets as tfds
+        with extra("tfds", f"The TFDS data set {name!r}"):
+            import tensorflow_datasets as tfds
 
         try:
             builder = tfds.builder(name, data_dir=directory)
