@@ -134,7 +134,7 @@ class Langevin(keras.optimizers.Optimizer):
             return
         super().build(variables)
         if self.preconditioner == "rms":
-            start = keras.initializers.Constant(self.initial)
+            start: Any = keras.initializers.Constant(self.initial)
             self._V = [
                 self.add_variable(
                     shape=v.shape,

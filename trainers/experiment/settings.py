@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import functools
 import hashlib
 import json
 import math
@@ -150,7 +149,9 @@ def assign(config: ml_collections.ConfigDict, key: str, value: Any, flag: str) -
     if key not in (keys := cli.keys_of(config)):
         raise cli.unknown_key(key, keys, f"{flag}=")
     *groups, last = key.split(".")
-    group = functools.reduce(lambda tree, name: tree[name], groups, config)
+    group: Any = config
+    for name in groups:
+        group = group[name]
     try:
         group[last] = value
     except (TypeError, ValueError):
