@@ -245,6 +245,7 @@ PLANAR = [p for n in DATASETS for p in sorted(ROOT.glob(f"configs/{n}_m[dp].py")
 FIRST = ("gaussians8_mp", "swissroll_md")
 
 
+@pytest.mark.usefixtures("without_publishing", "quick_samplers")
 @pytest.mark.parametrize(
     "path",
     [pytest.param(p, id=p.stem, marks=[] if p.stem in FIRST else pytest.mark.slow) for p in PLANAR],
@@ -260,6 +261,7 @@ def test_every_planar_config_runs_two_outer_steps_when_tiny(path, tmp_path):
     assert card["real_data_ceiling"]["modes_captured"] == card["num_modes"]
 
 
+@pytest.mark.usefixtures("without_publishing", "quick_samplers")
 @pytest.mark.parametrize(
     "objective",
     ["user", *(pytest.param(n, marks=pytest.mark.slow) for n in ("nonsaturating", "hinge"))],
