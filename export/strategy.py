@@ -23,7 +23,7 @@ from tf_mixed_nash.models import FrozenNetwork, Network
 from tf_mixed_nash.strategies.mixed import MixedStrategy, seed_rows
 from tf_mixed_nash.types import Measure
 
-__all__ = ["build_module", "publish_strategy"]
+__all__ = ["InWholeGroups", "build_module", "publish_strategy"]
 
 _GOLDEN_SEED, _GOLDEN_ROWS = 0, 8
 _COMPONENT_ROWS = 2  # of each component, checked before publishing
@@ -36,11 +36,14 @@ _SEED_RULE = (
 _ROW_GROUP = 8
 
 
-class _InWholeGroups:
+class InWholeGroups:
     """A network that is called on whole groups of rows, the last filled up with zeros.
 
     A network of images is called on one group at a time: convolutions are blocked by the size of
-    their batch, so that a row would round differently among 8 rows and among 64.
+    its batch, so that a row would round differently among 8 rows and among 64.
+
+    Args:
+      network: of rows.
     """
 
     def __init__(self, network: Network | FrozenNetwork):
@@ -80,7 +83,7 @@ def build_module(strategy: MixedStrategy) -> tuple[tf.Module, dict[str, Any]]:
     )
     # The Keras model stays in the closures. As an attribute of the module it would be tracked,
     # and its variables, which are never used here, would be exported too (trap 1).
-    whole_groups = cast("Network", _InWholeGroups(strategy.generator))
+    whole_groups = cast("Network", InWholeGroups(strategy.generator))
     served = MixedStrategy(
         Measure(module.atoms, module.weights),
         whole_groups,

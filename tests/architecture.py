@@ -27,7 +27,6 @@ ORDER = (
     ("tf_mixed_nash.algorithms", "tf_mixed_nash.metrics", "tf_mixed_nash.solvers"),
     ("tf_mixed_nash.strategies",),
     ("tf_mixed_nash.training",),
-    ("tf_mixed_nash.mixed_nash_gan",),
     ("tf_mixed_nash",),  # the public names
     ("configs",),
     ("trainers.system",),
@@ -37,6 +36,7 @@ ORDER = (
     ("export",),
     ("trainers.answers",),
     ("trainers.session",),
+    ("tf_mixed_nash.mixed_nash_gan",),  # it drives a session
     ("trainers.campaigns",),
     ("trainers",),  # the commands
     ("benchmarks",),
@@ -46,8 +46,12 @@ NEVER = {
     "export": ("trainers.tasks", "trainers.games", "trainers.experiment", "trainers.workdir"),
     "trainers.campaigns": ("trainers.session",),
 }
-# The one command of a lower room: it publishes an answer of a workdir.
-EXCEPTIONS = {("export.saved_model", "trainers.answers")}
+# The one command of a lower room: it publishes an answer of a workdir. The public names are those of
+# the library but for one, which is looked up when it is first used.
+EXCEPTIONS = {
+    ("export.saved_model", "trainers.answers"),
+    ("tf_mixed_nash", "tf_mixed_nash.mixed_nash_gan"),
+}
 
 _LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 _TOPS = sorted({room.split(".")[0] for room in _LEVEL})

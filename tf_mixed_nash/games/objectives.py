@@ -12,10 +12,13 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tf_mixed_nash.errors import InputError
+
 __all__ = [
     "OBJECTIVES",
     "Losses",
     "Objective",
+    "check_objective",
     "hinge",
     "least_squares",
     "minimax",
@@ -32,6 +35,46 @@ class Losses(NamedTuple):
 
 
 Objective = Callable[[tf.Tensor, tf.Tensor], Losses]
+
+
+def check_objective(
+    objective: Objective, num: int, shape: tuple[int, ...] = (1,), dtype: tf.DType = tf.float32
+) -> None:
+    """Tries an objective on zeros.
+
+    Args:
+      objective: see the module.
+      num: rows of a mini-batch.
+      shape: of a discriminator's answer to a row.
+      dtype: of it.
+
+    Raises:
+      InputError: unless it returns `Losses` of two scalars.
+    """
+    name = getattr(objective, "__name__", type(objective).__name__)
+    zeros = tf.zeros([num, *shape], dtype)
+    try:
+        losses = objective(zeros, zeros)
+    except TypeError as error:
+        raise InputError(
+            f"The objective {name} must take (real, fake), two tensors [n, 1] ({error})."
+        ) from None
+    if not isinstance(losses, Losses):
+        what = type(losses).__name__
+        if isinstance(losses, (tuple, list)):
+            what = f"a {what} of {len(losses)} values"
+        raise InputError(
+            f"The objective {name} returned {what}; it must return "
+            "tf_mixed_nash.games.objectives.Losses(discriminator=..., generator=...)."
+        )
+    for player, loss in losses._asdict().items():
+        loss = tf.convert_to_tensor(loss)
+        if loss.shape.rank or not loss.dtype.is_floating:
+            raise InputError(
+                f"The objective {name}: the {player}'s loss is {loss.dtype.name} "
+                f"{loss.shape.as_list()}; it must be one number, the mean over the mini-batch "
+                "(tf.reduce_mean)."
+            )
 
 
 def _mean(x):

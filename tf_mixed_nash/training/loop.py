@@ -124,7 +124,9 @@ class Loop(Generic[R]):
         while (m := self.step) < until:
             due = self.reservoir.next(self.outer_step)
             end = self._end_of_call(self._feed.limit(m, until), due)
-            self._advance(tf.constant(end, tf.int64), self._feed.block(m, end))
+            block = self._feed.block(m, end)
+            with compiling.deterministic():
+                self._advance(tf.constant(end, tf.int64), block)
             if due is not None and self.outer_step == due + 1:
                 self.reservoir.keep(due, self.last(), self.weights())
         steps = {p: int(self._state["diverged_at"].of(p)) for p in PLAYERS}

@@ -1,0 +1,360 @@
+"""Keras models of the user's own as the networks of a game, and back.
+
+The only place that makes a `Network` of a model that this project did not build.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+import json
+import random
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_mixed_nash import rng
+from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.models.network import Network
+from tf_mixed_nash.types import Pair
+from trainers.system import user_files
+
+__all__ = [
+    "Models",
+    "describe",
+    "from_description",
+    "latent_dim_of",
+    "load",
+    "networks",
+    "reach",
+    "restarted",
+    "to_keras",
+]
+
+# A player's model, or a function that makes one.
+Model = keras.Model | Callable[[], keras.Model]
+Models = Pair[Any]
+
+# What a last layer's activation can reach.
+_REACH = {
+    "tanh": (-1.0, 1.0),
+    "sigmoid": (0.0, 1.0),
+    "hard_sigmoid": (0.0, 1.0),
+    "softmax": (0.0, 1.0),
+    "softsign": (-1.0, 1.0),
+    "relu": (0.0, np.inf),
+    "relu6": (0.0, 6.0),
+    "softplus": (0.0, np.inf),
+    "exponential": (0.0, np.inf),
+}
+
+
+def networks(models: Models, latent_dim: int, num_classes: int = 0) -> Pair:
+    """The networks of a game.
+
+    Args:
+      models: Pair of built Keras models: generator, discriminator.
+      latent_dim: D.
+      num_classes: k of a class-conditional game, or 0.
+
+    Raises:
+      InputError: for a model that cannot be played with, naming model, layer and reason.
+    """
+    generator, discriminator = models
+    for name, model in (("generator", generator), ("discriminator", discriminator)):
+        _check_built(name, model)
+    _check_fit(generator, discriminator, latent_dim, num_classes)
+    return Pair(_network("generator", generator), _network("discriminator", discriminator))
+
+
+def _network(name: str, model: keras.Model) -> Network:
+    try:
+        return Network(model)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"The {name} {model.name!r}: {error}") from None
+
+
+def _check_built(name: str, model: Any) -> None:
+    if not isinstance(model, keras.Model):
+        raise InputError(
+            f"The {name} must be a keras.Model, or a function without arguments that makes one; "
+            f"got {type(model).__name__}."
+        )
+    if not model.built or not getattr(model, "inputs", None):
+        raise InputError(
+            f"The {name} {model.name!r} is not built, so its shapes are not known. Give its first "
+            "layer a keras.Input(shape), or call the model once on data."
+        )
+    if not model.trainable_variables:
+        raise InputError(f"The {name} {model.name!r} has no trainable variables to be learned.")
+    strange = [v for v in model.trainable_variables if not tf.as_dtype(v.dtype).is_floating]
+    if strange:
+        raise InputError(
+            f"The {name} {model.name!r}: its variable {strange[0].path} is {strange[0].dtype}; "
+            "trainable weights must be of a float type."
+        )
+
+
+def _check_fit(generator, discriminator, latent_dim: int, num_classes: int) -> None:
+    k = num_classes
+    reads, makes = _shape(generator.input_shape), _shape(generator.output_shape)
+    judges, answers = _shape(discriminator.input_shape), _shape(discriminator.output_shape)
+    if reads != (latent_dim + k,):
+        more = f" and {k} classes" if k else ""
+        raise InputError(
+            f"The generator {generator.name!r} reads {list(reads)}; it must read "
+            f"[{latent_dim + k}] numbers, latent_dim={latent_dim} latents{more}."
+        )
+    wanted = (*makes[:-1], makes[-1] + k) if makes else makes
+    if judges != wanted:
+        more = f" (its last axis with {k} more channels, the one-hot class)" if k else ""
+        raise InputError(
+            f"The generator {generator.name!r} makes {list(makes)} and the discriminator "
+            f"{discriminator.name!r} reads {list(judges)}; it must read {list(wanted)}{more}."
+        )
+    if answers != (1,):
+        raise InputError(
+            f"The discriminator {discriminator.name!r} answers {list(answers)}; it must answer "
+            "[1], a logit for each row (without a sigmoid)."
+        )
+
+
+def _shape(shape: Any) -> tuple[int, ...]:
+    """Without the rows."""
+    if isinstance(shape, list):
+        if len(shape) != 1:
+            raise InputError(f"A model with {len(shape)} inputs or outputs is not supported.")
+        shape = shape[0]
+    return tuple(shape[1:])
+
+
+def latent_dim_of(generator: keras.Model, num_classes: int) -> int:
+    """D, of what the generator reads.
+
+    Raises:
+      InputError: if it is not built or reads no vector.
+    """
+    _check_built("generator", generator)
+    shape = _shape(generator.input_shape)
+    if len(shape) != 1 or shape[0] is None or shape[0] - num_classes < 1:
+        raise InputError(
+            f"The generator {generator.name!r} reads {list(shape)}; it must read a vector of "
+            f"latents{' and classes' if num_classes else ''}, [D{' + k' if num_classes else ''}]."
+        )
+    return shape[0] - num_classes
+
+
+def sample_shape(generator: keras.Model) -> tuple[int, ...]:
+    """Of a row that the generator makes."""
+    return _shape(generator.output_shape)
+
+
+# From descriptions and files.
+
+
+def load(address: str, key: str, seed: int) -> keras.Model:
+    """The model at FILE.py:NAME, which is one or a function without arguments that makes one.
+
+    Args:
+      address: FILE.py:NAME.
+      key: of the config, for messages.
+      seed: of the initial weights that have no seed of their own.
+
+    Raises:
+      InputError: if there is none.
+    """
+    with seeded(seed):
+        found = user_files.load_object(address, key)
+        if isinstance(found, keras.Model):
+            return found
+        if not callable(found):
+            raise InputError(
+                f"{key}={address} must be a keras.Model or a function that makes one, got "
+                f"{type(found).__name__}."
+            )
+        return made(found, f"{key}={address}", seed)
+
+
+def made(function: Callable[[], Any], what: str, seed: int) -> keras.Model:
+    """What a user's function makes, with initial weights that are a function of the seed.
+
+    Raises:
+      InputError: if it makes no model.
+    """
+    with seeded(seed):
+        try:
+            model = function()
+        except TypeError as error:
+            raise InputError(
+                f"{what} must be a function without arguments that makes a model ({error})."
+            ) from None
+    if not isinstance(model, keras.Model):
+        raise InputError(f"{what} made {type(model).__name__} instead of a keras.Model.")
+    return model
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Inside, Keras's initialisers and NumPy's global generator draw from the seed."""
+    before, arrays = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    try:
+        yield
+    finally:
+        random.setstate(before)
+        np.random.set_state(arrays)
+
+
+def restarted(model: keras.Model, name: str, seed: int) -> keras.Model:
+    """A model like this one with other initial weights: where another particle starts.
+
+    Raises:
+      InputError: if the model cannot be made anew from its Keras config.
+    """
+    try:
+        config = _with_seeds(model.get_config(), seed)
+        with seeded(seed):
+            return type(model).from_config(config)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"The {name} {model.name!r} cannot be made anew from its Keras config "
+            f"({reason[:200]}), and several particles start at different weights. Give a function without arguments "
+            "that makes it, in place of the model."
+        ) from None
+
+
+def _with_seeds(tree: Any, seed: int) -> Any:
+    """A Keras config in which initialisers that were given a seed have another."""
+    if isinstance(tree, Mapping):
+        return {
+            k: (int(v) + seed) % 2**31
+            if k == "seed" and isinstance(v, int)
+            else _with_seeds(v, seed)
+            for k, v in tree.items()
+        }
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(_with_seeds(v, seed) for v in tree)
+    return tree
+
+
+def describe(model: keras.Model) -> dict[str, Any]:
+    """A model for config.json: its class, shapes, and Keras config where it has one.
+
+    Names that Keras numbers through a process (dense_7) are numbered through the model, so that
+    the same lines give the same description.
+    """
+    facts: dict[str, Any] = {
+        "class": type(model).__name__,
+        "parameters": int(sum(np.prod(v.shape) for v in model.trainable_variables)),
+        "shapes": [list(v.shape) for v in model.trainable_variables],
+    }
+    try:
+        text = json.dumps(_renamed(json.loads(model.to_json())), sort_keys=True)
+        facts["keras"] = json.loads(text)
+    except (NotImplementedError, TypeError, ValueError):
+        # A class of the user's without a config: its source stands for it.
+        try:
+            text = inspect.getsource(type(model))
+        except (OSError, TypeError):
+            text = type(model).__qualname__
+    facts["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    return facts
+
+
+def _renamed(config: dict[str, Any]) -> dict[str, Any]:
+    """With layers called 0_dense, 1_dense, ... in the order in which they stand there."""
+    names: dict[str, str] = {}
+
+    def collect(node: Any) -> None:
+        if isinstance(node, Mapping):
+            inner = node.get("config")
+            if "class_name" in node and isinstance(inner, Mapping):
+                name = inner.get("name")
+                # A dtype policy has a name, too, which is its meaning.
+                policy = str(node["class_name"]).endswith("DTypePolicy")
+                if isinstance(name, str) and name not in names and not policy:
+                    names[name] = f"{len(names)}_{node['class_name'].lower()}"
+            for value in node.values():
+                collect(value)
+        elif isinstance(node, list):
+            for value in node:
+                collect(value)
+
+    def rename(node: Any, key: str = "") -> Any:
+        if isinstance(node, Mapping):
+            return {k: rename(v, k) for k, v in node.items()}
+        if isinstance(node, list):
+            return [rename(v, key) for v in node]
+        named = key in ("name", "keras_history", "input_layers", "output_layers")
+        return names.get(node, node) if named and isinstance(node, str) else node
+
+    collect(config)
+    return rename(config)
+
+
+def from_description(facts: Mapping[str, Any], name: str) -> keras.Model:
+    """The architecture of `describe`; its weights are of no meaning.
+
+    Raises:
+      InputError: if it holds none.
+    """
+    if "keras" not in facts:
+        raise InputError(
+            f"The {name} is a {facts.get('class', 'model')} without a Keras config, so that the "
+            f"run alone cannot rebuild it. Give it: MixedNashGAN.load(path, {name}=...)."
+        )
+    try:
+        return keras.models.model_from_json(json.dumps(facts["keras"]))
+    except (TypeError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"The {name} cannot be rebuilt from its Keras config ({reason[:200]}). Give it: "
+            f"MixedNashGAN.load(path, {name}=...)."
+        ) from None
+
+
+# What comes out.
+
+
+def to_keras(network: Network, z: tf.Tensor, name: str) -> keras.Model:
+    """A Keras model with the parameters z, with the same outputs to the last bit.
+
+    Args:
+      network: of the model.
+      z: [d], or [d + s] of `Network.calibrated`.
+      name: of the player, for messages.
+    """
+    model = restarted(network.model, name, 0)
+    trained = z[: network.dim]
+    for variable, value in zip(model.trainable_variables, network.unflatten(trained), strict=True):
+        variable.assign(tf.cast(value, variable.dtype))
+    if network.num_statistics and int(z.shape[0]) > network.dim:
+        values = network._statistics.unpack(z[network.dim :])
+        for variable, value in zip(model.non_trainable_variables, values, strict=True):
+            variable.assign(tf.cast(value, variable.dtype))
+    return model
+
+
+def reach(generator: keras.Model) -> tuple[float, float]:
+    """Between which numbers its samples lie, by its last layer's activation."""
+    layers = getattr(generator, "layers", None)
+    activation = getattr(layers[-1], "activation", None) if layers else None
+    return _REACH.get(getattr(activation, "__name__", ""), (-np.inf, np.inf))
+
+
+def seeds_of(seed: int, salt: str = "") -> Pair:
+    """Of the two players' initial weights."""
+    return Pair(
+        *(
+            rng.python_seed(rng.stream(seed, f"init/{name}{salt}"))
+            for name in ("generator", "discriminator")
+        )
+    )
