@@ -46,8 +46,8 @@ NEVER = {
     "export": ("trainers.tasks", "trainers.games", "trainers.experiment", "trainers.workdir"),
     "trainers.campaigns": ("trainers.session",),
 }
-# The one command of a lower room: it publishes an answer of a workdir. The public names are those of
-# the library but for one, which is looked up when it is first used.
+# The one command of a lower room: it publishes an answer of a workdir. The public names are those
+# of the library but for one, which is looked up when it is first used.
 EXCEPTIONS = {
     ("export.saved_model", "trainers.answers"),
     ("tf_mixed_nash", "tf_mixed_nash.mixed_nash_gan"),

@@ -30,8 +30,8 @@ __version__ = "0.1.0"
 __all__ = [
     "ALGORITHMS", "OBJECTIVES", "Algorithm", "ArrayGame", "Box", "ContinuousGame", "FunctionGame",
     "GanGame", "InputError", "MatrixGame", "Measure", "MixedNashGAN", "MixedStrategy", "Network",
-    "Pair", "Regularizers", "Solution", "dcgan_discriminator", "dcgan_generator", "methods_of", "mlp",
-    "solve",
+    "Pair", "Regularizers", "Solution", "dcgan_discriminator", "dcgan_generator", "methods_of",
+    "mlp", "solve",
 ]  # fmt: skip
 
 _MODULES = {

@@ -87,6 +87,7 @@ class Epochs:
         save: Callable[[Loop, Path], None],
     ):
         self._steps, self._num_batches = steps, num_batches
+        self._records: list[Mapping[str, Any]] = []
         self.model: Any = _Model(save)
         self.history = keras.callbacks.History()
         params = {"epochs": -(-num_batches // steps), "steps": steps, "verbose": 0}
@@ -102,6 +103,7 @@ class Epochs:
 
     def observe(self, loop: Loop, record: Mapping[str, Any]) -> bool:
         """At the end of an epoch; True if a callback wants to end the training."""
+        self._records.append(dict(record))
         self.model.loop, step = loop, record["step"]
         logs = logs_of(record)
         with as_before():
@@ -122,10 +124,11 @@ class Epochs:
         self._list.on_train_batch_end(index, dict(logs))
 
     def end(self, loop: Loop | None) -> None:
-        """At the end of the training."""
+        """At the end of the training. Keras's own history would make all numbers floats."""
         self.model.loop = loop
         with as_before():
             self._list.on_train_end()
+        self.whole(self._records)
 
     def whole(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Takes the records of the whole run into the history, those of earlier sessions too."""

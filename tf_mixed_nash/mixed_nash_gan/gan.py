@@ -40,6 +40,7 @@ from trainers.tasks import user_models, vector_scores
 from trainers.tasks.base import SEED
 from trainers.tasks.custom import CustomTask
 from trainers.tasks.data import user_data
+from trainers.tasks.kinds import CustomSpec
 from trainers.workdir import folder
 from trainers.workdir.checkpoints import Checkpoints
 
@@ -191,8 +192,8 @@ class MixedNashGAN:
         """Sets how both players move; what is None takes the algorithm's tuned default.
 
         Args:
-          step_size: gamma >= 0 at t = 0; or a function of the outer step t = 0, 1, 2, ... (a Python
-            integer or an int64 tensor) that returns gamma_t.
+          step_size: gamma >= 0 at t = 0; or a function of the outer step t = 0, 1, 2, ... (a
+            float64 tensor) that returns gamma_t.
           step_size_schedule: "constant", "linear" (to 0 at the end), "cosine", "exponential".
           step_size_rate: r in [0, 1) of "exponential", gamma (1 - r)^t.
           temperature: epsilon >= 0 of the noise sqrt(2 gamma epsilon P); or a function of t.
@@ -245,14 +246,14 @@ class MixedNashGAN:
         for player, mine in own.items():
             for key in mine:
                 if key not in tuned.ANY:
+                    hint = _meant(key, tuned.ANY) or f" Choose among: {', '.join(tuned.ANY)}."
                     raise InputError(
-                        f"compile({player}={{{key!r}: ...}}): there is no such hyperparameter."
-                        f"{_meant(key, tuned.ANY)} Choose among: {', '.join(tuned.ANY)}."
+                        f"compile({player}={{{key!r}: ...}}): there is no such hyperparameter.{hint}"
                     )
             for key in _FUNCTIONS:
                 function = mine.get(key, common_.get(key))
                 if callable(function):
-                    schedules[player, key] = function
+                    schedules[player, key] = _schedule(function)
                     mine[key], mine[f"{key}_schedule"] = _at_zero(function, key), _named(function)
         for key in _FUNCTIONS:
             if callable(common_.get(key)):
@@ -347,8 +348,9 @@ class MixedNashGAN:
         """Trains one whole run, from the models' own weights; resumes where the workdir is.
 
         Without a workdir nothing touches the disk. With one there is all that `trainers.run`
-        writes: checkpoints, metrics.jsonl, TensorBoard, pictures, provenance.json, a published model and
-        scorecard.json; the same call after a kill goes on bit for bit as if nothing had happened.
+        writes: checkpoints, metrics.jsonl, TensorBoard, pictures, provenance.json, a published
+        model and scorecard.json; the same call after a kill goes on as if nothing had happened, bit
+        for bit.
         After it TensorFlow is as it was before: op determinism, seeds, policies, signal handlers.
 
         Args:
@@ -464,7 +466,9 @@ class MixedNashGAN:
     def _given(self, config: Mapping[str, Any], data: Any, held_out: Any = None) -> Given:
         seed, first = config["seed"], self._models(config["seed"], "")
         models = lambda salt: self._models(seed, salt) if salt else first  # noqa: E731
-        task = CustomTask(spec_of(config), models, data, held_out)
+        spec = spec_of(config)
+        assert isinstance(spec, CustomSpec)  # of dataset "python"
+        task = CustomTask(spec, models, data, held_out)
         objective = self._objective if callable(self._objective) else None
         return Given(task=task, objective=objective, schedules=dict(self._schedules))
 
@@ -832,9 +836,13 @@ def _named(function: Any) -> str:
     return f"{PYTHON}{getattr(function, '__module__', '')}.{name}"
 
 
+def _schedule(function: Callable) -> Callable:
+    return lambda t: tf.cast(function(tf.cast(t, tf.float64)), tf.float64)
+
+
 def _at_zero(function: Callable, key: str) -> float:
     try:
-        value = float(function(0))
+        value = float(function(tf.constant(0.0, tf.float64)))
     except Exception as error:
         raise InputError(
             f"{key} must be a number, or a function of the outer step t that returns one; of t = 0 "

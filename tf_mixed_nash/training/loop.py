@@ -97,13 +97,18 @@ class Loop(Generic[R]):
     def _advance(self):
         signature = [tf.TensorSpec([], tf.int64), self._feed.signature]
         if self.run.compile == "parts":
-            return tf.function(self._many_steps, input_signature=signature, autograph=False)
+            steps = tf.function(self._many_steps, input_signature=signature, autograph=False)
+            # Called as it was traced: else TensorFlow warns a process that trains many times.
+            return steps.get_concrete_function()
 
         def many_steps(until, block):
             with compiling.whole():
                 self._many_steps(until, block)
 
-        return tf.function(many_steps, input_signature=signature, autograph=False, jit_compile=True)
+        whole = tf.function(
+            many_steps, input_signature=signature, autograph=False, jit_compile=True
+        )
+        return whole.get_concrete_function()
 
     @property
     def step(self) -> int:

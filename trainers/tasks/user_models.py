@@ -226,8 +226,8 @@ def restarted(model: keras.Model, name: str, seed: int) -> keras.Model:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(
             f"The {name} {model.name!r} cannot be made anew from its Keras config "
-            f"({reason[:200]}), and several particles start at different weights. Give a function without arguments "
-            "that makes it, in place of the model."
+            f"({reason[:200]}), and several particles start at different weights. Give a "
+            "function without arguments that makes it, in place of the model."
         ) from None
 
 
@@ -336,7 +336,7 @@ def to_keras(network: Network, z: tf.Tensor, name: str) -> keras.Model:
     trained = z[: network.dim]
     for variable, value in zip(model.trainable_variables, network.unflatten(trained), strict=True):
         variable.assign(tf.cast(value, variable.dtype))
-    if network.num_statistics and int(z.shape[0]) > network.dim:
+    if network.num_statistics and len(z) > network.dim:
         values = network._statistics.unpack(z[network.dim :])
         for variable, value in zip(model.non_trainable_variables, values, strict=True):
             variable.assign(tf.cast(value, variable.dtype))

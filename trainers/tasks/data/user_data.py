@@ -310,10 +310,11 @@ class ArrayData(UserData):
                 "fraction in (0, 1) that does."
             )
         shuffled = order.permutation(np.arange(len(self.x)), len(self.x), seed)
-        return tuple(
-            ArrayData(self.x[rows], None if self.y is None else self.y[rows], self.name)
-            for rows in (np.sort(shuffled[num:]), np.sort(shuffled[:num]))
-        )
+
+        def part(rows):
+            return ArrayData(self.x[rows], None if self.y is None else self.y[rows], self.name)
+
+        return part(np.sort(shuffled[num:])), part(np.sort(shuffled[:num]))
 
 
 class FunctionData(UserData):
