@@ -248,7 +248,7 @@ class MixedNashGAN:
                 if key not in tuned.ANY:
                     hint = _meant(key, tuned.ANY) or f" Choose among: {', '.join(tuned.ANY)}."
                     raise InputError(
-                        f"compile({player}={{{key!r}: ...}}): there is no such hyperparameter.{hint}"
+                        f"compile({player}={{{key!r}: ...}}): there is no such key.{hint}"
                     )
             for key in _FUNCTIONS:
                 function = mine.get(key, common_.get(key))

@@ -106,6 +106,7 @@ def spec_of(config: Mapping[str, Any]) -> PlanarSpec | ImageSpec | CustomSpec:
             {**config, **model},
             card=_taken(PlanarCard, card),
             hidden_units=(generator, discriminator),
+            **{player: model.get(player, "") for player in PLAYERS},
         )
     image = config["image"]
     return _taken(
@@ -115,6 +116,7 @@ def spec_of(config: Mapping[str, Any]) -> PlanarSpec | ImageSpec | CustomSpec:
         data=_taken(ImageData, config["data"]),
         num_classes=image["num_classes"] if model["conditional"] else 0,
         devices=config["strategy"],
+        **{player: model.get(player, "") for player in PLAYERS},
     )
 
 

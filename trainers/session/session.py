@@ -22,7 +22,7 @@ from trainers.experiment.build import Run, build
 from trainers.session import divergence, watchers
 from trainers.session.journal import Journal
 from trainers.session.watchers import crossed
-from trainers.system import cli, devices, lock, provenance
+from trainers.system import cli, devices, lock, provenance, user_files
 from trainers.system.devices import Workers
 from trainers.system.stopping import StopRequest
 from trainers.workdir.checkpoints import Checkpoints, Retention
@@ -169,6 +169,12 @@ class Session:
                 yield (
                     f"the checkpoint is of other {what} ({_short(manifest[key], mine[key])}): the "
                     "run goes on, but not bit for bit as it would have"
+                )
+        for path, now in mine.get("user_files", {}).items():
+            if manifest.get("user_files", {}).get(path, now) != now:
+                yield (
+                    f"{path} was edited since the checkpoint: the run goes on with what it says "
+                    "now (provenance.json has both texts)"
                 )
         mine = self.loop.run.task.state().get("fingerprint")
         data = manifest["data"].get("fingerprint")
@@ -402,11 +408,13 @@ def facts_of(
 
 
 def _circumstances(run: Run) -> dict[str, Any]:
+    files = {path: user_files.sha256_of(text) for path, text in user_files.texts().items()}
     return {
         "config": dict(run.config),
         "code": dict(provenance.code()),
         "versions": provenance.versions(),
         "replicas": devices.num_replicas(run.options.devices),
+        **({"user_files": files} if files else {}),
     }
 
 

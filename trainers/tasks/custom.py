@@ -267,17 +267,19 @@ def load(spec: CustomSpec) -> CustomTask:
     def models(salt: str) -> Pair:
         seeds = user_models.seeds_of(spec.seed, salt)
         return Pair(
-            _model(spec, "generator", seeds.theta, shape),
-            _model(spec, "discriminator", seeds.w, shape),
+            _model(spec, "generator", seeds.theta, shape, bool(salt)),
+            _model(spec, "discriminator", seeds.w, shape, bool(salt)),
         )
 
     return CustomTask(spec, models, data, held_out)
 
 
-def _model(spec: CustomSpec, name: str, seed: int, shape: tuple[int, ...] | None) -> Any:
+def _model(
+    spec: CustomSpec, name: str, seed: int, shape: tuple[int, ...] | None, again: bool
+) -> Any:
     given = getattr(spec, name)
     if isinstance(given, str) and given:
-        return user_models.load(given, f"model.{name}", seed)
+        return user_models.load(given, f"model.{name}", seed, again)
     if given:
         return user_models.from_description(given, name)
     if shape is None or len(shape) != 1:

@@ -40,6 +40,8 @@ class PlanarSpec:
 
     Attributes:
       hidden_units: widths of the generator's layers and of the discriminator's.
+      generator: FILE.py:NAME, in place of the perceptron; "": none.
+      discriminator: the same.
     """
 
     dataset: str
@@ -50,6 +52,8 @@ class PlanarSpec:
     hidden_units: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     activation: str = "relu"
     latent_dim: int = 2
+    generator: str = ""
+    discriminator: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,6 +89,8 @@ class ImageSpec:
       num_classes: of a class-conditional generator; 0 without classes.
       devices: one of `devices.DEVICES`: each worker reads its rows of a mini-batch.
       publish: the answer that the final pictures show.
+      generator: FILE.py:NAME, in place of DCGAN's; "": none.
+      discriminator: the same.
     """
 
     dataset: str
@@ -103,6 +109,8 @@ class ImageSpec:
     discriminator_normalization: str
     devices: str
     publish: str
+    generator: str = ""
+    discriminator: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ from trainers.system import user_files
 
 __all__ = [
     "Models",
+    "chosen",
     "describe",
     "from_description",
     "latent_dim_of",
@@ -158,13 +159,14 @@ def sample_shape(generator: keras.Model) -> tuple[int, ...]:
 # From descriptions and files.
 
 
-def load(address: str, key: str, seed: int) -> keras.Model:
+def load(address: str, key: str, seed: int, again: bool = False) -> keras.Model:
     """The model at FILE.py:NAME, which is one or a function without arguments that makes one.
 
     Args:
       address: FILE.py:NAME.
       key: of the config, for messages.
       seed: of the initial weights that have no seed of their own.
+      again: for another particle, whose initial weights are others in any case.
 
     Raises:
       InputError: if there is none.
@@ -172,13 +174,50 @@ def load(address: str, key: str, seed: int) -> keras.Model:
     with seeded(seed):
         found = user_files.load_object(address, key)
         if isinstance(found, keras.Model):
-            return found
+            return restarted(found, key.removeprefix("model."), seed) if again else found
         if not callable(found):
             raise InputError(
                 f"{key}={address} must be a keras.Model or a function that makes one, got "
                 f"{type(found).__name__}."
             )
         return made(found, f"{key}={address}", seed)
+
+
+def chosen(spec: Any, salt: str, builtin: Callable[[], Pair], shape: tuple[int, ...]) -> Pair:
+    """The built-in networks, but for those that the config gives as FILE.py:NAME.
+
+    Args:
+      spec: with generator, discriminator, seed and latent_dim.
+      salt: of the initial weights, see `tasks.Task.networks`.
+      builtin: makes the built-in ones.
+      shape: of the data's rows.
+
+    Raises:
+      InputError: if there is no such model, or it does not fit.
+    """
+    if not (spec.generator or spec.discriminator):
+        return builtin()
+    seeds, num_classes = seeds_of(spec.seed, salt), getattr(spec, "num_classes", 0)
+    own = Pair(
+        *(
+            load(address, f"model.{name}", seed, bool(salt)) if address else None
+            for name, address, seed in zip(
+                ("generator", "discriminator"),
+                (spec.generator, spec.discriminator),
+                seeds,
+                strict=True,
+            )
+        )
+    )
+    others = Pair(None, None) if all(own) else builtin()
+    models = Pair(*(a if a is not None else b.model for a, b in zip(own, others, strict=True)))
+    _check_built("generator", models.theta)
+    if (makes := sample_shape(models.theta)) != shape:
+        raise InputError(
+            f"The generator {models.theta.name!r} makes {list(makes)}; the data are rows of "
+            f"{list(shape)}. Both must have the same shape."
+        )
+    return networks(models, spec.latent_dim, num_classes)
 
 
 def made(function: Callable[[], Any], what: str, seed: int) -> keras.Model:

@@ -46,6 +46,7 @@ __all__ = [
 # Of one block of mini-batches that the host makes, and of arrays that lie on the device whole.
 _BLOCK_BYTES, _DEVICE_BYTES = 2**25, 2**29
 _MOST_BATCHES = 4_096
+_KEPT_ROWS = 4_096  # of a stream, to compare with
 # Held-out mini-batches of a function have numbers from here on, which no training reaches.
 HELD_OUT = 2**30
 
@@ -419,14 +420,18 @@ class ItemData(UserData):
 class StreamData(UserData):
     """A `tf.data.Dataset` of rows, or of mini-batches of any size; see the module.
 
+    One iterator reads it for all purposes, since each iterator that is made would shuffle the
+    others' rows anew: its first mini-batches are kept, to look at and to compare with.
+
     Args:
       dataset: its elements are x or (x, y).
+      batch_size: of the training.
       shape: of a row, where the models say it: it tells rows from mini-batches.
     """
 
     kind, name = "stream", "tf.data.Dataset"
 
-    def __init__(self, dataset: tf.data.Dataset, shape: tuple[int, ...] | None):
+    def __init__(self, dataset: tf.data.Dataset, batch_size: int, shape: tuple[int, ...] | None):
         spec = dataset.element_spec
         x, y = _parts(spec)
         if not isinstance(x, tf.TensorSpec) or x.shape.rank is None:
@@ -436,23 +441,33 @@ class StreamData(UserData):
             )
         rank: Any = x.shape.rank
         rows_first = rank > 0 and x.shape[0] is None
-        batched = rows_first if shape is None else rank > len(shape)
-        self._dataset, self._batched = dataset, batched
+        self._dataset, self._size = dataset, batch_size
+        self._batched = rows_first if shape is None else rank > len(shape)
         self.labelled = y is not None
-        example = next(self._batches(1), None)
-        if example is None:
+        self._begin()
+        first = next(self._batches, None)
+        if first is None:
             raise InputError("The data set is empty: the tf.data.Dataset has no elements.")
-        self.shape, self.dtype = example[0].shape[1:], example[0].dtype
-        self.fingerprint = f"{spec}-{int(dataset.cardinality())}"
+        count = max(1, min(_KEPT_ROWS // batch_size, _BLOCK_BYTES // max(first[0].nbytes, 1)))
+        known = int(dataset.cardinality())
+        if known >= 0 and not self._batched:
+            count = max(1, min(count, known // batch_size))
+        self._kept = [first, *(next(self._batches) for _ in range(count - 1))]
+        self._next = count
+        self.shape, self.dtype = first[0].shape[1:], first[0].dtype
+        self.fingerprint = f"{spec}-{known}"
 
-    def _batches(self, size: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    def _begin(self) -> None:
+        self._batches, self._next = self._endless(), 0
+
+    def _endless(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Mini-batches without an end (but of an empty set)."""
         with as_before():
             endless = self._dataset.repeat()
             endless = (
-                endless.rebatch(size, drop_remainder=True)
+                endless.rebatch(self._size, drop_remainder=True)
                 if self._batched
-                else endless.batch(size, drop_remainder=True)
+                else endless.batch(self._size, drop_remainder=True)
             )
             iterator = iter(endless.prefetch(2))
         while True:
@@ -465,26 +480,28 @@ class StreamData(UserData):
 
     def first(self, batch_size):
         """See `UserData.first`."""
-        return next(self._batches(batch_size))
+        return self._kept[0]
 
     def feed(self, seed, batch_size, num_classes, dtype):
         """See `UserData.feed`: the data set's own order."""
-        state: dict[str, Any] = {"next": 0, "batches": self._batches(batch_size)}
+        return _HostFeed(self._batch, self._kept[0], num_classes, dtype)
 
-        def batch(m):
-            if m < state["next"]:
-                state.update(next=0, batches=self._batches(batch_size))
-            while state["next"] < m:
-                next(state["batches"])
-                state["next"] += 1
-            state["next"] += 1
-            return next(state["batches"])
-
-        return _HostFeed(batch, self.first(batch_size), num_classes, dtype)
+    def _batch(self, m: int) -> tuple[np.ndarray, np.ndarray | None]:
+        if m < len(self._kept):
+            return self._kept[m]
+        if m < self._next:
+            self._begin()
+        while self._next < m:
+            next(self._batches)
+            self._next += 1
+        self._next += 1
+        return next(self._batches)
 
     def other(self, seed, num):
-        """See `UserData.other`: its first rows."""
-        return self.first(num)
+        """See `UserData.other`: of its first rows, which the training sees, too."""
+        x, y = _joined(self._kept, len(self._kept) * self._size)
+        rows = order.records_at(seed, np.arange(num, dtype=np.int64), len(x))
+        return x[rows], None if y is None else y[rows]
 
 
 def make(data: Any, batch_size: int, shape: tuple[int, ...] | None, labels: Any = None) -> UserData:
@@ -504,7 +521,7 @@ def make(data: Any, batch_size: int, shape: tuple[int, ...] | None, labels: Any 
     if labels is not None and not isinstance(data, np.ndarray):
         data = np.asarray(data)
     if isinstance(data, tf.data.Dataset):
-        return StreamData(data, shape)
+        return StreamData(data, batch_size, shape)
     if isinstance(data, keras.utils.PyDataset):
         return ItemData(data)
     if callable(data):
