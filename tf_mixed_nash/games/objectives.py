@@ -55,10 +55,13 @@ def check_objective(
     zeros = tf.zeros([num, *shape], dtype)
     try:
         losses = objective(zeros, zeros)
-    except TypeError as error:
+    except InputError:
+        raise
+    except Exception as error:  # a user's code
         raise InputError(
-            f"The objective {name} must take (real, fake), two tensors [n, 1] ({error})."
-        ) from None
+            f"The objective {name} must take (real, fake), two tensors [n, 1]; it failed with "
+            f"{error!r}."
+        ) from error
     if not isinstance(losses, Losses):
         what = type(losses).__name__
         if isinstance(losses, (tuple, list)):

@@ -30,11 +30,13 @@ class _Model:
       stop_training: set to True by a callback that wants to end the training.
       optimizer: None; the scheme moves the parameters.
       layers: none.
+      train_function: none that Keras could draw.
       history: of the callback that Keras adds.
     """
 
     optimizer = None
     layers = ()
+    train_function = None
 
     def __init__(self, save: Callable[[Loop, Path], None]):
         self.stop_training, self.history = False, None
