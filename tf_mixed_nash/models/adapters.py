@@ -12,6 +12,7 @@ tensor, or two inputs: the labels are the integer one, or the one of shape [] or
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -237,7 +238,13 @@ def _inputs_of(model) -> tuple[list[_Spec], Callable[[list[Any]], Any] | None]:
         if all(_is_shape(shape) for shape in named.values()):
             specs = [_Spec(name, tuple(shape[1:]), None) for name, shape in named.items()]
             return specs, lambda parts: Arguments(dict(zip(named, parts, strict=True)))
-    shape = config.get("input_shape")
+    shape, arguments = config.get("input_shape"), _arguments_of(model)
+    if len(arguments) > 1:
+        names = ", ".join(arguments)
+        raise InputError(
+            f"{model.name!r} takes several arguments ({names}), whose shapes it does not say. Wrap "
+            f"it: keras.Model([{names}], model({names})), of keras.Input of those names."
+        )
     if _is_shape(shape):
         return [_Spec("input", tuple(shape[1:]), None)], None
     if isinstance(shape, dict) and all(map(_is_shape, shape.values())):
@@ -245,10 +252,21 @@ def _inputs_of(model) -> tuple[list[_Spec], Callable[[list[Any]], Any] | None]:
         return specs, lambda parts: dict(zip(shape, parts, strict=True))
     if isinstance(shape, list | tuple) and all(map(_is_shape, shape)):
         specs = [_Spec(f"input {i}", tuple(s[1:]), None) for i, s in enumerate(shape)]
-        return specs, lambda parts: type(shape)(parts)
+        return specs, lambda parts: tuple(parts) if isinstance(shape, tuple) else parts
     raise InputError(
         f"{model.name!r} does not say what it takes. Call it once on an example of its input."
     )
+
+
+def _arguments_of(model) -> list[str]:
+    """The arguments of a subclassed model's call that must be given."""
+    parameters = inspect.signature(model.call).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [
+        p.name
+        for p in parameters
+        if p.kind in kinds and p.default is p.empty and p.name not in ("training", "mask")
+    ]
 
 
 def _is_shape(shape) -> bool:

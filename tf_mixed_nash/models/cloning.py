@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.models.roles import reason
 
 __all__ = ["cloned", "is_graph"]
 
@@ -32,9 +33,8 @@ def cloned(model: keras.Model, example: Callable[[], Any]) -> keras.Model:
     try:
         new = _cloned_graph(model) if is_graph(model) else _cloned_class(model, example)
     except Exception as error:  # whatever a user's get_config and from_config raise
-        text = str(error).strip() or type(error).__name__
         raise InputError(
-            f"{model.name!r} cannot be made anew from its config: {text.splitlines()[0]} Give "
+            f"{model.name!r} cannot be made anew from its config: {reason(error)} Give "
             "its class and its layers get_config, and register them by "
             "keras.saving.register_keras_serializable."
         ) from error

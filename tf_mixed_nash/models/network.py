@@ -149,6 +149,7 @@ class Network:
         self._tail = _Packing([tuple(v.shape) for v in self._of(STATISTIC, STATE)])
         with tf.init_scope():
             self._constants = {id(v): tf.constant(v.numpy()) for v in self._of(CONSTANT)}
+            self._start = self._where_it_settles()
         self.shapes, self.sizes = self._packing.shapes, self._packing.sizes
         self.offsets = self._packing.offsets
         self.dim = self._packing.dim
@@ -352,8 +353,7 @@ class Network:
 
         return tf.function(settle, autograph=False)
 
-    @functools.cached_property
-    def _start(self) -> np.ndarray:
+    def _where_it_settles(self) -> np.ndarray:
         """Where `settled` begins. Not at random vectors: those differ from process to process."""
         values = [
             np.sin(1.0 + np.arange(math.prod(v.shape)) ** 2)
@@ -361,7 +361,7 @@ class Network:
             else np.reshape(v.numpy(), [-1])
             for v in self._of(STATE)
         ]
-        return np.concatenate(values).astype(self.dtype.as_numpy_dtype)
+        return np.concatenate([*values, []]).astype(self.dtype.as_numpy_dtype)
 
     # At inference.
 

@@ -15,6 +15,7 @@ layer does outside its variables (stateful random numbers, lookups, Python) no f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ import tensorflow as tf
 
 from tf_mixed_nash.errors import InputError
 
-__all__ = ["CONSTANT", "SEED", "STATE", "STATISTIC", "Roles", "layers_of", "roles_of"]
+__all__ = ["CONSTANT", "SEED", "STATE", "STATISTIC", "Roles", "layers_of", "reason", "roles_of"]
 
 STATISTIC, SEED, STATE, CONSTANT = "statistic", "seed", "state", "constant"
 
@@ -243,10 +244,9 @@ def _traced(model, example, strange, training: bool) -> set[int]:
     try:
         graph = traced.get_concrete_function().graph
     except Exception as error:  # whatever a user's layer raises
-        text = str(error).strip() or type(error).__name__
         raise InputError(
             f"{model.name!r}, with layers of {classes}, cannot be called in a graph: "
-            f"{text.splitlines()[0]}"
+            f"{reason(error)}"
         ) from error
     if written - set(variables):
         raise InputError(
@@ -270,6 +270,13 @@ def _traced(model, example, strange, training: bool) -> set[int]:
                 "weights by add_weight, and look words up before the model."
             )
     return written
+
+
+def reason(error: Exception) -> str:
+    """The first line of an error that says something, without Keras's frame and colours."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in str(error).splitlines()]
+    said = [x for x in lines if x and not x.startswith("Exception encountered when calling")]
+    return said[0] if said else type(error).__name__
 
 
 def _named(path: str, strange) -> str:
