@@ -48,7 +48,7 @@ class InWholeGroups:
 
     def __init__(self, network: Network | FrozenNetwork):
         self.network, self.model = network, network.model
-        self._shape = network.model.output_shape[1:]
+        self._shape = self.output_shape = network.output_shape
 
     def __call__(self, z: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         n = tf.shape(x)[0]
@@ -164,7 +164,7 @@ def build_module(strategy: MixedStrategy) -> tuple[tf.Module, dict[str, Any]]:
 
 
 def _is_image(strategy: MixedStrategy) -> bool:
-    shape = strategy.generator.model.output_shape[1:]
+    shape = strategy.generator.output_shape
     return len(shape) == 3 and shape[-1] in (1, 3)
 
 

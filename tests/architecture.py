@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     ("tf_mixed_nash.errors", "tf_mixed_nash.compile"),
     ("tf_mixed_nash.types",),
-    ("tf_mixed_nash.rng", "tf_mixed_nash.models"),
+    ("tf_mixed_nash.rng",),
+    ("tf_mixed_nash.models",),
     ("tf_mixed_nash.games",),
     ("tf_mixed_nash.methods",),
     ("tf_mixed_nash.algorithms", "tf_mixed_nash.metrics", "tf_mixed_nash.solvers"),

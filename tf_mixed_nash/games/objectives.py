@@ -2,7 +2,8 @@
 
 An objective is `(real, fake) -> Losses` with real and fake logits of shape [n, 1]. Both
 losses are *descended* by their player; this is where the signs of min and max live. A
-user's own objective is a Python function of the same form.
+user's own objective is a Python function of the same form; it gets the discriminator's
+output whatever its shape [n, ...] (`takes_any_logits`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ __all__ = [
     "least_squares",
     "minimax",
     "nonsaturating",
+    "takes_any_logits",
     "wgan",
 ]
 
@@ -128,3 +130,11 @@ OBJECTIVES: dict[str, Objective] = {
     "least_squares": least_squares,
     "hinge": hinge,
 }
+
+
+def takes_any_logits(objective: Objective) -> bool:
+    """Whether a discriminator may give anything but one number for each datum.
+
+    Those of this module take one; of a user's that is so where its attribute `any_logits` is false.
+    """
+    return getattr(objective, "any_logits", objective not in OBJECTIVES.values())

@@ -120,7 +120,7 @@ class MixedStrategy:
         order = tf.argsort(components, stable=True)
         latents, components = tf.gather(latents, order), tf.gather(components, order)
         edges = tf.searchsorted(components, tf.range(self.num_components + 1, dtype=tf.int64))
-        shape = self.generator.model.output_shape[1:]
+        shape = self.generator.output_shape
         rows = tf.TensorArray(
             tf.float32, self.num_components, infer_shape=False, element_shape=[None, *shape]
         )
