@@ -46,6 +46,8 @@ from trainers.workdir.checkpoints import Checkpoints
 
 __all__ = ["MixedNashGAN"]
 
+_CALIBRATION = 16  # mini-batches
+_EVALUATED = 1_000  # rows of data that are no array
 _PLAYERS = ("generator", "discriminator")
 _FUNCTIONS = ("step_size", "temperature")  # hyperparameters that may be functions of t
 
@@ -130,9 +132,11 @@ class MixedNashGAN:
         self._objective = objective
         first = self._models(0, "")
         self.latent_dim = latent_dim or user_models.latent_dim_of(first.theta, num_classes)
-        networks = user_models.networks(first, self.latent_dim, num_classes)
+        known = objective if callable(objective) else OBJECTIVES.get(objective)
+        networks = user_models.networks(first, self.latent_dim, num_classes, objective=known)
+        self._shape: tuple[int, ...] = networks.theta.output_shape
         if callable(objective):
-            check_objective(objective, 4, dtype=networks.w.dtype)
+            check_objective(objective, 4, networks.w.output_shape, networks.w.dtype)
         elif objective not in OBJECTIVES:
             raise InputError(
                 f"Unknown objective {objective!r}. Choose one of: {', '.join(OBJECTIVES)}, or give "
@@ -447,7 +451,7 @@ class MixedNashGAN:
         return epochs.history
 
     def _data(self, data, batch_size, labels, validation_data, validation_split):
-        shape = user_models.sample_shape(self._models(0, "").theta)
+        shape = self._shape
         if not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(f"batch_size must be an integer of at least 1, got {batch_size!r}.")
         made = user_data.make(data, batch_size, shape, labels)
@@ -625,7 +629,7 @@ class MixedNashGAN:
         """
         strategy, _ = self._strategy(answer)
         z = strategy.atoms[_component(answer, component, strategy.num_components)]
-        return user_models.to_keras(self._trained.run.game.generator, z, "generator")
+        return self._trained.run.game.generator.to_keras(z)
 
     def discriminator(self, component: int | None = None) -> keras.Model:
         """The trained discriminator of the last iterate as a Keras model of its own.
@@ -640,10 +644,18 @@ class MixedNashGAN:
           >>> gan.discriminator().predict(np.zeros((4, 2)), verbose=0).shape
           (4, 1)
         """
-        loop = self._trained
+        loop, run = self._trained, self._trained.run
         atoms: Any = loop.latest().w.atoms
-        z = atoms[_component("discriminator", component, len(atoms))]
-        return user_models.to_keras(loop.run.game.discriminator, z, "discriminator")
+        index = _component("discriminator", component, len(atoms))
+        network, kept = run.game.discriminator, loop.states().w
+        state = kept if kept is None or kept.shape.rank == 1 else kept[index]
+        z = atoms[index]
+        if network.num_statistics:
+            # In training it normalises by each mini-batch: here by the mean of some of real data.
+            draw = run.task.batches("calibration/w", _CALIBRATION, run.batch_size, network.dtype)
+            z = network.calibrated(z, [draw(i) for i in range(_CALIBRATION)], state)
+            state = None
+        return network.to_keras(z, state)
 
     def evaluate(
         self, real: Any, answer: str = "mixture", num_samples: int | None = None, nearest_k: int = 5
@@ -669,9 +681,9 @@ class MixedNashGAN:
           True
         """
         strategy, _ = self._strategy(answer)
-        shape = tuple(strategy.generator.model.output_shape[1:])
-        rows = user_data.make(real, 1, shape)
-        x, y = rows.first(num_samples or 1)
+        shape = tuple(strategy.generator.output_shape)
+        rows = user_data.make(real, num_samples or _EVALUATED, shape)
+        x, y = rows.first(num_samples or _EVALUATED)
         if rows.shape != shape or min(len(x), num_samples or len(x)) <= nearest_k:
             raise InputError(
                 f"evaluate needs more than nearest_k={nearest_k} rows of {list(shape)}, got "

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tf_mixed_nash.compile import deterministic
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.objectives import check_objective
+from tf_mixed_nash.models.cloning import is_graph
 from tf_mixed_nash.types import PLAYERS, Pair
 from trainers.experiment import settings
 from trainers.experiment.build import Given, Run, build
@@ -41,9 +42,10 @@ def describe(config: Mapping[str, Any]) -> str:
     lines = [settings.to_json(config).rstrip()]
     for player in PLAYERS:
         network = run.networks.of(player)
-        weighty = [x.output.shape for x in network.model.layers if hasattr(x, "kernel")]
-        shapes = [network.model.input_shape, *weighty]
-        widths = " -> ".join("x".join(str(n) for n in shape[1:]) for shape in shapes)
+        layers = network.model.layers if is_graph(network.model) else []
+        weighty = [x.output.shape[1:] for x in layers if hasattr(x, "kernel")]
+        shapes = [network.input_shape, *(weighty or [network.output_shape])]
+        widths = " -> ".join("x".join(str(n) for n in shape) for shape in shapes)
         num = run.hyperparameters.of(player).num_particles
         several = f", {num} particles" if num > 1 else ""
         size = f"{network.num_parameters:>10,} parameters   {widths}{several}"
@@ -102,7 +104,8 @@ def check(run: Run) -> None:
     """Raises InputError for a run that cannot be trained to its end."""
     _check_window(run)
     _check_memory(run)
-    check_objective(run.game.objective, run.batch_size)
+    w = run.networks.w
+    check_objective(run.game.objective, run.batch_size, w.output_shape, w.dtype)
     run.task.check()
 
 

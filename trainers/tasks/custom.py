@@ -78,7 +78,7 @@ class CustomTask(Task):
     @functools.cached_property
     def shape(self) -> tuple[int, ...]:
         """Of a sample."""
-        return user_models.sample_shape(self.networks_.theta.model)
+        return self.networks_.theta.output_shape
 
     @property
     def is_image(self) -> bool:

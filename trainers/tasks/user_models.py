@@ -1,4 +1,4 @@
-"""Keras models of the user's own as the networks of a game, and back.
+"""Keras models of the user's own as the networks of a game.
 
 The only place that makes a `Network` of a model that this project did not build.
 """
@@ -19,7 +19,9 @@ import tensorflow as tf
 
 from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.models.network import Network
+from tf_mixed_nash.games.checks import check_pair
+from tf_mixed_nash.games.objectives import Objective
+from tf_mixed_nash.models import Network, latents_and_labels
 from tf_mixed_nash.types import Pair
 from trainers.system import user_files
 
@@ -33,13 +35,15 @@ __all__ = [
     "networks",
     "reach",
     "restarted",
-    "to_keras",
 ]
 
 # A player's model, or a function that makes one.
 Model = keras.Model | Callable[[], keras.Model]
 Models = Pair[Any]
+PLAYERS = ("generator", "discriminator")
 
+# Layers that change no number.
+_SHAPES = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Permute)
 # What a last layer's activation can reach.
 _REACH = {
     "tanh": (-1.0, 1.0),
@@ -54,106 +58,63 @@ _REACH = {
 }
 
 
-def networks(models: Models, latent_dim: int, num_classes: int = 0) -> Pair:
+def networks(
+    models: Models,
+    latent_dim: int,
+    num_classes: int = 0,
+    shape: tuple[int, ...] | None = None,
+    objective: Objective | None = None,
+) -> Pair:
     """The networks of a game.
 
     Args:
       models: Pair of built Keras models: generator, discriminator.
       latent_dim: D.
       num_classes: k of a class-conditional game, or 0.
+      shape: of a row of the data; by default what the generator makes.
+      objective: that the discriminator's answers must suit, where it is known.
 
     Raises:
       InputError: for a model that cannot be played with, naming model, layer and reason.
     """
-    generator, discriminator = models
-    for name, model in (("generator", generator), ("discriminator", discriminator)):
-        _check_built(name, model)
-    _check_fit(generator, discriminator, latent_dim, num_classes)
-    return Pair(_network("generator", generator), _network("discriminator", discriminator))
-
-
-def _network(name: str, model: keras.Model) -> Network:
-    try:
-        return Network(model)
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"The {name} {model.name!r}: {error}") from None
-
-
-def _check_built(name: str, model: Any) -> None:
-    if not isinstance(model, keras.Model):
-        raise InputError(
-            f"The {name} must be a keras.Model, or a function without arguments that makes one; "
-            f"got {type(model).__name__}."
-        )
-    if not model.built or not getattr(model, "inputs", None):
-        raise InputError(
-            f"The {name} {model.name!r} is not built, so its shapes are not known. Give its first "
-            "layer a keras.Input(shape), or call the model once on data."
-        )
-    if not model.trainable_variables:
-        raise InputError(f"The {name} {model.name!r} has no trainable variables to be learned.")
-    strange = [v for v in model.trainable_variables if not tf.as_dtype(v.dtype).is_floating]
-    if strange:
-        raise InputError(
-            f"The {name} {model.name!r}: its variable {strange[0].path} is {strange[0].dtype}; "
-            "trainable weights must be of a float type."
-        )
-
-
-def _check_fit(generator, discriminator, latent_dim: int, num_classes: int) -> None:
-    k = num_classes
-    reads, makes = _shape(generator.input_shape), _shape(generator.output_shape)
-    judges, answers = _shape(discriminator.input_shape), _shape(discriminator.output_shape)
-    if reads != (latent_dim + k,):
-        more = f" and {k} classes" if k else ""
-        raise InputError(
-            f"The generator {generator.name!r} reads {list(reads)}; it must read "
-            f"[{latent_dim + k}] numbers, latent_dim={latent_dim} latents{more}."
-        )
-    wanted = (*makes[:-1], makes[-1] + k) if makes else makes
-    if judges != wanted:
-        more = f" (its last axis with {k} more channels, the one-hot class)" if k else ""
-        raise InputError(
-            f"The generator {generator.name!r} makes {list(makes)} and the discriminator "
-            f"{discriminator.name!r} reads {list(judges)}; it must read {list(wanted)}{more}."
-        )
-    if answers != (1,):
-        raise InputError(
-            f"The discriminator {discriminator.name!r} answers {list(answers)}; it must answer "
-            "[1], a logit for each row (without a sigmoid)."
-        )
-
-
-def _shape(shape: Any) -> tuple[int, ...]:
-    """Without the rows."""
-    if isinstance(shape, list):
-        if len(shape) != 1:
-            raise InputError(f"A model with {len(shape)} inputs or outputs is not supported.")
-        shape = shape[0]
-    return tuple(shape[1:])
+    for name, model in zip(PLAYERS, models, strict=True):
+        if not isinstance(model, keras.Model):
+            raise InputError(
+                f"The {name} must be a keras.Model, or a function without arguments that makes "
+                f"one; got {type(model).__name__}."
+            )
+    if shape is None:
+        inputs = latents_and_labels(models.theta, latent_dim, num_classes)
+        shape = tuple(Network(models.theta, inputs).output_shape)  # pyright: ignore[reportArgumentType]
+    return check_pair(*models, latent_dim, num_classes, shape, objective)
 
 
 def latent_dim_of(generator: keras.Model, num_classes: int) -> int:
     """D, of what the generator reads.
 
     Raises:
-      InputError: if it is not built or reads no vector.
+      InputError: if it is not built, or reads no vector, or it is not clear which are the latents.
     """
-    _check_built("generator", generator)
-    shape = _shape(generator.input_shape)
-    if len(shape) != 1 or shape[0] is None or shape[0] - num_classes < 1:
+    if not isinstance(generator, keras.Model):
         raise InputError(
-            f"The generator {generator.name!r} reads {list(shape)}; it must read a vector of "
-            f"latents{' and classes' if num_classes else ''}, [D{' + k' if num_classes else ''}]."
+            "The generator must be a keras.Model, or a function without arguments that makes one; "
+            f"got {type(generator).__name__}."
         )
-    return shape[0] - num_classes
-
-
-def sample_shape(generator: keras.Model) -> tuple[int, ...]:
-    """Of a row that the generator makes."""
-    return _shape(generator.output_shape)
+    inputs = list(getattr(generator, "inputs", None) or [])
+    if len(inputs) > 1:
+        wide = [x for x in inputs if len(x.shape) == 2 and x.shape[1] not in (None, 1, num_classes)]
+        floats = [x for x in wide if tf.as_dtype(x.dtype).is_floating]
+        if len(floats) == 1:
+            return floats[0].shape[1]
+        shape: Any = [tuple(x.shape[1:]) for x in inputs]
+    else:
+        shape = Network(generator).input_shape
+        if len(shape) == 1 and shape[0] is not None and shape[0] - num_classes >= 1:
+            return shape[0] - num_classes
+    raise InputError(
+        f"The generator {generator.name!r} reads {list(shape)}, of which the latents [D] are not "
+        "clear. Give latent_dim=D."
+    )
 
 
 # From descriptions and files.
@@ -211,13 +172,7 @@ def chosen(spec: Any, salt: str, builtin: Callable[[], Pair], shape: tuple[int, 
     )
     others = Pair(None, None) if all(own) else builtin()
     models = Pair(*(a if a is not None else b.model for a, b in zip(own, others, strict=True)))
-    _check_built("generator", models.theta)
-    if (makes := sample_shape(models.theta)) != shape:
-        raise InputError(
-            f"The generator {models.theta.name!r} makes {list(makes)}; the data are rows of "
-            f"{list(shape)}. Both must have the same shape."
-        )
-    return networks(models, spec.latent_dim, num_classes)
+    return networks(models, spec.latent_dim, num_classes, shape)
 
 
 def made(function: Callable[[], Any], what: str, seed: int) -> keras.Model:
@@ -260,7 +215,10 @@ def restarted(model: keras.Model, name: str, seed: int) -> keras.Model:
     try:
         config = _with_seeds(model.get_config(), seed)
         with seeded(seed):
-            return type(model).from_config(config)
+            new = type(model).from_config(config)
+            if not new.built:
+                new.build_from_config(model.get_build_config())
+            return new
     except (NotImplementedError, TypeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(
@@ -360,40 +318,15 @@ def from_description(facts: Mapping[str, Any], name: str) -> keras.Model:
         ) from None
 
 
-# What comes out.
-
-
-def to_keras(network: Network, z: tf.Tensor, name: str) -> keras.Model:
-    """A Keras model with the parameters z, with the same outputs to the last bit.
-
-    Args:
-      network: of the model.
-      z: [d], or [d + s] of `Network.calibrated`.
-      name: of the player, for messages.
-    """
-    model = restarted(network.model, name, 0)
-    trained = z[: network.dim]
-    for variable, value in zip(model.trainable_variables, network.unflatten(trained), strict=True):
-        variable.assign(tf.cast(value, variable.dtype))
-    if network.num_statistics and len(z) > network.dim:
-        values = network._statistics.unpack(z[network.dim :])
-        for variable, value in zip(model.non_trainable_variables, values, strict=True):
-            variable.assign(tf.cast(value, variable.dtype))
-    return model
-
-
 def reach(generator: keras.Model) -> tuple[float, float]:
     """Between which numbers its samples lie, by its last layer's activation."""
-    layers = getattr(generator, "layers", None)
-    activation = getattr(layers[-1], "activation", None) if layers else None
-    return _REACH.get(getattr(activation, "__name__", ""), (-np.inf, np.inf))
+    for layer in reversed(getattr(generator, "layers", None) or []):
+        if not isinstance(layer, _SHAPES):
+            activation = getattr(layer, "activation", None)
+            return _REACH.get(getattr(activation, "__name__", ""), (-np.inf, np.inf))
+    return -np.inf, np.inf
 
 
 def seeds_of(seed: int, salt: str = "") -> Pair:
     """Of the two players' initial weights."""
-    return Pair(
-        *(
-            rng.python_seed(rng.stream(seed, f"init/{name}{salt}"))
-            for name in ("generator", "discriminator")
-        )
-    )
+    return Pair(*(rng.python_seed(rng.stream(seed, f"init/{name}{salt}")) for name in PLAYERS))

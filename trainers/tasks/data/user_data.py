@@ -185,8 +185,10 @@ class _DeviceFeed:
 
     def __init__(self, x, y, seed, batch_size, num_classes, dtype):
         self._seed, self._size, self._num = seed, batch_size, len(x)
-        # Cast once, not in each step: the numbers are the same.
-        self._rows = with_classes(tf.constant(x), y, num_classes, dtype)
+        self._num_classes, self._dtype = num_classes, dtype
+        # As they are: images of bytes are a quarter of numbers, and planes of classes k times more.
+        self._x = tf.constant(x)
+        self._y = tf.constant(y, tf.int64) if num_classes else None
         self.signature = (
             tf.TensorSpec([], tf.int64),
             tf.TensorSpec([None, batch_size], tf.int64),
@@ -205,7 +207,9 @@ class _DeviceFeed:
     def batch_at(self, block, m):
         """See `feeds.Feed.batch_at`."""
         start, records = block
-        return tf.gather(self._rows, tf.gather(records, tf.cast(m, tf.int64) - start))
+        rows = tf.gather(records, tf.cast(m, tf.int64) - start)
+        y = None if self._y is None else tf.gather(self._y, rows)
+        return with_classes(tf.gather(self._x, rows), y, self._num_classes, self._dtype)
 
     def close(self):
         """See `feeds.Feed.close`."""
@@ -287,8 +291,7 @@ class ArrayData(UserData):
                 f"The data set has {len(self.x):,} rows, fewer than a mini-batch of {batch_size}. "
                 f"Choose a batch_size of at most {len(self.x)}."
             )
-        width = self.x[0].size + num_classes
-        if len(self.x) * width * dtype.size <= _DEVICE_BYTES:
+        if self.x.nbytes <= _DEVICE_BYTES:
             return _DeviceFeed(self.x, self.y, seed, batch_size, num_classes, dtype)
 
         def batch(m):
