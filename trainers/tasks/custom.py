@@ -73,7 +73,9 @@ class CustomTask(Task):
         return self._networks("")
 
     def _networks(self, salt: str) -> Pair:
-        return user_models.networks(self._models(salt), self.spec.latent_dim, self.num_classes)
+        shape = None if self._data is None else self._data.shape
+        spec = self.spec
+        return user_models.networks(self._models(salt), spec.latent_dim, self.num_classes, shape)
 
     @functools.cached_property
     def shape(self) -> tuple[int, ...]:

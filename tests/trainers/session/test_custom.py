@@ -144,7 +144,10 @@ def test_keys_that_are_not_read_are_not_written():
         ({"data__held_out": 0.5}, "data.held_out=0.5 is not read"),
         ({"dataset": "none.py:rows"}, "there is no file"),
         ({"model__generator": "{files}/nets.py:nothing"}, "there is no 'nothing' in the file"),
-        ({"model__generator": "{files}/nets.py:flat"}, r"makes \[2\] and the discriminator"),
+        (
+            {"model__generator": "{files}/nets.py:flat"},
+            r"gives samples of shape \[2\], and the data are \[3\]",
+        ),
         ({"model__generator": "{files}/nets.py:rows"}, "must be a function without arguments"),
         ({"game__objective": "{files}/nets.py:plain"}, "The objective plain must take"),
         ({"dataset": "nowhere"}, "Unknown dataset 'nowhere'"),
