@@ -31,6 +31,11 @@ _SEED_RULE = (
     "Row (s, i) of seeds is sample number i of seed s: Threefry-2x32-20 words of that key "
     "(tf_mixed_nash.rng.row_words) give the latents and the component."
 )
+_SEED_RULE_OF_LAW = (
+    "Row (s, i) of seeds is sample number i of seed s: Threefry-2x32-20 words of that key "
+    "(tf_mixed_nash.rng.row_words); the first two are the key of the row's latents, which the graph "
+    "draws (see `latents`), the third gives the component."
+)
 # Matrix products over whole groups of so many rows round alike however many groups there are;
 # a single row would take the matrix-vector product, which differs in the last bits.
 _ROW_GROUP = 8
@@ -89,6 +94,7 @@ def build_module(strategy: MixedStrategy) -> tuple[tf.Module, dict[str, Any]]:
         whole_groups,
         strategy.latent_dim,
         strategy.num_classes,
+        latent_law=strategy.latent_law,
     )
     seeds = tf.TensorSpec([None, 2], tf.int64, name="seeds")
     latents = tf.TensorSpec([None, strategy.latent_dim], tf.float32, name="latents")
@@ -359,7 +365,8 @@ def _facts(strategy: MixedStrategy, signatures: list[str]) -> dict[str, Any]:
         "latent_dim": strategy.latent_dim,
         "num_classes": strategy.num_classes,
         "signatures": signatures,
-        "seed_rule": _SEED_RULE,
+        "seed_rule": _SEED_RULE if strategy.latent_law is None else _SEED_RULE_OF_LAW,
+        **({"latents": strategy.latent_law.name} if strategy.latent_law else {}),
         "image": _is_image(strategy),
     }
 

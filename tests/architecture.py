@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     ("tf_mixed_nash.errors", "tf_mixed_nash.compile"),
     ("tf_mixed_nash.types",),
-    ("tf_mixed_nash.rng",),
+    ("tf_mixed_nash.rng", "tf_mixed_nash.latents"),
     ("tf_mixed_nash.models",),
     ("tf_mixed_nash.games",),
     ("tf_mixed_nash.methods",),

@@ -10,6 +10,7 @@ from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.game import Shard
 from tf_mixed_nash.games.objectives import Objective, wgan
+from tf_mixed_nash.latents import LatentLaw
 from tf_mixed_nash.models.network import Network
 from tf_mixed_nash.types import Measure, Pair, Particles, Player
 
@@ -81,6 +82,7 @@ class GanGame:
       num_classes: k > 0 makes the game class-conditional: real data [n, ..., C + k] end with the
         one-hot classes as constant channels; generated data take the classes of the real ones,
         which the generator reads behind its latents [n, latent_dim + k].
+      latent_law: of other latents than N(0, I).
       draws: how mixtures of generators (`types.Particles`) are sampled.
 
     Raises:
@@ -96,6 +98,7 @@ class GanGame:
         regularizers: Regularizers = Regularizers(),  # noqa: B008 - immutable
         num_classes: int = 0,
         draws: ParticleDraws = ParticleDraws(),  # noqa: B008 - immutable
+        latent_law: LatentLaw | None = None,
     ):
         draws.check()
         self.draws = draws
@@ -105,6 +108,7 @@ class GanGame:
         self.objective = objective
         self.regularizers = regularizers
         self.num_classes = num_classes
+        self.latent_law = latent_law
 
     @property
     def _loss_scale(self) -> float:
@@ -123,7 +127,9 @@ class GanGame:
         return g if scale == 1.0 else [x / scale for x in g]
 
     def latents(self, key: tf.Tensor, num: int, dtype: tf.DType) -> tf.Tensor:
-        """num latents ~ N(0, I): [num, latent_dim]."""
+        """num latents ~ N(0, I), or of the game's law: [num, latent_dim]."""
+        if self.latent_law:
+            return self.latent_law(rng.fold_in(key, 0), num, dtype)
         return tf.random.stateless_normal(
             [num, self.latent_dim], rng.fold_in(key, 0), dtype=dtype, alg="philox"
         )
@@ -392,6 +398,8 @@ class GanGame:
             def others(n):
                 shape = [n, num - 1, self.latent_dim]
                 own = rng.fold_in(key, 2)
+                if self.latent_law:
+                    return tf.reshape(self.latent_law(own, n * (num - 1), dtype), shape)
                 return tf.random.stateless_normal(shape, own, dtype=dtype, alg="philox")
 
             rest = tf.transpose(shard.rows(others, n), [1, 0, 2])

@@ -23,6 +23,7 @@ from configs import common, tuned
 from export.strategy import InWholeGroups, publish_strategy
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.objectives import OBJECTIVES, Objective, check_objective
+from tf_mixed_nash.latents import LatentLaw
 from tf_mixed_nash.mixed_nash_gan import memory
 from tf_mixed_nash.mixed_nash_gan.epochs import Epochs
 from tf_mixed_nash.strategies.mixed import MixedStrategy, seed_rows
@@ -81,7 +82,10 @@ class MixedNashGAN:
         "extra_adam", ...
       objective: "wgan", "minimax", "nonsaturating", "least_squares" or "hinge"; or a function
         (real logits, fake logits) -> `tf_mixed_nash.games.objectives.Losses` of two scalars.
-      latent_dim: D >= 1, latents are N(0, I); by default what the generator reads.
+      latent_dim: D >= 1; by default what the generator reads.
+      latents: their law; by default N(0, I). A `tfp.distributions.Distribution` of event shape [D],
+        or a function (key int32[2], n) -> [n, D] of TensorFlow's stateless draws; to publish, with
+        alg="philox" (which TFP's do not pass).
       num_classes: k >= 2 for a class-conditional game: the data come with labels in [0, k), the
         generator reads [n, D + k] (latents, one-hot class) and the discriminator samples whose last
         axis is followed by k constant channels, the one-hot class. 0: without classes.
@@ -115,6 +119,7 @@ class MixedNashGAN:
         algorithm: str = "mirror_prox_gan",
         objective: str | Objective = "wgan",
         latent_dim: int | None = None,
+        latents: Any = None,
         num_classes: int = 0,
         gradient_penalty: float = 0.0,
         r1: float = 0.0,
@@ -131,6 +136,14 @@ class MixedNashGAN:
         self._num_particles = num_particles
         self._objective = objective
         first = self._models(0, "")
+        self._latents = None if latents is None else LatentLaw(latents)
+        if self._latents and latent_dim not in (None, self._latents.dim):
+            raise InputError(
+                f"latent_dim={latent_dim}, and the latents {self._latents.name} have "
+                f"{self._latents.dim} numbers. Leave latent_dim out."
+            )
+        if self._latents:
+            latent_dim = self._latents.dim
         self.latent_dim = latent_dim or user_models.latent_dim_of(first.theta, num_classes)
         known = objective if callable(objective) else OBJECTIVES.get(objective)
         networks = user_models.networks(first, self.latent_dim, num_classes, objective=known)
@@ -304,6 +317,8 @@ class MixedNashGAN:
             config = settings.resolve(c)
             for player, facts in zip(_PLAYERS, self._descriptions, strict=True):
                 config["model"][player] = facts
+            if self._latents:
+                config["model"]["latents"] = f"{PYTHON}{self._latents.name}"
             return config
         config = copy.deepcopy(self._base)
         for key, value in values.items():
@@ -474,7 +489,12 @@ class MixedNashGAN:
         assert isinstance(spec, CustomSpec)  # of dataset "python"
         task = CustomTask(spec, models, data, held_out)
         objective = self._objective if callable(self._objective) else None
-        return Given(task=task, objective=objective, schedules=dict(self._schedules))
+        return Given(
+            task=task,
+            objective=objective,
+            latents=self._latents,
+            schedules=dict(self._schedules),
+        )
 
     def _fit_in_memory(self, run: Run, epochs: Epochs, bar: bool) -> None:
         loop = Loop(run)
@@ -552,6 +572,7 @@ class MixedNashGAN:
                 groups,
                 strategy.latent_dim,
                 strategy.num_classes,
+                latent_law=strategy.latent_law,
             )
             width = strategy.latent_dim + strategy.num_classes
             draw = tf.function(served.generate, autograph=False).get_concrete_function(
@@ -680,8 +701,7 @@ class MixedNashGAN:
           >>> 0 <= scores["ks_max"] <= 1
           True
         """
-        strategy, _ = self._strategy(answer)
-        shape = tuple(strategy.generator.output_shape)
+        shape = self._shape
         rows = user_data.make(real, num_samples or _EVALUATED, shape)
         x, y = rows.first(num_samples or _EVALUATED)
         if rows.shape != shape or min(len(x), num_samples or len(x)) <= nearest_k:
@@ -749,6 +769,7 @@ class MixedNashGAN:
         generator: keras.Model | Callable[[], keras.Model] | None = None,
         discriminator: keras.Model | Callable[[], keras.Model] | None = None,
         objective: Objective | None = None,
+        latents: Any = None,
         step: int | None = None,
     ) -> Self:
         """A game from a folder of `save`, or from a workdir of `fit` or `trainers.run`.
@@ -758,6 +779,7 @@ class MixedNashGAN:
           generator: where the folder's description cannot rebuild it: a model of your own class.
           discriminator: the same.
           objective: where it is a function of your own; needed only to train on.
+          latents: where they are not N(0, I).
           step: of a workdir, the checkpoint of this mini-batch; by default the newest.
 
         Raises:
@@ -771,6 +793,11 @@ class MixedNashGAN:
         workdir = Path(path)
         config = settings.load_workdir_config(workdir)
         given = Pair(generator, discriminator)
+        if (law := config["model"].get("latents")) and latents is None:
+            raise InputError(
+                f"The latents of this game are a law of your own, {law.removeprefix(PYTHON)}. Give "
+                "it: MixedNashGAN.load(path, latents=...)."
+            )
         models = []
         if config["dataset"] == "python":
             for player, model in zip(_PLAYERS, given, strict=True):
@@ -785,6 +812,7 @@ class MixedNashGAN:
             algorithm=config["algorithm"],
             objective=objective or (name if name in OBJECTIVES else "wgan"),
             latent_dim=config["model"]["latent_dim"],
+            latents=latents,
             num_classes=config["model"].get("num_classes", 0),
         )
         if not objective and name not in OBJECTIVES:

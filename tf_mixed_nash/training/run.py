@@ -150,6 +150,7 @@ class Training:
             self.game.latent_dim,
             self.game.num_classes,
             num_particles or self.num_particles,
+            self.game.latent_law,
         )
 
     @functools.cached_property

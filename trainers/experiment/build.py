@@ -11,6 +11,7 @@ from tf_mixed_nash.algorithms import Hyperparameters
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.gan import GanGame, ParticleDraws, Regularizers
 from tf_mixed_nash.games.objectives import OBJECTIVES, Objective
+from tf_mixed_nash.latents import LatentLaw
 from tf_mixed_nash.methods import schedules
 from tf_mixed_nash.methods.oracle import Oracle
 from tf_mixed_nash.methods.schedules import Schedule
@@ -36,12 +37,14 @@ class Given:
     Attributes:
       task: data and networks.
       objective: None: the one that the config names.
+      latents: None: N(0, I).
       schedules: (player, key) -> schedule in place of the config's: player is "generator" or
         "discriminator", key "step_size" or "temperature".
     """
 
     task: Task
     objective: Objective | None = None
+    latents: LatentLaw | None = None
     schedules: Mapping[tuple[str, str], Schedule] = dataclasses.field(default_factory=dict)
 
 
@@ -108,6 +111,7 @@ def build(
         ),
         task.num_classes,
         ParticleDraws(**config["particles"]),
+        given.latents if given else None,
     )
     oracle = Oracle(
         game,

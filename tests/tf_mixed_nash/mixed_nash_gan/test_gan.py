@@ -16,6 +16,7 @@ from tests.tf_mixed_nash.mixed_nash_gan.conftest import game, net, points
 from tests.trainers.conftest import tiny
 from tf_mixed_nash import InputError, MixedNashGAN, rng
 from tf_mixed_nash.games.objectives import Losses
+from tf_mixed_nash.strategies.mixed import seed_rows
 from trainers.experiment.build import task_of
 from trainers.session.train import train
 from trainers.tasks.data import synthetic
@@ -216,6 +217,39 @@ def test_particles_and_schedules_of_ones_own(tmp_path):
     assert (one != two).any()
     again = MixedNashGAN.load(gan.save(tmp_path / "game"))
     np.testing.assert_array_equal(again.sample(4), gan.sample(4))
+
+
+def test_latents_of_a_law_of_ones_own(tmp_path):
+    def disc(key, n):
+        return tf.math.l2_normalize(tf.random.stateless_normal([n, 2], key), axis=1)
+
+    gan = game(algorithm="sgd", gradient_penalty=0.0, latents=disc)
+    gan.compile(step_size=0.0)
+    gan.fit(points(16), batch_size=8, num_batches=1, **QUIET)
+    strategy = gan.mixture("last")
+    _, latents = strategy.draw(seed_rows(0, 9))
+    np.testing.assert_allclose(np.linalg.norm(latents, axis=1), 1.0, rtol=1e-6)
+    path = gan.save(tmp_path / "game")
+    with pytest.raises(InputError, match="The latents of this game are a law of your own"):
+        MixedNashGAN.load(path)
+    again = MixedNashGAN.load(path, latents=disc)
+    np.testing.assert_array_equal(again.sample(4), gan.sample(4))
+    with pytest.raises(InputError, match="have 2 numbers"):
+        game(latents=disc, latent_dim=3)
+
+
+@pytest.mark.slow
+def test_what_is_published_samples_as_the_game_does(tmp_path):
+    def uniform(key, n):
+        return tf.random.stateless_uniform([n, 2], key, alg="philox")
+
+    gan = game(algorithm="sgd", gradient_penalty=0.0, latents=uniform)
+    gan.compile(step_size=0.0)
+    gan.fit(points(16), batch_size=8, num_batches=1, **QUIET)
+    version = gan.publish(tmp_path / "published", answer="last")
+    sample = tf.saved_model.load(str(version)).signatures["sample"]
+    samples = sample(seeds=seed_rows(0, 6))["samples"]
+    np.testing.assert_array_equal(samples, gan.sample(6, answer="last"))
 
 
 def test_a_class_conditional_game():
