@@ -26,7 +26,7 @@ def smoothed(real, fake):
 
 def warm_up(t):
     """gamma_t of outer step t, a float64 tensor."""
-    return 1e-3 * tf.minimum(1.0, (t + 1.0) / 200.0) / (1.0 + t / 4_000.0)
+    return 1e-3 * tf.minimum((t + 1.0) / 200.0, 1.0) / (1.0 + t / 4_000.0)
 
 
 @tf.function

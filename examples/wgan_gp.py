@@ -26,13 +26,13 @@ def block(x, channels, change):
 latents = keras.Input((64,))
 x = layers.Reshape((7, 7, 2 * width))(layers.Dense(7 * 7 * 2 * width)(latents))
 for channels in (2 * width, width):
-    x = block(x, channels, layers.UpSampling2D())
+    x = block(x, channels, layers.UpSampling2D(2))
 generator = keras.Model(latents, layers.Conv2D(1, 3, padding="same", activation="tanh")(x))
 
 data = keras.Input((28, 28, 1))
 x = layers.Conv2D(width, 3, padding="same")(data)
 for channels in (width, 2 * width):
-    x = block(x, channels, layers.AveragePooling2D())
+    x = block(x, channels, layers.AveragePooling2D(2))
 critic = keras.Model(data, layers.Dense(1)(layers.Flatten()(x)))
 
 gan = MixedNashGAN(

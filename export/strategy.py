@@ -33,8 +33,8 @@ _SEED_RULE = (
 )
 _SEED_RULE_OF_LAW = (
     "Row (s, i) of seeds is sample number i of seed s: Threefry-2x32-20 words of that key "
-    "(tf_mixed_nash.rng.row_words); the first two are the key of the row's latents, which the graph "
-    "draws (see `latents`), the third gives the component."
+    "(tf_mixed_nash.rng.row_words); the first two are the key of the row's latents, which the "
+    "graph draws (see `latents`), the third gives the component."
 )
 # Matrix products over whole groups of so many rows round alike however many groups there are;
 # a single row would take the matrix-vector product, which differs in the last bits.

@@ -11,7 +11,7 @@ FOLDER = Path(__file__).parents[1] / "examples"
 SAYS = {
     "class_conditional": "four of class 9: (4, 28, 28, 1)",
     "fashion_mnist": "sampled (16, 28, 28, 1) in [-",
-    "objective_and_schedule": "step sizes: [5.e-06",
+    "objective_and_schedule": "step sizes: [1.e-05",
     "resume": "equal to the undisturbed one: True",
     "table": "KS of each column: [",
     "two_moons": "'energy_distance': ",

@@ -883,10 +883,13 @@ def _schedule(function: Callable) -> Callable:
 def _at_zero(function: Callable, key: str) -> float:
     try:
         value = float(function(tf.constant(0.0, tf.float64)))
+        # As the compiled loop will call it.
+        graph = tf.function(_schedule(function), autograph=False)
+        graph.get_concrete_function(tf.TensorSpec([], tf.float64))
     except Exception as error:
         raise InputError(
-            f"{key} must be a number, or a function of the outer step t that returns one; of t = 0 "
-            f"it failed with {error!r}."
+            f"{key} must be a number, or a function of the outer step t (a float64 tensor) that "
+            f"returns one; it failed with {str(error)[:200]!r}."
         ) from None
     if not (np.isfinite(value) and value >= 0):
         raise InputError(f"{key} as a function of t must be at least 0; of t = 0 it is {value}.")
