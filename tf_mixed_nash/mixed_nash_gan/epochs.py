@@ -32,6 +32,7 @@ class _Model:
       layers: none.
       train_function: none that Keras could draw.
       history: of the callback that Keras adds.
+      restored: what `set_weights` got after a session, whose files stay as they are.
     """
 
     optimizer = None
@@ -40,6 +41,7 @@ class _Model:
 
     def __init__(self, save: Callable[[Loop, Path], None]):
         self.stop_training, self.history = False, None
+        self.restored: dict[str, Any] | None = None
         self.loop: Loop | None = None
         self._save = save
 
@@ -58,9 +60,12 @@ class _Model:
         return [self.loop.tensors()]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Takes what `get_weights` gave."""
-        assert self.loop is not None
-        self.loop.assign({name: np.asarray(x) for name, x in weights[0].items()})
+        """Takes what `get_weights` gave; after a session for the game in memory alone."""
+        state = {name: np.asarray(x) for name, x in weights[0].items()}
+        if self.loop is None:
+            self.restored = state
+        else:
+            self.loop.assign(state)
 
 
 class Epochs:
@@ -90,6 +95,7 @@ class Epochs:
     ):
         self._steps, self._num_batches = steps, num_batches
         self._records: list[Mapping[str, Any]] = []
+        self._started = False
         self.model: Any = _Model(save)
         self.history = keras.callbacks.History()
         params = {"epochs": -(-num_batches // steps), "steps": steps, "verbose": 0}
@@ -99,6 +105,7 @@ class Epochs:
 
     def start(self, step: int) -> None:
         """Before the training, which begins after `step` mini-batches."""
+        self._started = True
         with as_before():
             self._list.on_train_begin()
             self._list.on_epoch_begin(step // self._steps)
@@ -128,8 +135,9 @@ class Epochs:
     def end(self, loop: Loop | None) -> None:
         """At the end of the training. Keras's own history would make all numbers floats."""
         self.model.loop = loop
-        with as_before():
-            self._list.on_train_end()
+        if self._started:
+            with as_before():
+                self._list.on_train_end()
         self.whole(self._records)
 
     def whole(self, records: Sequence[Mapping[str, Any]]) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ from trainers.experiment.build import PYTHON, Given, Run, build
 from trainers.experiment.options import spec_of
 from trainers.session.session import Hooks, facts_of
 from trainers.session.train import check, train
-from trainers.system import cli, devices
+from trainers.system import cli, devices, user_files
 from trainers.system.files import write_atomically
 from trainers.tasks import user_models, vector_scores
 from trainers.tasks.base import SEED
@@ -518,11 +519,12 @@ class MixedNashGAN:
     def _fit_in_folder(
         self, config: dict[str, Any], workdir: Path, given: Given, epochs: Epochs, bar: bool
     ) -> None:
-        checkpoints = Checkpoints(workdir / folder.CHECKPOINTS)
-        epochs.start(max(checkpoints.steps, default=0))
+        main = getattr(sys.modules["__main__"], "__file__", None)
+        if main and "site-packages" not in main:
+            user_files.remember(Path(main))  # the script, for provenance.json
         said = contextlib.nullcontext() if bar else contextlib.redirect_stdout(io.StringIO())
         with said:
-            code = train(config, workdir, None, given, Hooks(epochs.observe, bar))
+            code = train(config, workdir, None, given, Hooks(epochs.observe, epochs.start, bar))
 
         def reopened() -> Loop[Run]:
             return reading.load_loop(workdir, None, given)
@@ -534,7 +536,7 @@ class MixedNashGAN:
             step = json.loads(path.read_text())["step"]
             stopped = epochs.diverged(step)
             epochs.end(None)
-            epochs.whole(folder.records(workdir))
+            epochs.whole([_untimed(r) for r in folder.records(workdir)])
             if not stopped:
                 raise FloatingPointError(
                     f"The run left the finite numbers at mini-batch {step}: see {path}. Choose a "
@@ -542,6 +544,9 @@ class MixedNashGAN:
                 )
             return
         epochs.end(None)
+        if restored := epochs.model.restored:
+            self._loop = reopened()
+            self._loop.assign(restored)
         epochs.whole([_untimed(r) for r in folder.records(workdir)])
         _raise_for(0 if epochs.model.stop_training else code)
 

@@ -111,7 +111,7 @@ def build(
         ),
         task.num_classes,
         ParticleDraws(**config["particles"]),
-        given.latents if given else None,
+        given.latents if given else _latents(config),
     )
     oracle = Oracle(
         game,
@@ -200,6 +200,15 @@ def _hyperparameters(
         history_capacity=num_strategies if h["history"] == "full" else h["history_capacity"],
         **{key: h[key] for key in same},
     )
+
+
+def _latents(config: Mapping[str, Any]) -> None:
+    """None: N(0, I). A law of a Python program no config can hold."""
+    if law := config["model"].get("latents"):
+        raise InputError(
+            f"The latents of this run are a law of a Python program, {law.removeprefix(PYTHON)}, "
+            "which its folder does not hold. Call MixedNashGAN.load(path, latents=...)."
+        )
 
 
 def _objective(name: str) -> Objective:

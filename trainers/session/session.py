@@ -65,10 +65,12 @@ class Hooks(NamedTuple):
     Attributes:
       observe: called with the loop and each record after it was written; True ends the session
         after a checkpoint, as if it were asked to stop.
+      begin: called with the mini-batch at which this session begins, before it trains.
       bar: whether progress is shown.
     """
 
     observe: Callable[[Loop[Run], Mapping[str, Any]], bool] | None = None
+    begin: Callable[[int], None] | None = None
     bar: bool = True
 
 
@@ -123,6 +125,8 @@ class Session:
         step = self._restore()
         if self.workers.chief:
             provenance.record(self.workdir, self.loop.run.config, step)
+        if self._hooks.begin:
+            self._hooks.begin(step)
         code, diverged = self._train(until)
         while diverged and self._roll_back(diverged):
             code, diverged = self._train(until)
