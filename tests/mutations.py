@@ -484,4 +484,39 @@ MUTATIONS: list[Mutation] = [
         _tests("matrix"),
         ("ratio = math.sqrt(max(D.theta", "ratio = 3 * math.sqrt(max(D.theta"),
     ),
+    *_of(
+        "trainers/tasks/data/user_data.py",
+        ("tests/trainers/tasks/data/test_user_data.py",),
+        (
+            "if m < len(self._kept):\n            return self._kept[m]",
+            "if m < 0:\n            return self._kept[m]",
+        ),
+        ("while self._next < m:", "while self._next < m - 1:"),
+        ("start * self._size, end * self._size", "0, (end - start) * self._size"),
+    ),
+    *_of(
+        "trainers/tasks/vector_scores.py",
+        ("tests/trainers/tasks/test_vector_scores.py",),
+        ("_sum_of_distances(x, x) / (n * (n - 1))", "_sum_of_distances(x, x) / (n * n)"),
+        ("np.abs(np.subtract(*below)).max()", "np.subtract(*below).max()"),
+        ("x, y = (x - mean) / spread, (y - mean) / spread", "x, y = x - mean, y - mean"),
+    ),
+    *_of(
+        "tf_mixed_nash/mixed_nash_gan/epochs.py",
+        ("tests/tf_mixed_nash/mixed_nash_gan/test_epochs.py",),
+        ('record["loss/theta"] + record["loss/w"]', 'record["loss/theta"] - record["loss/w"]'),
+        (
+            "self._list.on_epoch_end((step - 1) // self._steps, logs)",
+            "self._list.on_epoch_end(step // self._steps, logs)",
+        ),
+    ),
+    *_of(
+        "tf_mixed_nash/latents.py",
+        ("tests/tf_mixed_nash/test_latents.py",),
+        ("(first != again).any() or ", ""),
+        (
+            "lambda key: self(key, 1, tf.float32)[0], keys",
+            "lambda key: self(keys[0], 1, tf.float32)[0], keys",
+        ),
+    ),
 ]
