@@ -83,10 +83,11 @@ def networks(
                 f"The {name} must be a keras.Model, or a function without arguments that makes "
                 f"one; got {type(model).__name__}."
             )
-    if shape is None:
+    made: Any = shape
+    if made is None:
         inputs = latents_and_labels(models.theta, latent_dim, num_classes)
-        shape = tuple(Network(models.theta, inputs).output_shape)  # pyright: ignore[reportArgumentType]
-    return check_pair(*models, latent_dim, num_classes, shape, objective)
+        made = Network(models.theta, inputs).output_shape
+    return check_pair(*models, latent_dim, num_classes, made, objective)
 
 
 def latent_dim_of(generator: keras.Model, num_classes: int) -> int:
