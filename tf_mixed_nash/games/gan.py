@@ -170,7 +170,8 @@ class GanGame:
           states: Pair of [S] or [n', S], as the points; None of a player without any.
         """
         theta, w = points
-        latents = self.latents(key, batch.shape[0], theta.dtype)
+        num: Any = batch.shape[0]
+        latents = self.latents(key, num, theta.dtype)
         latents = self.conditioned(latents, batch)
         layers = _Layers(self, key, Shard(), states)
 
@@ -270,7 +271,7 @@ class GanGame:
 
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(leaves)
-            if self.discriminator.num_statistics:
+            if self.discriminator.mixes_rows:
                 # Batch normalisation sees real and generated data apart, as in DCGAN.
                 logits = [f(real, _REAL), *(f(x, _FAKE, j) for j, x in enumerate(fakes))]
             else:
@@ -334,7 +335,7 @@ class GanGame:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(leaves)
             of = lambda use: layers.many("w", use, many)  # noqa: E731
-            if self.discriminator.num_statistics:
+            if self.discriminator.mixes_rows:
                 of_real = self._logits(leaves, real[None], of(_REAL))
                 of_fake = self._logits(leaves, fake, of(_FAKE))
             else:
@@ -420,9 +421,9 @@ class GanGame:
 
         def apply(x, group=0):
             y = self.discriminator.apply_many(leaves, x, **_of_group(layers, group))
-            return y[..., None] if y.shape.rank == 2 else y
+            return tf.expand_dims(y, -1) if y.shape.rank == 2 else y
 
-        if self.discriminator.num_statistics:
+        if self.discriminator.mixes_rows:
             groups = enumerate(tf.unstack(x, axis=axis))
             return tf.stack([apply(group, i) for i, group in groups], axis=1)
         groups, rows = x.shape[axis], x.shape[axis + 1]

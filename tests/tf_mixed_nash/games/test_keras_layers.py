@@ -382,6 +382,27 @@ def test_models_with_labels_get_them_and_penalties_leave_them_alone():
     assert_close(g, expected)
 
 
+# A layer of a user's own that reads the whole batch.
+
+
+class Deviation(layers.Layer):
+    def call(self, x):
+        deviation = tf.math.reduce_std(x, 0, keepdims=True)
+        return tf.concat([x, tf.broadcast_to(deviation, tf.shape(x))], 1)
+
+
+def test_real_and_generated_data_are_never_in_one_batch():
+    theta, critic = sequential((D,), 2), sequential((2,), 1, Deviation())
+    game = GanGame(Network(theta), Network(critic), D)
+    real, z, w = data((2,)), game.generator.initial(), game.discriminator.initial()
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(critic(theta(game.latents(KEY, N, tf.float64))))
+        loss -= tf.reduce_mean(critic(real))
+    expected = game.discriminator.flatten(gradient(tape, loss, critic))
+    assert_close(game.field("w", w, dirac(z), real, KEY)[0], expected)
+    assert_close(game.field("w", w[None], dirac(particles(z[None])), real, KEY)[0][0], expected)
+
+
 # What a discriminator may give.
 
 

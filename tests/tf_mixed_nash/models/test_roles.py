@@ -166,6 +166,33 @@ def test_a_frozen_batch_normalisation_uses_what_it_has():
     np.testing.assert_array_equal(network(network.initial(), X), model(X, training=False))
 
 
+class Deviation(layers.Layer):
+    """The standard deviation over the batch, as a further feature."""
+
+    def __init__(self, always=True, **kwargs):
+        super().__init__(**kwargs)
+        self.always = always
+
+    def call(self, x, training=False):
+        over = 0 if training or self.always else 1
+        deviation = tf.reduce_mean(tf.math.reduce_std(x, over, keepdims=True))
+        return tf.concat([x, tf.fill([tf.shape(x)[0], 1], deviation)], 1) if over == 0 else x
+
+
+def test_layers_that_see_the_whole_batch_are_found():
+    assert Network(sequential(Deviation(), layers.Dense(2))).mixes_rows
+    assert Network(sequential(layers.BatchNormalization())).mixes_rows
+    assert not Network(sequential(Noise(), layers.Dense(2))).mixes_rows
+    assert not Network(sequential(layers.Dropout(0.5), layers.Dense(2))).mixes_rows
+
+
+def test_a_generator_whose_samples_hang_together_is_refused():
+    model = sequential(Deviation(), layers.Dense(2))
+    with pytest.raises(InputError, match="depends on the samples beside it, also with training"):
+        check_pair(model, critic(), 3, 0, (2,))
+    check_pair(generator(), sequential(Deviation(), layers.Dense(1), width=2), 3, 0, (2,))
+
+
 def rnn():
     x = keras.Input(batch_shape=(2, 4, 3))
     return keras.Model(x, layers.LSTM(2, stateful=True)(x))
