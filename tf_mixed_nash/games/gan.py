@@ -120,6 +120,8 @@ class GanGame:
         scale = self._loss_scale
         # A weight that the loss does not depend on has the gradient 0.
         g = tape.gradient(loss, leaves, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        # Embeddings have sparse ones.
+        g = [tf.convert_to_tensor(x) if isinstance(x, tf.IndexedSlices) else x for x in g]
         return g if scale == 1.0 else [x / scale for x in g]
 
     def latents(self, key: tf.Tensor, num: int, dtype: tf.DType) -> tf.Tensor:
