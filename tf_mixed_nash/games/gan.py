@@ -74,7 +74,8 @@ class GanGame:
 
     Args:
       generator: network from latents [n, latent_dim] to samples [n, ...].
-      discriminator: network from samples to logits [n, 1].
+      discriminator: network from samples to logits [n, 1]; [n] counts as that, and any other
+        shape [n, ...] goes to an objective of one's own.
       latent_dim: the latents are N(0, I) of this dimension.
       objective: see `tf_mixed_nash.games.objectives`.
       regularizers: of the discriminator.
@@ -301,14 +302,16 @@ class GanGame:
     def _generator_fields(self, theta, mu, real, key, shard, layers):
         """Of every theta_i [n', d]:  A_i ~ P_{theta_i};  the field of `_generator_field`."""
         num, (weights, w) = theta.shape[0], _table(mu)
-        thin = self.draws.batch == "thin"
+        thin, (terms, of_term) = self.draws.batch == "thin", weights.shape
         latents = self._latents_of(num, thin, theta.dtype, real, key, shard)
         leaves, critics = self.generator.unflatten(theta), self.discriminator.unflatten(w)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(leaves)
-            fake = self._generated(leaves, latents, layers.many("theta", _GENERATED, num))
-            of_real = self._logits(critics, real[None], layers.many("w", _REAL, w.shape[0]))
-            of_fake = self._logits(critics, fake, layers.many("w", _FAKE, w.shape[0]))
+            drawn = layers.many("theta", _GENERATED, num)
+            fake = self._generated(leaves, latents, drawn)  # [n', n, ...]
+            of = lambda use: layers.many("w", use, of_term, terms)  # noqa: E731
+            of_real = self._logits(critics, real[None], of(_REAL))
+            of_fake = self._logits(critics, fake, of(_FAKE))
             loss = tf.zeros([num], theta.dtype)
             for l, a in enumerate(tf.unstack(tf.reshape(weights, [-1]))):
                 own = _groups(of_real[l, 0], num, thin)

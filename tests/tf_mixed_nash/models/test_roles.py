@@ -237,6 +237,10 @@ def lookup():
             "are float32 and float64",
         ),
         (lambda: sequential(layers.BatchNormalization(renorm=True)), "renorm=False"),
+        (
+            lambda: keras.Sequential([keras.Input((8, 8, 3)), layers.AugMix()]),
+            "by Python's random numbers.*RandAugment",
+        ),
     ],
 )
 def test_what_cannot_be_carried_is_refused_in_words(make, words):

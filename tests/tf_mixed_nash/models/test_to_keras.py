@@ -78,6 +78,13 @@ def partly_frozen():
     return model
 
 
+def frozen_spectral():
+    spectral = layers.SpectralNormalization(layers.Dense(5))
+    model = keras.Sequential([keras.Input((D,)), spectral, layers.Dense(2)])
+    spectral.trainable = False
+    return model
+
+
 def embedding():
     label, z = keras.Input((1,), dtype="int32", name="label"), keras.Input((D,))
     h = layers.Concatenate()([layers.Flatten()(layers.Embedding(K, 2)(label)), z])
@@ -103,6 +110,7 @@ NETWORKS = {
     "float16": plain(lambda: functional("mixed_float16")),
     "subclassed": plain(lambda: built(Model())),
     "partly frozen": plain(partly_frozen),
+    "frozen spectral": plain(frozen_spectral),
     "labels": conditional,
 }
 

@@ -211,7 +211,8 @@ def test_the_published_mixture_and_keras_models_are_the_same_function():
         np.testing.assert_array_equal(model(latents, training=False), expected)
         np.testing.assert_allclose(tf.gather(expected, rows), tf.gather(samples, rows), rtol=1e-5)
     # Of the vector alone: whoever reads the checkpoint gets the same.
-    again = training("mirror_prox_gan").strategy(atoms, weights)
+    others = Pair(Network(generator(5)), Network(critic(6)))
+    again = training("mirror_prox_gan", networks=others).strategy(atoms, weights)
     np.testing.assert_array_equal(again.atoms, strategy.atoms)
 
 
