@@ -103,8 +103,8 @@ class Network:
 
     Args:
       model: built, with float weights of one type.
-      inputs: what makes of a packed tensor [n, ...] the structure that the model takes, as
-        `models.adapters` makes it; None: the model takes the tensor.
+      inputs: what makes of a packed tensor [n, ...] the structure that the model takes
+        (`models.Inputs`, which `models.adapters` makes); None: the model takes the tensor.
 
     Raises:
       InputError: if the model is not built, or has a layer or a weight that cannot be carried.
@@ -181,11 +181,14 @@ class Network:
         if shape is not None:
             return tuple(shape)
         if is_graph(self.model):
-            return tuple(self.model.input_shape[1:])
-        shape = (self.model.get_build_config() or {}).get("input_shape")
-        if not shape or not all(n is None or isinstance(n, int) for n in shape):
+            shape = self.model.input_shape
+        else:
+            shape = (self.model.get_build_config() or {}).get("input_shape")
+        if not isinstance(shape, list | tuple) or not all(
+            n is None or isinstance(n, int) for n in shape
+        ):
             raise InputError(
-                f"{self.model.name!r} does not say the shape of its input. Give the network "
+                f"{self.model.name!r} does not say the shape of one input. Give the network "
                 "`inputs` of tf_mixed_nash.models.adapters."
             )
         return tuple(shape[1:])

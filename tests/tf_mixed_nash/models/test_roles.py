@@ -313,6 +313,13 @@ def test_an_objective_of_ones_own_takes_any_logits():
         check_pair(generator(), critic(3), 3, 0, (2,), own)
 
 
+def test_several_inputs_need_an_adapter():
+    x, c = keras.Input((2,)), keras.Input((1,))
+    model = keras.Model([x, c], layers.Dense(1)(layers.Concatenate()([x, c])))
+    with pytest.raises(InputError, match="does not say the shape of one input.*adapters"):
+        check_pair(generator(), Network(model), 3, 0, (2,))
+
+
 def test_a_model_of_several_outputs_is_refused():
     x = keras.Input((2,))
     model = keras.Model(x, [layers.Dense(1)(x), layers.Dense(1)(x)])
