@@ -70,6 +70,12 @@ def check_pair(
                 f"{list(network.input_shape)}, and the game gives {list(given)}. Change its input, "
                 "or give the network `inputs` of tf_mixed_nash.models.adapters."
             )
+    if not theta.known and theta.sees_other_rows(training=False):
+        raise InputError(
+            f"A sample of the generator {name!r} depends on the samples beside it, also with "
+            "training=False, and could not be drawn by itself. Use the batch in training alone, "
+            "as BatchNormalization does."
+        )
     if theta.dtype != w.dtype:
         raise InputError(
             f"The weights of {name!r} are {theta.dtype.name}, those of {other!r} {w.dtype.name}. "

@@ -51,9 +51,11 @@ class Game(Protocol):
         batch: Any,
         key: tf.Tensor,
         shard: Shard = Shard(),  # noqa: B008 - immutable
-        **carried: Any,
     ) -> tuple[Any, dict[str, tf.Tensor]]:
         """The stochastic descent direction.
+
+        A game whose players' networks keep something from step to step takes `states`, too (see
+        `GanGame.field`).
 
         Args:
           player: whose turn it is.
@@ -63,8 +65,6 @@ class Game(Protocol):
           batch: real data (GANs), or None.
           key: int32[2], of the latents and other draws.
           shard: which part of the mini-batch `batch` is.
-          **carried: `states` of a GAN with layers that keep something from step to step (see
-            `GanGame.field`); nothing of other games.
 
         Returns:
           (g [d], or in the form of z; scalars to log, among them "loss" and "penalty").

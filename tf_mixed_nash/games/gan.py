@@ -75,7 +75,8 @@ class GanGame:
 
     Args:
       generator: network from latents [n, latent_dim] to samples [n, ...].
-      discriminator: network from samples to logits [n, 1].
+      discriminator: network from samples to logits [n, 1]; [n] counts as that, and any other
+        shape [n, ...] goes to an objective of one's own.
       latent_dim: the latents are N(0, I) of this dimension.
       objective: see `tf_mixed_nash.games.objectives`.
       regularizers: of the discriminator.
@@ -124,6 +125,8 @@ class GanGame:
         scale = self._loss_scale
         # A weight that the loss does not depend on has the gradient 0.
         g = tape.gradient(loss, leaves, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        # Embeddings have sparse ones.
+        g = [tf.convert_to_tensor(x) if isinstance(x, tf.IndexedSlices) else x for x in g]
         return g if scale == 1.0 else [x / scale for x in g]
 
     def latents(self, key: tf.Tensor, num: int, dtype: tf.DType) -> tf.Tensor:
@@ -176,7 +179,8 @@ class GanGame:
           states: Pair of [S] or [n', S], as the points; None of a player without any.
         """
         theta, w = points
-        latents = self.latents(key, batch.shape[0], theta.dtype)
+        num: Any = batch.shape[0]
+        latents = self.latents(key, num, theta.dtype)
         latents = self.conditioned(latents, batch)
         layers = _Layers(self, key, Shard(), states)
 
@@ -276,7 +280,7 @@ class GanGame:
 
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(leaves)
-            if self.discriminator.num_statistics:
+            if self.discriminator.mixes_rows:
                 # Batch normalisation sees real and generated data apart, as in DCGAN.
                 logits = [f(real, _REAL), *(f(x, _FAKE, j) for j, x in enumerate(fakes))]
             else:
@@ -304,14 +308,16 @@ class GanGame:
     def _generator_fields(self, theta, mu, real, key, shard, layers):
         """Of every theta_i [n', d]:  A_i ~ P_{theta_i};  the field of `_generator_field`."""
         num, (weights, w) = theta.shape[0], _table(mu)
-        thin = self.draws.batch == "thin"
+        thin, (terms, of_term) = self.draws.batch == "thin", weights.shape
         latents = self._latents_of(num, thin, theta.dtype, real, key, shard)
         leaves, critics = self.generator.unflatten(theta), self.discriminator.unflatten(w)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(leaves)
-            fake = self._generated(leaves, latents, layers.many("theta", _GENERATED, num))
-            of_real = self._logits(critics, real[None], layers.many("w", _REAL, w.shape[0]))
-            of_fake = self._logits(critics, fake, layers.many("w", _FAKE, w.shape[0]))
+            drawn = layers.many("theta", _GENERATED, num)
+            fake = self._generated(leaves, latents, drawn)  # [n', n, ...]
+            of = lambda use: layers.many("w", use, of_term, terms)  # noqa: E731
+            of_real = self._logits(critics, real[None], of(_REAL))
+            of_fake = self._logits(critics, fake, of(_FAKE))
             loss = tf.zeros([num], theta.dtype)
             for l, a in enumerate(tf.unstack(tf.reshape(weights, [-1]))):
                 own = _groups(of_real[l, 0], num, thin)
@@ -340,7 +346,7 @@ class GanGame:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(leaves)
             of = lambda use: layers.many("w", use, many)  # noqa: E731
-            if self.discriminator.num_statistics:
+            if self.discriminator.mixes_rows:
                 of_real = self._logits(leaves, real[None], of(_REAL))
                 of_fake = self._logits(leaves, fake, of(_FAKE))
             else:
@@ -428,9 +434,9 @@ class GanGame:
 
         def apply(x, group=0):
             y = self.discriminator.apply_many(leaves, x, **_of_group(layers, group))
-            return y[..., None] if y.shape.rank == 2 else y
+            return tf.expand_dims(y, -1) if y.shape.rank == 2 else y
 
-        if self.discriminator.num_statistics:
+        if self.discriminator.mixes_rows:
             groups = enumerate(tf.unstack(x, axis=axis))
             return tf.stack([apply(group, i) for i, group in groups], axis=1)
         groups, rows = x.shape[axis], x.shape[axis + 1]

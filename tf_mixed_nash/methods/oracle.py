@@ -85,7 +85,7 @@ class Oracle:
     def field(self, player: Player, z: tf.Tensor, opponent: Measure, m) -> tuple[tf.Tensor, dict]:
         """The descent direction of `player` at z against `opponent` on mini-batch m."""
         key = rng.fold_in(self._field_keys[player], m)
-        carried = {} if self._states is None else {"states": self._states}
+        carried: Any = {} if self._states is None else {"states": self._states}
         return self._evaluate(player, z, opponent, self._batch_at(m), key, **carried)
 
     def noise(self, player: Player, z: tf.Tensor, m) -> tf.Tensor:

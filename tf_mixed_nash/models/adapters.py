@@ -150,11 +150,11 @@ def _splitting(arrange, specs, value: int, label: int, k: int, classes_of) -> Ca
 
 
 def _labels(one_hot, spec: _Spec, k: int):
+    dtype: Any = spec.dtype
     if _fits(spec.shape, (k,)) and k > 1:
-        return tf.cast(one_hot, spec.dtype) if spec.integer else one_hot
+        return tf.cast(one_hot, dtype) if spec.integer else one_hot
     index = tf.argmax(one_hot, axis=-1, output_type=tf.int32)
-    if spec.dtype is not None:
-        index = tf.cast(index, spec.dtype)
+    index = tf.cast(index, dtype or tf.int32)
     return index[:, None] if len(spec.shape) else index
 
 
@@ -210,7 +210,7 @@ def _count(shape) -> int | None:
 
 
 def _arranged(arrange, parts: list[Any]):
-    return parts[0] if arrange is None and len(parts) == 1 else arrange(parts)
+    return parts[0] if arrange is None else arrange(parts)
 
 
 def _inputs_of(model) -> tuple[list[_Spec], Callable[[list[Any]], Any] | None]:
@@ -226,7 +226,8 @@ def _inputs_of(model) -> tuple[list[_Spec], Callable[[list[Any]], Any] | None]:
             "keras.Input, or call it once on an example."
         )
     if is_graph(model):
-        taken = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+        graph: Any = model
+        taken = graph.inputs[0] if isinstance(model, keras.Sequential) else graph.input
         flat = keras.tree.flatten(taken)
         specs = [_Spec(x.name, tuple(x.shape[1:]), x.dtype) for x in flat]
         if taken is flat[0]:
@@ -238,7 +239,8 @@ def _inputs_of(model) -> tuple[list[_Spec], Callable[[list[Any]], Any] | None]:
         if all(_is_shape(shape) for shape in named.values()):
             specs = [_Spec(name, tuple(shape[1:]), None) for name, shape in named.items()]
             return specs, lambda parts: Arguments(dict(zip(named, parts, strict=True)))
-    shape, arguments = config.get("input_shape"), _arguments_of(model)
+    shape: Any = config.get("input_shape")
+    arguments = _arguments_of(model)
     if len(arguments) > 1:
         names = ", ".join(arguments)
         raise InputError(

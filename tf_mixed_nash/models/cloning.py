@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -61,7 +62,12 @@ def _cloned_layer(layer) -> Any:
 
 
 def _cloned_class(model, example) -> Any:
-    new = type(model).from_config(model.get_config())
+    config = model.get_config()
+    parameters = inspect.signature(type(model).__init__).parameters
+    # What Keras adds (name, trainable, dtype) a constructor need not take.
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        config = {name: value for name, value in config.items() if name in parameters}
+    new = type(model).from_config(config)
     args, kwargs = example()
     new(*args, **kwargs)
     return new

@@ -103,8 +103,8 @@ class Network:
 
     Args:
       model: built, with float weights of one type.
-      inputs: what makes of a packed tensor [n, ...] the structure that the model takes, as
-        `models.adapters` makes it; None: the model takes the tensor.
+      inputs: what makes of a packed tensor [n, ...] the structure that the model takes
+        (`models.Inputs`, which `models.adapters` makes); None: the model takes the tensor.
 
     Raises:
       InputError: if the model is not built, or has a layer or a weight that cannot be carried.
@@ -115,6 +115,7 @@ class Network:
       num_statistics: how many numbers its normalisation layers measure; 0 without them.
       num_state: S, how many numbers its layers keep from call to call; 0 without any.
       random: whether its layers draw random numbers in training.
+      mixes_rows: whether in training a row of the output depends on the other rows of the batch.
       dim: d, the length of z: num_parameters, padded to a multiple of 256.
       dtype: of z, whatever precision the layers compute in.
       compute_dtype: that precision; of several, float16 if it is among them.
@@ -157,6 +158,9 @@ class Network:
         self.num_statistics = sum(math.prod(v.shape) for v in self._of(STATISTIC))
         self.num_state = self._state.used
         self.random = SEED in self._roles.kinds
+        self.mixes_rows = self.num_statistics > 0 or (
+            not self._roles.known and self.sees_other_rows(training=True)
+        )
         self.batched = (
             isinstance(model, keras.Sequential)
             and getattr(inputs, "identity", inputs is None)
@@ -177,11 +181,14 @@ class Network:
         if shape is not None:
             return tuple(shape)
         if is_graph(self.model):
-            return tuple(self.model.input_shape[1:])
-        shape = (self.model.get_build_config() or {}).get("input_shape")
-        if not shape or not all(n is None or isinstance(n, int) for n in shape):
+            shape = self.model.input_shape
+        else:
+            shape = (self.model.get_build_config() or {}).get("input_shape")
+        if not isinstance(shape, list | tuple) or not all(
+            n is None or isinstance(n, int) for n in shape
+        ):
             raise InputError(
-                f"{self.model.name!r} does not say the shape of its input. Give the network "
+                f"{self.model.name!r} does not say the shape of one input. Give the network "
                 "`inputs` of tf_mixed_nash.models.adapters."
             )
         return tuple(shape[1:])
@@ -198,6 +205,19 @@ class Network:
             return shape[1:]
         call = tf.function(lambda: self(self.initial(), self._rows(2)), autograph=False)
         return tuple(call.get_concrete_function().output_shapes[1:])
+
+    def sees_other_rows(self, training: bool) -> bool:
+        """Whether the first row of an output changes with the other three rows of an input."""
+        with tf.init_scope():
+            key = tf.constant([1, 2], tf.int32)
+            x = tf.random.stateless_normal(tf.shape(self._rows(4)), key, dtype=self.dtype)
+            values = self._values(0.0, key if self.random else None, self.initial_state())
+            leaves = self.unflatten(self.initial())
+            one, other = (
+                self._call(leaves, values, y, training).output[0].numpy()
+                for y in (x, tf.concat([x[:1], 1.0 - 2.0 * x[1:]], axis=0))
+            )
+        return not np.allclose(one, other, rtol=1e-4, atol=1e-5, equal_nan=True)
 
     def _rows(self, num: int) -> tf.Tensor:
         """Packed inputs of zeros, where it does not matter which."""
@@ -364,6 +384,11 @@ class Network:
         return np.concatenate([*values, []]).astype(self.dtype.as_numpy_dtype)
 
     # At inference.
+
+    @property
+    def known(self) -> bool:
+        """Whether all layers are Keras's own or ours."""
+        return self._roles.known
 
     @property
     def calibrates(self) -> bool:

@@ -60,6 +60,8 @@ _KNOWN = (
     "keras.src.ops.",
     "tf_mixed_nash.models.",
 )
+# But these, which mix the rows of a batch.
+_UNKNOWN = (keras.layers.CutMix, keras.layers.MixUp)
 # Operations that TensorFlow calls stateful and that change nothing that is computed.
 _HARMLESS = ("Assert", "PrintV2", "CheckNumericsV2")
 
@@ -99,7 +101,7 @@ def roles_of(model: keras.Model, example: Callable[[], Any]) -> Roles:
     for layer in layers:
         _check_layer(model, layer)
     known, assigns = _known(model, layers)
-    strange = [layer for layer in layers if not type(layer).__module__.startswith(_KNOWN)]
+    strange = [layer for layer in layers if not _is_known(layer)]
     if strange:
         written = _looked_at(model, example, strange)
         for v in model.non_trainable_variables:
@@ -108,6 +110,10 @@ def roles_of(model: keras.Model, example: Callable[[], Any]) -> Roles:
         assigns |= any(id(v) in written for v in model.trainable_variables)
     kinds = tuple(known.get(id(v), CONSTANT) for v in model.non_trainable_variables)
     return Roles(kinds, assigns, known=not strange)
+
+
+def _is_known(layer) -> bool:
+    return type(layer).__module__.startswith(_KNOWN) and not isinstance(layer, _UNKNOWN)
 
 
 def _known(model, layers) -> tuple[dict[int, str], bool]:
@@ -180,6 +186,11 @@ def _check_layer(model, layer) -> None:
     if getattr(layer.dtype_policy, "quantization_mode", None):
         raise refusal(
             f"is quantised ({layer.dtype_policy.name}); train the model before it is quantised."
+        )
+    if isinstance(layer, keras.layers.AugMix):
+        raise refusal(
+            "chooses its augmentations by Python's random numbers, once and for all. Choose "
+            "RandAugment."
         )
     if layer.activity_regularizer is not None:
         raise refusal(

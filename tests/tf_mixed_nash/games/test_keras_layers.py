@@ -8,6 +8,7 @@ from keras import layers
 
 from tests.helpers import assert_close, f64
 from tf_mixed_nash import rng
+from tf_mixed_nash.games import gan as games
 from tf_mixed_nash.games.game import Shard
 from tf_mixed_nash.games.gan import GanGame, ParticleDraws, Regularizers
 from tf_mixed_nash.games.objectives import OBJECTIVES, Losses
@@ -380,6 +381,66 @@ def test_models_with_labels_get_them_and_penalties_leave_them_alone():
     expected = networks[1].flatten([tf.convert_to_tensor(g) for g in slices])
     g, _ = game.field("w", z[1], dirac(z[0]), real, KEY)
     assert_close(g, expected)
+
+
+# A layer of a user's own that reads the whole batch.
+
+
+class Deviation(layers.Layer):
+    def call(self, x):
+        deviation = tf.math.reduce_std(x, 0, keepdims=True)
+        return tf.concat([x, tf.broadcast_to(deviation, tf.shape(x))], 1)
+
+
+def test_real_and_generated_data_are_never_in_one_batch():
+    theta, critic = sequential((D,), 2), sequential((2,), 1, Deviation())
+    game = GanGame(Network(theta), Network(critic), D)
+    real, z, w = data((2,)), game.generator.initial(), game.discriminator.initial()
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(critic(theta(game.latents(KEY, N, tf.float64))))
+        loss -= tf.reduce_mean(critic(real))
+    expected = game.discriminator.flatten(gradient(tape, loss, critic))
+    assert_close(game.field("w", w, dirac(z), real, KEY)[0], expected)
+    assert_close(game.field("w", w[None], dirac(particles(z[None])), real, KEY)[0][0], expected)
+
+
+def test_embeddings_have_the_same_gradient_every_time():
+    k, num = 3, 512
+    model = embedding_generator(k)
+    network = Network(model, latents_and_labels(model, D, k))
+    game = GanGame(network, Network(sequential((2 + k,), 1)), D, num_classes=k)
+    labels = tf.one_hot(np.random.default_rng(0).integers(0, k, num), k, dtype=tf.float64)
+    real = tf.concat([f64(np.random.default_rng(1).normal(size=(num, 2))), labels], 1)
+    z, w = network.initial(), game.discriminator.initial()
+    field = tf.function(lambda z: game.field("theta", z, dirac(w), real, KEY)[0], autograph=False)
+    first = field(z)
+    for _ in range(5):
+        np.testing.assert_array_equal(field(z), first)
+
+
+def test_shards_draw_by_themselves():
+    game = mixed_game("full")
+    real, z, w = data((2,)), game.generator.initial(), game.discriminator.initial()
+    states = Pair(None, f64(U))
+
+    def fields(parts):
+        size = N // parts
+        each = [
+            game.field(
+                "w", w, dirac(z), real[i * size :][:size], KEY, Shard(i, parts), states=states
+            )[0]
+            for i in range(parts)
+        ]
+        return tf.add_n(each) / parts
+
+    np.testing.assert_array_equal(fields(2), fields(2))
+    assert np.any(fields(2) != fields(1))
+    same = [layers_.key("w", REAL) for layers_ in (_layers(game, i) for i in range(2))]
+    assert np.any(same[0] != same[1])
+
+
+def _layers(game, index):
+    return games._Layers(game, KEY, Shard(index, 2), None)
 
 
 # What a discriminator may give.

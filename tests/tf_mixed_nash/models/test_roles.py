@@ -166,6 +166,33 @@ def test_a_frozen_batch_normalisation_uses_what_it_has():
     np.testing.assert_array_equal(network(network.initial(), X), model(X, training=False))
 
 
+class Deviation(layers.Layer):
+    """The standard deviation over the batch, as a further feature."""
+
+    def __init__(self, always=True, **kwargs):
+        super().__init__(**kwargs)
+        self.always = always
+
+    def call(self, x, training=False):
+        over = 0 if training or self.always else 1
+        deviation = tf.reduce_mean(tf.math.reduce_std(x, over, keepdims=True))
+        return tf.concat([x, tf.fill([tf.shape(x)[0], 1], deviation)], 1) if over == 0 else x
+
+
+def test_layers_that_see_the_whole_batch_are_found():
+    assert Network(sequential(Deviation(), layers.Dense(2))).mixes_rows
+    assert Network(sequential(layers.BatchNormalization())).mixes_rows
+    assert not Network(sequential(Noise(), layers.Dense(2))).mixes_rows
+    assert not Network(sequential(layers.Dropout(0.5), layers.Dense(2))).mixes_rows
+
+
+def test_a_generator_whose_samples_hang_together_is_refused():
+    model = sequential(Deviation(), layers.Dense(2))
+    with pytest.raises(InputError, match="depends on the samples beside it, also with training"):
+        check_pair(model, critic(), 3, 0, (2,))
+    check_pair(generator(), sequential(Deviation(), layers.Dense(1), width=2), 3, 0, (2,))
+
+
 def rnn():
     x = keras.Input(batch_shape=(2, 4, 3))
     return keras.Model(x, layers.LSTM(2, stateful=True)(x))
@@ -210,6 +237,10 @@ def lookup():
             "are float32 and float64",
         ),
         (lambda: sequential(layers.BatchNormalization(renorm=True)), "renorm=False"),
+        (
+            lambda: keras.Sequential([keras.Input((8, 8, 3)), layers.AugMix()]),
+            "by Python's random numbers.*RandAugment",
+        ),
     ],
 )
 def test_what_cannot_be_carried_is_refused_in_words(make, words):
@@ -280,6 +311,13 @@ def test_an_objective_of_ones_own_takes_any_logits():
     own.any_logits = False
     with pytest.raises(InputError, match="numbers for each datum"):
         check_pair(generator(), critic(3), 3, 0, (2,), own)
+
+
+def test_several_inputs_need_an_adapter():
+    x, c = keras.Input((2,)), keras.Input((1,))
+    model = keras.Model([x, c], layers.Dense(1)(layers.Concatenate()([x, c])))
+    with pytest.raises(InputError, match="does not say the shape of one input.*adapters"):
+        check_pair(generator(), Network(model), 3, 0, (2,))
 
 
 def test_a_model_of_several_outputs_is_refused():
