@@ -28,7 +28,7 @@ def points(num, d=2, seed=0):
 
 def game(**options):
     """An untrained game in the plane."""
-    given = {"algorithm": "mirror_gan", "gradient_penalty": 0.1, **options}
+    given = {"algorithm": "sgd", **options}
     return MixedNashGAN(net(2, 2, 1), net(2, 1, 3), **given)
 
 

@@ -113,7 +113,7 @@ def test_a_fit_stops_early_saves_its_best_and_trains_on(tmp_path):
     best = str(tmp_path / "best.keras")
 
     def fit(callbacks):
-        gan = game(algorithm="sgd")
+        gan = game()
         gan.compile(step_size=1e-2, seed=4)
         history = gan.fit(
             points(64), validation_split=0.5, batch_size=8, num_batches=8, steps_per_epoch=2,

@@ -46,14 +46,16 @@ def gaussians(seed):
 
 @pytest.mark.usefixtures("without_publishing")
 def test_fit_is_trainers_run_bit_for_bit(tmp_path):
-    config = tiny(seed=3)
+    config = tiny("mirror_gan", seed=3)
     assert train(config, tmp_path / "run") == 0
     networks = task_of(config).networks()
-    gan = MixedNashGAN(networks.theta.model, networks.w.model, gradient_penalty=0.1)
+    gan = MixedNashGAN(
+        networks.theta.model, networks.w.model, algorithm="mirror_gan", gradient_penalty=0.1
+    )
     gan.compile(seed=3, num_components=2, window=(0.0, 1.0))
     work = tmp_path / "fit"
     history = gan.fit(
-        gaussians(3), batch_size=16, num_batches=4, steps_per_epoch=2, workdir=work, **QUIET
+        gaussians(3), batch_size=16, num_batches=2, steps_per_epoch=2, workdir=work, **QUIET
     )
     ours, theirs = tensors(work), tensors(tmp_path / "run")
     assert ours.keys() == theirs.keys()
@@ -62,6 +64,11 @@ def test_fit_is_trainers_run_bit_for_bit(tmp_path):
     assert (work / "metrics.jsonl").read_bytes() == (tmp_path / "run/metrics.jsonl").read_bytes()
     records = [json.loads(line) for line in whole_lines(work / "metrics.jsonl")]
     assert history.history["loss/w"] == [r["loss/w"] for r in records]
+
+
+def langevin():
+    """A game whose steps draw."""
+    return game(algorithm="mirror_gan", gradient_penalty=0.1)
 
 
 def layered():
@@ -83,7 +90,7 @@ def layered():
 
 
 @pytest.mark.usefixtures("without_publishing")
-@pytest.mark.parametrize("make", [game, layered])
+@pytest.mark.parametrize("make", [langevin, pytest.param(layered, marks=pytest.mark.slow)])
 def test_a_killed_fit_goes_on_as_if_nothing_had_happened(make, tmp_path):
     data = points(40)
 
@@ -113,7 +120,7 @@ def test_a_killed_fit_goes_on_as_if_nothing_had_happened(make, tmp_path):
 
 def test_without_a_workdir_nothing_touches_the_disk(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    gan = game(algorithm="adam")
+    gan = game()
     gan.compile()
     gan.fit(points(16), batch_size=8, num_batches=1, **QUIET)
     assert not list(tmp_path.iterdir())
@@ -124,7 +131,7 @@ def test_the_process_is_as_it_was():
     before = random.getstate(), np.random.get_state()[1].tolist()
     handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
     policy = keras.config.dtype_policy()
-    gan = game(algorithm="adam", num_particles=2)
+    gan = game(num_particles=2)
     gan.compile()
 
     def data(m, size):  # is called during the training, where all is as it was, too
@@ -144,7 +151,7 @@ def test_an_interrupt_stops_after_a_whole_step():
         def on_epoch_end(self, epoch, logs=None):
             signal.raise_signal(signal.SIGINT)
 
-    gan = game(algorithm="adam")
+    gan = game()
     gan.compile()
     with pytest.raises(KeyboardInterrupt):
         gan.fit(
@@ -223,7 +230,7 @@ def test_latents_of_a_law_of_ones_own(tmp_path):
     def disc(key, n):
         return tf.math.l2_normalize(tf.random.stateless_normal([n, 2], key), axis=1)
 
-    gan = game(algorithm="sgd", gradient_penalty=0.0, latents=disc)
+    gan = game(latents=disc)
     gan.compile(step_size=0.0)
     gan.fit(points(16), batch_size=8, num_batches=1, **QUIET)
     strategy = gan.mixture("last")
@@ -243,7 +250,7 @@ def test_what_is_published_samples_as_the_game_does(tmp_path):
     def uniform(key, n):
         return tf.random.stateless_uniform([n, 2], key, alg="philox")
 
-    gan = game(algorithm="sgd", gradient_penalty=0.0, latents=uniform)
+    gan = game(latents=uniform)
     gan.compile(step_size=0.0)
     gan.fit(points(16), batch_size=8, num_batches=1, **QUIET)
     version = gan.publish(tmp_path / "published", answer="last")
@@ -266,7 +273,7 @@ def test_a_class_conditional_game():
 
 
 def test_evaluate_sees_a_shift():
-    gan = game(algorithm="sgd")
+    gan = game()
     gan.compile(step_size=0.0)
     gan.fit(points(16), batch_size=8, num_batches=1, **QUIET)
     real = gan.sample(200, seed=9)
@@ -286,7 +293,7 @@ def test_compile_takes_every_hyperparameter():
 
 
 def test_the_examples_of_the_docstrings_run(tmp_path):
-    gan = game(algorithm="adam")
+    gan = game()
     gan.compile(step_size=1e-3)
     gan.fit(points(32), batch_size=8, num_batches=2, steps_per_epoch=1, verbose=0)
     names = {"gan": gan, "np": np, "keras": keras, "tf": tf, "tmp": tmp_path}
@@ -311,7 +318,7 @@ def test_the_examples_of_the_docstrings_run(tmp_path):
 
 
 def compiled(**options):
-    gan = game(algorithm="sgd", gradient_penalty=0.0, **options)
+    gan = game(**options)
     gan.compile()
     return gan
 
@@ -398,7 +405,7 @@ def test_labels_out_of_range_are_refused():
 
 
 def test_a_divergence_is_an_error(tmp_path):
-    gan = game(algorithm="sgd", gradient_penalty=1e30)
+    gan = game(gradient_penalty=1e30)
     gan.compile(step_size=1e9)
     options = {"batch_size": 8, "num_batches": 4, "steps_per_epoch": 1, **QUIET}
     with pytest.raises(FloatingPointError, match="left the finite numbers at mini-batch"):
