@@ -146,8 +146,12 @@ def planar(
             "discriminator_hidden_units": (),
             "activation": "relu",
             "latent_dim": 2,
+            "generator": "",  # FILE.py:NAME, a Keras model or a function that makes one
+            "discriminator": "",
         }
     )
+    # The fraction of the rows of dataset=vectors that scores compare with; by default 0.1.
+    c.data.held_out = placeholder(float)
     c.scorecard = ml_collections.ConfigDict({"num_samples": 10_000, "capture_samples": 2_500})
     if variant == "tiny":
         c.model.hidden_units = (16, 16)
@@ -159,6 +163,22 @@ def planar(
             c.generator.num_particles = particles[0]
             c.model.generator_hidden_units = 3 * (particles[1],)
     c.lock()
+    return c
+
+
+def custom(algorithm: str, variant: str | None = None) -> ml_collections.ConfigDict:
+    """A game of networks and data of a Python program (`tf_mixed_nash.MixedNashGAN`).
+
+    Args:
+      algorithm: a key of `tf_mixed_nash.algorithms.ALGORITHMS`.
+      variant: None, or "tiny": two outer steps, in seconds.
+
+    Raises:
+      ValueError: for an unknown variant.
+    """
+    c = _experiment("python", algorithm, variant)
+    c.model = ml_collections.ConfigDict({"latent_dim": 2, "num_classes": 0})
+    c.scorecard = ml_collections.ConfigDict({"num_samples": 2_000, "nearest_k": 5})
     return c
 
 
@@ -206,6 +226,8 @@ def images(dataset: str, algorithm: str, variant: str | None = None) -> ml_colle
             "generator_normalization": "batch",  # or layer, none
             "discriminator_normalization": "batch",  # or layer, spectral (with penalties), none
             "conditional": False,  # generate by class; needs labels
+            "generator": "",  # FILE.py:NAME, a Keras model or a function that makes one
+            "discriminator": "",
         }
     )
     c.mixture.num_components = _NUM_COMPONENTS.get(dataset, c.mixture.num_components)

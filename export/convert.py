@@ -98,7 +98,7 @@ def _converted(version: Path, kind: str, component: int) -> tuple[bytes, float]:
     make, run = FORMATS[kind][1:]
     try:
         content = make(function, specs, _Source(version, loaded, atom))
-        samples = run(content, inputs)
+        samples = run(content, inputs, k)
     except ModuleNotFoundError as error:
         raise InputError(
             f"--format={kind} needs the package {error.name}. Install the extra: "
@@ -144,7 +144,7 @@ def _to_onnx(function, specs, _) -> bytes:
     return model.SerializeToString()
 
 
-def _run_onnx(content: bytes, inputs: dict[str, np.ndarray]) -> np.ndarray:
+def _run_onnx(content: bytes, inputs: dict[str, np.ndarray], num_classes: int) -> np.ndarray:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -159,7 +159,7 @@ def _to_litert(function, specs, source) -> bytes:
     return converter.convert()
 
 
-def _run_litert(content: bytes, inputs: dict[str, np.ndarray]) -> np.ndarray:
+def _run_litert(content: bytes, inputs: dict[str, np.ndarray], num_classes: int) -> np.ndarray:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=content)
@@ -179,10 +179,11 @@ def _to_keras(function, specs, source) -> bytes:
     return keras_model.to_bytes(keras_model.restore(source.version, source.atom))
 
 
-def _run_keras(content: bytes, inputs: dict[str, np.ndarray]) -> np.ndarray:
+def _run_keras(content: bytes, inputs: dict[str, np.ndarray], num_classes: int) -> np.ndarray:
     from export import keras_model
 
-    return keras_model.run(content, inputs["latents"], inputs.get("labels"))
+    labels = inputs.get("labels")
+    return keras_model.run(content, inputs["latents"], labels, num_classes)
 
 
 FORMATS: dict[str, tuple[str, Callable[..., bytes], Callable[..., np.ndarray]]] = {

@@ -7,9 +7,7 @@ their parameters as vectors in the SavedModel; `restore` puts the two together.
 from __future__ import annotations
 
 import json
-import math
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +15,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from export import publish
 from export.publish import ARCHITECTURE
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.models import Network
+from tf_mixed_nash.models import Network, latents_and_labels
 
 __all__ = ["describe", "restore", "run", "to_bytes"]
 
@@ -40,12 +39,12 @@ def restore(version: Path, atom: np.ndarray) -> keras.Model:
 
     Args:
       version: a published version's folder.
-      atom: the component's vector in `atoms`: its trainable parameters, then the statistics of its
-        batch normalisation.
+      atom: the component's vector in `atoms`: its trainable parameters, then what its layers keep.
 
     Returns:
-      A built model: [n, D] -> samples; of a class-conditional one [n, D + k], the latents followed
-      by a one-hot class. Called with training=False it is the served generator.
+      A built model that takes what the user's own takes: [n, D] -> samples; of a class-conditional
+      one [n, D + k], the latents followed by a one-hot class, or latents and labels. Called with
+      training=False it is the served generator.
 
     Raises:
       InputError: if the version does not keep the architecture, or Keras does not read it here.
@@ -58,9 +57,11 @@ def restore(version: Path, atom: np.ndarray) -> keras.Model:
             "version of this package published it, or Keras cannot write the network as JSON. "
             "Publish it anew (python -m export.saved_model)."
         ) from None
+    facts = publish.read_manifest(version)
     try:
         model: Any = keras.models.model_from_json(text)
-        dim = Network(model).dim
+        inputs = latents_and_labels(model, facts["latent_dim"], facts["num_classes"])
+        network = Network(model, inputs)
     except Exception as error:  # Keras has many kinds for layers that it does not know
         reason = str(error).strip().partition("\n")[0][:300]
         raise InputError(
@@ -68,17 +69,7 @@ def restore(version: Path, atom: np.ndarray) -> keras.Model:
             f"{reason}). Import what registers its layers (keras.saving), or use the Keras that "
             "wrote it."
         ) from error
-    _assign(model.trainable_variables, atom[:dim])
-    _assign(model.non_trainable_variables, atom[dim:])
-    return model
-
-
-def _assign(variables: Sequence[Any], vector: np.ndarray) -> None:
-    """Sets variables to a vector that holds one after the other, then padding."""
-    sizes = [math.prod(variable.shape) for variable in variables]
-    parts = np.split(vector[: sum(sizes)], np.cumsum(sizes)[:-1]) if sizes else []
-    for variable, part in zip(variables, parts, strict=True):
-        variable.assign(part.reshape(variable.shape))
+    return network.to_keras(tf.constant(atom))
 
 
 def to_bytes(model: keras.Model) -> bytes:
@@ -89,20 +80,24 @@ def to_bytes(model: keras.Model) -> bytes:
         return path.read_bytes()
 
 
-def run(content: bytes, latents: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+def run(
+    content: bytes, latents: np.ndarray, labels: np.ndarray | None = None, num_classes: int = 0
+) -> np.ndarray:
     """What a .keras file generates: float32 [n, ...], by one graph over all rows.
 
     Args:
       content: of the file.
       latents: float32 [n, D].
       labels: int64 [n], of a class-conditional model.
+      num_classes: k of that.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "generator.keras")
         path.write_bytes(content)
         model: Any = keras.models.load_model(path)
+    D, packed = latents.shape[1], tf.constant(latents)
     if labels is not None:
-        classes = np.eye(model.input_shape[1] - latents.shape[1], dtype=np.float32)[labels]
-        latents = np.concatenate([latents, classes], axis=1)
-    generate = tf.function(lambda x: tf.cast(model(x, training=False), tf.float32))
-    return generate(tf.constant(latents)).numpy()
+        packed = tf.concat([packed, tf.one_hot(labels, num_classes)], axis=1)
+    inputs = latents_and_labels(model, D, num_classes)
+    generate = tf.function(lambda x: tf.cast(model(inputs(x), training=False), tf.float32))
+    return generate(packed).numpy()

@@ -23,7 +23,7 @@ from tf_mixed_nash.models import FrozenNetwork, Network
 from tf_mixed_nash.strategies.mixed import MixedStrategy, seed_rows
 from tf_mixed_nash.types import Measure
 
-__all__ = ["build_module", "publish_strategy"]
+__all__ = ["InWholeGroups", "build_module", "publish_strategy"]
 
 _GOLDEN_SEED, _GOLDEN_ROWS = 0, 8
 _COMPONENT_ROWS = 2  # of each component, checked before publishing
@@ -31,21 +31,29 @@ _SEED_RULE = (
     "Row (s, i) of seeds is sample number i of seed s: Threefry-2x32-20 words of that key "
     "(tf_mixed_nash.rng.row_words) give the latents and the component."
 )
+_SEED_RULE_OF_LAW = (
+    "Row (s, i) of seeds is sample number i of seed s: Threefry-2x32-20 words of that key "
+    "(tf_mixed_nash.rng.row_words); the first two are the key of the row's latents, which the "
+    "graph draws (see `latents`), the third gives the component."
+)
 # Matrix products over whole groups of so many rows round alike however many groups there are;
 # a single row would take the matrix-vector product, which differs in the last bits.
 _ROW_GROUP = 8
 
 
-class _InWholeGroups:
+class InWholeGroups:
     """A network that is called on whole groups of rows, the last filled up with zeros.
 
     A network of images is called on one group at a time: convolutions are blocked by the size of
-    their batch, so that a row would round differently among 8 rows and among 64.
+    its batch, so that a row would round differently among 8 rows and among 64.
+
+    Args:
+      network: of rows.
     """
 
     def __init__(self, network: Network | FrozenNetwork):
         self.network, self.model = network, network.model
-        self._shape = network.model.output_shape[1:]
+        self._shape = self.output_shape = network.output_shape
 
     def __call__(self, z: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         n = tf.shape(x)[0]
@@ -80,12 +88,13 @@ def build_module(strategy: MixedStrategy) -> tuple[tf.Module, dict[str, Any]]:
     )
     # The Keras model stays in the closures. As an attribute of the module it would be tracked,
     # and its variables, which are never used here, would be exported too (trap 1).
-    whole_groups = cast("Network", _InWholeGroups(strategy.generator))
+    whole_groups = cast("Network", InWholeGroups(strategy.generator))
     served = MixedStrategy(
         Measure(module.atoms, module.weights),
         whole_groups,
         strategy.latent_dim,
         strategy.num_classes,
+        latent_law=strategy.latent_law,
     )
     seeds = tf.TensorSpec([None, 2], tf.int64, name="seeds")
     latents = tf.TensorSpec([None, strategy.latent_dim], tf.float32, name="latents")
@@ -161,7 +170,7 @@ def build_module(strategy: MixedStrategy) -> tuple[tf.Module, dict[str, Any]]:
 
 
 def _is_image(strategy: MixedStrategy) -> bool:
-    shape = strategy.generator.model.output_shape[1:]
+    shape = strategy.generator.output_shape
     return len(shape) == 3 and shape[-1] in (1, 3)
 
 
@@ -360,7 +369,8 @@ def _facts(strategy: MixedStrategy, signatures: list[str]) -> dict[str, Any]:
         "latent_dim": strategy.latent_dim,
         "num_classes": strategy.num_classes,
         "signatures": signatures,
-        "seed_rule": _SEED_RULE,
+        "seed_rule": _SEED_RULE if strategy.latent_law is None else _SEED_RULE_OF_LAW,
+        **({"latents": strategy.latent_law.name} if strategy.latent_law else {}),
         "image": _is_image(strategy),
     }
 

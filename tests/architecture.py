@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     ("tf_mixed_nash.errors", "tf_mixed_nash.compile"),
     ("tf_mixed_nash.types", "tf_mixed_nash.shadows"),
-    ("tf_mixed_nash.rng", "tf_mixed_nash.models"),
+    ("tf_mixed_nash.rng", "tf_mixed_nash.latents"),
+    ("tf_mixed_nash.models",),
     ("tf_mixed_nash.games",),
     ("tf_mixed_nash.methods",),
     (
@@ -32,7 +33,6 @@ ORDER = (
     ),
     ("tf_mixed_nash.strategies",),
     ("tf_mixed_nash.training",),
-    ("tf_mixed_nash.mixed_nash_gan",),
     ("tf_mixed_nash",),  # the public names
     ("configs",),
     ("trainers.system",),
@@ -42,6 +42,7 @@ ORDER = (
     ("export",),
     ("trainers.answers",),
     ("trainers.session",),
+    ("tf_mixed_nash.mixed_nash_gan",),  # it drives a session
     ("trainers.campaigns",),
     ("trainers",),  # the commands
     ("benchmarks",),
@@ -51,8 +52,12 @@ NEVER = {
     "export": ("trainers.tasks", "trainers.games", "trainers.experiment", "trainers.workdir"),
     "trainers.campaigns": ("trainers.session",),
 }
-# The one command of a lower room: it publishes an answer of a workdir.
-EXCEPTIONS = {("export.saved_model", "trainers.answers")}
+# The one command of a lower room: it publishes an answer of a workdir. The public names are those
+# of the library but for one, which is looked up when it is first used.
+EXCEPTIONS = {
+    ("export.saved_model", "trainers.answers"),
+    ("tf_mixed_nash", "tf_mixed_nash.mixed_nash_gan"),
+}
 
 _LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 _TOPS = sorted({room.split(".")[0] for room in _LEVEL})

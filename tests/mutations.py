@@ -79,8 +79,8 @@ MUTATIONS: list[Mutation] = [
         ("tf.reduce_mean((norm - 1.0) ** 2)", "tf.reduce_mean(norm**2)"),
         ("self.regularizers.r1 * 0.5 * tf", "self.regularizers.r1 * tf"),
         (
-            "loss += a * self.objective(f(real), f(fake)).generator",
-            "loss += self.objective(f(real), f(fake)).generator",
+            "loss += a * self.objective(f(real, _REAL), f(fake, _FAKE)).generator",
+            "loss += self.objective(f(real, _REAL), f(fake, _FAKE)).generator",
         ),
         ("penalty += a * self._gradient_penalty", "penalty += self._gradient_penalty"),
         # Several atoms at once.
@@ -99,8 +99,8 @@ MUTATIONS: list[Mutation] = [
         ),
         ("own = rng.fold_in(key, 2)", "own = rng.fold_in(key, 0)"),
         (
-            "if self.discriminator.num_statistics:\n            return",
-            "if False:\n            return",
+            "if self.discriminator.mixes_rows:\n            groups",
+            "if False:\n            groups",
         ),
     ),
     *_of(
@@ -111,6 +111,42 @@ MUTATIONS: list[Mutation] = [
             "self._batched(leaves, x[None] if shared else x)",
             "self._batched(leaves, x[None] if shared else x[:1])",
         ),
+    ),
+    *_of(
+        "tf_mixed_nash/models/network.py",
+        (
+            "tests/tf_mixed_nash/models/test_roles.py",
+            "tests/tf_mixed_nash/models/test_to_keras.py",
+            "tests/tf_mixed_nash/games/test_keras_layers.py",
+        ),
+        ("rng.fold_in(key, num_seeds)", "key"),
+        ("self.flatten(after.leaves) if self._roles.assigns else z", "z"),
+        ("if self.random and key is None:", "if False:"),
+        ("same = not (self.calibrates or self.random)", "same = not self.calibrates"),
+        ("len(weights) == len(model.variables)", "True"),
+    ),
+    *_of(
+        "tf_mixed_nash/models/roles.py",
+        ("tests/tf_mixed_nash/models/test_roles.py",),
+        ("BatchNormalization) and layer.trainable:", "BatchNormalization):"),
+        ("training=False)\n    for v in model.variables", "training=True)\n    for v in ()"),
+    ),
+    *_of(
+        "tf_mixed_nash/models/adapters.py",
+        ("tests/tf_mixed_nash/models/test_adapters.py",),
+        ("parts[value] = _shaped(x[..., :-k]", "parts[value] = _shaped(x[..., k:]"),
+        ("if sign(specs[j])]", "if sign(specs[i])]"),
+    ),
+    *_of(
+        "tf_mixed_nash/games/gan.py",
+        ("tests/tf_mixed_nash/games/test_keras_layers.py",),
+        ("_DRAWS + use + 8 * (player", "_DRAWS + 8 * (player"),
+        ("key = rng.fold_in(key, j)", "key = rng.fold_in(key, 0)"),
+        (
+            'given["states"] = _repeat(rows, terms)',
+            'given["states"] = _repeat(rows[:1], num * terms)',
+        ),
+        ("data = tf.concat([batch, self.labelled(fake, latents)], axis=0)", "data = batch"),
     ),
     *_of(
         "tf_mixed_nash/methods/measures.py",
@@ -157,7 +193,7 @@ MUTATIONS: list[Mutation] = [
         "tf_mixed_nash/methods/prox.py",
         _tests("sampled"),
         ("xi / tf.sqrt(mirror_step * num_terms)", "xi / tf.sqrt(mirror_step)"),
-        ("x, opponent, m + k) for x", "x, opponent, m) for x"),
+        ("x, opponent, m + k)\n                for j", "x, opponent, m)\n                for j"),
     ),
     *_of(
         "tf_mixed_nash/solvers/grid.py",
@@ -271,7 +307,7 @@ MUTATIONS: list[Mutation] = [
         "tf_mixed_nash/games/gan.py",
         ("tests/tf_mixed_nash/games/test_image_games.py", "tests/tf_mixed_nash/test_float16.py"),
         (
-            "if self.discriminator.num_statistics:\n                # Batch",
+            "if self.discriminator.mixes_rows:\n                # Batch",
             "if False:\n                #",
         ),
         ("g = g[..., : -self.num_classes or None]", "g = g * 1.0"),
@@ -338,6 +374,12 @@ MUTATIONS: list[Mutation] = [
         ),
         ("(due is None or t <= due)", "(due is None or t <= due + 1)"),
         ("keep(due, self.last(), self", "keep(due, self.last()[::-1], self"),
+    ),
+    *_of(
+        "tf_mixed_nash/training/loop.py",
+        ("tests/tf_mixed_nash/training/test_keras_models.py",),
+        ("states = oracle.with_states(states).states(points, m + used - 1)", "pass"),
+        ("asked = oracle.with_states(states)", "asked = oracle"),
     ),
     *_of(
         "tf_mixed_nash/training/loop.py",
@@ -514,11 +556,46 @@ MUTATIONS: list[Mutation] = [
     *_of(
         "export/keras_model.py",
         ("tests/export/test_convert.py",),
-        ("_assign(model.non_trainable_variables, atom[dim:])", "pass"),
+        ("return network.to_keras(tf.constant(atom))", "return model"),
     ),
     *_of(
         "trainers/system/provenance.py",
         ("tests/trainers/system/test_provenance.py",),
         ("Path(top).resolve() == _ROOT", "True"),
+    ),
+    *_of(
+        "trainers/tasks/data/user_data.py",
+        ("tests/trainers/tasks/data/test_user_data.py",),
+        (
+            "if m < len(self._kept):\n            return self._kept[m]",
+            "if m < 0:\n            return self._kept[m]",
+        ),
+        ("while self._next < m:", "while self._next < m - 1:"),
+        ("start * self._size, end * self._size", "0, (end - start) * self._size"),
+    ),
+    *_of(
+        "trainers/tasks/vector_scores.py",
+        ("tests/trainers/tasks/test_vector_scores.py",),
+        ("_sum_of_distances(x, x) / (n * (n - 1))", "_sum_of_distances(x, x) / (n * n)"),
+        ("np.abs(np.subtract(*below)).max()", "np.subtract(*below).max()"),
+        ("x, y = (x - mean) / spread, (y - mean) / spread", "x, y = x - mean, y - mean"),
+    ),
+    *_of(
+        "tf_mixed_nash/mixed_nash_gan/epochs.py",
+        ("tests/tf_mixed_nash/mixed_nash_gan/test_epochs.py",),
+        ('record["loss/theta"] + record["loss/w"]', 'record["loss/theta"] - record["loss/w"]'),
+        (
+            "self._list.on_epoch_end((step - 1) // self._steps, logs)",
+            "self._list.on_epoch_end(step // self._steps, logs)",
+        ),
+    ),
+    *_of(
+        "tf_mixed_nash/latents.py",
+        ("tests/tf_mixed_nash/test_latents.py",),
+        ("(first != again).any() or ", ""),
+        (
+            "lambda key: self(key, 1, tf.float32)[0], keys",
+            "lambda key: self(keys[0], 1, tf.float32)[0], keys",
+        ),
     ),
 ]

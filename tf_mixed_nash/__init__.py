@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from tf_mixed_nash.games.gan import GanGame, Regularizers
     from tf_mixed_nash.games.matrix import MatrixGame
     from tf_mixed_nash.games.objectives import OBJECTIVES
+    from tf_mixed_nash.mixed_nash_gan import MixedNashGAN
     from tf_mixed_nash.models import Network, dcgan_discriminator, dcgan_generator, mlp
     from tf_mixed_nash.optimizers import Langevin
     from tf_mixed_nash.solvers.solution import Solution
@@ -29,9 +30,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ALGORITHMS", "OBJECTIVES", "Algorithm", "ArrayGame", "Box", "ContinuousGame", "FunctionGame",
-    "GanGame", "InputError", "Langevin", "MatrixGame", "Measure", "MixedStrategy", "Network",
-    "Pair", "Regularizers", "Solution", "dcgan_discriminator", "dcgan_generator", "methods_of",
-    "mlp", "solve",
+    "GanGame", "InputError", "Langevin", "MatrixGame", "Measure", "MixedNashGAN", "MixedStrategy",
+    "Network", "Pair", "Regularizers", "Solution", "dcgan_discriminator", "dcgan_generator",
+    "methods_of", "mlp", "solve",
 ]  # fmt: skip
 
 _MODULES = {
@@ -43,6 +44,7 @@ _MODULES = {
     "games.gan": ("GanGame", "Regularizers"),
     "games.matrix": ("MatrixGame",),
     "games.objectives": ("OBJECTIVES",),
+    "mixed_nash_gan": ("MixedNashGAN",),
     "models": ("Network", "dcgan_discriminator", "dcgan_generator", "mlp"),
     "optimizers": ("Langevin",),
     "solvers.solution": ("Solution",),

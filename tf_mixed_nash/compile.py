@@ -14,8 +14,9 @@ import functools
 from collections.abc import Iterator
 
 import tensorflow as tf
+from tensorflow.python.framework import config as _framework
 
-__all__ = ["fused", "in_whole", "whole"]
+__all__ = ["as_before", "deterministic", "fused", "in_whole", "whole"]
 
 _whole: contextvars.ContextVar[bool] = contextvars.ContextVar("whole", default=False)
 
@@ -47,3 +48,43 @@ def whole() -> Iterator[None]:
 def in_whole() -> bool:
     """Whether the code that runs is being traced inside `whole`."""
     return _whole.get()
+
+
+# Whether operations were deterministic outside of each `deterministic` that is open.
+_outside: list[bool] = []
+
+
+@contextlib.contextmanager
+def deterministic() -> Iterator[None]:
+    """Operations are deterministic inside; afterwards the process is as it was before.
+
+    `tf.config.experimental.enable_op_determinism` switches it on for good, and from then on
+    whatever draws without a seed raises (`tf.random.normal`, `Dataset.shuffle`). What switches it
+    off again is not exported; `tensorflow.python.framework.config` has it.
+    """
+    before = _framework.is_op_determinism_enabled()
+    _outside.append(before)
+    _switch_determinism(True)
+    try:
+        yield
+    finally:
+        _outside.pop()
+        _switch_determinism(before)
+
+
+@contextlib.contextmanager
+def as_before() -> Iterator[None]:
+    """Inside `deterministic`: code of the user's, for which the process is as it was outside."""
+    now = _framework.is_op_determinism_enabled()
+    _switch_determinism(_outside[0] if _outside else now)
+    try:
+        yield
+    finally:
+        _switch_determinism(now)
+
+
+def _switch_determinism(on: bool) -> None:
+    if on:
+        _framework.enable_op_determinism()
+    else:
+        _framework.disable_op_determinism()

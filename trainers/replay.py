@@ -109,7 +109,7 @@ def _last_step(workdir: Path, total: int) -> int:
 
 def _other_circumstances(workdir: Path, config: Mapping[str, Any]) -> Iterator[str]:
     from trainers.experiment.build import task_of
-    from trainers.system import devices, provenance
+    from trainers.system import devices, provenance, user_files
 
     manifest = _newest_manifest(workdir)
     if manifest:
@@ -132,6 +132,9 @@ def _other_circumstances(workdir: Path, config: Mapping[str, Any]) -> Iterator[s
         {f"code ({k})": then.get("code", {}).get(k) for k in code},
         {f"code ({k})": now["code"].get(k) for k in code},
     )
+    for path, facts in then.get("user_files", {}).items():
+        if user_files.sha256_now(path) != facts["sha256"]:
+            yield f"{path} is not as it was (edited or gone)"
     hardware = ("machine", "processor", "cores", "gpus")
     yield from _others(
         {k: then.get("hardware", {}).get(k) for k in hardware},

@@ -1,5 +1,6 @@
 """Float16: gradients that underflow without the loss scale, and are right with it."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,7 +9,7 @@ from tf_mixed_nash import rng
 from tf_mixed_nash.games import gan as games
 from tf_mixed_nash.games.gan import GanGame, Regularizers
 from tf_mixed_nash.games.objectives import Losses
-from tf_mixed_nash.models import dcgan_discriminator, dcgan_generator, mlp
+from tf_mixed_nash.models import Network, dcgan_discriminator, dcgan_generator, mlp
 from tf_mixed_nash.types import dirac
 
 KEY = rng.stream(0, "float16")
@@ -44,6 +45,21 @@ def fields(game, real):
 
 def cosine(a, b):
     return a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
+
+
+def test_the_scale_is_there_if_any_layer_is_in_float16():
+    """A model that ends in float32, as Keras recommends."""
+    half = keras.Sequential(
+        [
+            keras.Input((2,)),
+            keras.layers.Dense(8, dtype="mixed_float16"),
+            keras.layers.Dense(1, dtype="float32"),
+        ]
+    )
+    theta = mlp(4, 2, (8,))
+    assert Network(half).compute_dtype == tf.float16
+    assert GanGame(theta, Network(half), 4)._loss_scale == games.FLOAT16_LOSS_SCALE
+    assert GanGame(theta, mlp(2, 1, (8,), dtype="mixed_bfloat16"), 4)._loss_scale == 1.0
 
 
 @pytest.mark.parametrize("kind", ["mlp", "dcgan"])

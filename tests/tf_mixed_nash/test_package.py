@@ -49,6 +49,8 @@ def test_there_is_something_to_check():
 
 @each_module
 def test_the_mathematics_imports_neither_trainers_nor_export(module):
+    if module.startswith("mixed_nash_gan/"):  # it drives a session (docs/decisions/0020)
+        return
     forbidden = {"trainers", "export", "configs", "benchmarks", "tests", "absl", "ml_collections"}
     assert not forbidden & set(imported(TREES[module]))
 

@@ -54,6 +54,9 @@ class Game(Protocol):
     ) -> tuple[Any, dict[str, tf.Tensor]]:
         """The stochastic descent direction.
 
+        A game whose players' networks keep something from step to step takes `states`, too (see
+        `GanGame.field`).
+
         Args:
           player: whose turn it is.
           z: [d], the player's parameters; or a block [n', d], of which every row's field is

@@ -10,8 +10,9 @@ from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.game import Shard
 from tf_mixed_nash.games.objectives import Objective, wgan
+from tf_mixed_nash.latents import LatentLaw
 from tf_mixed_nash.models.network import Network
-from tf_mixed_nash.types import Measure, Particles
+from tf_mixed_nash.types import Measure, Pair, Particles, Player
 
 __all__ = [
     "FLOAT16_LOSS_SCALE",
@@ -74,13 +75,15 @@ class GanGame:
 
     Args:
       generator: network from latents [n, latent_dim] to samples [n, ...].
-      discriminator: network from samples to logits [n, 1].
+      discriminator: network from samples to logits [n, 1]; [n] counts as that, and any other
+        shape [n, ...] goes to an objective of one's own.
       latent_dim: the latents are N(0, I) of this dimension.
       objective: see `tf_mixed_nash.games.objectives`.
       regularizers: of the discriminator.
       num_classes: k > 0 makes the game class-conditional: real data [n, ..., C + k] end with the
         one-hot classes as constant channels; generated data take the classes of the real ones,
         which the generator reads behind its latents [n, latent_dim + k].
+      latent_law: of other latents than N(0, I).
       draws: how mixtures of generators (`types.Particles`) are sampled.
 
     Raises:
@@ -96,6 +99,7 @@ class GanGame:
         regularizers: Regularizers = Regularizers(),  # noqa: B008 - immutable
         num_classes: int = 0,
         draws: ParticleDraws = ParticleDraws(),  # noqa: B008 - immutable
+        latent_law: LatentLaw | None = None,
     ):
         draws.check()
         self.draws = draws
@@ -105,6 +109,7 @@ class GanGame:
         self.objective = objective
         self.regularizers = regularizers
         self.num_classes = num_classes
+        self.latent_law = latent_law
 
     @property
     def _loss_scale(self) -> float:
@@ -118,11 +123,16 @@ class GanGame:
 
     def _gradient(self, tape, loss, leaves) -> Any:
         scale = self._loss_scale
-        g = tape.gradient(loss, leaves)
+        # A weight that the loss does not depend on has the gradient 0.
+        g = tape.gradient(loss, leaves, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        # Embeddings have sparse ones.
+        g = [tf.convert_to_tensor(x) if isinstance(x, tf.IndexedSlices) else x for x in g]
         return g if scale == 1.0 else [x / scale for x in g]
 
     def latents(self, key: tf.Tensor, num: int, dtype: tf.DType) -> tf.Tensor:
-        """num latents ~ N(0, I): [num, latent_dim]."""
+        """num latents ~ N(0, I), or of the game's law: [num, latent_dim]."""
+        if self.latent_law:
+            return self.latent_law(rng.fold_in(key, 0), num, dtype)
         return tf.random.stateless_normal(
             [num, self.latent_dim], rng.fold_in(key, 0), dtype=dtype, alg="philox"
         )
@@ -135,13 +145,75 @@ class GanGame:
         classes = tf.one_hot(tf.range(num) % self.num_classes, self.num_classes, dtype=dtype)
         return tf.concat([latents, classes], axis=1)
 
-    def field(self, player, z, opponent, batch, key, shard=Shard()):  # noqa: B008
-        """See `Game.field`; `batch` is real data [n, ...] of the parameters' dtype."""
+    def field(self, player, z, opponent, batch, key, shard=Shard(), states=None):  # noqa: B008
+        """See `Game.field`; `batch` is real data [n, ...] of the parameters' dtype.
+
+        Args:
+          player: and the following: see `Game.field`.
+          z: [d] or [n', d].
+          opponent: of points or `Particles`.
+          batch: real data.
+          key: of latents, mixing numbers and the layers' draws.
+          shard: of the mini-batch.
+          states: Pair of what the layers of each player's networks keep: [S], of all its points;
+            [n', S], of its atoms; None, where nothing is kept, or of networks from elsewhere,
+            whose states are then those of `Network.settled`.
+        """
+        layers = _Layers(self, key, shard, states)
         if z.shape.rank == 2 or _mixed(opponent):
-            return self._fields(player, z, opponent, batch, key, shard)
+            return self._fields(player, z, opponent, batch, key, shard, layers)
         field = self._generator_field if player == "theta" else self._discriminator_field
         latents = shard.rows(lambda num: self.latents(key, num, z.dtype), batch.shape[0])
-        return field(z, opponent, batch, self.conditioned(latents, batch), key, shard)
+        return field(z, opponent, batch, self.conditioned(latents, batch), key, shard, layers)
+
+    def updated(self, points: Pair, batch: tf.Tensor, key: tf.Tensor, states: Pair) -> Pair:
+        """What the layers keep after one more call in training mode, at new points.
+
+        The generator's call is on fresh latents, the discriminator's on real data and as many of
+        the (first) generator.
+
+        Args:
+          points: Pair of [d], or of atoms [n', d].
+          batch: real data [n, ...].
+          key: int32[2], of latents and draws.
+          states: Pair of [S] or [n', S], as the points; None of a player without any.
+        """
+        theta, w = points
+        num: Any = batch.shape[0]
+        latents = self.latents(key, num, theta.dtype)
+        latents = self.conditioned(latents, batch)
+        layers = _Layers(self, key, Shard(), states)
+
+        def of(player: Player, z, x):
+            if states.of(player) is None:
+                return None
+            network = self._network(player)
+
+            def one(z, state, draw):
+                return network.update(network.unflatten(z), x, draw, state)
+
+            if z.shape.rank == 1:
+                return one(z, states.of(player), layers.key(player, _UPDATE))
+            own = layers.many(player, _UPDATE, z.shape[0])
+            keys = own.get("keys", [None] * z.shape[0])
+            rows = zip(tf.unstack(z), tf.unstack(own["states"]), keys, strict=True)
+            return tf.stack([one(*row) for row in rows])
+
+        data = batch
+        if states.w is not None:
+            first = tf.reshape(theta, [-1, self.generator.dim])[0]
+            state = states.theta if states.theta is None else _first_row(states.theta)
+            fake = self.generator(first, latents, layers.key("theta", _GENERATED), state)
+            data = tf.concat([batch, self.labelled(fake, latents)], axis=0)
+        return Pair(of("theta", theta, latents), of("w", w, data))
+
+    def _network(self, player: Player) -> Network:
+        return self.generator if player == "theta" else self.discriminator
+
+    def _critic(self, leaves, x, **layers):
+        """Logits [n, ...] of one discriminator; [n] counts as [n, 1]."""
+        y = self.discriminator.apply(leaves, x, **layers)
+        return y[:, None] if y.shape.rank == 1 else y
 
     def conditioned(self, latents: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
         """What G reads: latents [n, D] and, in a conditional game, the classes of n real data."""
@@ -168,40 +240,51 @@ class GanGame:
         c = self.regularizers.weight_clip
         return tf.clip_by_value(z, -c, c) if player == "w" and c > 0 else z
 
-    def _generator_field(self, theta, mu, real, latents, key, shard):
+    def _generator_field(self, theta, mu, real, latents, key, shard, layers):
         """A ~ P_theta;  grad_theta of  sum_j a_j loss(f_{w_j}(A))."""
         leaves = self.generator.unflatten(theta)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(leaves)
-            fake = self.labelled(self.generator.apply(leaves, latents), latents)
+            samples = self.generator.apply(leaves, latents, **layers.one("theta", _GENERATED))
+            fake = self.labelled(samples, latents)
             loss = tf.zeros([], theta.dtype)
-            for a, w in mu.terms():
+            for j, (a, w) in enumerate(mu.terms()):
                 # No built-in objective reads the real logits here; the graph drops them then.
-                f = lambda x, w=w: self.discriminator(w, x)  # noqa: E731
-                loss += a * self.objective(f(real), f(fake)).generator
+                of_w = self.discriminator.unflatten(w)
+                f = lambda x, use, j=j, of_w=of_w: self._critic(  # noqa: E731
+                    of_w, x, **layers.one("w", use, j)
+                )
+                loss += a * self.objective(f(real, _REAL), f(fake, _FAKE)).generator
             scaled = loss * self._loss_scale
         g = self.generator.flatten(self._gradient(tape, scaled, leaves))
         return g, {"loss": loss, "penalty": tf.zeros([], theta.dtype)}
 
-    def _discriminator_field(self, w, nu, real, latents, key, shard):
+    def _discriminator_field(self, w, nu, real, latents, key, shard, layers):
         """B real, B'_j ~ P_{theta_j};  grad_w of  sum_j a_j [loss(f_w(B), f_w(B'_j)) + penalty].
 
-        The atoms share their latents (common random numbers), which keeps the variance of
-        signed measures such as 2 nu_t - nu_{t-1} that of the difference.
+        The atoms share their latents and their layers' draws (common random numbers), which keeps
+        the variance of signed measures such as 2 nu_t - nu_{t-1} that of the difference.
         """
+        drawn = layers.one("theta", _GENERATED)
         weights, fakes = zip(
-            *[(a, self.labelled(self.generator(z, latents), latents)) for a, z in nu.terms()],
+            *[
+                (a, self.labelled(self.generator(z, latents, **drawn), latents))
+                for a, z in nu.terms()
+            ],
             strict=True,
         )
         leaves = self.discriminator.unflatten(w)
-        f = lambda x: self.discriminator.apply(leaves, x)  # noqa: E731
+
+        def f(x, use=_PENALTY, j=0):
+            return self._critic(leaves, x, **layers.one("w", use, j))
+
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(leaves)
-            if self.discriminator.num_statistics:
+            if self.discriminator.mixes_rows:
                 # Batch normalisation sees real and generated data apart, as in DCGAN.
-                logits = [f(x) for x in (real, *fakes)]
+                logits = [f(real, _REAL), *(f(x, _FAKE, j) for j, x in enumerate(fakes))]
             else:
-                logits = tf.split(f(tf.concat([real, *fakes], axis=0)), 1 + len(fakes))
+                logits = tf.split(f(tf.concat([real, *fakes], axis=0), _REAL), 1 + len(fakes))
             loss = penalty = tf.zeros([], w.dtype)
             for a, fake, fake_logits in zip(weights, fakes, logits[1:], strict=True):
                 loss += a * self.objective(logits[0], fake_logits).discriminator
@@ -215,23 +298,26 @@ class GanGame:
 
     # Several atoms of a player, or against `Particles`: everything with leading axes.
 
-    def _fields(self, player, z, opponent, real, key, shard):
+    def _fields(self, player, z, opponent, real, key, shard, layers):
         """The fields of all rows of z, or of z [d], against a measure with `Particles` in it."""
         block = z if z.shape.rank == 2 else z[None]
         field = self._generator_fields if player == "theta" else self._discriminator_fields
-        g, logs = field(block, opponent, real, key, shard)
+        g, logs = field(block, opponent, real, key, shard, layers)
         return (g, logs) if z.shape.rank == 2 else (g[0], {k: x[0] for k, x in logs.items()})
 
-    def _generator_fields(self, theta, mu, real, key, shard):
+    def _generator_fields(self, theta, mu, real, key, shard, layers):
         """Of every theta_i [n', d]:  A_i ~ P_{theta_i};  the field of `_generator_field`."""
         num, (weights, w) = theta.shape[0], _table(mu)
-        thin = self.draws.batch == "thin"
+        thin, (terms, of_term) = self.draws.batch == "thin", weights.shape
         latents = self._latents_of(num, thin, theta.dtype, real, key, shard)
         leaves, critics = self.generator.unflatten(theta), self.discriminator.unflatten(w)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(leaves)
-            fake = self._generated(leaves, latents)  # [n', n, ...]
-            of_real, of_fake = self._logits(critics, real[None]), self._logits(critics, fake)
+            drawn = layers.many("theta", _GENERATED, num)
+            fake = self._generated(leaves, latents, drawn)  # [n', n, ...]
+            of = lambda use: layers.many("w", use, of_term, terms)  # noqa: E731
+            of_real = self._logits(critics, real[None], of(_REAL))
+            of_fake = self._logits(critics, fake, of(_FAKE))
             loss = tf.zeros([num], theta.dtype)
             for l, a in enumerate(tf.unstack(tf.reshape(weights, [-1]))):
                 own = _groups(of_real[l, 0], num, thin)
@@ -242,7 +328,7 @@ class GanGame:
         g = self.generator.flatten(self._gradient(tape, scaled, leaves))
         return g, {"loss": loss, "penalty": tf.zeros_like(loss)}
 
-    def _discriminator_fields(self, w, nu, real, key, shard):
+    def _discriminator_fields(self, w, nu, real, key, shard, layers):
         """Of every w_l [m', e]: the field of `_discriminator_field`, against samples of nu.
 
         Below, c counts the measure's terms (two in 2 nu_t - nu_{t-1}), j the atoms of a term.
@@ -252,18 +338,23 @@ class GanGame:
         split = self.draws.batch != "full"
         latents = self._latents_of(num, split, w.dtype, real, key, shard)
         fake = self._generated(
-            self.generator.unflatten(theta), tf.tile(latents, [terms, 1, 1])
+            self.generator.unflatten(theta),
+            tf.tile(latents, [terms, 1, 1]),
+            layers.many("theta", _GENERATED, num, terms),
         )  # [c j, b, ...]
         leaves = self.discriminator.unflatten(w)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(leaves)
-            if self.discriminator.num_statistics:
-                of_real, of_fake = self._logits(leaves, real[None]), self._logits(leaves, fake)
+            of = lambda use: layers.many("w", use, many)  # noqa: E731
+            if self.discriminator.mixes_rows:
+                of_real = self._logits(leaves, real[None], of(_REAL))
+                of_fake = self._logits(leaves, fake, of(_FAKE))
             else:
                 flat = tf.reshape(fake, [-1, *fake.shape[2:]])
-                both = self._logits(leaves, tf.concat([real, flat], axis=0)[None])
+                both = self._logits(leaves, tf.concat([real, flat], axis=0)[None], of(_REAL))
                 of_real, of_fake = both[:, :, : real.shape[0]], both[:, :, real.shape[0] :]
-            of_fake = tf.reshape(of_fake, [many, terms, num, fake.shape[1], 1])
+            shape = [many, terms, num, fake.shape[1], *of_real.shape[3:]]
+            of_fake = tf.reshape(of_fake, shape)
             a = tf.unstack(tf.reshape(weights, [-1]))
             loss = []
             for l in range(many):
@@ -275,7 +366,7 @@ class GanGame:
                 ]
                 loss.append(sum(x * y for x, y in zip(a, losses, strict=True)))
             loss, penalty = tf.stack(loss), tf.zeros([many], w.dtype)
-            f = lambda x: self._logits(leaves, x)  # noqa: E731
+            f = lambda x: self._logits(leaves, x, of(_PENALTY))  # noqa: E731
             if self.regularizers.gradient_penalty:
                 real_j, u = (_groups(x, num, split) for x in (real, _mixing(real, key, shard)))
                 real_j, u = (_repeat(x, terms) for x in (real_j, u))
@@ -313,6 +404,8 @@ class GanGame:
             def others(n):
                 shape = [n, num - 1, self.latent_dim]
                 own = rng.fold_in(key, 2)
+                if self.latent_law:
+                    return tf.reshape(self.latent_law(own, n * (num - 1), dtype), shape)
                 return tf.random.stateless_normal(shape, own, dtype=dtype, alg="philox")
 
             rest = tf.transpose(shard.rows(others, n), [1, 0, 2])
@@ -322,28 +415,34 @@ class GanGame:
             latents = tf.concat([latents, classes], axis=2)
         return latents
 
-    def _generated(self, leaves, latents):
+    def _generated(self, leaves, latents, layers):
         """Samples [m, n, ...], with their classes, of m generators at latents [m, n, D (+ k)]."""
-        fake = self.generator.apply_many(leaves, latents)
+        fake = self.generator.apply_many(leaves, latents, **layers)
         if not self.num_classes:
             return fake
         flat = tf.reshape(fake, [-1, *fake.shape[2:]])
         labelled = self.labelled(flat, tf.reshape(latents, [-1, latents.shape[2]]))
         return tf.reshape(labelled, [*fake.shape[:2], *labelled.shape[1:]])
 
-    def _logits(self, leaves, x):
-        """Of every critic at groups of data, [g, b, ...] or [m, g, b, ...]: [m, g, b, 1].
+    def _logits(self, leaves, x, layers):
+        """Of every critic at groups of data, [g, b, ...] or [m, g, b, ...]: [m, g, b, ...].
 
         Batch normalisation sees the groups apart, as it sees real and generated data.
         """
-        own = x.shape.rank > len(self.discriminator.model.input_shape) + 1
+        own = x.shape.rank > len(self.discriminator.input_shape) + 2
         axis = 1 if own else 0
-        apply = lambda x: self.discriminator.apply_many(leaves, x)  # noqa: E731
-        if self.discriminator.num_statistics:
-            return tf.stack([apply(group) for group in tf.unstack(x, axis=axis)], axis=1)
+
+        def apply(x, group=0):
+            y = self.discriminator.apply_many(leaves, x, **_of_group(layers, group))
+            return tf.expand_dims(y, -1) if y.shape.rank == 2 else y
+
+        if self.discriminator.mixes_rows:
+            groups = enumerate(tf.unstack(x, axis=axis))
+            return tf.stack([apply(group, i) for i, group in groups], axis=1)
         groups, rows = x.shape[axis], x.shape[axis + 1]
         merged = [*x.shape[:axis], groups * rows, *x.shape[axis + 2 :]]
-        return tf.reshape(apply(tf.reshape(x, merged)), [-1, groups, rows, 1])
+        y = apply(tf.reshape(x, merged))
+        return tf.reshape(y, [-1, groups, rows, *y.shape[2:]])
 
     def _squared_norms(self, f, x, many):
         """|grad_x f_l(x)|^2 of each of `many` critics, at groups x [g, b, ...]: [l, g, b]."""
@@ -369,6 +468,67 @@ class GanGame:
         (g,) = self._gradient(tape, y, [x])
         g = g[..., : -self.num_classes or None]
         return tf.reduce_sum(g**2, axis=list(range(rows, x.shape.rank)))
+
+
+# What a call of a network is for: each has draws of its own (and `GanGame.latents` the counter 0,
+# mixing numbers 1, further latents 2).
+_DRAWS = 3
+_GENERATED, _REAL, _FAKE, _PENALTY, _UPDATE = range(5)
+
+
+class _Layers(NamedTuple):
+    """What the layers of the networks draw and keep in the calls of one field.
+
+    Nothing of either, and no operation in the graph, for networks without such layers. Shards draw
+    by themselves: a layer's draws cannot be cut to rows.
+    """
+
+    game: GanGame
+    of_field: Any
+    shard: Shard
+    states: Pair | None
+
+    def key(self, player: Player, use: int, j: int = 0):
+        """int32[2], of the draws for this use, by term or atom number j; None without any."""
+        if not self.game._network(player).random:
+            return None
+        key = rng.fold_in(self.of_field, _DRAWS + use + 8 * (player == "w"))
+        key = rng.fold_in(key, j)
+        return key if self.shard.count == 1 else rng.fold_in(key, self.shard.index)
+
+    def one(self, player: Player, use: int, j: int = 0) -> dict[str, Any]:
+        """`key` and `state` for `Network.apply`."""
+        network, state = self.game._network(player), self._state(player)
+        given: dict[str, Any] = {"key": self.key(player, use, j)} if network.random else {}
+        return given if state is None else {**given, "state": state}
+
+    def many(self, player: Player, use: int, num: int, terms: int = 1) -> dict[str, Any]:
+        """`keys` and `states` for `Network.apply_many`, of `num` atoms, `terms` times over.
+
+        The terms of a signed measure share them.
+        """
+        network, state = self.game._network(player), self._state(player)
+        given: dict[str, Any] = {}
+        if network.random:
+            given["keys"] = [self.key(player, use, j) for j in range(num)] * terms
+        if state is not None:
+            rows = _repeat(state[None], num) if state.shape.rank == 1 else state
+            given["states"] = _repeat(rows, terms)
+        return given
+
+    def _state(self, player: Player):
+        return None if self.states is None else self.states.of(player)
+
+
+def _first_row(x):
+    return x if x.shape.rank == 1 else x[0]
+
+
+def _of_group(layers: dict[str, Any], group: int) -> dict[str, Any]:
+    """What each group of data draws by itself."""
+    if not group or "keys" not in layers:
+        return layers
+    return {**layers, "keys": [rng.fold_in(key, group) for key in layers["keys"]]}
 
 
 def _total(weights):

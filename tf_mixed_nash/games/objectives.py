@@ -2,7 +2,8 @@
 
 An objective is `(real, fake) -> Losses` with real and fake logits of shape [n, 1]. Both
 losses are *descended* by their player; this is where the signs of min and max live. A
-user's own objective is a Python function of the same form.
+user's own objective is a Python function of the same form; it gets the discriminator's
+output whatever its shape [n, ...] (`takes_any_logits`).
 """
 
 from __future__ import annotations
@@ -12,14 +13,18 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tf_mixed_nash.errors import InputError
+
 __all__ = [
     "OBJECTIVES",
     "Losses",
     "Objective",
+    "check_objective",
     "hinge",
     "least_squares",
     "minimax",
     "nonsaturating",
+    "takes_any_logits",
     "wgan",
 ]
 
@@ -32,6 +37,49 @@ class Losses(NamedTuple):
 
 
 Objective = Callable[[tf.Tensor, tf.Tensor], Losses]
+
+
+def check_objective(
+    objective: Objective, num: int, shape: tuple[int, ...] = (1,), dtype: tf.DType = tf.float32
+) -> None:
+    """Tries an objective on zeros.
+
+    Args:
+      objective: see the module.
+      num: rows of a mini-batch.
+      shape: of a discriminator's answer to a row.
+      dtype: of it.
+
+    Raises:
+      InputError: unless it returns `Losses` of two scalars.
+    """
+    name = getattr(objective, "__name__", type(objective).__name__)
+    zeros = tf.zeros([num, *shape], dtype)
+    try:
+        losses = objective(zeros, zeros)
+    except InputError:
+        raise
+    except Exception as error:  # a user's code
+        raise InputError(
+            f"The objective {name} must take (real, fake), two tensors [n, 1]; it failed with "
+            f"{error!r}."
+        ) from error
+    if not isinstance(losses, Losses):
+        what = type(losses).__name__
+        if isinstance(losses, (tuple, list)):
+            what = f"a {what} of {len(losses)} values"
+        raise InputError(
+            f"The objective {name} returned {what}; it must return "
+            "tf_mixed_nash.games.objectives.Losses(discriminator=..., generator=...)."
+        )
+    for player, loss in losses._asdict().items():
+        loss = tf.convert_to_tensor(loss)
+        if loss.shape.rank or not loss.dtype.is_floating:
+            raise InputError(
+                f"The objective {name}: the {player}'s loss is {loss.dtype.name} "
+                f"{loss.shape.as_list()}; it must be one number, the mean over the mini-batch "
+                "(tf.reduce_mean)."
+            )
 
 
 def _mean(x):
@@ -82,3 +130,11 @@ OBJECTIVES: dict[str, Objective] = {
     "least_squares": least_squares,
     "hinge": hinge,
 }
+
+
+def takes_any_logits(objective: Objective) -> bool:
+    """Whether a discriminator may give anything but one number for each datum.
+
+    Those of this module take one; of a user's that is so where its attribute `any_logits` is false.
+    """
+    return getattr(objective, "any_logits", objective not in OBJECTIVES.values())

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tf_mixed_nash import rng
 from tf_mixed_nash.games.game import Game
-from tf_mixed_nash.types import PLAYERS, Measure, Player
+from tf_mixed_nash.types import PLAYERS, Measure, Pair, Player
 
 __all__ = ["Oracle"]
 
@@ -26,9 +26,9 @@ class Oracle:
       game: see `tf_mixed_nash.games`.
       batch_at: m -> the real mini-batch number m (None for games without data).
       seed: of the run.
-      evaluate: how `game.field` is called with (player, z, opponent, batch, key); a
-        distribution strategy splits the batch here and averages the fields. By default a
-        plain call.
+      evaluate: how `game.field` is called with (player, z, opponent, batch, key), and `states`
+        where there are any; a distribution strategy splits the batch here and averages the
+        fields. By default a plain call.
       noise_restarts: mini-batches; from each on, the weight noise has another key.
     """
 
@@ -50,6 +50,8 @@ class Oracle:
         }
         self._noise_restarts = tuple(noise_restarts)
         self._history_keys = {p: rng.stream(seed, f"history/{p}") for p in PLAYERS}
+        self._state_key = rng.stream(seed, "states")
+        self._states: Pair | None = None
 
     def with_batches(self, batch_at: Callable[[Any], Any]) -> Oracle:
         """The same oracle on other real data: same latents, same noise."""
@@ -57,10 +59,34 @@ class Oracle:
         other._batch_at = batch_at
         return other
 
+    def with_states(self, states: Pair | None) -> Oracle:
+        """The same oracle on networks whose layers keep `states` (see `GanGame.field`)."""
+        other = copy.copy(self)
+        other._states = states
+        return other
+
+    def of_chain(self, player: Player, j: int) -> Oracle:
+        """The oracle that chain j of `player` asks: its own state, against any networks."""
+        if self._states is None:
+            return self
+        states = self._states.of(player)
+        own = None if states is None else states[j]
+        return self.with_states(Pair(own, None) if player == "theta" else Pair(None, own))
+
+    def states(self, points: Pair, m) -> Pair:
+        """What the layers keep after an outer step, at its points, on mini-batch m.
+
+        Only with `with_states`; see `GanGame.updated`.
+        """
+        game: Any = self.game
+        key = rng.fold_in(self._state_key, m)
+        return game.updated(points, self._batch_at(m), key, self._states)
+
     def field(self, player: Player, z: tf.Tensor, opponent: Measure, m) -> tuple[tf.Tensor, dict]:
         """The descent direction of `player` at z against `opponent` on mini-batch m."""
         key = rng.fold_in(self._field_keys[player], m)
-        return self._evaluate(player, z, opponent, self._batch_at(m), key)
+        carried: Any = {} if self._states is None else {"states": self._states}
+        return self._evaluate(player, z, opponent, self._batch_at(m), key, **carried)
 
     def noise(self, player: Player, z: tf.Tensor, m) -> tf.Tensor:
         """xi ~ N(0, I), shaped like z, for the step of `player` on mini-batch m.

@@ -243,7 +243,10 @@ def langevin_atoms(
         num_chains, dim = anchor.shape
 
         def body(k, z, state, logs):
-            fields = [play(oracle, player, x, opponent, m + k) for x in tf.unstack(z)]
+            fields = [
+                play(oracle.of_chain(player, j), player, x, opponent, m + k)
+                for j, x in enumerate(tf.unstack(z))
+            ]
             g, new_logs = tf.nest.map_structure(lambda *each: tf.stack(each), *fields)
             xi = None
             if sampler.noisy:

@@ -103,6 +103,7 @@ def sample_md(prox: Pair[Prox], memory: Pair[Memory], num_chains: Pair[int]) -> 
         step,
         output=lambda s: Pair(s.theta.chosen, s.w.chosen),
         num_batches=lambda t: _most(prox, t),
+        points=lambda s: Pair(s.theta.z, s.w.z),
     )
 
 
@@ -170,6 +171,7 @@ def sample_mp(prox: Pair[Prox], memory: Pair[Memory], num_chains: Pair[int]) -> 
         step,
         output=lambda s: Pair(s.theta.chosen, s.w.chosen),
         num_batches=lambda t: 2 * half(t),
+        points=lambda s: Pair(s.theta.z, s.w.z),
     )
 
 

@@ -65,6 +65,8 @@ class Scheme(NamedTuple):
       anchor: state -> Pair(theta, w), where the prox steps begin that make the next output; None
         where there is no such point, as with several chains.
       weights: state -> Pair of the weights [n'] of `output`, of sum 1; None of a point.
+      points: state -> Pair of where the next step's fields begin, if that is not `output`: all
+        chains [n', d] of a player that puts out one of them.
     """
 
     init: Callable[[tf.Tensor, tf.Tensor], Pair]
@@ -73,6 +75,7 @@ class Scheme(NamedTuple):
     num_batches: Callable[[Any], Any]
     anchor: Callable[[Pair], Pair] | None = None
     weights: Callable[[Pair], Pair] = lambda state: Pair(None, None)
+    points: Callable[[Pair], Pair] | None = None
 
 
 class Iterate(NamedTuple):

@@ -197,6 +197,7 @@ def gan_duality_gap(
         zero_sum(game.objective),
         game.regularizers,
         game.num_classes,
+        latent_law=game.latent_law,
     )
     latents = game.latents(rng.stream(seed, "evaluation"), len(real), real.dtype)
     inputs = game.conditioned(latents, real)

@@ -1,14 +1,18 @@
 """Networks as functions of one parameter vector."""
 
+from tf_mixed_nash.models.adapters import Inputs, data_and_labels, latents_and_labels
 from tf_mixed_nash.models.dcgan import SpectralConv2D, dcgan_discriminator, dcgan_generator
 from tf_mixed_nash.models.mlp import mlp
 from tf_mixed_nash.models.network import FrozenNetwork, Network
 
 __all__ = [
     "FrozenNetwork",
+    "Inputs",
     "Network",
     "SpectralConv2D",
+    "data_and_labels",
     "dcgan_discriminator",
     "dcgan_generator",
+    "latents_and_labels",
     "mlp",
 ]

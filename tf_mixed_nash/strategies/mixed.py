@@ -14,6 +14,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tf_mixed_nash import rng
+from tf_mixed_nash.latents import LatentLaw
 from tf_mixed_nash.models.network import FrozenNetwork, Network
 from tf_mixed_nash.types import Measure
 
@@ -37,6 +38,7 @@ class MixedStrategy:
         latents and a one-hot class.
       num_particles: n', which divides M: the components are whole measures of n' atoms, one after
         the other, so that component i is atom i mod n' of its measure.
+      latent_law: of other latents than N(0, I).
     """
 
     def __init__(
@@ -46,12 +48,14 @@ class MixedStrategy:
         latent_dim: int,
         num_classes: int = 0,
         num_particles: int = 1,
+        latent_law: LatentLaw | None = None,
     ):
         self.atoms, self.weights = measure
         self.generator = generator
         self.latent_dim = latent_dim
         self.num_classes = num_classes
         self.num_particles = num_particles
+        self.latent_law = latent_law
         self.num_components = int(self.atoms.shape[0])
 
     def draw(self, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -67,13 +71,17 @@ class MixedStrategy:
         # Whole groups of 16 rows: the CPU computes the rest of a vector of floats by other
         # instructions, whose last bits differ, and a row would depend on its batch.
         num = tf.shape(seeds)[0]
+        # A law of its own takes two words of a row, as a key.
+        D = self.latent_dim if self.latent_law is None else 2
         words = rng.row_words(
             tf.concat([seeds, tf.zeros([tf.math.floormod(-num, 16), 2], tf.int64)], axis=0),
-            self.latent_dim + 1 + (self.num_classes > 0),
+            D + 1 + (self.num_classes > 0),
         )
-        D = self.latent_dim
         component = self.component_at(rng.uniform_from_bits(words[:, D]))
-        latents = rng.normal_from_bits(words[:, :D])
+        if self.latent_law is None:
+            latents = rng.normal_from_bits(words[:, :D])
+        else:
+            latents = self.latent_law.of_rows(tf.bitcast(words[:, :D], tf.int32))
         if self.num_classes:
             u = rng.uniform_from_bits(words[:, D + 1])
             index = tf.cast(u * float(self.num_classes), tf.int64)
@@ -120,7 +128,7 @@ class MixedStrategy:
         order = tf.argsort(components, stable=True)
         latents, components = tf.gather(latents, order), tf.gather(components, order)
         edges = tf.searchsorted(components, tf.range(self.num_components + 1, dtype=tf.int64))
-        shape = self.generator.model.output_shape[1:]
+        shape = self.generator.output_shape
         rows = tf.TensorArray(
             tf.float32, self.num_components, infer_shape=False, element_shape=[None, *shape]
         )

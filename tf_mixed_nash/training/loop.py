@@ -27,7 +27,7 @@ from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.training.feeds import Feed
 from tf_mixed_nash.training.reservoir import Reservoir
 from tf_mixed_nash.training.run import Training
-from tf_mixed_nash.types import PLAYERS, Measure, Pair
+from tf_mixed_nash.types import PLAYERS, Measure, Pair, Player
 
 __all__ = ["Divergence", "Loop"]
 
@@ -64,6 +64,9 @@ class Loop(Generic[R]):
         state = run.initial_state()
         theta, w = run.scheme.output(state)
         zero = tf.zeros([], tf.int64)
+        # Only of players whose layers keep something: others have no such name in a checkpoint.
+        kept = run.initial_states((run.scheme.points or run.scheme.output)(state))
+        states = {p: tf.Variable(s) for p in PLAYERS if (s := kept.of(p)) is not None}
         sums = {p: {k: tf.zeros([], tf.float64) for k in _SUMMED} for p in PLAYERS}
         self._state = {
             "scheme": tf.nest.map_structure(tf.Variable, state),
@@ -71,6 +74,7 @@ class Loop(Generic[R]):
             "anchor": tf.Variable(theta),
             "t": tf.Variable(zero),
             "m": tf.Variable(zero),
+            **({"state": states} if states else {}),
             "diverged_at": Pair(*(tf.Variable(_NEVER, dtype=tf.int64) for _ in PLAYERS)),
             "sums": tf.nest.map_structure(tf.Variable, sums),
             "summed_steps": tf.Variable(zero),
@@ -97,13 +101,18 @@ class Loop(Generic[R]):
     def _advance(self):
         signature = [tf.TensorSpec([], tf.int64), self._feed.signature]
         if self.run.compile == "parts":
-            return tf.function(self._many_steps, input_signature=signature, autograph=False)
+            steps = tf.function(self._many_steps, input_signature=signature, autograph=False)
+            # Called as it was traced: else TensorFlow warns a process that trains many times.
+            return steps.get_concrete_function()
 
         def many_steps(until, block):
             with compiling.whole():
                 self._many_steps(until, block)
 
-        return tf.function(many_steps, input_signature=signature, autograph=False, jit_compile=True)
+        whole = tf.function(
+            many_steps, input_signature=signature, autograph=False, jit_compile=True
+        )
+        return whole.get_concrete_function()
 
     @property
     def step(self) -> int:
@@ -124,7 +133,9 @@ class Loop(Generic[R]):
         while (m := self.step) < until:
             due = self.reservoir.next(self.outer_step)
             end = self._end_of_call(self._feed.limit(m, until), due)
-            self._advance(tf.constant(end, tf.int64), self._feed.block(m, end))
+            block = self._feed.block(m, end)
+            with compiling.deterministic():
+                self._advance(tf.constant(end, tf.int64), block)
             if due is not None and self.outer_step == due + 1:
                 self.reservoir.keep(due, self.last(), self.weights())
         steps = {p: int(self._state["diverged_at"].of(p)) for p in PLAYERS}
@@ -213,6 +224,21 @@ class Loop(Generic[R]):
     def weights(self) -> Pair:
         """Those of the output's atoms: Pair of [n'], of sum 1; None of a player that is a point."""
         return self.run.scheme.weights(self._scheme_state())
+
+    def states(self) -> Pair:
+        """What the networks' layers keep now, of `Network.num_state` numbers.
+
+        Returns:
+          Pair of [S] of the output, [n', S] of its atoms (of all chains, where the output is one of
+          them); None of a player whose layers keep nothing.
+        """
+        return self._of_players(self._state.get("state"))
+
+    def _of_players(self, states: dict[str, Any] | None) -> Any:
+        """None without any; else a Pair, with None for a player without."""
+        if not states:
+            return Pair(None, None)
+        return Pair(*(tf.convert_to_tensor(states[p]) if p in states else None for p in PLAYERS))
 
     def _scheme_state(self):
         return tf.nest.map_structure(tf.convert_to_tensor, self._state["scheme"])
@@ -320,16 +346,24 @@ class Loop(Generic[R]):
 
         def body(s):
             t, m = s["t"], s["m"]
-            state, logs = scheme.step(oracle, s["scheme"], t, m)
+            states = self._of_players(s["state"]) if "state" in s else None
+            asked = oracle.with_states(states)
+            state, logs = scheme.step(asked, s["scheme"], t, m)
             theta = scheme.output(state).theta
             used = tf.cast(scheme.num_batches(t), tf.int64)
             anchor = scheme.anchor(s["scheme"]).theta if scheme.anchor else theta
             ema = s["ema"]
             if "parents" in logs.theta:  # an atom that was reborn has its parent's past
                 anchor, ema = (tf.gather(x, logs.theta["parents"]) for x in (anchor, ema))
+            if states is not None:
+                states = _reborn(states, logs)
+                points = (scheme.points or scheme.output)(state)
+                # On the step's last mini-batch. Of what the layers ignore nothing is computed.
+                states = oracle.with_states(states).states(points, m + used - 1)
             return (
                 {
                     "scheme": state,
+                    **({} if states is None else {"state": _named(states)}),
                     "anchor": anchor,
                     "ema": self._ema(ema, theta, self._ema_weight(used, theta.dtype)),
                     "t": t + 1,
@@ -358,6 +392,21 @@ class Loop(Generic[R]):
         """1 - decay^used: the decay is per mini-batch, so that all algorithms look back alike."""
         decay = tf.constant(self.run.ema_decay, tf.float64)
         return tf.cast(1.0 - decay ** tf.cast(used, tf.float64), dtype)
+
+
+def _reborn(states: Pair, logs: Pair) -> Pair:
+    """The states of atoms, those that were reborn with their parents'."""
+
+    def of(player: Player):
+        parents = logs.of(player).get("parents")
+        state = states.of(player)
+        return state if parents is None or state is None else tf.gather(state, parents)
+
+    return Pair(*(of(p) for p in PLAYERS))
+
+
+def _named(states: Pair) -> dict[str, Any]:
+    return {p: s for p in PLAYERS if (s := states.of(p)) is not None}
 
 
 def _mean_of(atoms: tf.Tensor, weights: tf.Tensor | None) -> Measure:

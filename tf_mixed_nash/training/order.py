@@ -11,7 +11,7 @@ import hashlib
 
 import numpy as np
 
-__all__ = ["coin", "permutation", "records"]
+__all__ = ["coin", "permutation", "records", "records_at"]
 
 _ROUNDS = 6  # 4 give a strong pseudo-random permutation (Luby & Rackoff 1988); 2 for good measure
 
@@ -64,9 +64,13 @@ def records(seed: int, batch: int, batch_size: int, num: int) -> np.ndarray:
     Record positions run on from batch to batch and from epoch to epoch; each epoch has its
     own permutation, in which every record occurs once.
     """
-    position = batch * batch_size + np.arange(batch_size, dtype=np.int64)
+    return records_at(seed, batch * batch_size + np.arange(batch_size, dtype=np.int64), num)
+
+
+def records_at(seed: int, position: np.ndarray, num: int) -> np.ndarray:
+    """The records at positions int64 [k] of the order of `records`: int64 [k]."""
     epochs = position // num
-    result = np.empty(batch_size, np.int64)
+    result = np.empty(len(position), np.int64)
     for epoch in np.unique(epochs):
         mine = epochs == epoch
         result[mine] = permutation(position[mine] % num, num, _key(seed, "epoch", int(epoch)))

@@ -117,7 +117,7 @@ class Reservoir:
             with tf.device("CPU"):
                 return tf.map_fn(slot, steps)
 
-        return draw
+        return draw.get_concrete_function()
 
     # What is kept.
 

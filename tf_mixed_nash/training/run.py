@@ -84,6 +84,25 @@ class Training:
         """
         return self.scheme.init(*(self._start(p) for p in PLAYERS))
 
+    def initial_states(self, points: Pair) -> Pair:
+        """What the networks' layers keep at t = 0; None of a player whose layers keep nothing.
+
+        Args:
+          points: Pair of [d], or of atoms or chains [n', d].
+
+        Returns:
+          Pair of [S], or [n', S]: every atom begins at the model's own.
+        """
+
+        def of(player: Player):
+            network, z = self.networks.of(player), points.of(player)
+            if not network.num_state:
+                return None
+            state = network.initial_state()
+            return state if z.shape.rank == 1 else tf.tile(state[None], [z.shape[0], 1])
+
+        return Pair(*(of(p) for p in PLAYERS))
+
     def _start(self, player: Player) -> tf.Tensor:
         """[d], or [n', d]."""
         project = functools.partial(self.oracle.project, player)
@@ -109,7 +128,8 @@ class Training:
         """The mixed strategy of some of the run's generators, ready to be sampled.
 
         Normalisation layers get the statistics of each generator by itself, measured on latents
-        of a stream of its own (docs/decisions/0012).
+        of a stream of its own (docs/decisions/0012), and layers with a state that which belongs to
+        the generator's parameters alone (docs/decisions/0021).
 
         Args:
           atoms: [M, d].
@@ -120,7 +140,7 @@ class Training:
         count = int(atoms.shape[0])  # pyright: ignore[reportArgumentType]
         equal = tf.fill([count], tf.constant(1.0 / count, tf.float32))
         a: Any = equal if weights is None else tf.cast(weights, tf.float32)
-        if generator.num_statistics:
+        if generator.calibrates:
             calibrated = tf.TensorSpec([generator.frozen().dim], generator.dtype)
             atoms = tf.map_fn(self._calibrate, atoms, fn_output_signature=calibrated)
         measure = Measure(atoms, a)
@@ -130,6 +150,7 @@ class Training:
             self.game.latent_dim,
             self.game.num_classes,
             num_particles or self.num_particles,
+            self.game.latent_law,
         )
 
     @functools.cached_property

@@ -38,7 +38,7 @@ def finish(loop: Loop[Run], workdir: Path, more: Mapping[str, Any], said: str) -
     scores = task.score(samplers, strategies)
     picture = task.draw_published(workdir / SAMPLES, strategies, samplers)
     metadata = {
-        **reading.export_metadata(workdir),
+        **reading.export_metadata(workdir, task),
         "strategy": published,
         "average": published,
         "step": step,

@@ -12,10 +12,10 @@ from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.strategies.mixed import MixedStrategy
 from tf_mixed_nash.training.loop import Loop
 from trainers.experiment import settings
-from trainers.experiment.build import Run, build, task_of
+from trainers.experiment.build import Given, Run, build, task_of
 from trainers.experiment.options import options_of
 from trainers.system import provenance
-from trainers.tasks.base import Sampler
+from trainers.tasks.base import Sampler, Task
 from trainers.workdir import recoveries
 from trainers.workdir.checkpoints import Checkpoints
 from trainers.workdir.folder import ANSWERS, CHECKPOINTS, read_card
@@ -26,6 +26,7 @@ __all__ = [
     "export_metadata",
     "load_answer",
     "load_loop",
+    "metadata_of",
     "sampler",
     "scored",
 ]
@@ -93,8 +94,13 @@ def scored(scores: Mapping[str, Any], answer: str) -> dict[str, Any]:
     return {"scorecard": scores["strategies"][answer], **known}
 
 
-def load_loop(workdir: Path, step: int | None = None) -> Loop[Run]:
+def load_loop(workdir: Path, step: int | None = None, given: Given | None = None) -> Loop[Run]:
     """The loop of a workdir, at its newest checkpoint or that of mini-batch `step`.
+
+    Args:
+      workdir: of the run.
+      step: None for the newest.
+      given: what its config only describes, where it is at hand.
 
     Raises:
       InputError: if the folder is no workdir or has no (such) checkpoint, or none that is good.
@@ -102,7 +108,7 @@ def load_loop(workdir: Path, step: int | None = None) -> Loop[Run]:
     workdir = Path(workdir)
     # One process reads what many may have trained.
     config = {**settings.load_workdir_config(workdir), "strategy": "default"}
-    loop = Loop(build(config, recoveries.read(workdir)))
+    loop = Loop(build(config, recoveries.read(workdir), given))
     found = Checkpoints(workdir / CHECKPOINTS).read(step)
     if not found:
         raise InputError(
@@ -115,14 +121,24 @@ def load_loop(workdir: Path, step: int | None = None) -> Loop[Run]:
     return loop
 
 
-def export_metadata(workdir: Path) -> dict[str, Any]:
-    """What a published model says of its origin, for its manifest."""
+def export_metadata(workdir: Path, task: Task | None = None) -> dict[str, Any]:
+    """What a published model says of its origin, for its manifest.
+
+    Args:
+      workdir: of the run.
+      task: of it, where it is at hand.
+    """
     config = settings.load_workdir_config(Path(workdir))
+    return metadata_of(config, task or task_of(config))
+
+
+def metadata_of(config: Mapping[str, Any], task: Task) -> dict[str, Any]:
+    """What a published model says of its origin, for its manifest."""
     options = options_of(config)
     return {
         "config": config,
         "dataset": options.dataset,
         "algorithm": options.algorithm,
         "code": provenance.code(),
-        **task_of(config).export_metadata(),
+        **task.export_metadata(),
     }

@@ -8,10 +8,13 @@ from typing import Any
 
 from tf_mixed_nash import algorithms
 from tf_mixed_nash.algorithms import Hyperparameters
+from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.gan import GanGame, ParticleDraws, Regularizers
 from tf_mixed_nash.games.objectives import OBJECTIVES, Objective
+from tf_mixed_nash.latents import LatentLaw
 from tf_mixed_nash.methods import schedules
 from tf_mixed_nash.methods.oracle import Oracle
+from tf_mixed_nash.methods.schedules import Schedule
 from tf_mixed_nash.methods.schemes import Scheme
 from tf_mixed_nash.training.run import Training, num_outer_steps
 from tf_mixed_nash.types import Pair
@@ -19,9 +22,30 @@ from trainers.experiment.options import Options, Recovery, options_of, spec_of
 from trainers.system import devices
 from trainers.system.user_files import load_function
 from trainers.tasks.base import Task
-from trainers.tasks.kinds import ImageSpec, PlanarSpec
+from trainers.tasks.kinds import CustomSpec, ImageSpec, PlanarSpec
 
-__all__ = ["Run", "build", "task_of"]
+__all__ = ["Given", "Run", "build", "task_of"]
+
+# How a config calls an object of a Python program.
+PYTHON = "python:"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Given:
+    """Objects of a Python program, which a config can only describe.
+
+    Attributes:
+      task: data and networks.
+      objective: None: the one that the config names.
+      latents: None: N(0, I).
+      schedules: (player, key) -> schedule in place of the config's: player is "generator" or
+        "discriminator", key "step_size" or "temperature".
+    """
+
+    task: Task
+    objective: Objective | None = None
+    latents: LatentLaw | None = None
+    schedules: Mapping[tuple[str, str], Schedule] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,16 +56,26 @@ class Run(Training):
       task: the data, and what is done with samples.
       options: what else the config says.
       config: resolved, for the files that must hold all of it; nobody reads its keys.
+      given: what the config could only describe, to build the run again.
     """
 
     task: Task
     options: Options
     config: Mapping[str, Any]
+    given: Given | None = None
 
 
-def task_of(config: Mapping[str, Any] | PlanarSpec | ImageSpec) -> Task:
-    """The task of a resolved config, or of what was read from one. Opens no data yet."""
-    spec = config if isinstance(config, (PlanarSpec, ImageSpec)) else spec_of(config)
+def task_of(config: Mapping[str, Any] | PlanarSpec | ImageSpec | CustomSpec) -> Task:
+    """The task of a resolved config, or of what was read from one.
+
+    Opens no data yet, but of the user's own, which say what the networks must make.
+    """
+    known = isinstance(config, (PlanarSpec, ImageSpec, CustomSpec))
+    spec = config if known else spec_of(config)
+    if isinstance(spec, CustomSpec):
+        from trainers.tasks import custom
+
+        return custom.load(spec)
     if isinstance(spec, ImageSpec):
         from trainers.tasks.imaging import ImageTask  # not for those who need no image libraries
 
@@ -51,26 +85,33 @@ def task_of(config: Mapping[str, Any] | PlanarSpec | ImageSpec) -> Task:
     return PlanarTask(spec)
 
 
-def build(config: Mapping[str, Any], recoveries: Sequence[Recovery] = ()) -> Run:
-    """Builds a run. Reads no data.
+def build(
+    config: Mapping[str, Any], recoveries: Sequence[Recovery] = (), given: Given | None = None
+) -> Run:
+    """Builds a run. Reads no data (but see `task_of`).
 
     Args:
       config: resolved (`settings.resolve`).
       recoveries: of the run so far; from each on, the step sizes are half of what they were and
         the noise is other.
+      given: what the config only describes.
+
+    Raises:
+      InputError: if a file of the user's holds something else than the config says.
     """
-    options, task = options_of(config), task_of(config)
+    options, task = options_of(config), given.task if given else task_of(config)
     nets = task.networks()
     game = GanGame(
         nets.theta,
         nets.w,
         config["model"]["latent_dim"],
-        _objective(config["game"]["objective"]),
+        given.objective if given and given.objective else _objective(config["game"]["objective"]),
         Regularizers(
             config["game"]["gradient_penalty"], config["game"]["r1"], config["game"]["weight_clip"]
         ),
         task.num_classes,
         ParticleDraws(**config["particles"]),
+        given.latents if given else _latents(config),
     )
     oracle = Oracle(
         game,
@@ -80,9 +121,10 @@ def build(config: Mapping[str, Any], recoveries: Sequence[Recovery] = ()) -> Run
         [recovery.step for recovery in recoveries],
     )
     # How many outer steps T there are depends on K_t alone; the step sizes depend on T.
-    num_steps = num_outer_steps(_scheme(config, num_steps=1)[0], options.num_batches)
+    schedules = given.schedules if given else {}
+    num_steps = num_outer_steps(_scheme(config, schedules, 1)[0], options.num_batches)
     cuts = [recovery.outer_step for recovery in recoveries]
-    scheme, hyperparameters = _scheme(config, num_steps, cuts)
+    scheme, hyperparameters = _scheme(config, schedules, num_steps, cuts)
     return Run(
         algorithm=options.algorithm,
         oracle=oracle,
@@ -101,16 +143,28 @@ def build(config: Mapping[str, Any], recoveries: Sequence[Recovery] = ()) -> Run
         task=task,
         options=options,
         config=config,
+        given=given,
     )
 
 
 def _scheme(
-    config: Mapping[str, Any], num_steps: int, cuts: Sequence[int] = ()
+    config: Mapping[str, Any],
+    given: Mapping[tuple[str, str], Schedule],
+    num_steps: int,
+    cuts: Sequence[int] = (),
 ) -> tuple[Scheme, Pair]:
+    theta, w = (
+        {key: schedule for (name, key), schedule in given.items() if name == player}
+        for player in ("generator", "discriminator")
+    )
     both = Pair(
-        _hyperparameters(config["generator"], num_steps, num_steps + 1, cuts),
+        _hyperparameters(config["generator"], theta, num_steps, num_steps + 1, cuts),
         _hyperparameters(
-            config["discriminator"], num_steps, num_steps * config["discriminator_steps"] + 1, cuts
+            config["discriminator"],
+            w,
+            num_steps,
+            num_steps * config["discriminator_steps"] + 1,
+            cuts,
         ),
     )
     name = config["algorithm"]
@@ -119,9 +173,18 @@ def _scheme(
 
 
 def _hyperparameters(
-    h: Mapping[str, Any], num_steps: int, num_strategies: int, cuts: Sequence[int]
+    h: Mapping[str, Any],
+    given: Mapping[str, Schedule],
+    num_steps: int,
+    num_strategies: int,
+    cuts: Sequence[int],
 ) -> Hyperparameters:
     def schedule(key):
+        if key in given:
+            return given[key]
+        if h[f"{key}_schedule"].startswith(PYTHON):
+            # Who only reads a run takes no step.
+            return schedules.constant(h[key])
         return schedules.make(h[f"{key}_schedule"], h[key], num_steps, h[f"{key}_rate"])
 
     same = ("damping", "preconditioner", "rms_decay", "stability", "decay_1", "decay_2")
@@ -139,7 +202,26 @@ def _hyperparameters(
     )
 
 
+def _latents(config: Mapping[str, Any]) -> None:
+    """None: N(0, I). A law of a Python program no config can hold."""
+    if law := config["model"].get("latents"):
+        raise InputError(
+            f"The latents of this run are a law of a Python program, {law.removeprefix(PYTHON)}, "
+            "which its folder does not hold. Call MixedNashGAN.load(path, latents=...)."
+        )
+
+
 def _objective(name: str) -> Objective:
     if name in OBJECTIVES:
         return OBJECTIVES[name]
+    if name.startswith(PYTHON):
+
+        def missing(real, fake):
+            raise InputError(
+                f"The objective of this run is a function of a Python program, "
+                f"{name.removeprefix(PYTHON)}, which its folder does not hold. Call "
+                "MixedNashGAN.load(path, objective=...)."
+            )
+
+        return missing
     return load_function(name, "game.objective")

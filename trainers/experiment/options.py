@@ -12,7 +12,16 @@ from typing import Any, NamedTuple, TypeVar
 
 from trainers.experiment.settings import PLAYERS
 from trainers.tasks import kinds
-from trainers.tasks.kinds import ImageCard, ImageData, ImageSpec, PlanarCard, PlanarSpec
+from trainers.tasks.kinds import (
+    CustomCard,
+    CustomData,
+    CustomSpec,
+    ImageCard,
+    ImageData,
+    ImageSpec,
+    PlanarCard,
+    PlanarSpec,
+)
 
 __all__ = ["GapOptions", "Options", "Recovery", "options_of", "spec_of"]
 
@@ -76,18 +85,28 @@ def options_of(config: Mapping[str, Any]) -> Options:
     return _taken(Options, config, duality_gap=gap, devices=config["strategy"])
 
 
-def spec_of(config: Mapping[str, Any]) -> PlanarSpec | ImageSpec:
+def spec_of(config: Mapping[str, Any]) -> PlanarSpec | ImageSpec | CustomSpec:
     """What the task of a resolved config is made from."""
     model, card = config["model"], config["scorecard"]
-    if kinds.kind_of(config) == "planar":
-        common = model["hidden_units"]
+    if (kind := kinds.kind_of(config)) != "images":
+        common = model.get("hidden_units", ())
         own = (model.get(f"{player}_hidden_units") for player in PLAYERS)
         generator, discriminator = (tuple(units or common) for units in own)
+        if kind == "custom":
+            return _taken(
+                CustomSpec,
+                {**config, **model},
+                card=_taken(CustomCard, card),
+                data=_taken(CustomData, config["data"]),
+                hidden_units=(generator, discriminator),
+                **{player: model.get(player, "") for player in PLAYERS},
+            )
         return _taken(
             PlanarSpec,
             {**config, **model},
             card=_taken(PlanarCard, card),
             hidden_units=(generator, discriminator),
+            **{player: model.get(player, "") for player in PLAYERS},
         )
     image = config["image"]
     return _taken(
@@ -97,6 +116,7 @@ def spec_of(config: Mapping[str, Any]) -> PlanarSpec | ImageSpec:
         data=_taken(ImageData, config["data"]),
         num_classes=image["num_classes"] if model["conditional"] else 0,
         devices=config["strategy"],
+        **{player: model.get(player, "") for player in PLAYERS},
     )
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "METRICS",
     "SCORES",
     "assign",
+    "check",
     "differences",
     "fingerprint",
     "flatten",
@@ -110,11 +111,53 @@ def resolve(config: ml_collections.ConfigDict, num_replicas: int = 1) -> dict[st
     common = {key: c.pop(key) for key in HYPERPARAMETERS}
     several = any(_first(c[p]["num_particles"], common["num_particles"], 1) != 1 for p in PLAYERS)
     defaults = tuned.defaults(c["algorithm"], kinds.kind_of(c) == "images", several)
+    _drop_unread(c)
     for player in PLAYERS:
         own = c[player]
         c[player] = {key: _first(own[key], common[key], defaults[key]) for key in HYPERPARAMETERS}
-    _check(c, num_replicas)
+    check(c, num_replicas)
     return c
+
+
+def _drop_unread(c: dict[str, Any]) -> None:
+    """Leaves out what a task of this kind does not read.
+
+    Raises:
+      InputError: for a key of them that is set.
+    """
+    kind, model, data = kinds.kind_of(c), c["model"], c.get("data", {})
+    if kind == "custom" and "image" in c:
+        raise InputError(
+            f"dataset={c['dataset']} is of the user's own, and this config is of images. Take a "
+            "config of the plane, such as configs/gaussians8_mp.py, and give networks with "
+            "--config.model.generator and --config.model.discriminator."
+        )
+    unread = [] if kind == "images" else ["data.tfds_dir"]
+    if c["dataset"] != "vectors" and kind != "images":
+        unread.append("data.path")
+    if flatten(c).get("data.held_out") is not None and c["dataset"] != "vectors":
+        unread.append("data.held_out")
+    flat = flatten(c)
+    for key in unread:
+        if flat.get(key) is not None:
+            what = "in the plane" if kind == "planar" else "of a file FILE.py:NAME"
+            raise InputError(
+                f"{key}={flat[key]!r} is not read: {c['dataset']} is a data set {what}. Leave it "
+                "out, or set --config.dataset=vectors for a table of your own."
+            )
+    for player in PLAYERS:
+        if not model.get(player):
+            model.pop(player, None)
+    if c["dataset"] == "vectors":
+        data["held_out"] = _first(data.get("held_out"), 0.1)
+    else:
+        data.pop("held_out", None)
+    if all(model.get(player) for player in PLAYERS):
+        for key in ("hidden_units", *_WIDTHS, "activation"):
+            model.pop(key, None)
+    if kind == "custom":
+        c["scorecard"].pop("capture_samples", None)
+        c["scorecard"].setdefault("nearest_k", 5)
 
 
 def override(config: ml_collections.ConfigDict, items: Iterable[str]) -> None:
@@ -172,7 +215,13 @@ def _first(*values):
     return next(v for v in values if v is not None)
 
 
-def _check(c: Mapping[str, Any], num_replicas: int) -> None:
+def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
+    """Raises InputError for the first value of a resolved config that is out of its range.
+
+    Args:
+      c: with all hyperparameters of each player.
+      num_replicas: devices that a batch is split over.
+    """
     # Imported here: the names live with the mathematics, which loads TensorFlow.
     from tf_mixed_nash.algorithms import ALGORITHMS
     from tf_mixed_nash.games.objectives import OBJECTIVES
@@ -192,7 +241,9 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
         )
     _choices(flat, ("mixture", "last", "ema"), "publish")
     both = lambda *keys: [f"{player}.{key}" for player in PLAYERS for key in keys]  # noqa: E731
-    _choices(flat, SCHEDULES, *both("step_size_schedule", "temperature_schedule"))
+    for key in both("step_size_schedule", "temperature_schedule"):
+        if not flat[key].startswith("python:"):  # a function of a Python program
+            _choices(flat, SCHEDULES, key)
     _choices(flat, ("rms", "none"), *both("preconditioner"))
     _choices(flat, KINDS, *both("history"))
     _numbers(flat, lambda v: 0 < v <= 1, "(beta) in (0, 1]", *both("damping"))
@@ -237,7 +288,7 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
             f"batch_size {c['batch_size']} is not divisible by {what}. Choose a multiple of "
             f"{parts}."
         )
-    if ".py:" not in c["game"]["objective"]:
+    if ".py:" not in c["game"]["objective"] and not c["game"]["objective"].startswith("python:"):
         _choices(flat, (*OBJECTIVES, "FILE.py:NAME"), "game.objective")
     _choices(flat, ("measure", "parameters"), "chambolle_pock.extrapolate")
     window = tuple(c["mixture"]["window"])
@@ -246,7 +297,8 @@ def _check(c: Mapping[str, Any], num_replicas: int) -> None:
             "mixture.window must be fractions of the run with 0 <= start < end <= 1, got "
             f"({', '.join(map(str, window))})."
         )
-    (_check_images if kinds.kind_of(c) == "images" else _check_planar)(flat)
+    checks = {"images": _check_images, "planar": _check_planar, "custom": _check_custom}
+    checks[kinds.kind_of(c)](flat)
 
 
 def _check_particles(c: Mapping[str, Any]) -> None:
@@ -284,16 +336,30 @@ def _check_particles(c: Mapping[str, Any]) -> None:
 def _check_planar(flat: Mapping[str, Any]) -> None:
     from trainers.tasks.data.synthetic import DATASETS
 
-    _choices(flat, DATASETS, "dataset")
+    _choices(flat, (*DATASETS, "vectors", "FILE.py:NAME"), "dataset")
+    _check_widths(flat)
+    _integers(flat, 100, "scorecard.num_samples")
+    _integers(flat, 1, "scorecard.capture_samples")
+
+
+def _check_custom(flat: Mapping[str, Any]) -> None:
+    _check_widths(flat)
+    _integers(flat, 10, "scorecard.num_samples")
+    _integers(flat, 1, "scorecard.nearest_k")
+    if flat["dataset"] == "vectors":
+        _numbers(flat, lambda v: 0 <= v < 1, "in [0, 1), a fraction of the rows", "data.held_out")
+
+
+def _check_widths(flat: Mapping[str, Any]) -> None:
     for key in ("hidden_units", *_WIDTHS):
+        if f"model.{key}" not in flat:  # networks of the user's own
+            continue
         units = flat[f"model.{key}"]
         own = key in _WIDTHS  # may be (), for hidden_units
         if not (units or own) or any(not isinstance(u, int) or u < 1 for u in units):
             raise InputError(
                 f"model.{key} must be positive widths, such as (512, 512, 512), got {tuple(units)}."
             )
-    _integers(flat, 100, "scorecard.num_samples")
-    _integers(flat, 1, "scorecard.capture_samples")
 
 
 def _check_images(flat: Mapping[str, Any]) -> None:

@@ -119,7 +119,8 @@ def decide(
 
 def _write(path: Path, facts: Mapping[str, Any], workdir: Path) -> None:
     """Writes the facts, with the last records and pictures of the workdir."""
-    records = [json.loads(line) for line in whole_lines(workdir / METRICS)[-_RECORDS:]]
+    lines = whole_lines(workdir / METRICS)[-_RECORDS:]
+    records = [{k: _number(v) for k, v in json.loads(line).items()} for line in lines]
     pictures = sorted((workdir / SAMPLES).glob("step_*.png"))[-2:]
     shown = [p.relative_to(workdir).as_posix() for p in pictures]
     write_json(path, {**facts, "last_records": records, "last_pictures": shown})

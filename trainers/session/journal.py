@@ -31,13 +31,16 @@ class Journal:
       step: where the session begins; later records of an earlier session are dropped.
       total: mini-batches of the run.
       silent: writes nothing, only keeps the last record (workers that are not the first).
+      bar: whether progress is shown.
 
     Attributes:
       last: the last record; {} before the first.
       num_records: so far, with those of earlier sessions.
     """
 
-    def __init__(self, workdir: Path, title: str, step: int, total: int, silent: bool):
+    def __init__(
+        self, workdir: Path, title: str, step: int, total: int, silent: bool, bar: bool = True
+    ):
         from tqdm import tqdm
 
         self.last: dict[str, Any] = {}
@@ -60,7 +63,7 @@ class Journal:
             desc=title,
             mininterval=0.5 if sys.stderr.isatty() else 15,
             dynamic_ncols=True,
-            disable=silent,
+            disable=silent or not bar,
         )
 
     def __enter__(self) -> Self:

@@ -6,7 +6,7 @@ import contextlib
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,13 +22,13 @@ from trainers.experiment.build import Run, build
 from trainers.session import divergence, watchers
 from trainers.session.journal import Journal
 from trainers.session.watchers import crossed
-from trainers.system import cli, devices, lock, provenance
+from trainers.system import cli, devices, lock, provenance, user_files
 from trainers.system.devices import Workers
 from trainers.system.stopping import StopRequest
 from trainers.workdir.checkpoints import Checkpoints, Retention
 from trainers.workdir.folder import CHECKPOINTS, METRICS, SAMPLES, whole_lines
 
-__all__ = ["Session", "warn"]
+__all__ = ["Hooks", "Session", "facts_of", "record_of", "warn"]
 
 # A wish to stop is looked for between compiled calls; they are cut to take about so long.
 _CALL_SECONDS = 2.0
@@ -59,6 +59,21 @@ class _Stretch(NamedTuple):
         return crossed(self.before, self.now, every)
 
 
+class Hooks(NamedTuple):
+    """What a program that trains wants beside the files.
+
+    Attributes:
+      observe: called with the loop and each record after it was written; True ends the session
+        after a checkpoint, as if it were asked to stop.
+      begin: called with the mini-batch at which this session begins, before it trains.
+      bar: whether progress is shown.
+    """
+
+    observe: Callable[[Loop[Run], Mapping[str, Any]], bool] | None = None
+    begin: Callable[[int], None] | None = None
+    bar: bool = True
+
+
 class Session:
     """This process's part of a run. Use it as a context manager.
 
@@ -67,13 +82,22 @@ class Session:
       workdir: prepared, and locked.
       workers: the processes.
       stop: what asks to stop.
+      hooks: of the program that trains.
 
     Attributes:
       loop: of the run.
       lost: whether another worker was lost.
     """
 
-    def __init__(self, run: Run, workdir: Path, workers: Workers, stop: StopRequest):
+    def __init__(
+        self,
+        run: Run,
+        workdir: Path,
+        workers: Workers,
+        stop: StopRequest,
+        hooks: Hooks = Hooks(),  # noqa: B008 - immutable
+    ):
+        self._hooks = hooks
         self.workdir, self.workers, self.stop = workdir, workers, stop
         self.lost = False
         # Spent in steps, over all sessions: without tracing, scoring, pictures, checkpoints.
@@ -101,6 +125,8 @@ class Session:
         step = self._restore()
         if self.workers.chief:
             provenance.record(self.workdir, self.loop.run.config, step)
+        if self._hooks.begin:
+            self._hooks.begin(step)
         code, diverged = self._train(until)
         while diverged and self._roll_back(diverged):
             code, diverged = self._train(until)
@@ -141,12 +167,18 @@ class Session:
         """What makes this session go on otherwise than the one before would have."""
         if not manifest:
             return
-        mine = self._facts()
+        mine = _circumstances(self.loop.run)
         for key, what in (("code", "code"), ("versions", "packages"), ("replicas", "replicas")):
             if mine[key] != manifest[key]:
                 yield (
                     f"the checkpoint is of other {what} ({_short(manifest[key], mine[key])}): the "
                     "run goes on, but not bit for bit as it would have"
+                )
+        for path, now in mine.get("user_files", {}).items():
+            if manifest.get("user_files", {}).get(path, now) != now:
+                yield (
+                    f"{path} was edited since the checkpoint: the run goes on with what it says "
+                    "now (provenance.json has both texts)"
                 )
         mine = self.loop.run.task.state().get("fingerprint")
         data = manifest["data"].get("fingerprint")
@@ -168,7 +200,9 @@ class Session:
         total, every = run.num_batches, run.options
         last = total if until is None else min(total, until)
         self._good, code = loop.tensors(reservoir=False), cli.DONE
-        with Journal(self.workdir, run.algorithm, loop.step, total, silent=not chief) as journal:
+        with Journal(
+            self.workdir, run.algorithm, loop.step, total, not chief, self._hooks.bar
+        ) as journal:
             for stretch in self._stretches(last):
                 if stretch.lost:
                     self._without_others(stretch.lost, journal)
@@ -176,15 +210,20 @@ class Session:
                 if stretch.diverged:
                     return cli.DIVERGED, stretch.diverged
                 code, ended = stretch.code, stretch.now >= total
+                wished = False
                 if stretch.crossed(every.log_every) or ended:
                     # On every worker: it starts the sums anew.
                     self._record(journal, stretch)
                     self._good = loop.tensors(reservoir=False)
+                    if self._hooks.observe:
+                        wished = self._hooks.observe(loop, journal.last)
                 if chief and (stretch.crossed(every.picture_every) or ended):
                     self._picture()
-                stops = code or stretch.now >= last
+                stops = code or wished or stretch.now >= last
                 if chief and (stretch.crossed(every.checkpoint_every) or stops):
                     self._save(journal)
+                if wished:
+                    break
             self._checkpoints.wait()
         if loop.step >= total:
             return cli.DONE, None
@@ -228,16 +267,9 @@ class Session:
                 return diverged, int(codes)
 
     def _record(self, journal: Journal, stretch: _Stretch) -> None:
-        loop, run = self.loop, self.loop.run
+        loop = self.loop
         before = journal.last.get("step", 0)
-        t = max(loop.outer_step - 1, 0)
-        record = {"step": loop.step, "outer_step": loop.outer_step, **loop.logs()}
-        for player in PLAYERS:
-            h = run.hyperparameters.of(player)
-            record[f"step_size/{player}"] = float(h.step_size(t))
-            if ALGORITHMS[run.algorithm].langevin:
-                record[f"temperature/{player}"] = float(h.temperature(t))
-                record[f"inner_steps/{player}"] = int(h.num_inner_steps(t))
+        record = record_of(loop)
         times = {"ms_per_batch": stretch.ms, "data_wait": stretch.waiting, "seconds": self._seconds}
         for watcher in self._watchers:
             if crossed(before, loop.step, watcher.every):
@@ -274,27 +306,9 @@ class Session:
     def _save(self, journal: Journal) -> None:
         """Begins a checkpoint of now; its records are on the disk before it is."""
         journal.sync()
-        run, step = self.loop.run, self.loop.step
-        facts = {
-            **self._facts(),
-            "outer_step": self.loop.outer_step,
-            # Every draw is a function of the seed, its stream's name and the mini-batch's number.
-            "rng": {"seed": run.seed, "next_batch": step},
-            "data": run.task.state(),
-            "num_records": journal.num_records,
-            "seconds": self._seconds,
-            "metrics": {k: v for k, v in journal.last.items() if math.isfinite(v)},
-        }
-        self._checkpoints.save(step, self.loop.tensors(), facts)
-
-    def _facts(self) -> dict[str, Any]:
-        run = self.loop.run
-        return {
-            "config": dict(run.config),
-            "code": dict(provenance.code()),
-            "versions": provenance.versions(),
-            "replicas": devices.num_replicas(run.options.devices),
-        }
+        metrics = {k: v for k, v in journal.last.items() if math.isfinite(v)}
+        facts = facts_of(self.loop, journal.num_records, self._seconds, metrics)
+        self._checkpoints.save(self.loop.step, self.loop.tensors(), facts)
 
     # When it goes wrong.
 
@@ -334,7 +348,7 @@ class Session:
             return False
         self.workers.gather(0)
         self.loop.close()
-        self._begin(build(config, recoveries))
+        self._begin(build(config, recoveries, self.loop.run.given))
         if found:
             self.loop.assign(found.tensors)
         return True
@@ -356,6 +370,56 @@ class Session:
         entries = {key: value for more, _ in ends for key, value in more.items()}
         said = "\n".join(text for _, text in ends if text)
         publishing.finish(self.loop, self.workdir, entries, said)
+
+
+def record_of(loop: Loop[Run]) -> dict[str, Any]:
+    """What is known of now, for metrics.jsonl; it starts the means of `Loop.logs` anew."""
+    run, t = loop.run, max(loop.outer_step - 1, 0)
+    record = {"step": loop.step, "outer_step": loop.outer_step, **loop.logs()}
+    for player in PLAYERS:
+        h = run.hyperparameters.of(player)
+        record[f"step_size/{player}"] = float(h.step_size(t))
+        if ALGORITHMS[run.algorithm].langevin:
+            record[f"temperature/{player}"] = float(h.temperature(t))
+            record[f"inner_steps/{player}"] = int(h.num_inner_steps(t))
+    return record
+
+
+def facts_of(
+    loop: Loop[Run],
+    num_records: int = 0,
+    seconds: float = 0.0,
+    metrics: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """What the manifest of a checkpoint of now says.
+
+    Args:
+      loop: of the run.
+      num_records: lines of metrics.jsonl.
+      seconds: spent in steps so far.
+      metrics: of the last record, finite.
+    """
+    return {
+        **_circumstances(loop.run),
+        "outer_step": loop.outer_step,
+        # Every draw is a function of the seed, its stream's name and the mini-batch's number.
+        "rng": {"seed": loop.run.seed, "next_batch": loop.step},
+        "data": loop.run.task.state(),
+        "num_records": num_records,
+        "seconds": seconds,
+        "metrics": dict(metrics or {}),
+    }
+
+
+def _circumstances(run: Run) -> dict[str, Any]:
+    files = {path: user_files.sha256_of(text) for path, text in user_files.texts().items()}
+    return {
+        "config": dict(run.config),
+        "code": dict(provenance.code()),
+        "versions": provenance.versions(),
+        "replicas": devices.num_replicas(run.options.devices),
+        **({"user_files": files} if files else {}),
+    }
 
 
 def warn(message: str) -> None:

@@ -12,13 +12,16 @@ from typing import Any
 
 import tensorflow as tf
 
+from tf_mixed_nash.compile import deterministic
 from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.games.objectives import check_objective
+from tf_mixed_nash.models.cloning import is_graph
 from tf_mixed_nash.types import PLAYERS, Pair
 from trainers.experiment import settings
-from trainers.experiment.build import Run, build
+from trainers.experiment.build import Given, Run, build
 from trainers.experiment.options import options_of
 from trainers.session.divergence import NAMES
-from trainers.session.session import Session, warn
+from trainers.session.session import Hooks, Session, warn
 from trainers.system import cli, devices, lock
 from trainers.system.devices import Workers
 from trainers.system.files import is_temporary, make_writable, remove_temporaries, write_atomically
@@ -26,7 +29,7 @@ from trainers.system.stopping import Stopped, StopRequest
 from trainers.workdir import recoveries
 from trainers.workdir.folder import CARD, CHECKPOINTS, CONFIG, SAMPLES
 
-__all__ = ["describe", "train"]
+__all__ = ["check", "describe", "train"]
 
 # What goes wrong with a disk, as opposed to with this program.
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG}
@@ -39,9 +42,10 @@ def describe(config: Mapping[str, Any]) -> str:
     lines = [settings.to_json(config).rstrip()]
     for player in PLAYERS:
         network = run.networks.of(player)
-        weighty = [x.output.shape for x in network.model.layers if hasattr(x, "kernel")]
-        shapes = [network.model.input_shape, *weighty]
-        widths = " -> ".join("x".join(str(n) for n in shape[1:]) for shape in shapes)
+        layers = network.model.layers if is_graph(network.model) else []
+        weighty = [x.output.shape[1:] for x in layers if hasattr(x, "kernel")]
+        shapes = [network.input_shape, *(weighty or [network.output_shape])]
+        widths = " -> ".join("x".join(str(n) for n in shape) for shape in shapes)
         num = run.hyperparameters.of(player).num_particles
         several = f", {num} particles" if num > 1 else ""
         size = f"{network.num_parameters:>10,} parameters   {widths}{several}"
@@ -50,7 +54,13 @@ def describe(config: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def train(config: Mapping[str, Any], workdir: Path, until: int | None = None) -> int:
+def train(
+    config: Mapping[str, Any],
+    workdir: Path,
+    until: int | None = None,
+    given: Given | None = None,
+    hooks: Hooks = Hooks(),  # noqa: B008 - immutable
+) -> int:
     """Trains, scores and publishes; resumes where the workdir's newest good checkpoint is.
 
     Args:
@@ -58,6 +68,8 @@ def train(config: Mapping[str, Any], workdir: Path, until: int | None = None) ->
       workdir: a new or empty folder, or that of the same config.
       until: stops after a checkpoint at the first whole step that has used so many mini-batches,
         as if it were asked to; the run stays that of the config, whose end this is not.
+      given: what the config only describes.
+      hooks: of the program that trains.
 
     Returns:
       The exit code; `cli.STOPPED` if `until` came before the end.
@@ -74,17 +86,27 @@ def train(config: Mapping[str, Any], workdir: Path, until: int | None = None) ->
                     card = workdir / CARD
                     print(f"{workdir} holds this run, finished. Its scorecard: {card}")
                 return cli.DONE
-            tf.config.experimental.enable_op_determinism()
-            run = build(config, recoveries.read(workdir))
-            _check_window(run)
-            _check_memory(run)
-            run.task.check()
-            with _prepared(config, workdir, workers), Session(run, workdir, workers, stop) as s:
-                code = s.run(until)
-                return code if s.lost else _leave_together(workers, code)
+            with deterministic():
+                run = build(config, recoveries.read(workdir), given)
+                check(run)
+                with (
+                    _prepared(config, workdir, workers),
+                    Session(run, workdir, workers, stop, hooks) as s,
+                ):
+                    code = s.run(until)
+                    return code if s.lost else _leave_together(workers, code)
         except Stopped as stopped:
             print("Stopped; the same command goes on where this one was.")
             return stopped.code
+
+
+def check(run: Run) -> None:
+    """Raises InputError for a run that cannot be trained to its end."""
+    _check_window(run)
+    _check_memory(run)
+    w = run.networks.w
+    check_objective(run.game.objective, run.batch_size, w.output_shape, w.dtype)
+    run.task.check()
 
 
 def _leave_together(workers: Workers, code: int) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,6 +29,7 @@ from trainers.experiment.build import Run
 from trainers.experiment.settings import ANSWERS, SCORES
 from trainers.tasks.base import SEED
 from trainers.tasks.planar import PlanarTask
+from trainers.tasks.vector_scores import METRICS
 
 __all__ = ["Monitor", "Scores", "Watcher", "crossed", "make", "sampler"]
 
@@ -160,19 +162,16 @@ class Scores(Watcher):
     """Scores a run's answers; see `Watcher`. At the end the scorecard scores more.
 
     Args:
-      run: of data in the plane; its options hold `score_every`.
+      run: of data in the plane or of the user's own; its options hold `score_every`.
     """
 
     time_key = "score_seconds"
 
     def __init__(self, run: Run):
         task = run.task
-        assert isinstance(task, PlanarTask)  # settings.resolve has refused the others
         self.every, self.seconds = run.options.score_every, list[float]()
-        self._data, self._capture = task.data, task.spec.card.capture_samples
-        self._num = max(_SAMPLES, self._capture)
-        key = rng.stream(SEED, "reference")
-        self._reference = task.data.sample(key, _WASSERSTEIN_SAMPLES).numpy()
+        # settings.resolve has refused images.
+        self._of = _planar_scores(task) if isinstance(task, PlanarTask) else _custom_scores(task)
         self._draw = sampler(run)
 
     def look(self, loop: Loop[Run]) -> dict[str, float]:
@@ -194,17 +193,37 @@ class Scores(Watcher):
         return found
 
     def _score(self, measure: Measure) -> dict[str, float]:
+        num, score = self._of
+        try:
+            return score(self._draw(*measure, seed_rows(SEED, num)).numpy())
+        except ValueError:  # not finite
+            return {}
+
+
+# How many samples are scored, and how.
+_Scoring = tuple[int, Callable[[np.ndarray], dict[str, float]]]
+
+
+def _planar_scores(task: PlanarTask) -> _Scoring:
+    capture = task.spec.card.capture_samples
+    reference = task.data.sample(rng.stream(SEED, "reference"), _WASSERSTEIN_SAMPLES).numpy()
+
+    def score(samples):
         # Here, because it loads POT, which --dry_run need not wait for.
         from tf_mixed_nash.metrics.scorecard import scorecard
 
-        samples = self._draw(*measure, seed_rows(SEED, self._num)).numpy()
-        try:
-            card = scorecard(
-                samples, self._reference, self._data, self._capture, _WASSERSTEIN_SAMPLES
-            )
-        except ValueError:  # not finite
-            return {}
+        card = scorecard(samples, reference, task.data, capture, _WASSERSTEIN_SAMPLES)
         return {metric: card[metric] for metric in SCORES}
+
+    return max(_SAMPLES, capture), score
+
+
+def _custom_scores(task: Any) -> _Scoring:
+    def score(samples):
+        card = task.quick(samples)
+        return {metric: card[metric] for metric in METRICS}
+
+    return task.spec.card.num_samples, score
 
 
 def sampler(run: Run):

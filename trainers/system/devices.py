@@ -163,15 +163,14 @@ def evaluator(game: Game, strategy: tf.distribute.Strategy | None, accumulate: i
         return field
     count = strategy.num_replicas_in_sync
 
-    def evaluate(player, z, opponent, batch, key):
+    def evaluate(player, z, opponent, batch, key, **carried):
         size = batch.shape[0] // count
 
         def on_replica(z, atoms, batch, key):
             index = tf.distribute.get_replica_context().replica_id_in_sync_group
             rows = _rows(batch, index * size, size)
-            return field(
-                player, z, Measure(atoms, opponent.weights), rows, key, Shard(index, count)
-            )
+            against, shard = Measure(atoms, opponent.weights), Shard(index, count)
+            return field(player, z, against, rows, key, shard, **carried)
 
         values = strategy.run(on_replica, args=(z, opponent.atoms, batch, key))
         return tf.nest.map_structure(
@@ -193,14 +192,13 @@ def _accumulated(field: Callable, parts: int) -> Callable:
     result is that of one part but for the order of the sum.
     """
 
-    def evaluate(player, z, opponent, batch, key, shard=Shard()):  # noqa: B008 - immutable
+    def evaluate(player, z, opponent, batch, key, shard=Shard(), **carried):  # noqa: B008
         size = batch.shape[0] // parts
 
         def part(a):
             rows = _rows(batch, a * size, size)
-            return field(
-                player, z, opponent, rows, key, Shard(shard.index * parts + a, shard.count * parts)
-            )
+            own = Shard(shard.index * parts + a, shard.count * parts)
+            return field(player, z, opponent, rows, key, own, **carried)
 
         def add(a, total):
             return a + 1, tf.nest.map_structure(tf.add, total, part(a))

@@ -22,6 +22,7 @@ from typing import Any
 import tensorflow as tf
 
 from tf_mixed_nash import __version__
+from trainers.system import user_files
 from trainers.system.files import write_json
 
 __all__ = ["FILE", "code", "describe", "record", "versions"]
@@ -47,6 +48,7 @@ def describe(config: Mapping[str, Any]) -> dict[str, Any]:
         "config": config,
         "versions": versions(),
         "code": {**code(), **_difference()},
+        **_user_files(),
         "hardware": _hardware(),
         "environment": {
             k: v
@@ -75,7 +77,23 @@ def record(workdir: Path, config: Mapping[str, Any], resumed_from: int) -> None:
         sessions = []  # the first session, or the file was lost
     session = {k: now[k] for k in ("time", "command", "versions", "hardware")}
     session |= {"commit": now["code"]["commit"], "dirty": now["code"]["dirty"]}
+    edited = {
+        path: facts
+        for path, facts in now.get("user_files", {}).items()
+        if facts != first.get("user_files", {}).get(path)
+    }
+    if edited:
+        session["edited_files"] = edited
     write_json(path, {**first, "sessions": [*sessions, {**session, "from_step": resumed_from}]})
+
+
+def _user_files() -> dict[str, Any]:
+    """The text of the user's files, where there are any."""
+    found = {
+        path: {"sha256": user_files.sha256_of(text), "text": text[:_MAX_DIFF]}
+        for path, text in user_files.texts().items()
+    }
+    return {"user_files": found} if found else {}
 
 
 def versions() -> dict[str, str]:

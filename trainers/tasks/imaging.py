@@ -14,7 +14,7 @@ from tf_mixed_nash.strategies.mixed import MixedStrategy, seed_rows
 from tf_mixed_nash.types import Pair
 from trainers.system import devices
 from trainers.system.files import save_arrays
-from trainers.tasks import features, image_scores, pictures
+from trainers.tasks import features, image_scores, pictures, user_models
 from trainers.tasks.base import NO_STRATEGIES, SEED, Sampler, Task, atoms_of
 from trainers.tasks.data.images import Images, Prefetch, Preprocessing, to_unit
 from trainers.tasks.data.sources import LSUN_HELP, Source, TfdsSource, open_path
@@ -137,7 +137,11 @@ class ImageTask(Task):
         _ = self.features
 
     def networks(self, salt=""):
-        """See `tasks.Task.networks`: DCGAN."""
+        """See `tasks.Task.networks`: DCGAN, or networks of the user's own."""
+        shape = (self.spec.size, self.spec.size, self.spec.channels)
+        return user_models.chosen(self.spec, salt, lambda: self._dcgan(salt), shape)
+
+    def _dcgan(self, salt):
         spec = self.spec
 
         def seed(name):

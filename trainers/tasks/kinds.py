@@ -6,11 +6,23 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-__all__ = ["ImageCard", "ImageData", "ImageSpec", "PlanarCard", "PlanarSpec", "kind_of"]
+__all__ = [
+    "CustomCard",
+    "CustomData",
+    "CustomSpec",
+    "ImageCard",
+    "ImageData",
+    "ImageSpec",
+    "PlanarCard",
+    "PlanarSpec",
+    "kind_of",
+]
 
 
-def kind_of(config: Mapping[str, Any]) -> Literal["planar", "images"]:
+def kind_of(config: Mapping[str, Any]) -> Literal["planar", "images", "custom"]:
     """The kind of task that a config describes, resolved or not."""
+    if config["dataset"] in ("vectors", "python") or ".py:" in config["dataset"]:
+        return "custom"
     return "images" if "image" in config else "planar"
 
 
@@ -28,6 +40,8 @@ class PlanarSpec:
 
     Attributes:
       hidden_units: widths of the generator's layers and of the discriminator's.
+      generator: FILE.py:NAME, in place of the perceptron; "": none.
+      discriminator: the same.
     """
 
     dataset: str
@@ -38,6 +52,8 @@ class PlanarSpec:
     hidden_units: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     activation: str = "relu"
     latent_dim: int = 2
+    generator: str = ""
+    discriminator: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,6 +89,8 @@ class ImageSpec:
       num_classes: of a class-conditional generator; 0 without classes.
       devices: one of `devices.DEVICES`: each worker reads its rows of a mini-batch.
       publish: the answer that the final pictures show.
+      generator: FILE.py:NAME, in place of DCGAN's; "": none.
+      discriminator: the same.
     """
 
     dataset: str
@@ -91,3 +109,49 @@ class ImageSpec:
     discriminator_normalization: str
     devices: str
     publish: str
+    generator: str = ""
+    discriminator: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CustomCard:
+    """How samples of the user's own task are scored (configs/common.py)."""
+
+    num_samples: int = 2_000
+    nearest_k: int = 5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CustomData:
+    """Where a table is, and which fraction of its rows is held out (configs/common.py)."""
+
+    path: str | None = None
+    held_out: float = 0.1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CustomSpec:
+    """A task of the user's own.
+
+    Attributes:
+      dataset: "vectors", FILE.py:NAME, or "python": an object that no config can name.
+      generator: FILE.py:NAME, or `user_models.describe` of a model; "": a perceptron.
+      discriminator: the same.
+      num_classes: of a class-conditional game; 0 without classes.
+      hidden_units: widths of the generator's layers and of the discriminator's, of perceptrons.
+      publish: the answer that the final pictures show.
+    """
+
+    dataset: str
+    seed: int = 0
+    batch_size: int = 64
+    precision: str = "float32"
+    latent_dim: int = 2
+    num_classes: int = 0
+    generator: Any = ""
+    discriminator: Any = ""
+    hidden_units: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+    activation: str = "relu"
+    card: CustomCard = CustomCard()
+    data: CustomData = CustomData()
+    publish: str = "mixture"

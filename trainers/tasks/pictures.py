@@ -19,14 +19,18 @@ __all__ = [
     "FIGURE_1",
     "FIGURE_2",
     "grid",
+    "pairs",
     "panel_order",
+    "plane",
     "save_pixels",
     "scatter",
     "sheets",
     "tiles",
+    "window",
 ]
 
 _DPI = 100
+_PAIRED = 6  # columns of a pair plot
 # Of atoms, in turn.
 _ATOMS = (
     *("tab:red", "tab:green", "tab:purple", "tab:orange", "tab:cyan"),
@@ -118,6 +122,73 @@ def _panels(path: Path, rows: Panels, size: float, draw) -> Path:
             title, samples = panel
             draw(ax, title, samples)
             ax.set_title(title, fontsize=9)
+    figure.tight_layout()
+    return write_atomically(path, figure.savefig)
+
+
+def plane(rows: np.ndarray) -> np.ndarray:
+    """The first two columns of rows [n, ...]; of one column, twice the same: [n, 2]."""
+    flat = np.asarray(rows).reshape(len(rows), -1)
+    return flat[:, :2] if flat.shape[1] > 1 else flat[:, [0, 0]]
+
+
+def window(rows: np.ndarray) -> tuple[float, float, float, float]:
+    """(xmin, xmax, ymin, ymax) around the first two columns of real rows [n, ...]."""
+    points = plane(rows)
+    low, high = points.min(axis=0), points.max(axis=0)
+    room = 0.1 * np.maximum(high - low, 1e-6)
+    (x0, y0), (x1, y1) = low - room, high + room
+    return float(x0), float(x1), float(y0), float(y1)
+
+
+def pairs(
+    path: Path,
+    title: str,
+    real: np.ndarray,
+    fake: np.ndarray,
+    atoms: np.ndarray | None = None,
+) -> Path:
+    """A pair plot of at most six columns: histograms on the diagonal, scatter below; atomic.
+
+    Args:
+      path: the PNG.
+      title: of the figure.
+      real: [n, ...], blue; grey where the fake have colours.
+      fake: [m, ...], red, or the colour of their atom.
+      atoms: who drew each fake row, int [m].
+
+    Raises:
+      ValueError: if the fake rows are not all finite.
+    """
+    x, y = (
+        np.asarray(rows, np.float64).reshape(len(rows), -1)[:, :_PAIRED] for rows in (real, fake)
+    )
+    if not np.isfinite(y).all():
+        raise ValueError("The samples are not all finite; they have no picture.")
+    d = x.shape[1]
+    own = "tab:red" if atoms is None else [_ATOMS[j % len(_ATOMS)] for j in atoms]
+    behind = "tab:blue" if atoms is None else "0.7"
+    low, high = x.min(axis=0), x.max(axis=0)
+    room = 0.1 * np.maximum(high - low, 1e-6)
+    low, high = low - room, high + room
+    figure = Figure((max(1.6 * d, 3.6), max(1.6 * d, 3.6) + 0.3), _DPI)
+    axes = figure.subplots(d, d, squeeze=False)
+    for i in range(d):
+        for j in range(d):
+            ax = axes[i, j]
+            if j > i:
+                ax.axis("off")
+            elif i == j:
+                bins = np.linspace(low[i], high[i], 41)
+                for rows, colour in ((x, behind), (y, "tab:red")):
+                    ax.hist(rows[:, i], bins, density=True, histtype="step", color=colour)
+                ax.set(xlim=(low[i], high[i]), xticks=[], yticks=[])
+                ax.set_ylabel(str(i), fontsize=7)
+            else:
+                for rows, colour in ((x, behind), (y, own)):
+                    ax.scatter(rows[:, j], rows[:, i], s=1, c=colour, alpha=0.35, linewidths=0)
+                ax.set(xlim=(low[j], high[j]), ylim=(low[i], high[i]), xticks=[], yticks=[])
+    figure.suptitle(title, fontsize=9)
     figure.tight_layout()
     return write_atomically(path, figure.savefig)
 

@@ -10,7 +10,7 @@ from tf_mixed_nash.models import mlp
 from tf_mixed_nash.strategies.mixed import MixedStrategy, seed_rows
 from tf_mixed_nash.types import Pair
 from trainers.system.files import save_arrays
-from trainers.tasks import pictures, tables
+from trainers.tasks import pictures, tables, user_models
 from trainers.tasks.base import NO_STRATEGIES, SEED, Sampler, Task, atoms_of
 from trainers.tasks.data import synthetic
 from trainers.tasks.kinds import PlanarCard, PlanarSpec
@@ -90,11 +90,14 @@ class PlanarTask(Task):
                 penalized=name == "discriminator",
             )
 
-        units = Pair(*spec.hidden_units)
-        return Pair(
-            make("generator", spec.latent_dim, 2, units.theta),
-            make("discriminator", 2, 1, units.w),
-        )
+        def perceptrons():
+            units = Pair(*spec.hidden_units)
+            return Pair(
+                make("generator", spec.latent_dim, 2, units.theta),
+                make("discriminator", 2, 1, units.w),
+            )
+
+        return user_models.chosen(spec, salt, perceptrons, (2,))
 
     def feed(self, dtype):
         return PlanarFeed(self.data, self.spec.seed, self.spec.batch_size, dtype)

@@ -79,13 +79,6 @@ def test_mixed_precision_outputs_have_the_parameters_type():
     assert np.max(np.abs(output - network()(network().initial(), X))) > 0
 
 
-def test_state_that_is_no_batch_statistic_is_refused():
-    dense = keras.layers.SpectralNormalization(keras.layers.Dense(2))
-    model = keras.Sequential([keras.Input((3,)), dense])
-    with pytest.raises(ValueError, match=r"cannot carry the state.*SpectralConv2D"):
-        Network(model)
-
-
 # Several networks at once.
 
 

@@ -1,5 +1,8 @@
 """Gradient accumulation: micro-batches that add up to the mini-batch."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,7 +13,7 @@ from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.game import Shard
 from tf_mixed_nash.training.loop import Loop
-from tf_mixed_nash.types import PLAYERS, dirac, other
+from tf_mixed_nash.types import PLAYERS, Pair, dirac, other
 from trainers.experiment.build import build
 from trainers.system import devices
 
@@ -41,6 +44,24 @@ def test_the_field_is_that_of_the_whole_mini_batch(player, shard):
         3,  # every part draws for itself: the shard is lost
     )(player, z, rival, real, key, shard)
     assert np.abs(wrong - whole).max() > 1e-4
+
+
+def test_parts_and_replicas_read_the_states_of_the_layers():
+    def field(player, z, opponent, batch, key, shard, states):
+        return states.w, {"loss": tf.reduce_mean(batch)}
+
+    game: Any = SimpleNamespace(field=field)
+    two: Any = SimpleNamespace(
+        num_replicas_in_sync=2,
+        run=lambda function, args: function(*args),
+        reduce=lambda op, value, axis: value,
+    )
+    z, batch = tf.zeros([3]), tf.ones([4, 2])
+    states = Pair(None, tf.constant([2.0, -1.0]))
+    for evaluate in (devices.evaluator(game, two), devices.evaluator(game, None, 2)):
+        g, logs = evaluate("w", z, dirac(z), batch, rng.stream(0, "field"), states=states)
+        np.testing.assert_array_equal(g, states.w)
+        assert float(logs["loss"]) == 1.0
 
 
 def test_a_run_is_the_same_but_for_rounding():

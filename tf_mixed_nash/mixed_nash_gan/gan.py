@@ -1,0 +1,947 @@
+"""`MixedNashGAN`: Keras's verbs on our loop."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import difflib
+import io
+import json
+import os
+import secrets
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from configs import common, tuned
+from export.strategy import InWholeGroups, publish_strategy
+from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.games.objectives import OBJECTIVES, Objective, check_objective
+from tf_mixed_nash.latents import LatentLaw
+from tf_mixed_nash.mixed_nash_gan import memory
+from tf_mixed_nash.mixed_nash_gan.epochs import Epochs
+from tf_mixed_nash.strategies.mixed import MixedStrategy, seed_rows
+from tf_mixed_nash.training.loop import Loop
+from tf_mixed_nash.types import Measure, Pair
+from trainers.answers import reading
+from trainers.experiment import settings
+from trainers.experiment.build import PYTHON, Given, Run, build
+from trainers.experiment.options import spec_of
+from trainers.session.session import Hooks, facts_of
+from trainers.session.train import check, train
+from trainers.system import cli, devices, user_files
+from trainers.system.files import write_atomically
+from trainers.tasks import user_models, vector_scores
+from trainers.tasks.base import SEED
+from trainers.tasks.custom import CustomTask
+from trainers.tasks.data import user_data
+from trainers.tasks.kinds import CustomSpec
+from trainers.workdir import folder
+from trainers.workdir.checkpoints import Checkpoints
+
+__all__ = ["MixedNashGAN"]
+
+_CALIBRATION = 16  # mini-batches
+_EVALUATED = 1_000  # rows of data that are no array
+_PLAYERS = ("generator", "discriminator")
+_FUNCTIONS = ("step_size", "temperature")  # hyperparameters that may be functions of t
+
+
+class MixedNashGAN:
+    """A GAN of two Keras models, trained toward a mixed Nash equilibrium, with Keras's verbs.
+
+        from tf_mixed_nash import MixedNashGAN
+
+        gan = MixedNashGAN(generator, discriminator, objective="wgan", gradient_penalty=10.0)
+        gan.compile(step_size=1e-3, discriminator={"step_size": 2e-3}, seed=0)
+        history = gan.fit(data, batch_size=64, num_batches=20_000, workdir="runs/mine")
+        samples = gan.sample(64, seed=0)             # of the mixture: float32 [64, ...]
+        gan.generator("ema").save("generator.keras")
+        gan.publish("models/mine")
+
+    The answer of a training is a distribution over generators, the *mixture* of snapshots of the
+    run (Hsieh, Liu & Cevher 2019); beside it there are the *last* iterate and its moving average,
+    *ema*. With `num_particles` above 1 each of the three is itself a mixture of so many networks.
+
+    The models give architecture and initial weights; they are never written. A `fit` is one whole
+    run from these weights, a function of models, data and seed: to train on, fit again in the same
+    workdir with the same arguments, or make another MixedNashGAN of `gan.generator("last")` and
+    `gan.discriminator()`.
+
+    Args:
+      generator: from latents [n, D] to samples [n, ...]: a built keras.Model, or a function without
+        arguments that makes one (then initial weights are a function of the seed, too).
+      discriminator: from samples [n, ...] to logits [n, 1], without a sigmoid; the same.
+      algorithm: a name of `tf_mixed_nash.ALGORITHMS`: "mirror_gan", "mirror_prox_gan", "adam",
+        "extra_adam", ...
+      objective: "wgan", "minimax", "nonsaturating", "least_squares" or "hinge"; or a function
+        (real logits, fake logits) -> `tf_mixed_nash.games.objectives.Losses` of two scalars.
+      latent_dim: D >= 1; by default what the generator reads.
+      latents: their law; by default N(0, I). A `tfp.distributions.Distribution` of event shape [D],
+        or a function (key int32[2], n) -> [n, D] of TensorFlow's stateless draws; to publish, with
+        alg="philox" (which TFP's do not pass).
+      num_classes: k >= 2 for a class-conditional game: the data come with labels in [0, k), the
+        generator reads [n, D + k] (latents, one-hot class) and the discriminator samples whose last
+        axis is followed by k constant channels, the one-hot class. 0: without classes.
+      gradient_penalty: >= 0, the weight of E (|grad_x f(x)| - 1)^2 (WGAN-GP).
+      r1: >= 0, the weight of E |grad_x f(x)|^2 / 2 on real data.
+      weight_clip: > 0 clips the discriminator's weights to [-c, c]; 0 does not.
+      num_particles: n' >= 1, networks of each player's mixed strategy (docs/particles_gan.md).
+
+    Raises:
+      InputError: for models that do not fit each other or cannot be played with, or an unknown
+        algorithm or objective; one sentence that says what to do.
+
+    Example:
+      >>> generator = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+      >>> discriminator = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+      >>> gan = MixedNashGAN(generator, discriminator, algorithm="adam")
+      >>> gan.compile(step_size=1e-3, seed=1)
+      >>> points = np.random.default_rng(0).normal(size=(100, 2))
+      >>> history = gan.fit(points, batch_size=16, num_batches=4, steps_per_epoch=2, verbose=0)
+      >>> history.history["step"]
+      [2, 4]
+      >>> gan.sample(5, seed=3).shape
+      (5, 2)
+    """
+
+    def __init__(
+        self,
+        generator: keras.Model | Callable[[], keras.Model],
+        discriminator: keras.Model | Callable[[], keras.Model],
+        *,
+        algorithm: str = "mirror_prox_gan",
+        objective: str | Objective = "wgan",
+        latent_dim: int | None = None,
+        latents: Any = None,
+        num_classes: int = 0,
+        gradient_penalty: float = 0.0,
+        r1: float = 0.0,
+        weight_clip: float = 0.0,
+        num_particles: int = 1,
+    ):
+        self.algorithm, self.num_classes = algorithm, num_classes
+        self._given_models = Pair(generator, discriminator)
+        self._game: dict[str, Any] = {
+            "gradient_penalty": gradient_penalty,
+            "r1": r1,
+            "weight_clip": weight_clip,
+        }
+        self._num_particles = num_particles
+        self._objective = objective
+        first = self._models(0, "")
+        self._latents = None if latents is None else LatentLaw(latents)
+        if self._latents and latent_dim not in (None, self._latents.dim):
+            raise InputError(
+                f"latent_dim={latent_dim}, and the latents {self._latents.name} have "
+                f"{self._latents.dim} numbers. Leave latent_dim out."
+            )
+        if self._latents:
+            latent_dim = self._latents.dim
+        self.latent_dim = latent_dim or user_models.latent_dim_of(first.theta, num_classes)
+        known = objective if callable(objective) else OBJECTIVES.get(objective)
+        networks = user_models.networks(first, self.latent_dim, num_classes, objective=known)
+        self._shape: tuple[int, ...] = networks.theta.output_shape
+        if callable(objective):
+            check_objective(objective, 4, networks.w.output_shape, networks.w.dtype)
+        elif objective not in OBJECTIVES:
+            raise InputError(
+                f"Unknown objective {objective!r}. Choose one of: {', '.join(OBJECTIVES)}, or give "
+                "a function (real, fake) -> Losses."
+            )
+        self._descriptions = Pair(*map(user_models.describe, first))
+        self._base: dict[str, Any] | None = None
+        self._schedules: dict[tuple[str, str], Callable] = {}
+        self._loop: Loop[Run] | None = None
+        self._open: Callable[[], Loop[Run]] | None = None
+        self._drawn: dict[str, tuple[MixedStrategy, Callable]] = {}
+        self._config(num_batches=1)  # says at once what is wrong
+
+    # How it is trained.
+
+    def compile(
+        self,
+        *,
+        step_size: float | Callable | None = None,
+        step_size_schedule: str | None = None,
+        step_size_rate: float | None = None,
+        temperature: float | Callable | None = None,
+        temperature_schedule: str | None = None,
+        temperature_rate: float | None = None,
+        num_inner_steps: int | None = None,
+        inner_steps_rate: float | None = None,
+        damping: float | None = None,
+        preconditioner: str | None = None,
+        rms_decay: float | None = None,
+        stability: float | None = None,
+        decay_1: float | None = None,
+        decay_2: float | None = None,
+        num_chains: int | None = None,
+        history: str | None = None,
+        history_capacity: int | None = None,
+        history_batch: int | None = None,
+        mirror_step: float | None = None,
+        num_particles: int | None = None,
+        weights: str | None = None,
+        weight_step: float | None = None,
+        weight_floor: float | None = None,
+        rebirth_below: float | None = None,
+        rebirth_noise: float | None = None,
+        generator: Mapping[str, Any] | None = None,
+        discriminator: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        discriminator_steps: int = 1,
+        ema_decay: float = 0.999,
+        num_components: int = 30,
+        window: tuple[float, float] = (0.75, 1.0),
+        particle_batch: str = "split",
+        particle_latents: str = "own",
+        kappa: float = 1.0,
+        extrapolate: str = "measure",
+        xla: str = "parts",
+    ) -> None:
+        """Sets how both players move; what is None takes the algorithm's tuned default.
+
+        Args:
+          step_size: gamma >= 0 at t = 0; or a function of the outer step t = 0, 1, 2, ... (a
+            float64 tensor) that returns gamma_t.
+          step_size_schedule: "constant", "linear" (to 0 at the end), "cosine", "exponential".
+          step_size_rate: r in [0, 1) of "exponential", gamma (1 - r)^t.
+          temperature: epsilon >= 0 of the noise sqrt(2 gamma epsilon P); or a function of t.
+          temperature_schedule: as of the step size.
+          temperature_rate: the same.
+          num_inner_steps: K >= 1, Langevin steps of an outer step (the Mirror algorithms).
+          inner_steps_rate: K_t = min(K, floor((1 + rate)^t)); 0: K at once.
+          damping: beta in (0, 1].
+          preconditioner: "rms" (pSGLD) or "none" (SGLD).
+          rms_decay: a in [0, 1) of the preconditioner.
+          stability: lambda >= 0 of the preconditioner, or Adam's constant.
+          decay_1: in [0, 1), of Adam's first moment.
+          decay_2: in [0, 1), of Adam's second moment.
+          num_chains: n' >= 1, of sample_md and sample_mp (and the four below).
+          history: "full", "reservoir" or "window".
+          history_capacity: H >= 1.
+          history_batch: b >= 0; 0: all of the past.
+          mirror_step: eta > 0.
+          num_particles: n' >= 1; by default the constructor's.
+          weights: of particles, "uniform" or "learnt".
+          weight_step: eta >= 0 of learnt weights.
+          weight_floor: delta in [0, 1).
+          rebirth_below: weight under which a particle becomes a copy of the heaviest; 0: none does.
+          rebirth_noise: standard deviation of the copy's parameters around it.
+          generator: any of the above for the generator alone.
+          discriminator: any of the above for the discriminator alone.
+          seed: in [0, 2^62), of every draw: data, latents, noise, snapshots.
+          discriminator_steps: n >= 1 outer steps of the discriminator per one of the generator.
+          ema_decay: in [0, 1), per mini-batch.
+          num_components: M >= 1, snapshots of the mixture.
+          window: of which part of the run they are, 0 <= first < last <= 1.
+          particle_batch: how several generators share a mini-batch: "split", "full" or "thin".
+          particle_latents: "own" or "shared".
+          kappa: >= 0, of chambolle_pock.
+          extrapolate: "measure" or "parameters", of chambolle_pock.
+          xla: "parts" (for CPUs), or "whole" (one XLA program a call, for one GPU).
+
+        Raises:
+          InputError: for the first value out of its range, with the valid choices.
+
+        Example:
+          >>> gan.compile(step_size=1e-3, discriminator={"step_size": 2e-3}, seed=0)
+          >>> gan.compile(step_size=lambda t: 1e-3 / (1.0 + t), step_size_schedule="linear")
+        """
+        given = locals()
+        common_ = {key: given[key] for key in tuned.ANY if given[key] is not None}
+        common_.setdefault("num_particles", self._num_particles)
+        own = {p: dict(given[p] or {}) for p in _PLAYERS}
+        schedules: dict[tuple[str, str], Callable] = {}
+        for player, mine in own.items():
+            for key in mine:
+                if key not in tuned.ANY:
+                    hint = _meant(key, tuned.ANY) or f" Choose among: {', '.join(tuned.ANY)}."
+                    raise InputError(
+                        f"compile({player}={{{key!r}: ...}}): there is no such key.{hint}"
+                    )
+            for key in _FUNCTIONS:
+                function = mine.get(key, common_.get(key))
+                if callable(function):
+                    schedules[player, key] = _schedule(function)
+                    mine[key], mine[f"{key}_schedule"] = _at_zero(function, key), _named(function)
+        for key in _FUNCTIONS:
+            if callable(common_.get(key)):
+                common_.pop(key)
+        before = self._base
+        self._base = None
+        try:
+            self._base = self._config(
+                num_batches=1,
+                **common_,
+                generator=own["generator"],
+                discriminator=own["discriminator"],
+                seed=seed,
+                discriminator_steps=discriminator_steps,
+                ema_decay=ema_decay,
+                compile=xla,
+                mixture={"num_components": num_components, "window": tuple(window)},
+                particles={"batch": particle_batch, "latents": particle_latents},
+                chambolle_pock={"kappa": kappa, "extrapolate": extrapolate},
+            )
+        except InputError:
+            self._base = before
+            raise
+        self._schedules = schedules
+
+    def _config(self, **values: Any) -> dict[str, Any]:
+        """A resolved config of this game with these values; nested ones as mappings."""
+        if self._base is None:
+            flat = settings.flatten(
+                {
+                    "num_particles": self._num_particles,
+                    "game": {**self._game, "objective": _named(self._objective)},
+                    "model": {"latent_dim": self.latent_dim, "num_classes": self.num_classes},
+                    "batch_size": 2 * _lcm(values, self._num_particles),
+                    **values,
+                }
+            )
+            c = common.custom(self.algorithm)
+            for key, value in flat.items():
+                try:
+                    c.update_from_flattened_dict({key: value})
+                except (KeyError, TypeError, ValueError):
+                    raise InputError(f"{key} must be {_type_of(c, key)}, got {value!r}.") from None
+            config = settings.resolve(c)
+            for player, facts in zip(_PLAYERS, self._descriptions, strict=True):
+                config["model"][player] = facts
+            if self._latents:
+                config["model"]["latents"] = f"{PYTHON}{self._latents.name}"
+            return config
+        config = copy.deepcopy(self._base)
+        for key, value in values.items():
+            if isinstance(value, Mapping) and isinstance(config.get(key), dict):
+                config[key].update(value)
+            else:
+                config[key] = value
+        settings.check(config, devices.num_replicas(config["strategy"]))
+        return config
+
+    def _models(self, seed: int, salt: str) -> Pair:
+        seeds = user_models.seeds_of(seed, salt)
+
+        def model(name: str, given: Any, seed: int) -> Any:
+            if isinstance(given, keras.Model):
+                return user_models.restarted(given, name, seed) if salt else given
+            return user_models.made(given, name, seed) if callable(given) else given
+
+        return Pair(*map(model, _PLAYERS, self._given_models, seeds))
+
+    def fit(
+        self,
+        data: Any,
+        *,
+        batch_size: int = 64,
+        num_batches: int = 10_000,
+        labels: Any = None,
+        validation_data: Any = None,
+        validation_split: float = 0.0,
+        workdir: str | os.PathLike | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        steps_per_epoch: int = 100,
+        score_every: int = 0,
+        verbose: int = 1,
+        publish: str = "mixture",
+        picture_every: int = 3_000,
+        checkpoint_every: int = 3_000,
+        keep_last: int = 3,
+        keep_every: int = 0,
+        keep_best: str = "",
+        on_divergence: str = "stop",
+        max_rollbacks: int = 3,
+        accumulate: int = 1,
+        devices: str = "default",
+    ) -> keras.callbacks.History:
+        """Trains one whole run, from the models' own weights; resumes where the workdir is.
+
+        Without a workdir nothing touches the disk. With one there is all that `trainers.run`
+        writes: checkpoints, metrics.jsonl, TensorBoard, pictures, provenance.json, a published
+        model and scorecard.json; the same call after a kill goes on as if nothing had happened, bit
+        for bit.
+        After it TensorFlow is as it was before: op determinism, seeds, policies, signal handlers.
+
+        Args:
+          data: rows of the shape that the generator makes, of any number type:
+            an array [n, ...], or (x, y) with labels: shuffled anew in every epoch of the data;
+            a function (m, size) -> x or (x, y), mini-batch number m = 0, 1, 2, ... of `size` rows;
+              a `tf.function` becomes part of the compiled steps;
+            a `keras.utils.PyDataset`, whose items are the mini-batches;
+            a `tf.data.Dataset` of rows or of mini-batches, repeated without end. Resuming reads it
+              again from its beginning, so it is exact if its own order is: give `shuffle` a seed.
+            Images of uint8 [n, h, w, c] become numbers in [-1, 1]; all else is taken as it is.
+          batch_size: B >= 1, rows of a mini-batch; with `num_particles` a multiple of it.
+          num_batches: >= 1, of the whole run. Schedules end there.
+          labels: integers [n] in [0, num_classes), where `data` is an array.
+          validation_data: real rows that scores compare with, of any kind that `data` may be.
+          validation_split: in [0, 1), the fraction of the rows of arrays held out instead.
+          workdir: a folder that is new, empty, or of the same run.
+          callbacks: of Keras. They are called once an epoch; `keras.callbacks.ModelCheckpoint`
+            saves the whole game. A callback that ends the training leaves a checkpoint and no
+            scorecard; the same call trains on.
+          steps_per_epoch: >= 1, mini-batches of an epoch, of which logs are means.
+          score_every: every so many mini-batches the scores of every answer are logged, as
+            score/ANSWER/METRIC: energy_distance, precision, recall, density, coverage, ks_max,
+            ks_mean; 0: never. EarlyStopping(monitor="score/ema/energy_distance", mode="min").
+          verbose: 0 shows nothing, 1 a bar and lines.
+          publish: the answer that the workdir publishes: "mixture", "last" or "ema".
+          picture_every: mini-batches between pictures, in the workdir.
+          checkpoint_every: mini-batches between checkpoints, in the workdir.
+          keep_last: >= 1, checkpoints that stay.
+          keep_every: and the first at or after each multiple of so many mini-batches; 0: none.
+          keep_best: and the best by "min:KEY" or "max:KEY"; "": none.
+          on_divergence: "stop", or "rollback" to the last checkpoint with half the step sizes.
+          max_rollbacks: >= 0.
+          accumulate: parts of a mini-batch that are computed one after the other.
+          devices: "default" (all GPUs), "mirrored" or "multi_worker" of tf.distribute.
+
+        Returns:
+          A `keras.callbacks.History`: `epoch`, and `history` with a list for each of loss/theta,
+          loss/w (generator and discriminator), penalty/*, field_norm/*, step_size/*, `loss` (the
+          sum of the two), step, and score/* where scored.
+
+        Raises:
+          InputError: for data that do not fit, before anything is written.
+          FloatingPointError: if a player left the finite numbers, unless a callback stopped for it.
+          KeyboardInterrupt: after SIGINT, once the step is done (and a checkpoint is written).
+          SystemExit: the same for SIGTERM.
+
+        Example:
+          >>> stop = keras.callbacks.EarlyStopping("score/last/energy_distance", mode="min")
+          >>> rows = np.random.default_rng(0).normal(size=(64, 2))
+          >>> history = gan.fit(rows, batch_size=16, num_batches=6, steps_per_epoch=2,
+          ...                   score_every=2, callbacks=[stop], verbose=0)
+          >>> sorted(history.history)[:3]
+          ['field_norm/theta', 'field_norm/w', 'loss']
+        """
+        if self._base is None:
+            raise InputError("Call compile(...) before fit(...); compile() takes tuned defaults.")
+        made, held_out = self._data(data, batch_size, labels, validation_data, validation_split)
+        config = self._config(
+            num_batches=num_batches,
+            batch_size=batch_size,
+            log_every=steps_per_epoch,
+            score_every=score_every,
+            publish=publish,
+            picture_every=picture_every,
+            checkpoint_every=checkpoint_every,
+            keep_last=keep_last,
+            keep_every=keep_every,
+            keep_best=keep_best,
+            on_divergence=on_divergence,
+            max_rollbacks=max_rollbacks,
+            accumulate=accumulate,
+            strategy=devices,
+        )
+        config["data"] = made.describe()
+        if workdir is None and on_divergence == "rollback":
+            raise InputError(
+                'on_divergence="rollback" goes back to a checkpoint, which a workdir holds. Give '
+                'workdir=... or on_divergence="stop".'
+            )
+        given = self._given(config, made, held_out)
+        task: Any = given.task
+        run = build(config, given=given)
+        check(run)
+        if warning := task.out_of_reach():
+            warnings.warn(warning, stacklevel=2)
+        epochs = Epochs(callbacks or (), steps_per_epoch, num_batches, self._save_loop)
+        self._forget()
+        if workdir is None:
+            self._fit_in_memory(run, epochs, bool(verbose))
+        else:
+            del run
+            self._fit_in_folder(config, Path(workdir), given, epochs, bool(verbose))
+        return epochs.history
+
+    def _data(self, data, batch_size, labels, validation_data, validation_split):
+        shape = self._shape
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise InputError(f"batch_size must be an integer of at least 1, got {batch_size!r}.")
+        made = user_data.make(data, batch_size, shape, labels)
+        if validation_data is not None:
+            return made, user_data.make(validation_data, batch_size, shape)
+        if not validation_split:
+            return made, None
+        if not isinstance(made, user_data.ArrayData) or not 0 < validation_split < 1:
+            raise InputError(
+                f"validation_split={validation_split} holds out rows of arrays, a fraction in "
+                "[0, 1). Give validation_data for data of another kind."
+            )
+        assert self._base is not None
+        return made.split(validation_split, user_data.order_seed(self._base["seed"], "held_out"))
+
+    def _given(self, config: Mapping[str, Any], data: Any, held_out: Any = None) -> Given:
+        seed, first = config["seed"], self._models(config["seed"], "")
+        models = lambda salt: self._models(seed, salt) if salt else first  # noqa: E731
+        spec = spec_of(config)
+        assert isinstance(spec, CustomSpec)  # of dataset "python"
+        task = CustomTask(spec, models, data, held_out)
+        objective = self._objective if callable(self._objective) else None
+        return Given(
+            task=task,
+            objective=objective,
+            latents=self._latents,
+            schedules=dict(self._schedules),
+        )
+
+    def _fit_in_memory(self, run: Run, epochs: Epochs, bar: bool) -> None:
+        loop = Loop(run)
+        epochs.start(0)
+        code, diverged = memory.train(loop, epochs.observe, bar)
+        loop.close()
+        self._loop = loop
+        if diverged:
+            stopped = epochs.diverged(diverged.step)
+            epochs.end(loop)
+            if not stopped:
+                names = " and ".join(_PLAYERS[p == "w"] for p in diverged.players)
+                raise FloatingPointError(
+                    f"The {names} left the finite numbers at mini-batch {diverged.step}. Choose a "
+                    "smaller step_size or temperature; a workdir would hold a post-mortem."
+                )
+            return
+        epochs.end(loop)
+        _raise_for(code)
+
+    def _fit_in_folder(
+        self, config: dict[str, Any], workdir: Path, given: Given, epochs: Epochs, bar: bool
+    ) -> None:
+        main = getattr(sys.modules["__main__"], "__file__", None)
+        if main and "site-packages" not in main:
+            user_files.remember(Path(main))  # the script, for provenance.json
+        said = contextlib.nullcontext() if bar else contextlib.redirect_stdout(io.StringIO())
+        with said:
+            code = train(config, workdir, None, given, Hooks(epochs.observe, epochs.start, bar))
+
+        def reopened() -> Loop[Run]:
+            return reading.load_loop(workdir, None, given)
+
+        self._open = reopened
+        if code == cli.DIVERGED:
+            last = max((int(p.stem[11:]) for p in workdir.glob("postmortem_*.json")), default=1)
+            path = workdir / f"postmortem_{last}.json"
+            step = json.loads(path.read_text())["step"]
+            stopped = epochs.diverged(step)
+            epochs.end(None)
+            epochs.whole([_untimed(r) for r in folder.records(workdir)])
+            if not stopped:
+                raise FloatingPointError(
+                    f"The run left the finite numbers at mini-batch {step}: see {path}. Choose a "
+                    'smaller step_size or temperature, or on_divergence="rollback".'
+                )
+            return
+        epochs.end(None)
+        if restored := epochs.model.restored:
+            self._loop = reopened()
+            self._loop.assign(restored)
+        epochs.whole([_untimed(r) for r in folder.records(workdir)])
+        _raise_for(0 if epochs.model.stop_training else code)
+
+    # What comes out.
+
+    @property
+    def _trained(self) -> Loop[Run]:
+        if self._loop is None and self._open is not None:
+            self._loop = self._open()
+        if self._loop is None:
+            raise InputError("This game is not trained yet. Call fit(...), or MixedNashGAN.load.")
+        return self._loop
+
+    def _forget(self) -> None:
+        self._loop, self._open, self._drawn = None, None, {}
+
+    def _strategy(self, answer: str) -> tuple[MixedStrategy, Callable]:
+        if answer not in settings.ANSWERS:
+            raise InputError(
+                f"Unknown answer {answer!r}. Choose one of: {', '.join(settings.ANSWERS)}."
+            )
+        if answer not in self._drawn:
+            loop = self._trained
+            strategy = loop.run.strategy(*loop.answers()[answer])
+            groups: Any = InWholeGroups(strategy.generator)
+            served = MixedStrategy(
+                Measure(strategy.atoms, strategy.weights),
+                groups,
+                strategy.latent_dim,
+                strategy.num_classes,
+                latent_law=strategy.latent_law,
+            )
+            width = strategy.latent_dim + strategy.num_classes
+            draw = tf.function(served.generate, autograph=False).get_concrete_function(
+                tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, width], tf.float32)
+            )
+            self._drawn[answer] = strategy, draw
+        return self._drawn[answer]
+
+    def sample(
+        self, n: int, seed: int = 0, labels: Any = None, answer: str = "mixture"
+    ) -> np.ndarray:
+        """Samples 0 .. n - 1 of a seed; the same ones whatever n, and as a published model's.
+
+        Args:
+          n: how many, at least 0.
+          seed: in [0, 2^63).
+          labels: of a class-conditional game: a class in [0, k), or classes [n]; by default drawn.
+          answer: "mixture" (each sample draws its generator), "last" or "ema".
+
+        Returns:
+          float32 [n, ...].
+
+        Raises:
+          InputError: before a fit, for an unknown answer, or labels out of range.
+
+        Example:
+          >>> bool((gan.sample(3, seed=7) == gan.sample(8, seed=7)[:3]).all())
+          True
+        """
+        strategy, draw = self._strategy(answer)
+        components, inputs = strategy.draw(seed_rows(seed, n))
+        if labels is not None:
+            if not strategy.num_classes:
+                raise InputError(
+                    "labels are of class-conditional games; this one has num_classes=0."
+                )
+            classes = np.broadcast_to(np.asarray(labels), (n,))
+            user_data.check_labels(classes, strategy.num_classes)
+            inputs = strategy.with_classes(
+                inputs[:, : strategy.latent_dim], tf.constant(classes, tf.int64)
+            )
+        return draw(components, inputs).numpy()
+
+    def mixture(self, answer: str = "mixture") -> MixedStrategy:
+        """The mixed strategy: its `atoms` [M, d], `weights` [M], and `sample(seeds)`.
+
+        Args:
+          answer: "mixture", "last" or "ema".
+
+        Raises:
+          InputError: before a fit, or for an unknown answer.
+
+        Example:
+          >>> gan.mixture("last").num_components
+          1
+        """
+        return self._strategy(answer)[0]
+
+    def generator(self, answer: str = "last", component: int | None = None) -> keras.Model:
+        """A trained generator as a Keras model of its own, with the same outputs to the last bit.
+
+        An answer of several generators (the mixture, or particles) has one for each component:
+        `[gan.generator("mixture", i) for i in range(gan.mixture().num_components)]`.
+
+        Args:
+          answer: "last", "ema" or "mixture".
+          component: in [0, M), of an answer of several.
+
+        Raises:
+          InputError: before a fit, or where an answer of several needs a component.
+
+        Example:
+          >>> gan.generator("ema").predict(np.zeros((1, 2)), verbose=0).shape
+          (1, 2)
+        """
+        strategy, _ = self._strategy(answer)
+        z = strategy.atoms[_component(answer, component, strategy.num_components)]
+        return self._trained.run.game.generator.to_keras(z)
+
+    def discriminator(self, component: int | None = None) -> keras.Model:
+        """The trained discriminator of the last iterate as a Keras model of its own.
+
+        Args:
+          component: in [0, n'), of several particles.
+
+        Raises:
+          InputError: before a fit, or where several particles need a component.
+
+        Example:
+          >>> gan.discriminator().predict(np.zeros((4, 2)), verbose=0).shape
+          (4, 1)
+        """
+        loop, run = self._trained, self._trained.run
+        atoms: Any = loop.latest().w.atoms
+        index = _component("discriminator", component, len(atoms))
+        network, kept = run.game.discriminator, loop.states().w
+        state = kept if kept is None or kept.shape.rank == 1 else kept[index]
+        z = atoms[index]
+        if network.num_statistics:
+            # In training it normalises by each mini-batch: here by the mean of some of real data.
+            draw = run.task.batches("calibration/w", _CALIBRATION, run.batch_size, network.dtype)
+            z = network.calibrated(z, [draw(i) for i in range(_CALIBRATION)], state)
+            state = None
+        return network.to_keras(z, state)
+
+    def evaluate(
+        self, real: Any, answer: str = "mixture", num_samples: int | None = None, nearest_k: int = 5
+    ) -> dict[str, Any]:
+        """Scores samples of an answer against real rows that the training has not seen.
+
+        Args:
+          real: rows [m, ...], m > nearest_k, as `fit` takes arrays.
+          answer: "mixture", "last" or "ema".
+          num_samples: by default as many as there are real rows.
+          nearest_k: k of precision, recall, density and coverage.
+
+        Returns:
+          energy_distance (0 for the same law; columns in units of their standard deviation),
+          precision, recall, density, coverage, ks_max, ks_mean, and `ks` for each column.
+
+        Raises:
+          InputError: before a fit, for rows of another shape, or too few.
+
+        Example:
+          >>> scores = gan.evaluate(np.random.default_rng(1).normal(size=(50, 2)), answer="last")
+          >>> 0 <= scores["ks_max"] <= 1
+          True
+        """
+        shape = self._shape
+        rows = user_data.make(real, num_samples or _EVALUATED, shape)
+        x, y = rows.first(num_samples or _EVALUATED)
+        if rows.shape != shape or min(len(x), num_samples or len(x)) <= nearest_k:
+            raise InputError(
+                f"evaluate needs more than nearest_k={nearest_k} rows of {list(shape)}, got "
+                f"{list(x.shape)}."
+            )
+        x = user_data.with_classes(tf.constant(x), y, 0, tf.float32).numpy()
+        samples = self.sample(num_samples or len(x), SEED, answer=answer)
+        return vector_scores.scorecard(samples, x, nearest_k)
+
+    # Files.
+
+    def save(self, path: str | os.PathLike, overwrite: bool = True) -> Path:
+        """Writes the whole game, trained so far, into a folder that `load` and the commands read.
+
+        Args:
+          path: of the folder; what was saved there before is replaced.
+          overwrite: False refuses a folder that is there.
+
+        Returns:
+          The path.
+
+        Raises:
+          InputError: before a fit, or for a folder that holds something else.
+
+        Example:
+          >>> path = gan.save(tmp / "game")
+          >>> bool((MixedNashGAN.load(path).sample(4) == gan.sample(4)).all())
+          True
+        """
+        path = Path(path)
+        if path.exists() and not overwrite:
+            raise InputError(f"{path} is there already. Give another path, or overwrite=True.")
+        self._save_loop(self._trained, path)
+        return path
+
+    def _save_loop(self, loop: Loop[Run], path: Path) -> None:
+        if path.exists() and not (path / folder.CONFIG).is_file():
+            raise InputError(f"{path} is no saved game; it is not replaced. Give another path.")
+        if (path / folder.METRICS).exists():
+            raise InputError(f"{path} is the workdir of a run; it is not replaced.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        building = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+        try:
+            building.mkdir()
+            text = settings.to_json(loop.run.config)
+            write_atomically(building / folder.CONFIG, lambda p: p.write_text(text))
+            checkpoints = Checkpoints(building / folder.CHECKPOINTS)
+            checkpoints.save(loop.step, loop.tensors(), facts_of(loop))
+            checkpoints.wait()
+            checkpoints.close()
+            if path.exists():
+                old = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+                path.rename(old)
+                shutil.rmtree(old, ignore_errors=True)
+            building.rename(path)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike,
+        generator: keras.Model | Callable[[], keras.Model] | None = None,
+        discriminator: keras.Model | Callable[[], keras.Model] | None = None,
+        objective: Objective | None = None,
+        latents: Any = None,
+        step: int | None = None,
+    ) -> Self:
+        """A game from a folder of `save`, or from a workdir of `fit` or `trainers.run`.
+
+        Args:
+          path: of the folder.
+          generator: where the folder's description cannot rebuild it: a model of your own class.
+          discriminator: the same.
+          objective: where it is a function of your own; needed only to train on.
+          latents: where they are not N(0, I).
+          step: of a workdir, the checkpoint of this mini-batch; by default the newest.
+
+        Raises:
+          InputError: if there is no game, or a model cannot be rebuilt or is another one.
+
+        Example:
+          >>> again = MixedNashGAN.load(gan.save(tmp / "again"))
+          >>> again.algorithm == gan.algorithm
+          True
+        """
+        workdir = Path(path)
+        config = settings.load_workdir_config(workdir)
+        given = Pair(generator, discriminator)
+        if (law := config["model"].get("latents")) and latents is None:
+            raise InputError(
+                f"The latents of this game are a law of your own, {law.removeprefix(PYTHON)}. Give "
+                "it: MixedNashGAN.load(path, latents=...)."
+            )
+        models = []
+        if config["dataset"] == "python":
+            for player, model in zip(_PLAYERS, given, strict=True):
+                facts = config["model"][player]
+                models.append(model or user_models.from_description(facts, player))
+        else:
+            run = build({**config, "strategy": "default"})
+            models = [network.model for network in run.networks]
+        name = config["game"]["objective"]
+        gan = cls(
+            *models,
+            algorithm=config["algorithm"],
+            objective=objective or (name if name in OBJECTIVES else "wgan"),
+            latent_dim=config["model"]["latent_dim"],
+            latents=latents,
+            num_classes=config["model"].get("num_classes", 0),
+        )
+        if not objective and name not in OBJECTIVES:
+            gan._objective = _unknown_objective
+        if config["dataset"] == "python":
+            for player, facts in zip(_PLAYERS, gan._descriptions, strict=True):
+                there = config["model"][player]
+                if facts["shapes"] != there["shapes"]:
+                    raise InputError(
+                        f"The {player} is another one than that of {workdir}: its weights have "
+                        f"shapes {facts['shapes'][:4]}, there {there['shapes'][:4]}."
+                    )
+                config["model"][player] = there
+            gan._descriptions = Pair(*(config["model"][p] for p in _PLAYERS))
+            gan._base = config
+            mine = gan._given({**config, "strategy": "default"}, None)
+        else:
+            mine = None
+        gan._open = lambda: reading.load_loop(workdir, step, mine)
+        gan._trained  # noqa: B018 - says now what is wrong
+        return gan
+
+    def publish(self, base: str | os.PathLike, answer: str = "mixture") -> Path:
+        """Publishes an answer as the next version of a SavedModel, checked before it appears.
+
+        Args:
+          base: the model's folder, named as the model.
+          answer: "mixture", "last" or "ema".
+
+        Returns:
+          The version's folder; `python -m export.sample --model=BASE` samples it.
+
+        Raises:
+          InputError: before a fit, or if base cannot be written.
+        """
+        loop = self._trained
+        strategy = (
+            loop.run.strategy(*loop.answers()[answer])
+            if answer in settings.ANSWERS
+            else (self._strategy(answer)[0])
+        )
+        metadata = {
+            **reading.metadata_of(loop.run.config, loop.run.task),
+            "strategy": answer,
+            "average": answer,
+            "step": loop.step,
+        }
+        return publish_strategy(strategy, Path(base), metadata)
+
+
+def _meant(word: str, words: Any) -> str:
+    close = difflib.get_close_matches(word, list(words), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def _named(function: Any) -> str:
+    """How a config calls it."""
+    if isinstance(function, str):
+        return function
+    name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    return f"{PYTHON}{getattr(function, '__module__', '')}.{name}"
+
+
+def _schedule(function: Callable) -> Callable:
+    return lambda t: tf.cast(function(tf.cast(t, tf.float64)), tf.float64)
+
+
+def _at_zero(function: Callable, key: str) -> float:
+    try:
+        value = float(function(tf.constant(0.0, tf.float64)))
+        # As the compiled loop will call it.
+        graph = tf.function(_schedule(function), autograph=False)
+        graph.get_concrete_function(tf.TensorSpec([], tf.float64))
+    except Exception as error:
+        raise InputError(
+            f"{key} must be a number, or a function of the outer step t (a float64 tensor) that "
+            f"returns one; it failed with {str(error)[:200]!r}."
+        ) from None
+    if not (np.isfinite(value) and value >= 0):
+        raise InputError(f"{key} as a function of t must be at least 0; of t = 0 it is {value}.")
+    return value
+
+
+def _lcm(values: Mapping[str, Any], num_particles: int) -> int:
+    """A batch size that every check accepts, before `fit` says the true one."""
+    counts = [values.get("num_particles", num_particles)]
+    counts += [dict(values.get(p, {})).get("num_particles", 1) for p in _PLAYERS]
+    good = [n for n in counts if isinstance(n, int) and n > 0]
+    return int(np.lcm.reduce(good or [1]))
+
+
+def _type_of(config: Any, key: str) -> str:
+    *above, last = key.split(".")
+    for part in above:
+        config = config[part]
+    return getattr(config.get_type(last), "__name__", "of another type")
+
+
+def _component(answer: str, component: int | None, count: int) -> int:
+    if component is None and count == 1:
+        return 0
+    if component is None or not 0 <= component < count:
+        raise InputError(
+            f"{answer!r} is {count} networks; give component=0 .. {count - 1}"
+            f"{'' if component is None else f', got {component}'}."
+        )
+    return component
+
+
+def _raise_for(code: int) -> None:
+    if code == cli.INTERRUPTED:
+        raise KeyboardInterrupt
+    if code == cli.STOPPED:
+        raise SystemExit(code)
+
+
+def _untimed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what differs from one run to the same again."""
+    times = ("ms_per_batch", "data_wait", "seconds", "score_seconds", "duality_gap_seconds")
+    return {k: v for k, v in record.items() if k not in times}
+
+
+def _unknown_objective(real, fake):
+    raise InputError(
+        "The objective of this game is a function of your own. Give it: "
+        "MixedNashGAN.load(path, objective=...)."
+    )

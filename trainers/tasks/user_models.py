@@ -1,0 +1,333 @@
+"""Keras models of the user's own as the networks of a game.
+
+The only place that makes a `Network` of a model that this project did not build.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+import json
+import random
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_mixed_nash import rng
+from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.games.checks import check_pair
+from tf_mixed_nash.games.objectives import Objective
+from tf_mixed_nash.models import Network, latents_and_labels
+from tf_mixed_nash.types import Pair
+from trainers.system import user_files
+
+__all__ = [
+    "Models",
+    "chosen",
+    "describe",
+    "from_description",
+    "latent_dim_of",
+    "load",
+    "networks",
+    "reach",
+    "restarted",
+]
+
+# A player's model, or a function that makes one.
+Model = keras.Model | Callable[[], keras.Model]
+Models = Pair[Any]
+PLAYERS = ("generator", "discriminator")
+
+# Layers that change no number.
+_SHAPES = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Permute)
+# What a last layer's activation can reach.
+_REACH = {
+    "tanh": (-1.0, 1.0),
+    "sigmoid": (0.0, 1.0),
+    "hard_sigmoid": (0.0, 1.0),
+    "softmax": (0.0, 1.0),
+    "softsign": (-1.0, 1.0),
+    "relu": (0.0, np.inf),
+    "relu6": (0.0, 6.0),
+    "softplus": (0.0, np.inf),
+    "exponential": (0.0, np.inf),
+}
+
+
+def networks(
+    models: Models,
+    latent_dim: int,
+    num_classes: int = 0,
+    shape: tuple[int, ...] | None = None,
+    objective: Objective | None = None,
+) -> Pair:
+    """The networks of a game.
+
+    Args:
+      models: Pair of built Keras models: generator, discriminator.
+      latent_dim: D.
+      num_classes: k of a class-conditional game, or 0.
+      shape: of a row of the data; by default what the generator makes.
+      objective: that the discriminator's answers must suit, where it is known.
+
+    Raises:
+      InputError: for a model that cannot be played with, naming model, layer and reason.
+    """
+    for name, model in zip(PLAYERS, models, strict=True):
+        if not isinstance(model, keras.Model):
+            raise InputError(
+                f"The {name} must be a keras.Model, or a function without arguments that makes "
+                f"one; got {type(model).__name__}."
+            )
+    made: Any = shape
+    if made is None:
+        inputs = latents_and_labels(models.theta, latent_dim, num_classes)
+        made = Network(models.theta, inputs).output_shape
+    return check_pair(*models, latent_dim, num_classes, made, objective)
+
+
+def latent_dim_of(generator: keras.Model, num_classes: int) -> int:
+    """D, of what the generator reads.
+
+    Raises:
+      InputError: if it is not built, or reads no vector, or it is not clear which are the latents.
+    """
+    if not isinstance(generator, keras.Model):
+        raise InputError(
+            "The generator must be a keras.Model, or a function without arguments that makes one; "
+            f"got {type(generator).__name__}."
+        )
+    inputs = list(getattr(generator, "inputs", None) or [])
+    if len(inputs) > 1:
+        wide = [x for x in inputs if len(x.shape) == 2 and x.shape[1] not in (None, 1, num_classes)]
+        floats = [x for x in wide if tf.as_dtype(x.dtype).is_floating]
+        if len(floats) == 1:
+            return floats[0].shape[1]
+        shape: Any = [tuple(x.shape[1:]) for x in inputs]
+    else:
+        shape = Network(generator).input_shape
+        if len(shape) == 1 and shape[0] is not None and shape[0] - num_classes >= 1:
+            return shape[0] - num_classes
+    raise InputError(
+        f"The generator {generator.name!r} reads {list(shape)}, of which the latents [D] are not "
+        "clear. Give latent_dim=D."
+    )
+
+
+# From descriptions and files.
+
+
+def load(address: str, key: str, seed: int, again: bool = False) -> keras.Model:
+    """The model at FILE.py:NAME, which is one or a function without arguments that makes one.
+
+    Args:
+      address: FILE.py:NAME.
+      key: of the config, for messages.
+      seed: of the initial weights that have no seed of their own.
+      again: for another particle, whose initial weights are others in any case.
+
+    Raises:
+      InputError: if there is none.
+    """
+    with seeded(seed):
+        found = user_files.load_object(address, key)
+        if isinstance(found, keras.Model):
+            return restarted(found, key.removeprefix("model."), seed) if again else found
+        if not callable(found):
+            raise InputError(
+                f"{key}={address} must be a keras.Model or a function that makes one, got "
+                f"{type(found).__name__}."
+            )
+        return made(found, f"{key}={address}", seed)
+
+
+def chosen(spec: Any, salt: str, builtin: Callable[[], Pair], shape: tuple[int, ...]) -> Pair:
+    """The built-in networks, but for those that the config gives as FILE.py:NAME.
+
+    Args:
+      spec: with generator, discriminator, seed and latent_dim.
+      salt: of the initial weights, see `tasks.Task.networks`.
+      builtin: makes the built-in ones.
+      shape: of the data's rows.
+
+    Raises:
+      InputError: if there is no such model, or it does not fit.
+    """
+    if not (spec.generator or spec.discriminator):
+        return builtin()
+    seeds, num_classes = seeds_of(spec.seed, salt), getattr(spec, "num_classes", 0)
+    own = Pair(
+        *(
+            load(address, f"model.{name}", seed, bool(salt)) if address else None
+            for name, address, seed in zip(
+                ("generator", "discriminator"),
+                (spec.generator, spec.discriminator),
+                seeds,
+                strict=True,
+            )
+        )
+    )
+    others = Pair(None, None) if all(own) else builtin()
+    models = Pair(*(a if a is not None else b.model for a, b in zip(own, others, strict=True)))
+    return networks(models, spec.latent_dim, num_classes, shape)
+
+
+def made(function: Callable[[], Any], what: str, seed: int) -> keras.Model:
+    """What a user's function makes, with initial weights that are a function of the seed.
+
+    Raises:
+      InputError: if it makes no model.
+    """
+    with seeded(seed):
+        try:
+            model = function()
+        except TypeError as error:
+            raise InputError(
+                f"{what} must be a function without arguments that makes a model ({error})."
+            ) from None
+    if not isinstance(model, keras.Model):
+        raise InputError(f"{what} made {type(model).__name__} instead of a keras.Model.")
+    return model
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Inside, Keras's initialisers and NumPy's global generator draw from the seed."""
+    before, arrays = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    try:
+        yield
+    finally:
+        random.setstate(before)
+        np.random.set_state(arrays)
+
+
+def restarted(model: keras.Model, name: str, seed: int) -> keras.Model:
+    """A model like this one with other initial weights: where another particle starts.
+
+    Raises:
+      InputError: if the model cannot be made anew from its Keras config.
+    """
+    try:
+        config = _with_seeds(model.get_config(), seed)
+        with seeded(seed):
+            new = type(model).from_config(config)
+            if not new.built:
+                new.build_from_config(model.get_build_config())
+            return new
+    except (NotImplementedError, TypeError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"The {name} {model.name!r} cannot be made anew from its Keras config "
+            f"({reason[:200]}), and several particles start at different weights. Give a "
+            "function without arguments that makes it, in place of the model."
+        ) from None
+
+
+def _with_seeds(tree: Any, seed: int) -> Any:
+    """A Keras config in which initialisers that were given a seed have another."""
+    if isinstance(tree, Mapping):
+        return {
+            k: (int(v) + seed) % 2**31
+            if k == "seed" and isinstance(v, int)
+            else _with_seeds(v, seed)
+            for k, v in tree.items()
+        }
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(_with_seeds(v, seed) for v in tree)
+    return tree
+
+
+def describe(model: keras.Model) -> dict[str, Any]:
+    """A model for config.json: its class, shapes, and Keras config where it has one.
+
+    Names that Keras numbers through a process (dense_7) are numbered through the model, so that
+    the same lines give the same description.
+    """
+    facts: dict[str, Any] = {
+        "class": type(model).__name__,
+        "parameters": int(sum(np.prod(v.shape) for v in model.trainable_variables)),
+        "shapes": [list(v.shape) for v in model.trainable_variables],
+    }
+    try:
+        text = json.dumps(_renamed(json.loads(model.to_json())), sort_keys=True)
+        facts["keras"] = json.loads(text)
+    except (NotImplementedError, TypeError, ValueError):
+        # A class of the user's without a config: its source stands for it.
+        try:
+            text = inspect.getsource(type(model))
+        except (OSError, TypeError):
+            text = type(model).__qualname__
+    facts["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    return facts
+
+
+def _renamed(config: dict[str, Any]) -> dict[str, Any]:
+    """With layers called 0_dense, 1_dense, ... in the order in which they stand there."""
+    names: dict[str, str] = {}
+
+    def collect(node: Any) -> None:
+        if isinstance(node, Mapping):
+            inner = node.get("config")
+            if "class_name" in node and isinstance(inner, Mapping):
+                name = inner.get("name")
+                # A dtype policy has a name, too, which is its meaning.
+                policy = str(node["class_name"]).endswith("DTypePolicy")
+                if isinstance(name, str) and name not in names and not policy:
+                    names[name] = f"{len(names)}_{node['class_name'].lower()}"
+            for value in node.values():
+                collect(value)
+        elif isinstance(node, list):
+            for value in node:
+                collect(value)
+
+    def rename(node: Any, key: str = "") -> Any:
+        if isinstance(node, Mapping):
+            return {k: rename(v, k) for k, v in node.items()}
+        if isinstance(node, list):
+            return [rename(v, key) for v in node]
+        named = key in ("name", "keras_history", "input_layers", "output_layers")
+        return names.get(node, node) if named and isinstance(node, str) else node
+
+    collect(config)
+    return rename(config)
+
+
+def from_description(facts: Mapping[str, Any], name: str) -> keras.Model:
+    """The architecture of `describe`; its weights are of no meaning.
+
+    Raises:
+      InputError: if it holds none.
+    """
+    if "keras" not in facts:
+        raise InputError(
+            f"The {name} is a {facts.get('class', 'model')} without a Keras config, so that the "
+            f"run alone cannot rebuild it. Give it: MixedNashGAN.load(path, {name}=...)."
+        )
+    try:
+        return keras.models.model_from_json(json.dumps(facts["keras"]))
+    except (TypeError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"The {name} cannot be rebuilt from its Keras config ({reason[:200]}). Give it: "
+            f"MixedNashGAN.load(path, {name}=...)."
+        ) from None
+
+
+def reach(generator: keras.Model) -> tuple[float, float]:
+    """Between which numbers its samples lie, by its last layer's activation."""
+    for layer in reversed(getattr(generator, "layers", None) or []):
+        if not isinstance(layer, _SHAPES):
+            activation = getattr(layer, "activation", None)
+            return _REACH.get(getattr(activation, "__name__", ""), (-np.inf, np.inf))
+    return -np.inf, np.inf
+
+
+def seeds_of(seed: int, salt: str = "") -> Pair:
+    """Of the two players' initial weights."""
+    return Pair(*(rng.python_seed(rng.stream(seed, f"init/{name}{salt}")) for name in PLAYERS))
