@@ -183,7 +183,7 @@ def test_a_model_that_keras_cannot_write_has_no_architecture():
 @ONLY_MIXTURE
 def test_another_answer_is_refused(points, monkeypatch):
     suffix, make, run = convert.FORMATS["onnx"]
-    wrong = (suffix, make, lambda content, inputs: run(content, inputs) + 0.1)
+    wrong = (suffix, make, lambda *given: run(*given) + 0.1)
     monkeypatch.setitem(convert.FORMATS, "onnx", wrong)
     with pytest.raises(convert.InputError, match=r"differs from the SavedModel by 0\.1"):
         convert.convert(points[1], "onnx", 0)

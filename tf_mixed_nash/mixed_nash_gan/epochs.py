@@ -100,7 +100,7 @@ class Epochs:
         self.history = keras.callbacks.History()
         params = {"epochs": -(-num_batches // steps), "steps": steps, "verbose": 0}
         self._list = keras.callbacks.CallbackList(
-            [*callbacks, self.history], model=self.model, **params
+            [*callbacks, self.history], False, False, self.model, **params
         )
 
     def start(self, step: int) -> None:
