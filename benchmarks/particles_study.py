@@ -1,6 +1,6 @@
 """When do several generators help? The runs of docs/results/particles.md, and its tables.
 
-    python -m benchmarks.particles_study [--stages=ring,seconds,controls,pool,roll,grid,fashion]
+    python -m benchmarks.particles_study [--stages=default,ring,seconds,controls,pool,roll,grid,fashion]
         [--seeds=0,1,2,3,4] [--jobs=2] [--threads=1] [--budget=MIN] [--render]
 
 The protocol is at the head of that page. Runs are ordinary workdirs, OUT/SETTING/seedN, seed after
@@ -76,6 +76,16 @@ _LONGER = 15_000
 _FOUR = Setting("", "", "gaussians8", _particles(4))
 
 STAGES: dict[str, list[Setting]] = {
+    "default": [
+        Setting("default_8", "8 x 180, thin, 18,000 mini-batches (`make run`)", "gaussians8"),
+        Setting(
+            "default_1",
+            "1 x 512, 18,000 mini-batches",
+            "gaussians8",
+            (*_particles(1), "num_batches=18000", "mixture.window=(0.87,1.0)"),
+        ),
+        Setting("pure_1", "1 x 512, 12,000 mini-batches (`:pure`)", "gaussians8", _particles(1)),
+    ],
     "ring": list(_of("gaussians8", "ring", WIDTHS)),
     "seconds": [
         Setting(
@@ -130,9 +140,9 @@ _ALGORITHMS = {"gaussians8": "mp", "swissroll": "mp", "gaussians25": "md", "fash
 
 
 def config_of(dataset: str, variant: str) -> str:
-    """FILE.py:VARIANT of a data set; of one generator, which the items then multiply."""
+    """FILE.py[:VARIANT] of a data set."""
     name = f"configs/{dataset}_{_ALGORITHMS[dataset]}.py"
-    return f"{name}:{variant or 'pure'}"
+    return f"{name}:{variant}" if variant else name
 
 
 def _jobs(stages: Sequence[str], seeds: Sequence[int], out: Path, extra: Sequence[str]) -> dict:
@@ -141,7 +151,7 @@ def _jobs(stages: Sequence[str], seeds: Sequence[int], out: Path, extra: Sequenc
     return {
         (s.name, seed): Job(
             f"{s.name}, seed {seed}",
-            config_of(s.dataset, variant),
+            config_of(s.dataset, variant or ("" if s.name == "default_8" else "pure")),
             [*(i for i in s.items if not (variant and _is_size(i))), f"seed={seed}", *extra],
             out / s.name / f"seed{seed}",
         )
@@ -274,7 +284,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("stages", "ring", "Some of the stages, separated by commas, or all.")
+    flags.DEFINE_string("stages", "default", "Some of the stages, separated by commas, or all.")
     flags.DEFINE_string("seeds", "0,1,2,3,4", "Seeds separated by commas.")
     flags.DEFINE_string("out", "runs/particles_study", "Where the runs go.")
     flags.DEFINE_string("records", str(RECORDS), "The file of what ended.")

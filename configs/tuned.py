@@ -64,7 +64,7 @@ TUNED = {
 _PARTICLES = {"temperature": 1e-9, "stability": 1e-6}
 PARTICLES = {
     "mirror_gan": _PARTICLES,
-    "mirror_prox_gan": _PARTICLES,
+    "mirror_prox_gan": {**_PARTICLES, "step_size": 1.5e-3},
     "alt_mirror_gan": _PARTICLES,
     "alt_mirror_prox_gan": _PARTICLES,
     "chambolle_pock": _PARTICLES,

@@ -23,7 +23,7 @@ def test_equal_parameters(num):
 
 @pytest.mark.parametrize("setting", [s for stage in STAGES.values() for s in stage], ids=str)
 def test_every_setting_is_a_valid_config(setting):
-    config = cli.load_config(particles_study.config_of(setting.dataset, ""))
+    config = cli.load_config(particles_study.config_of(setting.dataset, "pure"))
     settings.override(config, setting.items)
     settings.resolve(config)
 
