@@ -1,7 +1,7 @@
 """When do several generators help? The runs of docs/results/particles.md, and its tables.
 
-    python -m benchmarks.particles_study [--stages=default,ring,seconds,controls,pool,roll,grid,fashion]
-        [--seeds=0,1,2,3,4] [--jobs=2] [--threads=1] [--budget=MIN] [--render]
+    python -m benchmarks.particles_study [--stages=default,ring,...|all] [--render]
+        [--seeds=0,1,2,3,4] [--jobs=2] [--threads=1] [--budget=MIN]
 
 The protocol is at the head of that page. Runs are ordinary workdirs, OUT/SETTING/seedN, seed after
 seed; finished ones are not repeated, stopped ones are resumed. What ended goes into
