@@ -64,6 +64,10 @@ def test_fit_is_trainers_run_bit_for_bit(tmp_path):
     assert (work / "metrics.jsonl").read_bytes() == (tmp_path / "run/metrics.jsonl").read_bytes()
     records = [json.loads(line) for line in whole_lines(work / "metrics.jsonl")]
     assert history.history["loss/w"] == [r["loss/w"] for r in records]
+    theirs = MixedNashGAN.load(tmp_path / "run")  # a workdir of trainers.run is a game, too
+    np.testing.assert_array_equal(theirs.sample(4), gan.sample(4))
+    with pytest.raises(InputError, match="Call compile"):
+        theirs.fit(points(16))
 
 
 def langevin():
