@@ -7,6 +7,7 @@ the same, since the rows of a mini-batch are independent.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -88,5 +89,14 @@ class LatentLaw:
 
     def of_rows(self, keys: tf.Tensor) -> tf.Tensor:
         """A latent for each row of keys, int32 [n, 2], a function of that row alone: [n, D]."""
-        spec = tf.TensorSpec([self.dim], tf.float32)
-        return tf.map_fn(lambda key: self(key, 1, tf.float32)[0], keys, fn_output_signature=spec)
+        return self._rows(keys)
+
+    @functools.cached_property
+    def _rows(self):
+        def rows(keys):
+            spec = tf.TensorSpec([self.dim], tf.float32)
+            return tf.map_fn(
+                lambda key: self(key, 1, tf.float32)[0], keys, fn_output_signature=spec
+            )
+
+        return tf.function(rows, [tf.TensorSpec([None, 2], tf.int32)], autograph=False)

@@ -146,12 +146,14 @@ class MixedNashGAN:
         if self._latents:
             latent_dim = self._latents.dim
         self.latent_dim = latent_dim or user_models.latent_dim_of(first.theta, num_classes)
+        unknown = objective is _unknown_objective
         known = objective if callable(objective) else OBJECTIVES.get(objective)
+        known = None if unknown else known
         networks = user_models.networks(first, self.latent_dim, num_classes, objective=known)
         self._shape: tuple[int, ...] = networks.theta.output_shape
-        if callable(objective):
+        if callable(objective) and not unknown:
             check_objective(objective, 4, networks.w.output_shape, networks.w.dtype)
-        elif objective not in OBJECTIVES:
+        elif not unknown and objective not in OBJECTIVES:
             raise InputError(
                 f"Unknown objective {objective!r}. Choose one of: {', '.join(OBJECTIVES)}, or give "
                 "a function (real, fake) -> Losses."
@@ -428,6 +430,15 @@ class MixedNashGAN:
         """
         if self._base is None:
             raise InputError("Call compile(...) before fit(...); compile() takes tuned defaults.")
+        for player in _PLAYERS:
+            for key in _FUNCTIONS:
+                name = self._base[player][f"{key}_schedule"]
+                if name.startswith(PYTHON) and (player, key) not in self._schedules:
+                    raise InputError(
+                        f"The {player}'s {key} is a function of your own, "
+                        f"{name.removeprefix(PYTHON)}, which the folder does not hold. Call "
+                        "compile(...) with it before fit(...)."
+                    )
         made, held_out = self._data(data, batch_size, labels, validation_data, validation_split)
         config = self._config(
             num_batches=num_batches,
@@ -803,7 +814,7 @@ class MixedNashGAN:
                 f"The latents of this game are a law of your own, {law.removeprefix(PYTHON)}. Give "
                 "it: MixedNashGAN.load(path, latents=...)."
             )
-        models = []
+        models, num_classes = [], config["model"].get("num_classes", 0)
         if config["dataset"] == "python":
             for player, model in zip(_PLAYERS, given, strict=True):
                 facts = config["model"][player]
@@ -811,17 +822,16 @@ class MixedNashGAN:
         else:
             run = build({**config, "strategy": "default"})
             models = [network.model for network in run.networks]
+            num_classes = run.game.num_classes
         name = config["game"]["objective"]
         gan = cls(
             *models,
             algorithm=config["algorithm"],
-            objective=objective or (name if name in OBJECTIVES else "wgan"),
+            objective=objective or (name if name in OBJECTIVES else _unknown_objective),
             latent_dim=config["model"]["latent_dim"],
             latents=latents,
-            num_classes=config["model"].get("num_classes", 0),
+            num_classes=num_classes,
         )
-        if not objective and name not in OBJECTIVES:
-            gan._objective = _unknown_objective
         if config["dataset"] == "python":
             for player, facts in zip(_PLAYERS, gan._descriptions, strict=True):
                 there = config["model"][player]
@@ -851,14 +861,10 @@ class MixedNashGAN:
           The version's folder; `python -m export.sample --model=BASE` samples it.
 
         Raises:
-          InputError: before a fit, or if base cannot be written.
+          InputError: before a fit, for an unknown answer, or if base cannot be written.
         """
+        strategy, _ = self._strategy(answer)
         loop = self._trained
-        strategy = (
-            loop.run.strategy(*loop.answers()[answer])
-            if answer in settings.ANSWERS
-            else (self._strategy(answer)[0])
-        )
         metadata = {
             **reading.metadata_of(loop.run.config, loop.run.task),
             "strategy": answer,

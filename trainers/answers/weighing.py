@@ -142,9 +142,10 @@ def _planar(run: Run) -> PlanarTask:
       InputError: for a run on images.
     """
     if not isinstance(run.task, PlanarTask):
+        kind = "images" if run.task.is_image else "your own"
         raise InputError(
             f"trainers.mixtures weighs mixtures in the plane; {run.task.name} is a data set of "
-            "images. Its uniform mixture is published by trainers.run and export.saved_model."
+            f"{kind}. Its uniform mixture is published by trainers.run and export.saved_model."
         )
     return run.task
 

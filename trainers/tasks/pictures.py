@@ -157,14 +157,13 @@ def pairs(
       fake: [m, ...], red, or the colour of their atom.
       atoms: who drew each fake row, int [m].
 
-    Raises:
-      ValueError: if the fake rows are not all finite.
+    Rows that are not finite are left out.
     """
     x, y = (
         np.asarray(rows, np.float64).reshape(len(rows), -1)[:, :_PAIRED] for rows in (real, fake)
     )
-    if not np.isfinite(y).all():
-        raise ValueError("The samples are not all finite; they have no picture.")
+    finite = np.isfinite(y).all(axis=1)
+    y, atoms = y[finite], None if atoms is None else np.asarray(atoms)[finite]
     d = x.shape[1]
     own = "tab:red" if atoms is None else [_ATOMS[j % len(_ATOMS)] for j in atoms]
     behind = "tab:blue" if atoms is None else "0.7"
@@ -181,7 +180,8 @@ def pairs(
             elif i == j:
                 bins = np.linspace(low[i], high[i], 41)
                 for rows, colour in ((x, behind), (y, "tab:red")):
-                    ax.hist(rows[:, i], bins, density=True, histtype="step", color=colour)
+                    if len(rows):
+                        ax.hist(rows[:, i], bins, density=True, histtype="step", color=colour)
                 ax.set(xlim=(low[i], high[i]), xticks=[], yticks=[])
                 ax.set_ylabel(str(i), fontsize=7)
             else:

@@ -263,6 +263,32 @@ def test_a_settled_state_is_the_singular_vector_whatever_the_run():
     assert_close(network.apply(leaves, x), by_hand(leaves, x, u.numpy()))
 
 
+class Running(layers.Layer):
+    """Subtracts a running mean."""
+
+    def build(self, shape):
+        self.mean = self.add_weight(shape=shape[1:], trainable=False, initializer="zeros")
+
+    def call(self, x, training=False):
+        mean = self.mean + 0.0
+        if training:
+            self.mean.assign(0.5 * self.mean + 0.5 * tf.reduce_mean(x, 0))
+        return x - mean
+
+
+def test_a_running_mean_sees_fresh_latents_or_real_and_generated_data():
+    theta = keras.Sequential([keras.Input((D,)), Running(), layers.Dense(2)])
+    critic = keras.Sequential([keras.Input((2,)), Running(), layers.Dense(1)])
+    game = GanGame(Network(theta), Network(critic), D)
+    points = Pair(game.generator.initial(), game.discriminator.initial())
+    real, mean = data((2,)), f64([1.0, 2.0, -1.0])
+    after = game.updated(points, real, KEY, Pair(mean, f64([3.0, 4.0])))
+    latents = game.latents(KEY, N, tf.float64)
+    assert_close(after.theta, 0.5 * mean + 0.5 * tf.reduce_mean(latents, 0))
+    seen = tf.concat([real, theta.layers[-1](latents - mean)], 0)
+    assert_close(after.w, 0.5 * f64([3.0, 4.0]) + 0.5 * tf.reduce_mean(seen, 0))
+
+
 # Particles: every atom has its own draws and its own state.
 
 

@@ -64,6 +64,10 @@ def test_fit_is_trainers_run_bit_for_bit(tmp_path):
     assert (work / "metrics.jsonl").read_bytes() == (tmp_path / "run/metrics.jsonl").read_bytes()
     records = [json.loads(line) for line in whole_lines(work / "metrics.jsonl")]
     assert history.history["loss/w"] == [r["loss/w"] for r in records]
+    theirs = MixedNashGAN.load(tmp_path / "run")  # a workdir of trainers.run is a game, too
+    np.testing.assert_array_equal(theirs.sample(4), gan.sample(4))
+    with pytest.raises(InputError, match="Call compile"):
+        theirs.fit(points(16))
 
 
 def langevin():
@@ -224,6 +228,8 @@ def test_particles_and_schedules_of_ones_own(tmp_path):
     assert (one != two).any()
     again = MixedNashGAN.load(gan.save(tmp_path / "game"))
     np.testing.assert_array_equal(again.sample(4), gan.sample(4))
+    with pytest.raises(InputError, match="The generator's step_size is a function of your own"):
+        again.fit(points(16))
 
 
 def test_latents_of_a_law_of_ones_own(tmp_path):
@@ -414,3 +420,24 @@ def test_a_divergence_is_an_error(tmp_path):
     gan.fit(points(16), callbacks=[stop], **options)
     with pytest.raises(FloatingPointError, match=r"postmortem_1\.json"):
         gan.fit(points(16), workdir=tmp_path / "run", **options)
+
+
+def test_an_objective_of_ones_own_for_answers_of_any_shape(tmp_path):
+    """What a folder cannot hold it asks for, once it is needed."""
+
+    def of_pairs(real, fake):
+        return Losses(tf.reduce_mean(fake - real), -tf.reduce_mean(fake))
+
+    of_pairs.any_logits = True
+    gan = MixedNashGAN(net(2, 2, 1), net(2, 3, 3), algorithm="sgd", objective=of_pairs)
+    gan.compile()
+    options = {"batch_size": 8, "num_batches": 1, **QUIET}
+    gan.fit(points(16), **options)
+    path = gan.save(tmp_path / "game")
+    again = MixedNashGAN.load(path)
+    np.testing.assert_array_equal(again.sample(4), gan.sample(4))
+    with pytest.raises(InputError, match=r"MixedNashGAN\.load\(path, objective"):
+        again.fit(points(16), **options)
+    again = MixedNashGAN.load(path, net(2, 2, 1), net(2, 3, 3), objective=of_pairs)
+    again.fit(points(16), **options)
+    np.testing.assert_array_equal(again.sample(4), gan.sample(4))

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from trainers.tasks.pictures import panel_order, scatter
+from trainers.tasks.pictures import pairs, panel_order, scatter
 
 
 def test_panels_are_in_the_places_of_figure_1():
@@ -40,3 +40,16 @@ def test_points_have_the_colour_of_their_atom(tmp_path):
     scatter(other, real, [[("ema", fake)]], window, atoms={"last": atom})
     scatter(plain, real, [[("ema", fake)]], window)
     assert hues(other) == hues(plain)
+
+
+def test_a_pair_plot_of_any_table(tmp_path):
+    """One column, many, atoms, and samples that are not finite."""
+    r = np.random.default_rng(0)
+    for d in (1, 3, 8):
+        real, fake = r.normal(size=(2, 30, d))
+        fake[0] = np.inf
+        atoms = np.arange(30) % 3 if d == 3 else None
+        path = pairs(tmp_path / f"{d}.png", "title", real, fake, atoms)
+        assert path.stat().st_size > 1_000
+    empty = pairs(tmp_path / "none.png", "title", real, np.full_like(fake, np.nan))
+    assert empty.exists()
