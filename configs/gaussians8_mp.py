@@ -7,12 +7,14 @@ much. `:pure` after the file name trains that one, `:tiny` two steps of a small 
 and how these numbers were chosen: docs/results/particles.md.
 """
 
+from typing import Any
+
 from configs import common
 
 
 def get_config(variant=None):
     """The experiment."""
-    c = common.planar("gaussians8", "mirror_prox_gan", variant, particles=(8, 180))
+    c: Any = common.planar("gaussians8", "mirror_prox_gan", variant, particles=(8, 180))
     if not variant:
         c.particles.batch = "thin"
         c.num_batches = 18_000
