@@ -47,7 +47,7 @@ _NO_KEYS = {"seconds", "seconds_of_payoffs", "code", "files", "checksum", "bytes
 # Texts: seconds, the commit, a model's size, which holds the commit's and graph's, and the file
 # where --help found the flags, which is the layout's business.
 _NO_TEXTS = (
-    (re.compile(r"\b\d+ s\b"), "N s"),
+    (re.compile(r"\b[\d.]+ s\b"), "N s"),
     (re.compile(r"(?m)^( +\d+ +complete .*?) +\d+$"), r"\1 N"),  # a sweep's table
     (
         re.compile(r"(?m)^(\| \w+(?: \*)? \|.* / .*\|) [\d.]+ \|$"),
