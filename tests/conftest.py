@@ -13,6 +13,18 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 _DESELECTED = pytest.StashKey[int]()
 
 
+@pytest.fixture
+def without_determinism():
+    """TensorFlow may draw without a seed, whatever other tests of this process have asked for."""
+    from tensorflow.python.framework import config
+
+    before = config.is_op_determinism_enabled()
+    config.disable_op_determinism()
+    yield
+    if before:
+        config.enable_op_determinism()
+
+
 def pytest_configure(config):
     config.stash[_DESELECTED] = 0
     # Shells start what is in the background with SIGINT ignored, and children inherit that.

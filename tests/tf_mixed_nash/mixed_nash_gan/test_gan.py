@@ -130,6 +130,7 @@ def test_without_a_workdir_nothing_touches_the_disk(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("without_determinism")
 def test_the_process_is_as_it_was():
     """Determinism, the global generators, policies and signal handlers."""
     before = random.getstate(), np.random.get_state()[1].tolist()

@@ -132,6 +132,7 @@ def test_looking_at_a_stream_does_not_change_its_order():
     np.testing.assert_array_equal(feed(look=True), feed(look=False))
 
 
+@pytest.mark.usefixtures("without_determinism")
 def test_code_of_the_user_runs_as_outside():
     """Under determinism TensorFlow draws nothing without a seed; the user's code does not know."""
 
