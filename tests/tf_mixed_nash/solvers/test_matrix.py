@@ -359,15 +359,15 @@ def test_num_steps_and_other_games_of_the_shape_do_not_retrace():
 
 def test_the_payoff_is_not_a_constant_of_the_graph():
     _, advance, _ = matrix._compiled("mirror_prox", False, None, 0.0, 0)
-    game = random_game(60, 70, 1)
+    game = random_game(90, 100, 1)
     solve(game, num_steps=2)
-    eta, z = Pair(f64(1.0), f64(1.0)), Pair(tf.zeros([70], tf.float64), tf.zeros([60], tf.float64))
+    eta, z = Pair(f64(1.0), f64(1.0)), Pair(tf.zeros([100], tf.float64), tf.zeros([90], tf.float64))
     begin = matrix._compiled("mirror_prox", False, None, 0.0, 0)[0]
     graph = advance.get_concrete_function(
         game.payoff, game.offset, eta, begin(eta, z), index(1)
     ).graph
-    assert len(graph.as_graph_def().SerializeToString()) < 60 * 70 * 8
-    assert all(c.shape != (60, 70) for c, _ in graph.captures)
+    assert len(graph.as_graph_def().SerializeToString()) < 90 * 100 * 8
+    assert all(c.shape != (90, 100) for c, _ in graph.captures)
 
 
 def test_float32():
