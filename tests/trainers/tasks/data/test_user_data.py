@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework.config import is_op_determinism_enabled
 
 from tf_mixed_nash.compile import as_before, deterministic
 from tf_mixed_nash.errors import InputError
@@ -135,17 +136,19 @@ def test_looking_at_a_stream_does_not_change_its_order():
 @pytest.mark.usefixtures("without_determinism")
 def test_code_of_the_user_runs_as_outside():
     """Under determinism TensorFlow draws nothing without a seed; the user's code does not know."""
+    seen = []
 
     def function(m, size):
+        seen.append(is_op_determinism_enabled())
         return tf.random.normal([size, 2])
 
     with deterministic():
         sut.make(function, B, (2,)).feed(0, B, 0, tf.float32).block(0, 2)
-        with pytest.raises(RuntimeError, match="seed"):
-            tf.random.normal([1])
+        assert is_op_determinism_enabled()
         with as_before():
-            tf.random.normal([1])
-    tf.random.normal([1])
+            assert not is_op_determinism_enabled()
+    assert not is_op_determinism_enabled()
+    assert set(seen) == {False}
 
 
 def test_held_out_rows_are_no_training_rows():
