@@ -144,7 +144,13 @@ def test_a_second_interrupt_ends_at_once():
 # Kills, where they hurt most.
 
 
-@pytest.mark.parametrize("where", ["write_json", "sync_tree", "describe_files"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "sync_tree",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("write_json", "describe_files")),
+    ],
+)
 def test_killed_inside_a_checkpoint(where, reference, tmp_path, monkeypatch):
     """As a kill leaves it: the half-written folder stays, and nothing is cleaned up."""
     from trainers.workdir import checkpoints as module

@@ -113,8 +113,17 @@ def check_checkpoints(folder):
             assert int((path.parent / "step").read_text()) >= json.loads(lines[-1])["step"]
 
 
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
-@pytest.mark.parametrize("kind", KINDS)
+# Each command with one signal and each signal with one command; the others are slow tests.
+_KILLS = [
+    pytest.param(
+        kind, number, id=f"{kind}-{number.name}", marks=[] if i % 3 == j % 3 else pytest.mark.slow
+    )
+    for i, kind in enumerate(KINDS)
+    for j, number in enumerate(SIGNALS)
+]
+
+
+@pytest.mark.parametrize(("kind", "number"), _KILLS)
 def test_kills_leave_nobody_and_lose_nothing(kind, number, tmp_path, undisturbed):
     expected = undisturbed(kind)
     draw = random.Random(f"{kind} {number.name}")
