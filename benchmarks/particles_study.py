@@ -84,6 +84,17 @@ STAGES: dict[str, list[Setting]] = {
             "gaussians8",
             (*_particles(1), "num_batches=18000", "mixture.window=(0.87,1.0)"),
         ),
+        # One network with the step size, lambda and epsilon of several: what is theirs alone.
+        Setting(
+            "same_1",
+            "1 x 512, 18,000 mini-batches, hyperparameters of several",
+            "gaussians8",
+            (
+                *_particles(1),
+                *("num_batches=18000", "mixture.window=(0.87,1.0)"),
+                *("step_size=1.5e-3", "stability=1e-6", "temperature=1e-9"),
+            ),
+        ),
         Setting("pure_1", "1 x 512, 12,000 mini-batches (`:pure`)", "gaussians8", _particles(1)),
     ],
     "ring": list(_of("gaussians8", "ring", WIDTHS)),
@@ -165,12 +176,26 @@ def _is_size(item: str) -> bool:
     return item.startswith(("num_batches=", "model."))
 
 
+# What a run's numbers depend on, resolved; defaults may change.
+_DETERMINES = (
+    "algorithm",
+    "num_batches",
+    "batch_size",
+    "game",
+    "mixture",
+    "particles",
+    "ema_decay",
+)
+_DETERMINES += ("model", "generator", "discriminator", "precision", "compile")
+
+
 def _record(job: Job) -> dict[str, Any]:
     """What is kept of a finished run."""
     card = read_card(job.workdir)
     assert card is not None
     last = records(job.workdir)[-1]
     session = json.loads((job.workdir / "provenance.json").read_text())["sessions"][-1]
+    config = json.loads((job.workdir / "config.json").read_text())
     answers = {}
     for answer in ANSWERS:
         own = dict(card["strategies"][answer])
@@ -179,6 +204,7 @@ def _record(job: Job) -> dict[str, Any]:
         answers[answer] = own
     return {
         "settings": list(job.settings),
+        "config": {key: config[key] for key in _DETERMINES},
         "answers": answers,
         "real": card["real_data_ceiling"],
         "seconds": last.get("seconds"),
