@@ -7,6 +7,8 @@ from collections import Counter
 
 import pytest
 
+from tests import repetitions
+
 # Before TensorFlow is imported: no advice about the CPU on every run.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -30,6 +32,17 @@ def pytest_configure(config):
     # Shells start what is in the background with SIGINT ignored, and children inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Marks as slow what repeats other cases; what is named and is no test is an error."""
+    for item in items:
+        if repetitions.is_repetition(item.nodeid):
+            item.add_marker(pytest.mark.slow)
+    # Whole files only: who asks for one case has not collected the others.
+    whole = not any("::" in argument for argument in config.args)
+    if whole and (missing := repetitions.unknown(item.nodeid for item in items)):
+        raise pytest.UsageError(f"tests/repetitions.py names no test: {', '.join(missing)}")
 
 
 def pytest_collection_finish():

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from export import saved_model
+from export import strategy as strategies
 from tests.export.conftest import make_strategy
+from tests.trainers.conftest import publish_without_model
 from tf_mixed_nash.errors import InputError
 from trainers.answers import reading
 
@@ -33,13 +35,20 @@ def workdir(tmp_path, monkeypatch):
     return folder
 
 
-def test_command_publishes(command, workdir, tmp_path):
+def test_command_publishes(command, workdir, tmp_path, monkeypatch):
     base = tmp_path / "models" / "gaussians"
     arguments = [f"--workdir={workdir}", f"--output={base}"]
     code, out, err = command(saved_model, *arguments)
     assert (code, err) == (0, "")
     assert f"Published {base / '1'}" in out
-    # theta, the paper's letter for the last iterate, is another word for it.
+    # theta, the paper's letter for the last iterate, is another word for it. Without the models.
+
+    def without_model(strategy, base, facts, isolated):
+        assert isolated
+        facts = {"num_components": strategy.num_components, **facts}
+        return publish_without_model(strategy, base, facts)
+
+    monkeypatch.setattr(strategies, "publish_strategy", without_model)
     for word in ("last", "theta"):
         assert command(saved_model, *arguments, f"--average={word}", "--step=300")[0] == 0
     manifests = [json.loads((base / v / "manifest.json").read_text()) for v in "123"]

@@ -151,10 +151,13 @@ def test_a_conditional_run_on_images_logs_the_gap_of_its_answers(tmp_path):
     gap = {f"duality_gap__{key}": value for key, value in {**SETTINGS, "every": 2}.items()}
     config = tiny_images("mirror_gan", data__path=str(tmp_path / "data.npz"),
                          model__conditional=True, **gap)  # fmt: skip
-    assert train.train(config, tmp_path / "run") == 0
-    (record,) = lines(tmp_path / "run")
-    assert record["step"] == 2
+    run = build(config)
+    loop = Loop(run)
+    assert loop.advance(2) is None
+    (monitor,) = watchers.make(run)
+    record = monitor.look(loop)
     assert np.isfinite(record["duality_gap"])
-    answers = json.loads((tmp_path / "run" / "scorecard.json").read_text())["duality_gap"]
-    for values in answers["strategies"].values():
+    answers, said = monitor.conclude(loop)
+    assert "duality gap" in said
+    for values in answers["duality_gap"]["strategies"].values():
         assert np.isfinite(values["duality_gap"])

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.trainers.conftest import ROOT, photograph
+from tests.trainers.conftest import ROOT, command, photograph
 from tf_mixed_nash.errors import InputError
 from trainers.system import devices
 from trainers.workdir.checkpoints import Checkpoints
@@ -98,35 +98,37 @@ def finish(process, timeout=240):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """kind -> {"default", "mirrored", "noiseless", "worker0", "worker1"} -> variables, once."""
+    """(kind, job) -> variables; a job is default, mirrored, noiseless, worker0 or worker1."""
     folder = tmp_path_factory.mktemp("runs")
     photo = photograph()
     patches = np.stack([photo[8 * i : 8 * i + 32, 6 * i : 6 * i + 32] for i in range(60)])
     np.save(folder / "patches.npy", patches)
 
     @functools.cache
-    def results(kind):
-        jobs = {}
-        for name in ("default", "mirrored", "noiseless"):
-            jobs[name] = start(
-                ["-c", PROGRAM, name, kind, f"{folder}/{kind}-{name}.npz", f"{folder}/patches.npy"]
-            )
-        for i, environment in enumerate(environments()):
-            path = f"{folder}/{kind}-worker{i}.npz"
-            jobs[f"worker{i}"] = start(
-                ["-c", PROGRAM, "multi_worker", kind, path, f"{folder}/patches.npy"], environment
-            )
-        for name, job in jobs.items():
+    def results(kind, jobs):
+        started = {}
+        for name, environment in jobs:
+            program = "multi_worker" if name.startswith("worker") else name
+            arguments = [program, kind, f"{folder}/{kind}-{name}.npz", f"{folder}/patches.npy"]
+            started[name] = start(["-c", PROGRAM, *arguments], environment and dict(environment))
+        for name, job in started.items():
             code, _, err = finish(job)
             assert code == 0, (kind, name, err[-3000:])
-        return {name: dict(np.load(f"{folder}/{kind}-{name}.npz")) for name in jobs}
+        return {name: dict(np.load(f"{folder}/{kind}-{name}.npz")) for name in started}
 
-    return results
+    workers = tuple((f"worker{i}", tuple(e.items())) for i, e in enumerate(environments()))
+
+    def of(kind, name):
+        # Side by side: those of one process each, and the workers, who wait for each other.
+        alone = tuple((job, None) for job in ("default", "mirrored", "noiseless"))
+        return results(kind, workers if name.startswith("worker") else alone)[name]
+
+    return of
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_workers_are_bitwise_equal_after_50_mini_batches(runs, kind):
-    ours, theirs = runs(kind)["worker0"], runs(kind)["worker1"]
+    ours, theirs = runs(kind, "worker0"), runs(kind, "worker1")
     assert int(ours["m"]) == 50
     for name, value in ours.items():
         np.testing.assert_array_equal(value, theirs[name], err_msg=name)
@@ -136,7 +138,7 @@ def test_two_workers_are_bitwise_equal_after_50_mini_batches(runs, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_a_batch_is_split_over_changes_only_rounding(runs, kind, split):
     """1 device against 2 replicas and 2 workers: parameters to 1e-8 relative, noise included."""
-    one, two = runs(kind)["default"], runs(kind)[split]
+    one, two = runs(kind, "default"), runs(kind, split)
     gap = 0.0
     for name in ("scheme.theta.z", "scheme.w.z", "ema", "mixture"):
         a, b = (x[name].astype(np.float64) for x in (one, two))
@@ -151,7 +153,7 @@ def test_what_a_batch_is_split_over_changes_only_rounding(runs, kind, split):
 def test_the_noise_is_part_of_what_agrees(runs, kind):
     """Without it the parameters are elsewhere, by far more than the disagreement allowed."""
     for name in ("scheme.theta.z", "scheme.w.z"):
-        noisy, quiet = (runs(kind)[job][name] for job in ("default", "noiseless"))
+        noisy, quiet = (runs(kind, job)[name] for job in ("default", "noiseless"))
         assert np.linalg.norm(noisy - quiet) > 1e-3 * np.linalg.norm(noisy), name
 
 
@@ -237,17 +239,12 @@ def test_a_broken_tf_config_is_named_with_an_example(text, says):
     assert says in str(caught.value)
 
 
-def test_the_command_exits_2_without_tf_config(tmp_path):
-    environment = {k: v for k, v in os.environ.items() if k != "TF_CONFIG"}
-    code, _, err = finish(
-        start(
-            ["-m", "trainers.run", "--config=configs/gaussians8_mp.py:tiny",
-             "--config.strategy=multi_worker", f"--workdir={tmp_path / 'run'}"],
-            environment,
-        )
-    )  # fmt: skip
-    assert code == 2
-    assert "TF_CONFIG, which is not set" in err
+def test_the_command_exits_2_without_tf_config(tmp_path, monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    done = command("trainers.run", "--config=configs/gaussians8_mp.py:tiny",
+                   "--config.strategy=multi_worker", f"--workdir={tmp_path / 'run'}")  # fmt: skip
+    assert done.returncode == 2
+    assert "TF_CONFIG, which is not set" in done.stderr
     assert not (tmp_path / "run").exists()
 
 

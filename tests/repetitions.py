@@ -1,0 +1,190 @@
+"""Tests that are left to the slow ones, and what covers them.
+
+Of a parametrised test `make test` runs the named cases, one of each kind of code that the others
+run through as well; `make test-slow` runs the rest. A test without cases here is slow as a whole.
+The suite checks that every name here is a test's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+__all__ = ["FIRST", "is_repetition", "unknown"]
+
+LIBRARY, TRAINERS, EXPORT = "tests/tf_mixed_nash/", "tests/trainers/", "tests/export/"
+
+# test -> the ids that are not slow; * stands for anything.
+FIRST: dict[str, tuple[str, ...]] = {
+    # Each with one discriminator step and the settings of most; more steps of one of each scheme.
+    LIBRARY + "test_algorithms.py::test_trajectory_on_a_nonlinear_game": (
+        *("*--1", "*-growing-rms-1", "mirror_gan-constant-identity-1", "alt_extra_adam--3"),
+        *("alt_mirror_prox_gan-growing-rms-3", "past_extra_adam--3"),
+    ),
+    # Every algorithm is transcribed on the nonlinear game; the fields of GANs by test_gan.py.
+    LIBRARY + "test_algorithms.py::test_trajectory_of_a_gan": (
+        *("rmsprop", "optimistic_adam", "alt_mirror_gan", "alt_mirror_prox_gan"),
+    ),
+    # One of each scheme with a state of its own kind.
+    TRAINERS + "workdir/test_checkpoints.py::test_nothing_of_the_state_is_missing": (
+        *("adam", "past_extra_adam", "mirror_prox_gan", "sample_md", "images"),
+    ),
+    LIBRARY + "test_contract.py::test_a_compiled_step_keeps_its_contract": (
+        *("past_extra_adam", "mirror_prox_gan", "chambolle_pock"),
+    ),
+    LIBRARY + "test_contract.py::test_num_batches_counts_the_mini_batches_that_are_read": (
+        *("1-mirror_prox_gan", "2-chambolle_pock", "2-adam", "2-sample_md"),
+    ),
+    LIBRARY + "methods/test_sampled.py::test_trajectory_is_the_transcription": (
+        *("sample_md-False-num_chains0-full-50-0", "sample_md-True-num_chains3-reservoir-3-0"),
+        *("sample_md-False-num_chains2-window-2-3", "sample_mp-True-num_chains4-full-50-2"),
+    ),
+    LIBRARY + "methods/test_sampled.py::test_without_memory_it_is_langevin_descent_ascent": (
+        "subsampled",
+    ),
+    LIBRARY + "methods/test_sampled.py::test_the_samples_follow_the_exact_mirror_descent_iterate": (
+        "sample_md",
+    ),
+    LIBRARY + "test_particles_gan.py::test_a_compiled_step_keeps_its_contract": (
+        *("alt_extra_adam", "past_extra_adam"),
+    ),
+    LIBRARY + "test_particles_gan.py::test_a_run_is_that_of_the_transcription": (
+        *("mirror_prox_gan-learnt-split", "rmsprop-learnt-full", "sgd-learnt-thin"),
+    ),
+    LIBRARY + "test_particles_gan.py::test_a_block_of_equal_atoms_is_the_point": (
+        *("theta-alt_extra_adam", "w-mirror_prox_gan", "theta-adam"),
+    ),
+    LIBRARY + "test_particles_gan.py::test_permuting_the_atoms_permutes_the_run": (
+        "mirror_prox_gan",
+    ),
+    LIBRARY + "test_particles_gan.py::test_rebirth_takes_all_of_the_state_along": (
+        *("mirror_prox_gan", "past_extra_adam"),
+    ),
+    LIBRARY + "training/test_keras_models.py::test_stopping_and_going_on_changes_no_bit": (
+        "mirror_prox_gan-1",
+    ),
+    # Both ways back to Keras are tried by test_convert.py, sampling by MixedNashGAN's tests.
+    LIBRARY + "training/test_keras_models.py::test_the_published_mixture_and_keras_models_are_the_"
+    "same_function": (),
+    LIBRARY + "training/test_loop.py::test_the_loop_is_the_scheme_stepped_by_hand": (
+        *("mirror_prox_gan", "adam"),
+    ),
+    LIBRARY + "training/test_run.py::test_the_loop_needs_no_config": (
+        *("mirror_gan", "optimistic_adam"),
+    ),
+    # The others are games of the same kinds, smaller or larger.
+    LIBRARY + "solvers/test_certificates.py::test_the_exact_equilibrium_has_no_gap": (
+        *("bilinear", "circle", "rotation", "parrilo", "tilted_pursuit"),
+    ),
+    LIBRARY + "solvers/test_particles.py::test_every_method_returns_measures_inside_the_sets": (
+        *("conic_mirror_prox", "langevin"),
+    ),
+    LIBRARY + "solvers/test_particles.py::test_descent_ascent_is_the_transcription": (
+        *("0.3-0.02-False", "0.0-0.02-True"),
+    ),
+    LIBRARY + "solvers/test_matrix.py::test_slopes": ("30-15-2",),
+    LIBRARY + "metrics/test_nash.py::test_best_responses_of_a_gan_improve_on_held_out_data": (
+        "wgan",
+    ),
+    LIBRARY + "metrics/test_nash.py::test_the_payoff_of_a_gan_is_minus_the_discriminators_loss": (
+        *("wgan", "nonsaturating"),
+    ),
+    # Every objective with every penalty is differentiated by hand as well.
+    LIBRARY + "games/test_gan.py::test_gan_field_is_the_slope_of_the_loss": ("both-*",),
+    LIBRARY + "games/test_gan.py::test_the_fields_of_a_block_are_those_of_its_rows": (
+        *("wgan-*", "cubic-*", "conditional-*", "images-*"),
+    ),
+    LIBRARY + "solvers/test_matrix.py::test_gaps_are_within_the_theorem": (
+        *("20-40-0-*-False", "1-9-3-*-True"),
+    ),
+    LIBRARY
+    + "solvers/test_particles.py::test_descent_ascent_spirals_out_where_mirror_prox_converges"
+    "": (),
+    LIBRARY + "training/test_reservoir.py::test_what_is_kept_is_what_the_slots_say": (
+        *("0", "8", "9007"),
+    ),
+    LIBRARY + "methods/test_schemes.py::test_on_bilinear_games_both_extrapolations_agree": ("0.5",),
+    TRAINERS + "test_solve.py::test_the_examples_have_the_values_that_they_claim": (
+        *("matching_pennies_on_the_circle-0.0", "polynomial-1.0"),
+    ),
+    # Faults of the same kind, at another place or moment.
+    TRAINERS + "test_faults.py::test_a_signal_stops_at_the_next_step_and_loses_nothing": (
+        "15-143",
+    ),
+    TRAINERS + "test_faults.py::test_a_disk_that_fills_up_elsewhere_is_no_stack_trace": (
+        "metrics.jsonl",
+    ),
+    TRAINERS + "test_faults.py::test_killed_inside_a_checkpoint": (),
+    TRAINERS + "test_faults.py::test_a_clock_that_jumps": (),
+    TRAINERS + "test_faults.py::test_a_damaged_newest_checkpoint": ("truncated",),
+    EXPORT + "test_refusals.py::test_a_full_disk_while_the_version_is_written": (
+        *("saved_model", "manifest"),
+    ),
+    EXPORT + "test_strategy.py::test_a_model_that_is_not_the_strategy_is_refused": (
+        *("weights", "unpinned"),
+    ),
+    EXPORT + "serving/test_server.py::test_a_broken_version_leaves_the_served_one_alone": (
+        *("truncated", "no_manifest"),
+    ),
+    TRAINERS
+    + "campaigns/test_kills.py::test_who_comes_at_once_waits_for_the_trainers_of_the_one_that_was_"
+    + "killed": ("sweep",),
+    TRAINERS + "campaigns/test_kills.py::test_kills_leave_nobody_and_lose_nothing": (
+        *("reproduce-SIGKILL", "compare-SIGINT"),
+    ),
+    TRAINERS + "system/test_quiet.py::test_what_is_hidden_comes_back_and_the_rest_is_there": ("",),
+    # Two replicas in one process are tried by make test; workers need a process each.
+    TRAINERS
+    + "system/test_devices.py::test_two_workers_are_bitwise_equal_after_50_mini_batches": (),
+    TRAINERS + "system/test_devices.py::test_what_a_batch_is_split_over_changes_only_rounding": (
+        "mirror_prox_gan-mirrored",
+    ),
+    TRAINERS + "system/test_devices.py::test_another_config_on_one_worker_is_refused_by_both": (),
+    # It builds the whole of Inception to find that a file is not of it.
+    TRAINERS + "tasks/test_features.py::test_inception_weights_of_another_network_are_refused": (),
+    # Tools of the maintainers: chaos, load, the study of particles.
+    "tests/test_chaos.py::test_a_resumed_run_removes_what_a_kill_left": (),
+    EXPORT + "serving/test_load.py::test_a_swap_under_load": (),
+    "tests/benchmarks/test_particles_study.py::test_a_table_is_of_the_records": (),
+    # The networks are committed; each is tried by one test that reads data, these by others too.
+    TRAINERS + "tasks/test_features.py::test_the_committed_networks_recognise_their_test_data": (
+        "cifar10",
+    ),
+    TRAINERS + "session/test_train.py::test_every_planar_config_runs_two_outer_steps_when_tiny": (
+        "swissroll_md",
+    ),
+}
+
+
+def _split(node_id: str) -> tuple[str, str]:
+    """A test's name and the id of its case, "" without one."""
+    found = re.fullmatch(r"([^\[]+)(?:\[(.*)\])?", node_id, re.DOTALL)
+    assert found is not None
+    return found[1], found[2] or ""
+
+
+def _is_one_of(case: str, patterns: tuple[str, ...]) -> bool:
+    return any(re.fullmatch(re.escape(p).replace(r"\*", ".*"), case) for p in patterns)
+
+
+def is_repetition(node_id: str) -> bool:
+    """Whether the test or case of this id is left to the slow tests."""
+    name, case = _split(node_id)
+    return name in FIRST and not _is_one_of(case, FIRST[name])
+
+
+def unknown(node_ids: Iterable[str]) -> list[str]:
+    """What FIRST names and no test of its file is: "TEST" or "TEST[CASE]" each."""
+    cases: dict[str, list[str]] = {}
+    for name, case in map(_split, node_ids):
+        cases.setdefault(name, []).append(case)
+    files = {name.split("::")[0] for name in cases}
+    missing = []
+    for name, patterns in FIRST.items():
+        if name.split("::")[0] in files:
+            there = cases.get(name, [])
+            missing += [] if there else [name]
+            missing += [
+                f"{name}[{p}]" for p in patterns if not any(_is_one_of(c, (p,)) for c in there)
+            ]
+    return missing
