@@ -136,6 +136,21 @@ def solve(
       FloatingPointError: for iterates that stopped being finite.
     """
     _check_settings(method, num_steps, tolerance, num_sampled, noise_std, records_per_decade)
+    if (unit := _unit(game)) != 1.0:
+        solved = solve(
+            _divided(game, unit),
+            method,
+            num_steps,
+            None if (given := _eta(step_size)) is None else Pair(*(e * unit for e in given)),
+            anytime,
+            None if tolerance is None else tolerance / unit,
+            start,
+            records_per_decade,
+            num_sampled,
+            noise_std / unit,
+            seed,
+        )
+        return _multiplied(solved, unit)
     began = time.perf_counter()
     p0 = _start(game, start)
     D = Pair(*(float(-np.log(x.min())) for x in p0))
@@ -184,6 +199,32 @@ def solve(
             "converged": converged,
         },
     )
+
+
+def _unit(game: MatrixGame) -> float:
+    """A power of two to measure payoffs in whose squares are no numbers any more; else 1."""
+    both = (game.payoff, game.offset)
+    largest = max(float(max(tf.reduce_max(x), -tf.reduce_min(x))) for x in both)
+    limit = 2.0**256 if game.dtype == tf.float64 else 2.0**32
+    if not largest or 1 / limit <= largest <= limit:
+        return 1.0
+    return 2.0 ** (math.frexp(largest)[1] - 1)
+
+
+def _divided(game: MatrixGame, unit: float) -> MatrixGame:
+    A, a = (tf.cast(tf.cast(x, tf.float64) / unit, game.dtype) for x in (game.payoff, game.offset))
+    return MatrixGame(A, a, game.dtype, game.name)
+
+
+def _multiplied(s: Solution, unit: float) -> Solution:
+    history = {k: x if k == "step" else x * unit for k, x in s.history.items()}
+    bound = s.details["bound"]
+    details = {
+        **s.details,
+        "step_size": tuple(e / unit for e in s.details["step_size"]),
+        "bound": None if bound is None else bound * unit,
+    }
+    return s._replace(value=s.value * unit, gap=s.gap * unit, history=history, details=details)
 
 
 def _measure(weights: np.ndarray) -> Measure:

@@ -1,7 +1,8 @@
 """What all commands share: flags, exit codes, one clear message for bad input.
 
-Exit codes: 0 done, 2 bad input (also a place that cannot be written), 3 diverged, 130 and 143
-stopped by SIGINT and SIGTERM after a checkpoint.
+Exit codes: 0 done, 2 bad input (also a place that cannot be written), 3 diverged, 4 done without
+reaching the --tolerance that was asked for (trainers.solve), 130 and 143 stopped by SIGINT and
+SIGTERM after a checkpoint.
 This module must stay cheap to import: `--help` and errors answer before TensorFlow loads.
 """
 
@@ -24,6 +25,7 @@ __all__ = [
     "DIVERGED",
     "DONE",
     "INTERRUPTED",
+    "MISSED",
     "STOPPED",
     "experiments",
     "fail",
@@ -35,7 +37,7 @@ __all__ = [
     "unknown_key",
 ]
 
-DONE, BAD_INPUT, DIVERGED, INTERRUPTED, STOPPED = 0, 2, 3, 130, 143
+DONE, BAD_INPUT, DIVERGED, MISSED, INTERRUPTED, STOPPED = 0, 2, 3, 4, 130, 143
 
 
 def fail(message: str) -> int:
