@@ -19,6 +19,7 @@ from absl import flags
 
 import configs
 from tf_mixed_nash.errors import InputError
+from trainers.system import environment
 
 __all__ = [
     "BAD_INPUT",
@@ -51,6 +52,7 @@ def main(run: Callable[[], int | None], argv: list[str] | None = None) -> None:
 
     Flag errors and `InputError` become one message on stderr and exit code 2.
     """
+    environment.prepare()
     argv = sys.argv if argv is None else argv
     if any(arg in ("-h", "-help", "--help") for arg in argv[1:]):
         print((sys.modules["__main__"].__doc__ or "").strip())

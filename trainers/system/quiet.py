@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 
 __all__ = ["hidden", "import_tensorflow"]
@@ -37,18 +36,25 @@ def hidden(*packages: str) -> Iterator[None]:
 def import_tensorflow():
     """Imports TensorFlow and finds its devices with stderr held back; returns the module.
 
-    The text is shown if the import fails. Users who set TF_CPP_MIN_LOG_LEVEL themselves
-    see everything that they asked for.
+    The text is shown if the import fails, and to users who set TF_CPP_MIN_LOG_LEVEL=0 themselves. A
+    higher level of theirs holds afterwards; it never shows more than none would.
     """
-    chosen = "TF_CPP_MIN_LOG_LEVEL" in os.environ and _MARK not in os.environ
-    if "tensorflow" in sys.modules or chosen:
+    level = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "").strip()
+    chosen = level.isdecimal() and _MARK not in os.environ
+    if "tensorflow" in sys.modules or (chosen and int(level) == 0):
         return _import()
-    # 3, because oneDNN logs a harmless note as an error; real errors are Python exceptions.
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    os.environ[_MARK] = "1"
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as held:
+    if not chosen:
+        # 3, because oneDNN logs a harmless note as an error; real errors are Python exceptions.
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        os.environ[_MARK] = "1"
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no stderr to hold back
+        return _import()
+    if sys.stderr:
+        sys.stderr.flush()
+    # In memory: a container may have no folder for temporary files.
+    with open(os.memfd_create("stderr"), "w+b") as held:
         os.dup2(held.fileno(), 2)
         try:
             tf = _import()

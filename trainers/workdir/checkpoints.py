@@ -40,6 +40,7 @@ from trainers.system.files import (
     without_nan,
     write_json,
 )
+from trainers.system.paths import literal
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -394,9 +395,10 @@ def _read_tensors(saved: Saved) -> dict[str, Any]:
     import tensorflow as tf
 
     path = saved.path
-    prefix = str(path / _TENSORS if path.is_dir() else path)
+    folder, name = (path, _TENSORS) if path.is_dir() else (path.parent, path.name)
     try:
-        reader = tf.train.load_checkpoint(prefix)
+        with literal(folder) as plain:
+            reader = tf.train.load_checkpoint(str(plain / name))
         names = reader.get_variable_to_dtype_map()
         if path.is_dir():
             rows = saved.manifest.get("rows", {})  # none in format 1

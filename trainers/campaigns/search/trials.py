@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import optuna
@@ -86,7 +87,7 @@ class Sweep(Campaign):
     def _open(self) -> tuple[optuna.storages.BaseStorage, optuna.Study]:
         """The storage, and the study in it, made if it is not there."""
         spec, definition = self.plan.spec, json.dumps(self.plan.definition, sort_keys=True)
-        url = spec.storage or f"sqlite:///{self.output.resolve()}/sweep.db"
+        url = spec.storage or _sqlite(self.output.resolve() / "sweep.db")
         wait = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
 
         def create() -> tuple[optuna.storages.BaseStorage, optuna.Study]:
@@ -348,3 +349,10 @@ class _Trial:
 
     def _tell(self, value: float | None, **how: Any) -> None:
         self._sweep.study.tell(self.trial, value, skip_if_finished=True, **how)
+
+
+def _sqlite(path: Path) -> str:
+    """The URL of a file; where its path would be read as more than one, by SQLite's own URLs."""
+    if not {"?", "#"} & set(str(path)):
+        return f"sqlite:///{path}"
+    return f"sqlite:///file:{quote(str(path))}?uri=true"
