@@ -68,7 +68,8 @@ class ZeroSumBimatrix(MatrixGame):
         super().__init__(-B.T, name=name, row_labels=column_labels, column_labels=row_labels)
         first, second = self.players
         change = "" if (alpha, beta) == (1, 0) else " up to an affine change"
-        what = "" if not change else f", B = -{alpha:.6g} A {'-+'[beta >= 0]} {abs(beta):.6g}"
+        sign = "-" if beta < 0 else "+"
+        what = f", B = -{alpha:.6g} A {sign} {abs(beta):.6g}" if change else ""
         self.note = (
             f"{first} chooses rows, {second} columns; the game is of zero sum{change}{what}, and "
             "its value is what the second gets"

@@ -399,16 +399,16 @@ def _read_tensors(saved: Saved) -> dict[str, Any]:
     try:
         with literal(folder) as plain:
             reader = tf.train.load_checkpoint(str(plain / name))
-        names = reader.get_variable_to_dtype_map()
+            tensors = {n: reader.get_tensor(n) for n in reader.get_variable_to_dtype_map()}
         if path.is_dir():
             rows = saved.manifest.get("rows", {})  # none in format 1
-            return {name: reader.get_tensor(name) for name in names} | {
+            return tensors | {
                 name: np.fromfile(path / _rows_file(name), facts["dtype"]).reshape(facts["shape"])
                 for name, facts in rows.items()
             }
         return {
-            name.removesuffix(_OLD_SUFFIX).replace("__", "/"): reader.get_tensor(name)
-            for name in names
+            name.removesuffix(_OLD_SUFFIX).replace("__", "/"): tensor
+            for name, tensor in tensors.items()
             if name.endswith(_OLD_SUFFIX) and not name.startswith("save_counter")
         }
     except (OSError, tf.errors.OpError, ValueError, RuntimeError) as error:

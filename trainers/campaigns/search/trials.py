@@ -19,11 +19,11 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import URL, make_url
 
 from tf_mixed_nash.errors import InputError
 from trainers.campaigns import jobs
@@ -352,7 +352,15 @@ class _Trial:
 
 
 def _sqlite(path: Path) -> str:
-    """The URL of a file; where its path would be read as more than one, by SQLite's own URLs."""
-    if not {"?", "#"} & set(str(path)):
-        return f"sqlite:///{path}"
-    return f"sqlite:///file:{quote(str(path))}?uri=true"
+    """The URL of a file.
+
+    Raises:
+      InputError: if its path cannot be told in a URL.
+    """
+    text = URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
+    if make_url(text).database != str(path):  # of SQLAlchemy before 2.1
+        raise InputError(
+            f"{path} cannot be the name of a database of SQLite's. Give an --output without ?, # "
+            "and %, or another --storage."
+        )
+    return text
