@@ -132,10 +132,6 @@ def main() -> int:
         file, colon, name = address.rpartition(":")
         address = f"{cli.find_file(file)}{colon}{name}"
     game = load.load_game(address, flags.FLAGS.x_set, flags.FLAGS.y_set)
-    if why := getattr(game, "not_differentiable", ""):
-        print(f"note: {game.name}: {why}; it is solved on a grid.", file=sys.stderr)
-    if note := getattr(game, "note", ""):
-        print(f"note: {game.name}: {note}.", file=sys.stderr)
     methods = _asked(game, methods_of(game), flags.FLAGS.method)
     options, names = _options(methods), list(methods)
     given = {name: flags.FLAGS[name].value for name in ("game", "seed", "x_set", "y_set")}
@@ -145,6 +141,10 @@ def main() -> int:
         print(f"{out} holds this solution, finished: {out / 'solution.json'}")
         return _judged(found["gap"], options.get("tolerance"))
     make_writable(out, "--out")
+    if why := getattr(game, "not_differentiable", ""):
+        print(f"note: {game.name}: {why}; it is solved on a grid.", file=sys.stderr)
+    if note := getattr(game, "note", ""):
+        print(f"note: {game.name}: {note}.", file=sys.stderr)
     solutions, seconds = {}, {}
     for name in names:
         started = time.perf_counter()

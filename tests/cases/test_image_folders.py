@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from export import card
 from tests.trainers.conftest import tiny_images
 from tf_mixed_nash.errors import InputError
 from trainers.experiment.build import build
@@ -498,3 +499,15 @@ def test_a_conditional_model_of_other_classes_is_told_which_there_are(tmp_path):
     task = build(tiny_images(data__path=str(tmp_path), model__conditional=True)).task
     with pytest.raises(InputError, match=r"2 \(cat, dog\)"):
         task.check()
+
+
+def test_a_card_lists_names_of_classes_whatever_is_in_them():
+    table = card._classes(["2", "a|b", "x\ny", "<i>é</i>", "\udcff"])
+    assert table.splitlines()[2:] == [
+        "| 0 | 2 |",
+        "| 1 | a&#124;b |",
+        "| 2 | x y |",
+        "| 3 | &lt;i&gt;é&lt;/i&gt; |",
+        "| 4 |   |",
+    ]
+    assert table.encode()
