@@ -632,6 +632,10 @@ MUTATIONS: list[Mutation] = [
         "tf_mixed_nash/solvers/matrix.py",
         ("tests/cases/test_game_files.py",),
         ("noise_std / unit,", "noise_std,"),
+    ),
+    *_of(
+        "tf_mixed_nash/solvers/units.py",
+        ("tests/cases/test_game_files.py",),
         ("value=s.value * unit", "value=s.value"),
     ),
     *_of(

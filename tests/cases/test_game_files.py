@@ -235,6 +235,14 @@ def test_extreme_payoffs_are_solved_as_others_are(size, method, options):
     assert extreme.gap == pytest.approx(plain.gap * unit, rel=1e-6, abs=1e-12 * unit)
 
 
+def test_extreme_payoffs_on_sets():
+    interval = Box(-1.0, 1.0)
+    game = ContinuousGame(lambda x, y: 2e200 * (x[0] - y[0]) ** 2, interval, interval)
+    solution = solve(game, num_steps=200, num_atoms=4)
+    assert solution.value == pytest.approx(2e200, rel=1e-3)
+    assert 0 <= solution.gap <= 1e-3 * 2e200
+
+
 # Payoffs of plain Python.
 
 PAYOFFS = """

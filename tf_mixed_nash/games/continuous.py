@@ -47,6 +47,7 @@ class ContinuousGame:
     Attributes:
       pointwise: "" for a payoff of TensorFlow operations alone; else what it is called with,
         "numbers" (NumPy's) or "tensors".
+      largest: of |F| there.
 
     Raises:
       InputError: for a payoff that is no function, fails, is not a real scalar of `dtype`,
@@ -291,7 +292,9 @@ class ContinuousGame:
                 self._by_points(at_centre.numpy())
         if values is None:
             values = tf.constant(self._each(x.numpy(), y.numpy()), self.dtype)
-        finite = tf.math.is_finite(tf.concat([values, [at_centre]], axis=0)).numpy()
+        values = tf.concat([values, [at_centre]], axis=0)
+        self.largest = float(tf.reduce_max(tf.abs(values)))
+        finite = tf.math.is_finite(values).numpy()
         if not finite.all():
             i = int((~finite).argmax())
             x, y = tf.concat([x, centre[:1]], 0), tf.concat([y, centre[1:]], 0)

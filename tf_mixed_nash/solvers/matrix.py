@@ -19,6 +19,7 @@ from tf_mixed_nash.methods.oracle import Oracle
 from tf_mixed_nash.methods.prox import entropic
 from tf_mixed_nash.solvers.solution import Solution
 from tf_mixed_nash.solvers.theory import METHODS, noise_variances, theory_step_sizes
+from tf_mixed_nash.solvers.units import in_units, unit_of
 from tf_mixed_nash.types import Measure, Pair
 
 __all__ = ["record_points", "solve"]
@@ -202,13 +203,9 @@ def solve(
 
 
 def _unit(game: MatrixGame) -> float:
-    """A power of two to measure payoffs in whose squares are no numbers any more; else 1."""
     both = (game.payoff, game.offset)
     largest = max(float(max(tf.reduce_max(x), -tf.reduce_min(x))) for x in both)
-    limit = 2.0**256 if game.dtype == tf.float64 else 2.0**32
-    if not largest or 1 / limit <= largest <= limit:
-        return 1.0
-    return 2.0 ** (math.frexp(largest)[1] - 1)
+    return unit_of(largest, game.dtype)
 
 
 def _divided(game: MatrixGame, unit: float) -> MatrixGame:
@@ -217,14 +214,13 @@ def _divided(game: MatrixGame, unit: float) -> MatrixGame:
 
 
 def _multiplied(s: Solution, unit: float) -> Solution:
-    history = {k: x if k == "step" else x * unit for k, x in s.history.items()}
     bound = s.details["bound"]
     details = {
         **s.details,
         "step_size": tuple(e / unit for e in s.details["step_size"]),
         "bound": None if bound is None else bound * unit,
     }
-    return s._replace(value=s.value * unit, gap=s.gap * unit, history=history, details=details)
+    return in_units(s, unit)._replace(details=details)
 
 
 def _measure(weights: np.ndarray) -> Measure:

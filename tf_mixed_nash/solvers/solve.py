@@ -9,6 +9,7 @@ from tf_mixed_nash.games.continuous import ArrayGame, ContinuousGame, GridGame
 from tf_mixed_nash.games.matrix import MatrixGame
 from tf_mixed_nash.solvers import grid, lp, matrix, particles, regret, theory
 from tf_mixed_nash.solvers.solution import Solution
+from tf_mixed_nash.solvers.units import in_units, unit_of
 
 __all__ = ["AnyGame", "methods_of", "solve"]
 
@@ -58,7 +59,7 @@ def solve(game: Any, method: str | None = None, seed: int = 0, **options: Any) -
         )
     kind = methods[method]
     if kind == "particles":
-        return particles.solve(game, method, seed=seed, **options)
+        return _by_particles(game, method, seed, options)
     if kind == "lp":
         return lp.solve(game, **options)
     if kind == "regret":
@@ -73,3 +74,20 @@ def solve(game: Any, method: str | None = None, seed: int = 0, **options: Any) -
             options.setdefault("num_points", game.few_points)
         return grid.solve(game, method=name, **options)
     return matrix.solve(game, name, seed=seed, **options)
+
+
+def _by_particles(game: ContinuousGame, method: str, seed: int, options: dict) -> Solution:
+    unit = unit_of(game.largest, game.dtype)
+    if unit == 1:
+        return particles.solve(game, method, seed=seed, **options)
+
+    def payoff(x, y):
+        return game.payoff(x, y) / unit
+
+    scaled = ContinuousGame(payoff, game.x_set, game.y_set, game.dtype, game.name)
+    powers = {"weight_step": 1, "position_step": 1, "temperature": -1, "tolerance": -1}
+    options = {
+        key: value * unit ** powers[key] if key in powers and value is not None else value
+        for key, value in options.items()
+    }
+    return in_units(particles.solve(scaled, method, seed=seed, **options), unit)
