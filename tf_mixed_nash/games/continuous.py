@@ -84,7 +84,8 @@ class ContinuousGame:
             s.uniform(rng.fold_in(key, i), 16, self.dtype)
             for i, s in enumerate((self.x_set, self.y_set))
         )
-        for player, z, theirs in (("theta", x, y), ("w", y, x)):
+        both: tuple[tuple[Player, tf.Tensor, tf.Tensor], ...] = (("theta", x, y), ("w", y, x))
+        for player, z, theirs in both:
             letter = "x" if player == "theta" else "y"
             try:
                 values, gradient = self.against(player, z, Measure(theirs[:1], tf.ones(1, z.dtype)))
@@ -314,7 +315,7 @@ class ContinuousGame:
         self.pointwise = "numbers"
         try:
             found = self._each(x, y)[0]
-            same = at_centre is None or np.isclose(found, at_centre, 1e-5, equal_nan=True)
+            same = at_centre is None or bool(np.isclose(found, at_centre, 1e-5, equal_nan=True))
         except InputError:
             if at_centre is None:
                 raise
@@ -322,7 +323,7 @@ class ContinuousGame:
         if not same:  # it knows tensors only, though not only their operations
             self.pointwise = "tensors"
             found = self._each(x, y)[0]
-            same = np.isclose(found, at_centre, 1e-5, equal_nan=True)
+            same = bool(np.isclose(found, at_centre or 0.0, 1e-5, equal_nan=True))
         if not same or not np.isclose(self._each(x, y)[0], found, 1e-5, equal_nan=True):
             raise InputError(
                 f"The payoff of {self.name} is no function: it gave other values for the same x "

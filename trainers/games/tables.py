@@ -227,9 +227,9 @@ def _json(path: Path) -> MatrixGame:
             'payoffs), or "payoffs" (a matrix of pairs).'
         )
     if kinds[0] == ("A", "B"):
-        both = [_numbers(content[key], f"{path}: {key}") for key in kinds[0]]
+        A, B = (_numbers(content[key], f"{path}: {key}") for key in kinds[0])
         more = {"players": players} if players else {}
-        return ZeroSumBimatrix(*both, name, rows, columns, **more)
+        return ZeroSumBimatrix(A, B, name, rows, columns, **more)
     return _game(content[kinds[0][0]], path, rows, columns, players, name)
 
 
@@ -284,7 +284,7 @@ def _nfg(path: Path) -> MatrixGame:
     names = [p or f"player {i}" for i, p in enumerate(players, 1)]
     if len(set(names)) < 2:
         names = ["player 1", "player 2"]
-    return ZeroSumBimatrix(A, B, title or path.name, *labels, names)
+    return ZeroSumBimatrix(A, B, title or path.name, labels[0], labels[1], names)
 
 
 class _Tokens:

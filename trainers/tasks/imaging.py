@@ -244,7 +244,10 @@ class ImageTask(Task):
         names = self._saved.get("classes")
         if "source" in self.__dict__:
             names = self.source.class_names
-        return list(names) if names and len(names) == self.num_classes else None
+        if not names or len(names) != self.num_classes:
+            return None
+        # Names of files may hold bytes that are no text, which JSON's readers refuse.
+        return [name.encode("utf-8", "backslashreplace").decode() for name in names]
 
     def batches(self, stream, num, size, dtype):
         """See `tasks.Task.batches`: the same records in another order, kept in memory."""

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from tf_mixed_nash.errors import InputError
 from trainers.tasks.data.decoding import is_image
 from trainers.tasks.data.records import Record, Skipped, Source, digest, natural, shown
 
-__all__ = ["FolderSource", "first_of"]
+__all__ = ["FolderSource", "first_of", "foremost"]
 
 # Files of these endings are records unseen, damaged ones too; others are looked into.
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -133,10 +133,14 @@ class FolderSource(Source):
         return shown(self._files[index])
 
 
-def first_of(skipped: list[Skipped], num: int = 3) -> str:
-    """The first names, each with its reason; where it is not usual to skip them, these first."""
-    usual = ("hidden", "of the system")
-    order = sorted(skipped, key=lambda s: s.why in usual)
+def foremost(skipped: Iterable[Skipped]) -> list[Skipped]:
+    """In the order of their names, but first what is not usually skipped."""
+    return sorted(skipped, key=lambda s: s.why in ("hidden", "of the system"))
+
+
+def first_of(skipped: Iterable[Skipped], num: int = 3) -> str:
+    """The first names, each with its reason."""
+    order = foremost(skipped)
     more = f", and {len(order) - num:,} more" if len(order) > num else ""
     return ", ".join(f"{shown(s.name)} ({s.why})" for s in order[:num]) + more
 

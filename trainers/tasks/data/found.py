@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trainers.tasks.data.decoding import header
-from trainers.tasks.data.folders import first_of
+from trainers.tasks.data.folders import first_of, foremost
 from trainers.tasks.data.records import Source, shown
 
 __all__ = ["Found", "facts", "look", "text", "unreadable"]
@@ -100,7 +99,7 @@ def text(source: Source, found: Found, size: int) -> str:
         parts.append(f"sizes and modes of {found.looked_at:,} of them")
     lines = [f"data         {shown(source.name)}: {'; '.join(parts)}"]
     if source.skipped:
-        lines.append(f"skipped      {len(source.skipped):,}: {first_of(list(source.skipped))}")
+        lines.append(f"skipped      {len(source.skipped):,}: {first_of(source.skipped)}")
     lines += [f"note         {note}" for note in source.notes]
     return "\n".join(lines)
 
@@ -145,7 +144,6 @@ def facts(source: Source, found: Found, corrupt: Mapping[int, str]) -> dict[str,
         "num_animated": found.animated,
         "modes": found.modes,
         "num_skipped": len(source.skipped),
-        "skipped": {os.fsencode(s.name).decode("utf-8", "backslashreplace"): s.why
-                    for s in list(source.skipped)[:_NAMED]},
+        "skipped": {shown(s.name): s.why for s in foremost(source.skipped)[:_NAMED]},
         "notes": list(source.notes),
-    }  # fmt: skip
+    }
