@@ -36,17 +36,16 @@ def hidden(*packages: str) -> Iterator[None]:
 def import_tensorflow():
     """Imports TensorFlow and finds its devices with stderr held back; returns the module.
 
-    The text is shown if the import fails, and to users who set TF_CPP_MIN_LOG_LEVEL=0 themselves. A
-    higher level of theirs holds afterwards; it never shows more than none would.
+    The text is shown if the import fails. Users who set TF_CPP_MIN_LOG_LEVEL=0 see everything, then
+    and later; a higher level is a wish for fewer lines, and shows no more than none would.
     """
     level = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "").strip()
-    chosen = level.isdecimal() and _MARK not in os.environ
-    if "tensorflow" in sys.modules or (chosen and int(level) == 0):
+    asked = level.isdecimal() and int(level) == 0 and _MARK not in os.environ
+    if "tensorflow" in sys.modules or asked:
         return _import()
-    if not chosen:
-        # 3, because oneDNN logs a harmless note as an error; real errors are Python exceptions.
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-        os.environ[_MARK] = "1"
+    # 3, because oneDNN logs a harmless note as an error; real errors are Python exceptions.
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    os.environ[_MARK] = "1"
     try:
         kept = os.dup(2)
     except OSError:  # there is no stderr to hold back
