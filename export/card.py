@@ -7,9 +7,10 @@ its limits.
 
 from __future__ import annotations
 
+import html
 import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ def write(directory: Path, model_name: str, facts: Mapping[str, Any]) -> None:
         sample.draw_picture(samples, facts.get("plot") or {}, directory / picture)
     architecture = directory / publish.ARCHITECTURE
     layers = architecture.read_text() if architecture.is_file() else ""
-    (directory / "README.md").write_text(_text(model_name, facts, picture, layers))
+    text = _text(model_name, facts, picture, layers)
+    (directory / "README.md").write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _text(name: str, facts: Mapping[str, Any], picture: str | None, layers: str) -> str:
@@ -54,6 +56,7 @@ def _text(name: str, facts: Mapping[str, Any], picture: str | None, layers: str)
     if code.get("version"):  # installed, outside a checkout
         commit = f"version {code['version']}"
     classes = f", {facts['num_classes']} classes" if facts["num_classes"] else ""
+    names = facts.get("class_names") or []
     parts = [
         f"---\n{front}---\n# {name}",
         f"A generator of {kind} {facts['sample_shape']}{classes}, trained on `{dataset}` with "
@@ -71,6 +74,7 @@ def _text(name: str, facts: Mapping[str, Any], picture: str | None, layers: str)
         + (" in [-1, 1]." if facts["image"] else "."),
         "| signature | meaning |\n|---|---|\n"
         + "\n".join(f"| `{s}` | {_MEANING[s]} |" for s in facts["signatures"] if s in _MEANING),
+        *(["The classes:", _classes(names)] if names else []),
         "## Training",
         f"Algorithm `{algorithm}` (Hsieh, Liu & Cevher, *Finding Mixed Nash Equilibria of "
         f"Generative Adversarial Networks*, ICML 2019, and what it is compared with), "
@@ -83,6 +87,14 @@ def _text(name: str, facts: Mapping[str, Any], picture: str | None, layers: str)
         parts += ["## Training it on", *_fine_tuning(facts, layers)]
     parts += ["## Evaluation", _evaluation(facts), "## Limits", _limits(facts)]
     return "\n\n".join(_wrapped(p) for p in parts) + "\n"
+
+
+def _classes(names: Sequence[str]) -> str:
+    """The table of labels; a name may hold whatever a folder's name can."""
+    rows = (f"| {k} | {html.escape(name).replace('|', '&#124;')} |" for k, name in enumerate(names))
+    return "| label | class |\n|---|---|\n" + "\n".join(
+        "".join(c if c.isprintable() else " " for c in row) for row in rows
+    )
 
 
 def _measures(facts: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from export import rounding
 from export.runtime import ServedModel
 from tf_mixed_nash.errors import InputError
+from trainers.system.paths import literal
 
 __all__ = ["Call", "check_calls", "check_graph", "decode_png"]
 
@@ -158,7 +159,8 @@ def check_calls(directory: Path, calls: Sequence[Call]) -> list[dict[str, np.nda
 
 
 def _by_python(directory: Path, calls: Sequence[Call]) -> list[dict[str, np.ndarray]]:
-    loaded = tf.saved_model.load(str(directory))
+    with literal(directory) as plain:
+        loaded = tf.saved_model.load(str(plain))
     answers = []
     for call in calls:
         tensors = {name: tf.constant(value) for name, value in call.inputs.items()}

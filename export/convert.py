@@ -35,6 +35,7 @@ from export import publish
 from tf_mixed_nash.errors import InputError
 from trainers.system import cli, quiet
 from trainers.system.files import write_atomically
+from trainers.system.paths import literal
 
 __all__ = ["FORMATS", "convert"]
 
@@ -73,7 +74,8 @@ def _converted(version: Path, kind: str, component: int) -> tuple[bytes, float]:
             f"There is no component {component}: {version} has 0 to "
             f"{manifest['num_components'] - 1}."
         )
-    loaded: Any = tf.saved_model.load(str(version))
+    with literal(version) as plain:
+        loaded: Any = tf.saved_model.load(str(plain))
     if not hasattr(loaded, "network"):
         raise InputError(
             f"{version} was published by an earlier version of this package, without the function "

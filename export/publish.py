@@ -27,6 +27,7 @@ from typing import Any
 from tf_mixed_nash import __version__
 from tf_mixed_nash.errors import InputError
 from trainers.system.files import describe_files, sync, sync_tree, what_is_wrong, write_json
+from trainers.system.paths import check_name
 
 __all__ = [
     "ARCHITECTURE",
@@ -200,6 +201,7 @@ def find_version(model: Path) -> Path:
 
 def check_writable(folder: Path) -> None:
     """Raises InputError unless `folder` is, or can be made, a folder to write to."""
+    check_name(folder, "--output")
     place = next(p for p in (folder, *folder.absolute().parents) if os.path.lexists(p))
     if not place.is_dir():
         raise InputError(f"{folder} cannot be a folder: {place} is a file. Choose another place.")

@@ -17,6 +17,7 @@ import numpy as np
 
 from tf_mixed_nash.errors import InputError
 from trainers.system import quiet
+from trainers.system.paths import literal
 
 __all__ = ["ServedModel", "Specs", "import_tensorflow", "read_signatures"]
 
@@ -61,9 +62,9 @@ class ServedModel:
         )
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         try:
-            with _without_warnings():
+            with _without_warnings(), literal(directory) as plain:
                 meta_graph = tf.compat.v1.saved_model.loader.load(
-                    self._session, [tf.saved_model.SERVING], str(directory)
+                    self._session, [tf.saved_model.SERVING], str(plain)
                 )
         except (OSError, ValueError, RuntimeError, KeyError, tf.errors.OpError) as error:
             self._session.close()

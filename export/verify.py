@@ -39,6 +39,7 @@ from absl import flags
 from export import publish, runtime, warmup
 from tf_mixed_nash.errors import InputError
 from trainers.system import cli
+from trainers.system.paths import literal
 
 __all__ = ["GATES", "Result", "check", "verify"]
 
@@ -167,10 +168,11 @@ def _seeds(version: _Version) -> str:
 
 def _isolated(version: _Version) -> str:
     seeds = _seed_rows(7, _ROWS)
-    with tempfile.TemporaryDirectory() as folder:
+    directory = version.directory.resolve()
+    with tempfile.TemporaryDirectory() as folder, literal(directory) as plain:
         np.save(Path(folder, "seeds.npy"), seeds)
         output = Path(folder, "samples.npy")
-        arguments = [version.directory.resolve(), Path(folder, "seeds.npy"), output]
+        arguments = [plain, Path(folder, "seeds.npy"), output]
         done = subprocess.run(
             [sys.executable, "-c", _ELSEWHERE, *map(str, arguments)],
             cwd=folder,

@@ -289,9 +289,13 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *_of(
-        "trainers/tasks/data/images.py",
+        "trainers/tasks/data/decoding.py",
         ("tests/trainers/tasks/data/test_images.py",),
         ("return images / 127.5 - 1.0", "return images / 255.0 - 1.0"),
+    ),
+    *_of(
+        "trainers/tasks/data/images.py",
+        ("tests/trainers/tasks/data/test_images.py",),
         (
             "images[mirrored] = images[mirrored, :, ::-1]",
             "images[mirrored] = images[mirrored, ::-1]",
@@ -597,5 +601,46 @@ MUTATIONS: list[Mutation] = [
             "lambda key: self(key, 1, tf.float32)[0], keys",
             "lambda key: self(keys[0], 1, tf.float32)[0], keys",
         ),
+    ),
+    *_of(
+        "trainers/tasks/data/folders.py",
+        ("tests/cases/test_image_folders.py",),
+        ("if folder in above:", "if False:"),
+        ("key=natural)", "key=str)"),
+        ("pool.map(self._hash, range(num))", "self._stats[:, 0].tolist()"),
+    ),
+    *_of(
+        "trainers/tasks/data/decoding.py",
+        ("tests/cases/test_image_folders.py",),
+        ("+ 128) // 257", "+ 128) // 256"),
+        ("if lowest == 255:", "if True:"),
+        ("ImageOps.exif_transpose(picture, in_place=True)", "pass"),
+    ),
+    *_of(
+        "trainers/games/bimatrix.py",
+        ("tests/cases/test_game_files.py",),
+        ("if alpha <= 0 or", "if"),
+        ("super().__init__(-B.T", "super().__init__(-A.T"),
+    ),
+    *_of(
+        "tf_mixed_nash/solvers/regret.py",
+        ("tests/cases/test_game_files.py",),
+        ("sum_p + t * p, sum_q + t * q", "sum_p + p, sum_q + q"),
+        ("np.maximum(for_q + (gains - q @ gains), 0.0)", "for_q + (gains - q @ gains)"),
+    ),
+    *_of(
+        "tf_mixed_nash/solvers/matrix.py",
+        ("tests/cases/test_game_files.py",),
+        ("noise_std / unit,", "noise_std,"),
+    ),
+    *_of(
+        "tf_mixed_nash/solvers/units.py",
+        ("tests/cases/test_game_files.py",),
+        ("value=s.value * unit", "value=s.value"),
+    ),
+    *_of(
+        "trainers/system/paths.py",
+        ("tests/cases/test_environments.py",),
+        ('set("[]*?\\\\")', 'set("*?")'),
     ),
 ]

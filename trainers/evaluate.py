@@ -17,6 +17,7 @@ from export import publish
 from tf_mixed_nash.errors import InputError
 from trainers.system import cli
 from trainers.system.files import make_writable, write_json
+from trainers.system.paths import literal
 from trainers.system.quiet import import_tensorflow
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def _score_model(model: Path, dataset: str | None) -> tuple[Task, dict]:
 
     version = publish.find_version(model)
     task = _model_task(version, dataset)
-    loaded = tf.saved_model.load(str(version))
+    with literal(version) as plain:
+        loaded = tf.saved_model.load(str(plain))
     sample = loaded.signatures["serving_default"]
     return task, task.score({"model": lambda seeds: sample(seeds=seeds)["samples"].numpy()})
 

@@ -5,16 +5,19 @@
         --out=runs/dirac
     python -m trainers.solve --game=mine.py:payoff --x_set=-1:1 --y_set=0:6.2832:periodic \\
         --out=runs/mine
+    python -m trainers.solve --game=payoffs.csv --method=lp --out=runs/table
 
-FILE.py:NAME is a game or a function without arguments that returns one (`MatrixGame`,
+A file that ends in .csv, .npy or .json holds a table of payoffs, rows minimise and columns
+maximise, or those of two players; .nfg is Gambit's. FILE.py:NAME is a game or a function
+without arguments that returns one (`MatrixGame`,
 `ContinuousGame`, `ArrayGame`, or a table of payoffs whose rows minimise and whose columns
 maximise); or, with --x_set and --y_set, a payoff (x [d], y [e]) -> number in TensorFlow
-operations.
+operations; one of other operations, or without a gradient, is solved on a grid.
 
 OUT gets solution.json (x_atoms, x_weights, y_atoms, y_weights, value, gap, ...), report.md,
 gap.png (the gap over steps with fitted slopes) and strategies.png. Where --method names
 several, all are drawn and the solution is that of the smallest gap.
-Exit codes: 0 done, 2 bad input, 3 diverged.
+Exit codes: 0 done, 2 bad input, 3 diverged, 4 done, but the gap is above --tolerance.
 """
 
 from __future__ import annotations
@@ -36,12 +39,13 @@ from trainers.system.quiet import import_tensorflow
 
 __all__ = ["define_flags"]
 
-_ALWAYS = ("num_steps", "tolerance")
-# The flags that the solvers of each kind of game read, beside num_steps, tolerance and seed.
+# The flags that the solvers of each kind read, beside the tolerance and the seed.
 _FLAGS = {
-    "matrix": ("step_size", "num_sampled", "noise_std"),
-    "grid": ("step_size", "num_points", "refinements"),
-    "particles": ("num_atoms", "weight_step", "position_step", "temperature"),
+    "matrix": ("num_steps", "step_size", "num_sampled", "noise_std"),
+    "regret": ("num_steps",),
+    "lp": (),
+    "grid": ("num_steps", "step_size", "num_points", "refinements"),
+    "particles": ("num_steps", "num_atoms", "weight_step", "position_step", "temperature"),
 }
 
 
@@ -50,8 +54,10 @@ def _asked(game, valid: Mapping[str, str], asked: str | None) -> dict[str, str]:
     names = [name.strip() for name in asked.split(",")] if asked else list(valid)[:1]
     for name in names:
         if name not in valid:
+            why = getattr(game, "not_differentiable", "")
             raise InputError(
-                f"--method={name} is no method for {game.name}. Choose among: {', '.join(valid)}."
+                f"--method={name} is no method for {game.name}{f' ({why})' if why else ''}. Choose "
+                f"among: {', '.join(valid)}."
             )
     return {name: valid[name] for name in names}
 
@@ -66,32 +72,42 @@ def _options(methods: Mapping[str, str]) -> dict[str, Any]:
                 f"--{name} is not read by {', '.join(methods)}. It belongs to the methods for "
                 f"{' and '.join(_KINDS[kind] for kind in readers)}."
             )
-    names = {*_ALWAYS}.union(*(_FLAGS[kind] for kind in kinds))
+    names = {"tolerance"}.union(*(_FLAGS[kind] for kind in kinds))
     values = {name: flags.FLAGS[name].value for name in sorted(names)}
     return {name: value for name, value in values.items() if value is not None}
 
 
 _KINDS = {
-    "matrix": "finite games",
+    "matrix": "finite games (mirror_prox, ...)",
+    "regret": "regret_matching_plus",
+    "lp": "lp",
     "grid": "continuous games on a grid (grid_mirror_prox, ...)",
     "particles": "continuous games by particles (conic_mirror_prox, ...)",
 }
 
 
-def _finished_before(out: Path, command: Mapping[str, Any]) -> bool:
-    """Whether `out` holds the solution of this command (of plain values)."""
+def _finished_before(
+    out: Path, command: Mapping[str, Any], fingerprint: str
+) -> Mapping[str, Any] | None:
+    """The solution of this command (of plain values) that `out` holds; None if it holds none."""
     path = out / "solution.json"
     if not path.is_file():
-        return False
+        return None
     try:
-        before = json.loads(path.read_text()).get("command")
+        found = json.loads(path.read_text())
+        before = found.get("command")
     except (json.JSONDecodeError, OSError) as error:
         raise InputError(f"{path} cannot be read ({error}). Give another --out.") from None
     if before != command:
         raise InputError(
             f"{out} holds the solution of another command ({before}). Give a new --out."
         )
-    return True
+    if found.get("fingerprint", fingerprint) != fingerprint:
+        raise InputError(
+            f"{out} holds the solution of another game: what --game={command['game']} gives was "
+            "changed since. Give a new --out, or remove the old folder."
+        )
+    return found
 
 
 def main() -> int:
@@ -111,22 +127,28 @@ def main() -> int:
     from tf_mixed_nash.solvers.solve import methods_of, solve
     from trainers.games import load, report
 
-    file, colon, name = flags.FLAGS.game.rpartition(":")
-    game = load.load_game(
-        f"{cli.find_file(file)}{colon}{name}", flags.FLAGS.x_set, flags.FLAGS.y_set
-    )
+    address = flags.FLAGS.game
+    if not load.is_data(address):
+        file, colon, name = address.rpartition(":")
+        address = f"{cli.find_file(file)}{colon}{name}"
+    game = load.load_game(address, flags.FLAGS.x_set, flags.FLAGS.y_set)
     methods = _asked(game, methods_of(game), flags.FLAGS.method)
     options, names = _options(methods), list(methods)
     given = {name: flags.FLAGS[name].value for name in ("game", "seed", "x_set", "y_set")}
     command = report.plain({**given, "method": names, **options})
-    if _finished_before(out, command):
+    fingerprint = load.fingerprint(game, address)
+    if found := _finished_before(out, command, fingerprint):
         print(f"{out} holds this solution, finished: {out / 'solution.json'}")
-        return cli.DONE
+        return _judged(found["gap"], options.get("tolerance"))
     make_writable(out, "--out")
+    if why := getattr(game, "not_differentiable", ""):
+        print(f"note: {game.name}: {why}; it is solved on a grid.", file=sys.stderr)
+    if note := getattr(game, "note", ""):
+        print(f"note: {game.name}: {note}.", file=sys.stderr)
     solutions, seconds = {}, {}
     for name in names:
         started = time.perf_counter()
-        read = (*_ALWAYS, *_FLAGS[methods[name]])
+        read = (*_FLAGS[methods[name]], *(("tolerance",) if methods[name] != "lp" else ()))
         mine = {key: value for key, value in options.items() if key in read}
         try:
             solutions[name] = solve(game, name, flags.FLAGS.seed, **mine)
@@ -136,22 +158,24 @@ def main() -> int:
         seconds[name] = time.perf_counter() - started
     best = min(names, key=lambda name: solutions[name].gap)
     text = report.markdown(game, solutions, seconds, best)
-    write_atomically(out / "report.md", lambda path: path.write_text(text))
+    write_atomically(out / "report.md", lambda path: path.write_text(text, encoding="utf-8"))
     report.draw_gaps(out / "gap.png", game, solutions)
     report.draw_strategies(out / "strategies.png", game, solutions[best])
     # Last: its presence says that the solution is complete.
     content = {**report.to_json(game, solutions[best]), "seconds": seconds, "command": command}
-    write_json(out / "solution.json", content)
+    write_json(out / "solution.json", {**content, "fingerprint": fingerprint})
     print(text)
     print(f"solution     {out / 'solution.json'}")
     print(f"pictures     {out / 'gap.png'}, {out / 'strategies.png'}")
-    tolerance = options.get("tolerance")
-    if tolerance is not None and solutions[best].gap > tolerance:
-        print(
-            f"note: the gap {solutions[best].gap:.2e} is above --tolerance={tolerance:g}. "
-            "Raise --num_steps.",
-        )
-    return cli.DONE
+    return _judged(solutions[best].gap, options.get("tolerance"))
+
+
+def _judged(gap: float, tolerance: float | None) -> int:
+    """The exit code of a solution, said where its gap is too large."""
+    if tolerance is None or gap <= tolerance:
+        return cli.DONE
+    print(f"note: the gap {gap:.2e} is above --tolerance={tolerance:g}. Raise --num_steps.")
+    return cli.MISSED
 
 
 def _at_least(name: str, minimum: int) -> None:
@@ -163,11 +187,13 @@ def _at_least(name: str, minimum: int) -> None:
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the command's flags."""
     texts = {
-        "game": "FILE.py:NAME, a game, its maker, or a payoff of (x, y).",
+        "game": "FILE.py:NAME, a game, its maker, or a payoff of (x, y); or a file of payoffs: "
+        ".csv, .npy, .json, .nfg.",
         "out": "The folder for solution.json, report.md and the pictures.",
         "method": "One or more, joined by commas. Finite games: mirror_prox (default), "
-        "mirror_descent, chambolle_pock, ... Continuous games: conic_mirror_prox (default), wfr, "
-        "langevin, gda, ..., and those of finite games on a grid, such as grid_mirror_prox.",
+        "mirror_descent, chambolle_pock, ..., regret_matching_plus, lp. Continuous games: "
+        "conic_mirror_prox (default), wfr, langevin, gda, ..., and those of finite games "
+        "on a grid, such as grid_mirror_prox.",
         "x_set": "X of a payoff: lower:upper[:periodic],...",
         "y_set": "Y of a payoff: lower:upper[:periodic],...",
     }

@@ -243,8 +243,8 @@ class _Rest:
 
     def _describe(self) -> dict[str, Any]:
         """What the page needs to know: the limit of a request, and each served version."""
-        keys = ("num_components", "weights", "latent_dim", "num_classes", "sample_shape", "image",
-                "dataset", "algorithm", "average", "plot")  # fmt: skip
+        keys = ("num_components", "weights", "latent_dim", "num_classes", "class_names",
+                "sample_shape", "image", "dataset", "algorithm", "average", "plot")  # fmt: skip
         models = [
             {
                 "model": name,

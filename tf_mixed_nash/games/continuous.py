@@ -21,20 +21,33 @@ import tensorflow as tf
 from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.boxes import Box
-from tf_mixed_nash.types import Measure, Player, other
+from tf_mixed_nash.types import Measure, Pair, Player, other
 
-__all__ = ["ArrayGame", "ContinuousGame", "GridGame"]
+__all__ = ["ArrayGame", "ContinuousGame", "GridGame", "NotDifferentiableError"]
+
+# Cells of a set, where Python is called for each pair of points; tensors take ten times as long.
+_FEW_CELLS = {"numbers": 200, "tensors": 40}
+
+
+class NotDifferentiableError(InputError):
+    """A payoff has no gradient."""
 
 
 class ContinuousGame:
     """min over x in X, max over y in Y of F(x, y), and its lift to measures.
 
     Args:
-      payoff: F: (x [d], y [e]) -> scalar, in TensorFlow operations.
+      payoff: F: (x [d], y [e]) -> scalar, in TensorFlow operations. One of other operations
+        (Python's `if`, NumPy, math) is called for each pair of points, and has no gradient.
       x_set: X, of dimension d.
       y_set: Y, of dimension e.
       dtype: of the points.
       name: for reports.
+
+    Attributes:
+      pointwise: "" for a payoff of TensorFlow operations alone; else what it is called with,
+        "numbers" (NumPy's) or "tensors".
+      largest: of |F| there.
 
     Raises:
       InputError: for a payoff that is no function, fails, is not a real scalar of `dtype`,
@@ -51,7 +64,36 @@ class ContinuousGame:
     ):
         self.payoff, self.x_set, self.y_set = payoff, x_set, y_set
         self.dtype, self.name = dtype, name
+        self.pointwise, self._why_pointwise = "", ""
         self._check()
+
+    @property
+    def few_points(self) -> Pair[int]:
+        """Points of a grid along each coordinate where Python is called for each pair of cells."""
+        cells = _FEW_CELLS[self.pointwise or "numbers"]
+        per_axis = (int(cells ** (1 / s.dim) + 1e-9) for s in (self.x_set, self.y_set))
+        return Pair(*(min(100, max(2, n)) for n in per_axis))
+
+    @functools.cached_property
+    def not_differentiable(self) -> str:
+        """Why solvers that follow gradients cannot solve the game; "" if they can."""
+        if self.pointwise:
+            return self._why_pointwise
+        key = rng.stream(0, "continuous/differentiable")
+        x, y = (
+            s.uniform(rng.fold_in(key, i), 16, self.dtype)
+            for i, s in enumerate((self.x_set, self.y_set))
+        )
+        both: tuple[tuple[Player, tf.Tensor, tf.Tensor], ...] = (("theta", x, y), ("w", y, x))
+        for player, z, theirs in both:
+            letter = "x" if player == "theta" else "y"
+            try:
+                values, gradient = self.against(player, z, Measure(theirs[:1], tf.ones(1, z.dtype)))
+            except NotDifferentiableError:
+                return f"TensorFlow finds no gradient of its payoff in {letter}"
+            if not np.any(gradient.numpy()) and np.ptp(values.numpy()):
+                return f"its payoff varies in {letter}, and its gradient in {letter} is 0"
+        return ""
 
     def set_of(self, player: Player) -> Box:
         """X of "theta" (the minimiser), Y of "w" (the maximiser)."""
@@ -75,6 +117,10 @@ class ContinuousGame:
           InputError: for points of another dimension.
         """
         x, y = self._points("theta", x), self._points("w", y)
+        if self.pointwise:
+            m, n = len(x), len(y)
+            each = self._each(np.repeat(x, n, axis=0), np.tile(y, (m, 1)))
+            return tf.constant(each.reshape(m, n), self.dtype)
         return self._compiled.matrix(x, y) if tf.executing_eagerly() else self._matrix(x, y)
 
     def against(self, player: Player, z: Any, opponent: Measure) -> tuple[tf.Tensor, tf.Tensor]:
@@ -92,6 +138,11 @@ class ContinuousGame:
         Raises:
           InputError: if F has no gradient in z, or for points of another dimension.
         """
+        if self.pointwise:
+            raise NotDifferentiableError(
+                f"{self.name} cannot be solved by gradients: {self._why_pointwise}. Solve it on a "
+                "grid (--method=grid_mirror_prox)."
+            )
         z = self._points(player, z)
         atoms, weights = self.checked(other(player), opponent)
         if tf.executing_eagerly():
@@ -151,7 +202,7 @@ class ContinuousGame:
         gradient: Any = tape.gradient(total, z)
         if gradient is None:
             letter = "x" if player == "theta" else "y"
-            raise InputError(
+            raise NotDifferentiableError(
                 f"The payoff of {self.name} is not differentiable in {letter}: TensorFlow finds "
                 "no gradient (rounding, comparison and integer operations have none). Give a "
                 "differentiable payoff, or solve the game on a grid (--method=grid_mirror_prox)."
@@ -206,12 +257,21 @@ class ContinuousGame:
             tf.constant((s.lower + s.upper) / 2, self.dtype) for s in (self.x_set, self.y_set)
         ]
         try:
-            at_centre = tf.convert_to_tensor(self.payoff(*centre))
+            at_centre = self.payoff(*centre)
+            if _is_number(at_centre):  # NumPy's or Python's: no operation of TensorFlow's
+                at_centre = self._by_points(at_centre)
+            at_centre = tf.convert_to_tensor(at_centre)
+        except InputError:
+            raise
         except Exception as error:
-            raise InputError(
-                f"The payoff of {self.name} failed at x={centre[0].numpy().tolist()}, "
-                f"y={centre[1].numpy().tolist()}: {error}"
-            ) from error
+            try:
+                # What tensors cannot do, NumPy's arrays may.
+                at_centre = tf.convert_to_tensor(self._by_points(None))
+            except Exception:
+                raise InputError(
+                    f"The payoff of {self.name} failed at x={centre[0].numpy().tolist()}, "
+                    f"y={centre[1].numpy().tolist()}: {error}"
+                ) from error
         if at_centre.shape.rank != 0 or at_centre.dtype != self.dtype:
             raise InputError(
                 f"The payoff of {self.name} must return one number of {self.dtype.name} for "
@@ -223,8 +283,19 @@ class ContinuousGame:
             s.uniform(rng.fold_in(key, i), 64, self.dtype)
             for i, s in enumerate((self.x_set, self.y_set))
         )
-        values = self._compiled.pairs(x, y)
-        finite = tf.math.is_finite(tf.concat([values, [at_centre]], axis=0)).numpy()
+        values = None
+        if not self.pointwise:
+            try:
+                values = self._compiled.pairs(x, y)
+            except InputError:
+                raise
+            except Exception:  # Python's `if`, float(x), NumPy: each fails in its own way
+                self._by_points(at_centre.numpy())
+        if values is None:
+            values = tf.constant(self._each(x.numpy(), y.numpy()), self.dtype)
+        values = tf.concat([values, [at_centre]], axis=0)
+        self.largest = float(tf.reduce_max(tf.abs(values)))
+        finite = tf.math.is_finite(values).numpy()
         if not finite.all():
             i = int((~finite).argmax())
             x, y = tf.concat([x, centre[:1]], 0), tf.concat([y, centre[1:]], 0)
@@ -233,6 +304,68 @@ class ContinuousGame:
                 f"near x={x[i].numpy().tolist()}, y={y[i].numpy().tolist()}. Bound it, or "
                 "shrink the sets."
             )
+
+    def _by_points(self, at_centre: Any) -> np.ndarray:
+        """Calls the payoff for each pair from now on; F at the centre, known to be `at_centre`."""
+        self._why_pointwise = (
+            "its payoff is not made of TensorFlow's operations alone (Python's `if`, NumPy and "
+            "math are not), so that it has no gradient"
+        )
+        x, y = (((s.lower + s.upper) / 2)[None] for s in (self.x_set, self.y_set))
+        self.pointwise = "numbers"
+        try:
+            found = self._each(x, y)[0]
+            same = at_centre is None or bool(np.isclose(found, at_centre, 1e-5, equal_nan=True))
+        except InputError:
+            if at_centre is None:
+                raise
+            same = False
+        if not same:  # it knows tensors only, though not only their operations
+            self.pointwise = "tensors"
+            found = self._each(x, y)[0]
+            same = bool(np.isclose(found, at_centre or 0.0, 1e-5, equal_nan=True))
+        if not same or not np.isclose(self._each(x, y)[0], found, 1e-5, equal_nan=True):
+            raise InputError(
+                f"The payoff of {self.name} is no function: it gave other values for the same x "
+                "and y. Draw its random numbers once, outside it."
+            )
+        return np.asarray(found, self.dtype.as_numpy_dtype)
+
+    def _each(self, x, y) -> np.ndarray:
+        """F(x_i, y_i), called for each i: float64 [p]."""
+        rows = zip(np.asarray(x, np.float64), np.asarray(y, np.float64), strict=True)
+        values = np.empty(len(x))
+        for i, (a, b) in enumerate(rows):
+            try:
+                if self.pointwise == "tensors":
+                    found = self.payoff(tf.constant(a, self.dtype), tf.constant(b, self.dtype))
+                else:
+                    # Whole copies: a payoff may write into what it is given.
+                    found = self.payoff(a.copy(), b.copy())  # pyright: ignore[reportArgumentType]
+                values[i] = self._number(found)
+            except InputError:
+                raise
+            except Exception as error:
+                raise InputError(
+                    f"The payoff of {self.name} failed at x={a.tolist()}, y={b.tolist()}: {error}"
+                ) from error
+        return values
+
+    def _number(self, found: Any) -> float:
+        value = np.asarray(found)
+        if value.shape != () or value.dtype.kind not in "biuf":
+            raise InputError(
+                f"The payoff of {self.name} must return one number of {self.dtype.name} for "
+                f"x [{self.x_set.dim}] and y [{self.y_set.dim}], got shape {value.shape} of "
+                f"{value.dtype}."
+            )
+        return float(value)
+
+
+def _is_number(found: Any) -> bool:
+    return isinstance(found, (bool, int, float, np.generic)) or (
+        isinstance(found, np.ndarray) and found.shape == ()
+    )
 
 
 class ArrayGame:
@@ -259,10 +392,15 @@ class ArrayGame:
         """F(x_i, y_j), float64 [m, n].
 
         Raises:
-          InputError: if the payoff returns another shape.
+          InputError: if the payoff fails, or returns another shape.
         """
         x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-        values = np.asarray(self.payoff(x, y), np.float64)
+        try:
+            values = np.asarray(self.payoff(x, y), np.float64)
+        except Exception as error:
+            raise InputError(
+                f"The payoff of {self.name} failed for x {x.shape} and y {y.shape}: {error}"
+            ) from error
         if values.shape != (len(x), len(y)):
             raise InputError(
                 f"The payoff of {self.name} must return F(x_i, y_j) for all pairs, shape "

@@ -19,6 +19,7 @@ from tf_mixed_nash.methods.oracle import Oracle
 from tf_mixed_nash.methods.prox import entropic
 from tf_mixed_nash.solvers.solution import Solution
 from tf_mixed_nash.solvers.theory import METHODS, noise_variances, theory_step_sizes
+from tf_mixed_nash.solvers.units import in_units, unit_of
 from tf_mixed_nash.types import Measure, Pair
 
 __all__ = ["record_points", "solve"]
@@ -136,6 +137,21 @@ def solve(
       FloatingPointError: for iterates that stopped being finite.
     """
     _check_settings(method, num_steps, tolerance, num_sampled, noise_std, records_per_decade)
+    if (unit := _unit(game)) != 1.0:
+        solved = solve(
+            _divided(game, unit),
+            method,
+            num_steps,
+            None if (given := _eta(step_size)) is None else Pair(*(e * unit for e in given)),
+            anytime,
+            None if tolerance is None else tolerance / unit,
+            start,
+            records_per_decade,
+            num_sampled,
+            noise_std / unit,
+            seed,
+        )
+        return _multiplied(solved, unit)
     began = time.perf_counter()
     p0 = _start(game, start)
     D = Pair(*(float(-np.log(x.min())) for x in p0))
@@ -184,6 +200,27 @@ def solve(
             "converged": converged,
         },
     )
+
+
+def _unit(game: MatrixGame) -> float:
+    both = (game.payoff, game.offset)
+    largest = max(float(max(tf.reduce_max(x), -tf.reduce_min(x))) for x in both)
+    return unit_of(largest, game.dtype)
+
+
+def _divided(game: MatrixGame, unit: float) -> MatrixGame:
+    A, a = (tf.cast(tf.cast(x, tf.float64) / unit, game.dtype) for x in (game.payoff, game.offset))
+    return MatrixGame(A, a, game.dtype, game.name)
+
+
+def _multiplied(s: Solution, unit: float) -> Solution:
+    bound = s.details["bound"]
+    details = {
+        **s.details,
+        "step_size": tuple(e / unit for e in s.details["step_size"]),
+        "bound": None if bound is None else bound * unit,
+    }
+    return in_units(s, unit)._replace(details=details)
 
 
 def _measure(weights: np.ndarray) -> Measure:

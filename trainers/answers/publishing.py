@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,8 +63,8 @@ def finish(loop: Loop[Run], workdir: Path, more: Mapping[str, Any], said: str) -
     print(f"picture      {picture}")
     print(f"SavedModel   {model}")
     print(
-        f"sample it    python -m export.sample --model={model.parent} --num=2500 --seed=0 "
-        "--output=samples.png"
+        f"sample it    python -m export.sample --model={shlex.quote(str(model.parent))} --num=2500 "
+        "--seed=0 --output=samples.png"
     )
 
 

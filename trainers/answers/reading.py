@@ -129,7 +129,11 @@ def export_metadata(workdir: Path, task: Task | None = None) -> dict[str, Any]:
       task: of it, where it is at hand.
     """
     config = settings.load_workdir_config(Path(workdir))
-    return metadata_of(config, task or task_of(config))
+    if task is None:
+        task = task_of(config)
+        # Names of classes, without opening the data, which may be elsewhere.
+        task.set_state(Checkpoints(Path(workdir) / CHECKPOINTS).facts.get("data", {}))
+    return metadata_of(config, task)
 
 
 def metadata_of(config: Mapping[str, Any], task: Task) -> dict[str, Any]:

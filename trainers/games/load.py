@@ -1,18 +1,53 @@
-"""A game from a user's file."""
+"""A game from a user's file, of Python or of data, and what tells it from others."""
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import json
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.boxes import Box
 from tf_mixed_nash.games.continuous import ArrayGame, ContinuousGame
 from tf_mixed_nash.games.matrix import MatrixGame
 from tf_mixed_nash.solvers.solve import AnyGame
+from trainers.games import bimatrix, tables
+from trainers.system import user_files
 from trainers.system.user_files import load_object
 
-__all__ = ["load_game", "parse_set"]
+__all__ = ["fingerprint", "is_data", "load_game", "parse_set"]
+
+
+def is_data(address: str) -> bool:
+    """Whether an address is that of a file of data: DIR/NAME.csv, ..."""
+    return Path(address).suffix.lower() in tables.FORMATS
+
+
+def fingerprint(game: AnyGame, address: str) -> str:
+    """Of what a game is: its payoffs, or the text of the files that it was made by.
+
+    Args:
+      game: that was loaded.
+      address: from where.
+    """
+    content: list[Any] = [getattr(game, "row_labels", None), getattr(game, "column_labels", None)]
+    if isinstance(game, MatrixGame):
+        for x in (game.payoff.numpy(), game.offset.numpy()):
+            content += [list(x.shape), hashlib.sha256(np.ascontiguousarray(x).data).hexdigest()]
+    else:
+        sets = (game.x_set, game.y_set)
+        content += [[s.lower.tolist(), s.upper.tolist(), s.periodic.tolist()] for s in sets]
+        folder = Path(address.rpartition(":")[0]).resolve().parent
+        content += sorted(
+            [str(Path(path).relative_to(folder)), user_files.sha256_of(text)]
+            for path, text in user_files.texts().items()
+            if Path(path).is_relative_to(folder)
+        )
+    return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()[:32]
 
 
 def parse_set(text: str, flag: str) -> Box:
@@ -38,8 +73,16 @@ def parse_set(text: str, flag: str) -> Box:
     return Box(lower, upper, periodic)
 
 
+def _rank(x: Any) -> int | None:
+    """Of an array or nested lists of numbers; None of anything else."""
+    try:
+        return np.asarray(x, np.float64).ndim
+    except (TypeError, ValueError):
+        return None
+
+
 def load_game(address: str, x_set: str | None = None, y_set: str | None = None) -> AnyGame:
-    """The game at FILE.py:NAME; see `trainers.solve` for what may be there.
+    """The game at FILE.py:NAME, or of a file of data; see `trainers.solve` for what may be there.
 
     Returns:
       A `MatrixGame`, a `ContinuousGame` or an `ArrayGame`.
@@ -48,6 +91,15 @@ def load_game(address: str, x_set: str | None = None, y_set: str | None = None) 
       InputError: if there is no such thing, or it is not a game.
     """
     games = (MatrixGame, ContinuousGame, ArrayGame)
+    if is_data(address):
+        if x_set or y_set:
+            raise InputError(f"--x_set and --y_set go with a payoff (x, y); {address} is a table.")
+        return tables.load(Path(address))
+    if not address.rpartition(":")[0] and Path(address).is_file():
+        raise InputError(
+            f"--game={address}: the form is FILE.py:NAME, or a file that ends in "
+            f"{', '.join(tables.FORMATS)}."
+        )
     found: Any = load_object(address, "--game")
     name = address.rpartition(":")[2]
     parameters = []
@@ -80,6 +132,10 @@ def load_game(address: str, x_set: str | None = None, y_set: str | None = None) 
         )
     if isinstance(found, games):
         return found
+    if isinstance(found, tuple) and len(found) == 2 and all(_rank(part) == 2 for part in found):
+        return bimatrix.ZeroSumBimatrix(*found, name=name)
+    if _rank(found) == 3:
+        return bimatrix.of_pairs(found, name)
     if hasattr(found, "__array__") or isinstance(found, (list, tuple)):
         return MatrixGame.from_table(found, name=name)
     raise InputError(

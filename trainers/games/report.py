@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ def to_json(game, solution: Solution) -> dict[str, Any]:
             "game": game.name,
             "history": dict(solution.history),
             "details": dict(solution.details),
+            **({"payoffs": game.payoffs(solution)} if hasattr(game, "payoffs") else {}),
         }
     )
 
@@ -116,6 +118,10 @@ def markdown(game, solutions: Mapping[str, Solution], seconds: Mapping[str, floa
         rest = measure.weights[order[_ATOMS_SHOWN:]]
         if (rest > 0).any():
             lines.append(f"| {rest.sum():.4f} | {int((rest > 0).sum())} others |")
+    if hasattr(game, "payoffs"):
+        lines += ["", "## Payoffs", "", "| player | payoff | regret |", "|---|---|---|"]
+        for player, found in game.payoffs(s).items():
+            lines.append(f"| {player} | {_rounded(found['payoff'])} | {found['regret']:.2e} |")
     return "\n".join(lines) + "\n"
 
 
@@ -140,7 +146,7 @@ def draw_gaps(path: Path, game, solutions: Mapping[str, Solution]) -> Path:
         k = slope(steps, gaps)
         label = name if np.isnan(k) else f"{name}, slope {k:.2f}"
         axes.loglog(steps[shown], gaps[shown], "o-", markersize=3, linewidth=1, label=label)
-    axes.set(xlabel="steps", ylabel="duality gap", title=game.name)
+    axes.set(xlabel="steps", ylabel="duality gap", title=_plain(game.name))
     axes.grid(visible=True, which="major", alpha=0.3)
     axes.legend(fontsize=8)
     return _save(figure, path)
@@ -164,7 +170,8 @@ def draw_strategies(path: Path, game, solution: Solution) -> Path:
             _draw_measure(axes, measure, getattr(game, labels, None), own)
         axes.set_title(f"{title}", fontsize=9)
     figure.suptitle(
-        f"{game.name}: value {_rounded(solution.value)}, gap {solution.gap:.1e}", fontsize=10
+        f"{_plain(game.name)}: value {_rounded(solution.value)}, gap {solution.gap:.1e}",
+        fontsize=10,
     )
     return _save(figure, path)
 
@@ -174,7 +181,7 @@ def _draw_measure(axes, measure, labels, box) -> None:
     atoms, weights = measure.atoms[kept], measure.weights[kept]
     if box is None:
         heaviest = np.sort(np.argsort(-weights, kind="stable")[:40])
-        names = [str(labels[int(i)]) if labels else str(int(i)) for i in atoms[heaviest, 0]]
+        names = [_plain(str(labels[int(i)])) if labels else str(int(i)) for i in atoms[heaviest, 0]]
         axes.bar(range(len(heaviest)), weights[heaviest])
         axes.set_xticks(range(len(heaviest)), names, rotation=90, fontsize=6)
         axes.set_ylabel("weight")
@@ -216,6 +223,14 @@ def _frame(axes, box) -> None:
         axes.set_ylim(box.lower[1] - margin[1], box.upper[1] + margin[1])
 
 
+def _plain(text: str) -> str:
+    """A user's name, in which a dollar is no formula."""
+    return text.replace("$", r"\$")
+
+
 def _save(figure, path: Path) -> Path:
-    figure.tight_layout()
-    return write_atomically(path, figure.savefig)
+    with warnings.catch_warnings():
+        # Names may be in a script that the font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.tight_layout()
+        return write_atomically(path, figure.savefig)

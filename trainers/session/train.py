@@ -89,6 +89,8 @@ def train(
             with deterministic():
                 run = build(config, recoveries.read(workdir), given)
                 check(run)
+                if workers.chief and (said := run.task.describe()):
+                    print(said)
                 with (
                     _prepared(config, workdir, workers),
                     Session(run, workdir, workers, stop, hooks) as s,

@@ -1,7 +1,8 @@
 """What all commands share: flags, exit codes, one clear message for bad input.
 
-Exit codes: 0 done, 2 bad input (also a place that cannot be written), 3 diverged, 130 and 143
-stopped by SIGINT and SIGTERM after a checkpoint.
+Exit codes: 0 done, 2 bad input (also a place that cannot be written), 3 diverged, 4 done without
+reaching the --tolerance that was asked for (trainers.solve), 130 and 143 stopped by SIGINT and
+SIGTERM after a checkpoint.
 This module must stay cheap to import: `--help` and errors answer before TensorFlow loads.
 """
 
@@ -18,12 +19,14 @@ from absl import flags
 
 import configs
 from tf_mixed_nash.errors import InputError
+from trainers.system import environment
 
 __all__ = [
     "BAD_INPUT",
     "DIVERGED",
     "DONE",
     "INTERRUPTED",
+    "MISSED",
     "STOPPED",
     "experiments",
     "fail",
@@ -35,7 +38,7 @@ __all__ = [
     "unknown_key",
 ]
 
-DONE, BAD_INPUT, DIVERGED, INTERRUPTED, STOPPED = 0, 2, 3, 130, 143
+DONE, BAD_INPUT, DIVERGED, MISSED, INTERRUPTED, STOPPED = 0, 2, 3, 4, 130, 143
 
 
 def fail(message: str) -> int:
@@ -49,6 +52,7 @@ def main(run: Callable[[], int | None], argv: list[str] | None = None) -> None:
 
     Flag errors and `InputError` become one message on stderr and exit code 2.
     """
+    environment.prepare()
     argv = sys.argv if argv is None else argv
     if any(arg in ("-h", "-help", "--help") for arg in argv[1:]):
         print((sys.modules["__main__"].__doc__ or "").strip())

@@ -87,7 +87,9 @@ def make_strategy(name: str) -> tf.distribute.Strategy | None:
       InputError: if TF_CONFIG is missing or wrong, or the other workers cannot be reached.
     """
     if name == "multi_worker":
-        check_tf_config(os.environ.get("TF_CONFIG"))
+        check_tf_config(text := os.environ.get("TF_CONFIG"))
+        # TensorFlow reads the variable itself, and stumbles over what is harmless.
+        os.environ["TF_CONFIG"] = _without_null(text or "")
         try:
             return tf.distribute.MultiWorkerMirroredStrategy()
         except (RuntimeError, tf.errors.OpError) as error:
@@ -136,18 +138,44 @@ def check_tf_config(text: str | None) -> Workers:
     cluster = content.get("cluster") if isinstance(content, dict) else None
     if not isinstance(cluster, dict) or not set(cluster) <= {"chief", "worker"} or not cluster:
         raise refusal('must have "cluster" with a list "worker" and at most a "chief" beside it')
-    places = [(kind, i) for kind in ("chief", "worker") for i in range(len(cluster.get(kind, [])))]
-    addresses = [a for kind in ("chief", "worker") for a in cluster.get(kind, [])]
+    lists = {kind: cluster.get(kind) or [] for kind in ("chief", "worker")}
+    if not all(isinstance(each, list) for each in lists.values()):
+        raise refusal('must have lists of addresses HOST:PORT as "worker" and "chief"')
+    places = [(kind, i) for kind, each in lists.items() for i in range(len(each))]
+    addresses = [a for each in lists.values() for a in each]
+    if not all(isinstance(a, str) and _has_port(a) for a in addresses):
+        raise refusal("must have addresses HOST:PORT")
     if len(set(addresses)) < len(addresses):
         raise refusal("names an address twice")
-    if any(not isinstance(a, str) or not a.rpartition(":")[2].isdecimal() for a in addresses):
-        raise refusal("must have addresses HOST:PORT")
     task = content.get("task")
-    place: Any = (task.get("type"), task.get("index")) if isinstance(task, dict) else None
+    place: Any = (task.get("type"), _index(task.get("index"))) if isinstance(task, dict) else None
     if place not in places:
         valid = ", ".join(f"{kind} {i}" for kind, i in places)
         raise refusal(f'must have a "task" that is one of: {valid}')
     return Workers(places.index(place), len(places))
+
+
+def _has_port(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    return bool(host) and port.isdecimal() and len(port) < 6 and 0 < int(port) < 2**16
+
+
+def _index(given: Any) -> Any:
+    """A task's index; some schedulers write it as a text."""
+    if isinstance(given, bool):
+        return None
+    if isinstance(given, str) and given.strip().isdecimal() and len(given) < 10:
+        return int(given)
+    return given
+
+
+def _without_null(text: str) -> str:
+    """A checked TF_CONFIG without null, and with a number as the index; else as it is."""
+    content = json.loads(text)
+    plain = {key: value for key, value in content.items() if value is not None}
+    plain["cluster"] = {kind: each for kind, each in plain["cluster"].items() if each is not None}
+    plain["task"] = {**plain["task"], "index": _index(plain["task"]["index"])}
+    return text if plain == content else json.dumps(plain)
 
 
 def evaluator(game: Game, strategy: tf.distribute.Strategy | None, accumulate: int = 1) -> Callable:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tf_mixed_nash.errors import InputError
+from trainers.system.paths import check_name
 
 __all__ = [
     "describe_files",
@@ -146,6 +147,7 @@ def make_writable(folder: Path, flag: str) -> None:
     Raises:
       InputError: if not, naming the flag to change.
     """
+    check_name(folder, flag)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".probe-{uuid.uuid4().hex[:8]}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 
 __all__ = ["hidden", "import_tensorflow"]
@@ -37,18 +36,24 @@ def hidden(*packages: str) -> Iterator[None]:
 def import_tensorflow():
     """Imports TensorFlow and finds its devices with stderr held back; returns the module.
 
-    The text is shown if the import fails. Users who set TF_CPP_MIN_LOG_LEVEL themselves
-    see everything that they asked for.
+    The text is shown if the import fails. Users who set TF_CPP_MIN_LOG_LEVEL=0 see everything, then
+    and later; a higher level is a wish for fewer lines, and shows no more than none would.
     """
-    chosen = "TF_CPP_MIN_LOG_LEVEL" in os.environ and _MARK not in os.environ
-    if "tensorflow" in sys.modules or chosen:
+    level = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "").strip()
+    asked = level.isdecimal() and int(level) == 0 and _MARK not in os.environ
+    if "tensorflow" in sys.modules or asked:
         return _import()
     # 3, because oneDNN logs a harmless note as an error; real errors are Python exceptions.
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     os.environ[_MARK] = "1"
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as held:
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no stderr to hold back
+        return _import()
+    if sys.stderr:
+        sys.stderr.flush()
+    # In memory: a container may have no folder for temporary files.
+    with open(os.memfd_create("stderr"), "w+b") as held:
         os.dup2(held.fileno(), 2)
         try:
             tf = _import()

@@ -67,6 +67,10 @@ class Task(Protocol):
     def check(self) -> None:
         """Raises InputError unless the data are there and can be read."""
 
+    def describe(self) -> str:
+        """What was found in the data, lines for the start of a run; "": nothing to say."""
+        return ""
+
     def networks(self, salt: str = "") -> Pair:
         """The generator and the discriminator, initialised from the seed and the salt."""
         ...

@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,8 +79,17 @@ class RealStatistics(NamedTuple):
 
 
 def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/tf_mixed_nash/real_statistics, by default below ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    """$XDG_CACHE_HOME/tf_mixed_nash/real_statistics, by default below ~/.cache.
+
+    Of a user without a home, as containers have them, below the folder of temporary files.
+    """
+    base = os.environ.get("XDG_CACHE_HOME") or ""
+    # A relative one is to be ignored (XDG Base Directory Specification).
+    if not os.path.isabs(base):
+        try:
+            base = Path.home() / ".cache"
+        except RuntimeError:
+            base = Path(tempfile.gettempdir()) / f"tf_mixed_nash-{os.getuid()}"
     return Path(base) / "tf_mixed_nash" / "real_statistics"
 
 
@@ -122,6 +132,8 @@ def real_statistics(
         np.zeros(0, np.int64) if probabilities is None else probabilities[:n].argmax(1),
         none if probabilities is None else probabilities[n:],
     )
+    if images.source.changed:
+        return statistics  # of other data than the key says
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_arrays(path, statistics._asdict())

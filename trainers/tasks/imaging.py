@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +18,9 @@ from trainers.system import devices
 from trainers.system.files import save_arrays
 from trainers.tasks import features, image_scores, pictures, user_models
 from trainers.tasks.base import NO_STRATEGIES, SEED, Sampler, Task, atoms_of
+from trainers.tasks.data import found
 from trainers.tasks.data.images import Images, Prefetch, Preprocessing, to_unit
+from trainers.tasks.data.records import shown
 from trainers.tasks.data.sources import LSUN_HELP, Source, TfdsSource, open_path
 from trainers.tasks.features import FeatureNetwork
 from trainers.tasks.image_scores import RealStatistics
@@ -32,6 +36,9 @@ _KEPT = 256  # images of each strategy in final.npz
 _CHUNK = 250  # samples drawn in one call
 _NEIGHBOURS = 12
 _STRIPS, _STEPS = 8, 10  # interpolation.png
+_CLASSES, _OF_CLASS = 20, 16  # classes.png: at most so many, and images of each
+# Two for each half, the reference and the ceiling: of one there is no covariance.
+_FEWEST = 4
 
 
 class ImageFeed:
@@ -95,6 +102,7 @@ class ImageTask(Task):
     def __init__(self, spec: ImageSpec):
         self.spec, self.name, self.num_classes = spec, spec.dataset, spec.num_classes
         self.preprocessing = Preprocessing(spec.size, spec.channels, spec.flip)
+        self._saved: Mapping[str, Any] = {}  # of a checkpoint
 
     @functools.cached_property
     def source(self) -> Source:
@@ -117,10 +125,10 @@ class ImageTask(Task):
         if self.num_classes and classes != self.num_classes:
             raise InputError(
                 f"model.conditional needs --config.image.num_classes={self.num_classes} classes, "
-                f"but {self.source.name} has {classes or 'no labels'}. Set image.num_classes to "
+                f"but {self.source.name} has {self._classes_found()}. Set image.num_classes to "
                 "the data's, or model.conditional=false."
             )
-        return Images(
+        images = Images(
             self.source,
             self.preprocessing,
             spec.batch_size,
@@ -130,11 +138,48 @@ class ImageTask(Task):
             data.num_threads,
             devices.workers(spec.devices).rows(spec.batch_size),
         )
+        self._take_corrupt(images)
+        return images
+
+    def _classes_found(self) -> str:
+        source = self.source
+        if not source.num_classes:
+            return "; ".join(["no labels", *source.notes])
+        names = ", ".join(map(shown, (source.class_names or ())[:12]))
+        return f"{source.num_classes}{f' ({names})' if names else ''}"
 
     def check(self):
         """See `tasks.Task.check`: opens the source, decodes a mini-batch, loads the features."""
-        self.images.batch(0)
+        images = self.images
+        images.batch(0)
+        if (good := len(images) - len(images.corrupt)) < _FEWEST:
+            bad = found.unreadable(self.source, images.corrupt) if images.corrupt else ""
+            raise InputError(
+                f"{self.source.name} has {good} readable images{f' ({bad})' if bad else ''}"
+                f", and scores need at least {_FEWEST}: a half is compared with the other half. "
+                "Give more images with --config.data.path."
+            )
         _ = self.features
+
+    @functools.cached_property
+    def found(self) -> found.Found:
+        """What the data hold."""
+        return found.look(self.source, self.spec.size)
+
+    def describe(self):
+        """See `tasks.Task.describe`."""
+        lines = [found.text(self.source, self.found, self.spec.size)]
+        if corrupt := dict(self.images.corrupt):
+            lines.append(f"unreadable   {found.unreadable(self.source, corrupt)}")
+        num, batch = len(self.source), self.spec.batch_size
+        if num < batch:
+            lines.append(f"note         a mini-batch of {batch} has some of the {num} images twice")
+        if num // 2 < (asked := self.spec.card.num_samples):
+            lines.append(
+                f"note         scores are of {num // 2:,} images against {num // 2:,} others, not "
+                f"of {asked:,}: fewer say less, and compare with no others"
+            )
+        return "\n".join(lines)
 
     def networks(self, salt=""):
         """See `tasks.Task.networks`: DCGAN, or networks of the user's own."""
@@ -172,14 +217,37 @@ class ImageTask(Task):
     def state(self):
         """See `tasks.Task.state`: the data, and the records that could not be read so far."""
         corrupt = list(self.images.corrupt.items())  # at once: other threads add to it
+        names = self.source.class_names
         return {
             "fingerprint": self.source.fingerprint,
             "corrupt": {str(index): why for index, why in corrupt},
+            **({"classes": list(names)} if names else {}),
         }
 
     def set_state(self, state):
-        corrupt = state.get("corrupt", {})
-        self.images.corrupt.update({int(index): why for index, why in corrupt.items()})
+        """See `tasks.Task.set_state`; it opens no data that are not open yet."""
+        self._saved = state
+        if "images" in self.__dict__:
+            self._take_corrupt(self.images)
+
+    def _take_corrupt(self, images: Images) -> None:
+        # In other data other records have these numbers.
+        if self._saved.get("fingerprint") == self.source.fingerprint:
+            corrupt = self._saved.get("corrupt", {})
+            images.corrupt.update({int(index): why for index, why in corrupt.items()})
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """Of the generator's classes, where they have names: the data's, or else a checkpoint's."""
+        if not self.num_classes:
+            return None
+        names = self._saved.get("classes")
+        if "source" in self.__dict__:
+            names = self.source.class_names
+        if not names or len(names) != self.num_classes:
+            return None
+        # Names of files may hold bytes that are no text, which JSON's readers refuse.
+        return [name.encode("utf-8", "backslashreplace").decode() for name in names]
 
     def batches(self, stream, num, size, dtype):
         """See `tasks.Task.batches`: the same records in another order, kept in memory."""
@@ -208,6 +276,8 @@ class ImageTask(Task):
         save_arrays(folder / "final.npz", drawn)
         strips = interpolation(strategies[published], _STRIPS, _STEPS)
         pictures.grid(folder / "interpolation.png", strips, columns=_STEPS)
+        if self.num_classes:
+            self._draw_classes(folder / "classes.png", strategies[published])
         self._draw_nearest(folder / "nearest.png", drawn[published][:_NEIGHBOURS])
         path = folder / "published.png"
         self.draw_panels(path, [list(drawn.items())])
@@ -222,6 +292,20 @@ class ImageTask(Task):
 
         some = [[panel and first(panel) for panel in row] for row in rows]
         pictures.sheets(path, some, columns=8)
+
+    def _draw_classes(self, path, strategy: MixedStrategy):
+        """A sheet of samples of each class, with its name."""
+        seeds = seed_rows(0, _OF_CLASS)
+        components, inputs = strategy.draw(seeds)
+        latents = inputs[:, : strategy.latent_dim]
+        names = self.class_names or [str(k) for k in range(self.num_classes)]
+        sheets = []
+        for k, name in enumerate(names[:_CLASSES]):
+            of_class = strategy.with_classes(latents, tf.fill([_OF_CLASS], k))
+            samples = strategy.generate(components, of_class)
+            sheets.append((shown(name), to_pixels(samples.numpy())))
+        rows = [sheets[start : start + 5] for start in range(0, len(sheets), 5)]
+        pictures.sheets(path, rows, columns=4)
 
     @functools.cached_property
     def features(self) -> FeatureNetwork:
@@ -255,18 +339,17 @@ class ImageTask(Task):
             "strategies": cards,
             "real_data_ceiling": image_scores.ceiling_scorecard(self.real, card),
             "protocol": image_scores.protocol(self.images, self.features, card),
-            "data": {
-                "name": self.source.name,
-                "num_records": len(self.source),
-                "num_corrupt": len(self.images.corrupt),
-                "fingerprint": self.source.fingerprint,
-            },
+            "data": found.facts(self.source, self.found, self.images.corrupt),
         }
 
     def format_table(self, scores, published=None):
         text = image_scores.format_table(scores, published)
         if corrupt := scores["data"]["num_corrupt"]:
             text += f"\n{corrupt} of {len(self.source):,} records could not be read"
+            if first := scores["data"].get("corrupt"):
+                text += ": " + ", ".join(f"{name} ({why})" for name, why in first.items())
+        if changed := scores["data"].get("num_changed"):
+            text += f"\n{changed:,} files were changed while the run read them"
         return text
 
     def _draw_nearest(self, path, samples):
@@ -279,8 +362,11 @@ class ImageTask(Task):
         pictures.grid(path, np.concatenate(rows), columns=len(samples))
 
     def export_metadata(self):
-        image = self.preprocessing._asdict()
-        return {"image": {**image, "range": [-1, 1], "num_classes": self.num_classes}}
+        image, names = self.preprocessing._asdict(), self.class_names
+        return {
+            "image": {**image, "range": [-1, 1], "num_classes": self.num_classes},
+            **({"class_names": names} if names else {}),
+        }
 
 
 def open_source(dataset: str, data: ImageData) -> Source:
@@ -290,7 +376,7 @@ def open_source(dataset: str, data: ImageData) -> Source:
       InputError: if they are not there or cannot be read.
     """
     if data.path:
-        return open_path(data.path)
+        return open_path(data.path, dataset)
     if dataset == "lsun":
         raise InputError(f"The LSUN config needs --config.data.path. {LSUN_HELP}")
     if dataset == "folder":

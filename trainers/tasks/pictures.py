@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -121,9 +122,13 @@ def _panels(path: Path, rows: Panels, size: float, draw) -> Path:
                 continue
             title, samples = panel
             draw(ax, title, samples)
-            ax.set_title(title, fontsize=9)
-    figure.tight_layout()
-    return write_atomically(path, figure.savefig)
+            # A name of the user's may have dollars, which are no formula.
+            ax.set_title(title.replace("$", r"\$"), fontsize=9)
+    with warnings.catch_warnings():
+        # A name may be in a script that the font lacks: boxes, and no reason to say more.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.tight_layout()
+        return write_atomically(path, figure.savefig)
 
 
 def plane(rows: np.ndarray) -> np.ndarray:

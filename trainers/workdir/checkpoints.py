@@ -40,6 +40,7 @@ from trainers.system.files import (
     without_nan,
     write_json,
 )
+from trainers.system.paths import literal
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -128,6 +129,13 @@ class Checkpoints:
         """The path of the newest."""
         paths = self._paths()
         return paths[max(paths)] if paths else None
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """The manifest of the newest whose manifest is good; {} if there is none."""
+        paths = self._paths()
+        found = (_manifest_or_none(paths[step]) for step in sorted(paths, reverse=True))
+        return next((manifest for manifest in found if manifest), {})
 
     def read(self, step: int | None = None) -> Checkpoint | None:
         """The newest good checkpoint, or that of mini-batch `step`.
@@ -387,19 +395,20 @@ def _read_tensors(saved: Saved) -> dict[str, Any]:
     import tensorflow as tf
 
     path = saved.path
-    prefix = str(path / _TENSORS if path.is_dir() else path)
+    folder, name = (path, _TENSORS) if path.is_dir() else (path.parent, path.name)
     try:
-        reader = tf.train.load_checkpoint(prefix)
-        names = reader.get_variable_to_dtype_map()
+        with literal(folder) as plain:
+            reader = tf.train.load_checkpoint(str(plain / name))
+            tensors = {n: reader.get_tensor(n) for n in reader.get_variable_to_dtype_map()}
         if path.is_dir():
             rows = saved.manifest.get("rows", {})  # none in format 1
-            return {name: reader.get_tensor(name) for name in names} | {
+            return tensors | {
                 name: np.fromfile(path / _rows_file(name), facts["dtype"]).reshape(facts["shape"])
                 for name, facts in rows.items()
             }
         return {
-            name.removesuffix(_OLD_SUFFIX).replace("__", "/"): reader.get_tensor(name)
-            for name in names
+            name.removesuffix(_OLD_SUFFIX).replace("__", "/"): tensor
+            for name, tensor in tensors.items()
             if name.endswith(_OLD_SUFFIX) and not name.startswith("save_counter")
         }
     except (OSError, tf.errors.OpError, ValueError, RuntimeError) as error:

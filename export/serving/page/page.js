@@ -96,7 +96,7 @@ function showVersion() {
   ], true);
   const classes = [...Array(version.num_classes || 0).keys()];
   $("class-label").hidden = !classes.length;
-  options($("class"), [["any", "any"], ...classes.map((k) => [k, k])], true);
+  options($("class"), [["any", "any"], ...classes.map((k) => [k, version.class_names?.[k] ?? k])], true);
   const kind = version.image ? `images ${version.sample_shape.join(" × ")}` : "points";
   $("about").textContent =
     `${kind} from ${version.dataset || "unknown data"}, by ${version.algorithm || "?"}; ` +

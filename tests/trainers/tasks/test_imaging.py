@@ -152,6 +152,9 @@ def test_a_conditional_run_publishes_what_draws_by_class(patches, tmp_path):
     version = workdir / "export" / "generator" / "1"
     manifest = json.loads((version / "manifest.json").read_text())
     assert manifest["num_classes"] == 3
+    assert "class_names" not in manifest, "the labels of an .npz are numbers"
+    with Image.open(workdir / "samples" / "classes.png") as picture:
+        assert np.asarray(picture).std() > 5
     seeds = seed_rows(3, 12).numpy()
     with runtime.ServedModel(version) as served:
         mixed = served.run("sample", {"seeds": seeds})["samples"]
@@ -183,6 +186,26 @@ def test_interpolation_begins_and_ends_at_samples(patches):
         off = strips[:, place].astype(int) - imaging.to_pixels(samples)
         assert np.abs(off).max() <= 1, "rounding of the slerp"
     assert (strips[:, 0] != strips[:, 2]).any()
+
+
+def test_classes_have_a_sheet_each_of_the_same_latents(patches, tmp_path, monkeypatch):
+    loop = Loop(build(make(patches, model__conditional=True)))
+    strategy = reading.answers_of(loop)["last"]
+    task = loop.run.task
+    task.set_state({"classes": ["10", "$a$", "日本"]})
+    drawn = []
+    monkeypatch.setattr(imaging.pictures, "sheets", lambda path, rows, columns: drawn.extend(rows))
+    task._draw_classes(tmp_path / "classes.png", strategy)
+    ((ten, first), (dollars, second), (words, _)) = drawn[0]
+    assert (ten, dollars, words) == ("10", "$a$", "日本")
+    components, inputs = strategy.draw(seed_rows(0, 16))
+    latents = strategy.with_classes(inputs[:, : strategy.latent_dim], tf.fill([16], 1))
+    expected = imaging.to_pixels(strategy.generate(components, latents).numpy())
+    np.testing.assert_array_equal(second, expected)
+    assert (first != second).any()
+    monkeypatch.undo()
+    imaging.pictures.sheets(tmp_path / "c.png", drawn, columns=4)
+    assert (tmp_path / "c.png").stat().st_size > 1000
 
 
 def test_pixels_are_rounded_and_cut_off():

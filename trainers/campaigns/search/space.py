@@ -35,7 +35,7 @@ class Search(NamedTuple):
       key: dotted, as in --config.KEY.
       kind: one of KINDS.
       bounds: (low, high), both included; () for grid.
-      choices: the values of a grid; () for the others.
+      choices: the values of a grid, of tuples their texts; () for the others.
     """
 
     key: str
@@ -69,7 +69,7 @@ class Search(NamedTuple):
 
     def extremes(self) -> tuple[Any, ...]:
         """Values between which the others lie, or all."""
-        return self.choices or self.bounds
+        return tuple(map(_value, self.choices)) or self.bounds
 
 
 class Objective(NamedTuple):
@@ -148,7 +148,7 @@ def _parse_search(text: str) -> Search:
         raise InputError(f"--search={text} is not of the form {_FORMS}.")
     key, kind, rest = match.groups()
     if kind == "grid":
-        choices = tuple(_literal(part) for part in rest.split(","))
+        choices = tuple(_literal(part) for part in _split(rest, text))
         if len(set(choices)) < len(choices):
             raise InputError(f"--search={text}: a value comes twice.")
         return Search(key, kind, choices=choices)
@@ -170,7 +170,43 @@ def _literal(text: str) -> Any:
         value = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError):
         return text.strip()
+    if isinstance(value, (tuple, list)):
+        return repr(tuple(value))  # Optuna's storages keep no tuples
     return value if isinstance(value, (bool, int, float, str)) else text.strip()
+
+
+def _value(choice: Any) -> Any:
+    """What a choice means to a config."""
+    if isinstance(choice, str) and choice.startswith("("):
+        try:
+            return ast.literal_eval(choice)
+        except (ValueError, SyntaxError):
+            return choice
+    return choice
+
+
+def _split(rest: str, text: str) -> list[str]:
+    """The values of a grid: at commas outside brackets and quotes."""
+    parts, depth, quote = [""], 0, ""
+    for c in rest:
+        if quote or c in "'\"":
+            quote = "" if c == quote else quote or c
+        elif c in "([{":
+            depth += 1
+        elif c in ")]}":
+            depth -= 1
+        if c == "," and not depth and not quote:
+            parts.append("")
+        else:
+            parts[-1] += c
+        if depth < 0:
+            break
+    if depth or quote:
+        raise InputError(
+            f"--search={text}: brackets or quotes do not close. A grid of tuples is "
+            "KEY=grid:(512,512),(256,256)."
+        )
+    return parts
 
 
 def grid(searches: Sequence[Search]) -> list[dict[str, Any]]:

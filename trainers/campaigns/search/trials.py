@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import URL, make_url
 
 from tf_mixed_nash.errors import InputError
 from trainers.campaigns import jobs
@@ -86,7 +87,7 @@ class Sweep(Campaign):
     def _open(self) -> tuple[optuna.storages.BaseStorage, optuna.Study]:
         """The storage, and the study in it, made if it is not there."""
         spec, definition = self.plan.spec, json.dumps(self.plan.definition, sort_keys=True)
-        url = spec.storage or f"sqlite:///{self.output.resolve()}/sweep.db"
+        url = spec.storage or _sqlite(self.output.resolve() / "sweep.db")
         wait = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
 
         def create() -> tuple[optuna.storages.BaseStorage, optuna.Study]:
@@ -348,3 +349,18 @@ class _Trial:
 
     def _tell(self, value: float | None, **how: Any) -> None:
         self._sweep.study.tell(self.trial, value, skip_if_finished=True, **how)
+
+
+def _sqlite(path: Path) -> str:
+    """The URL of a file.
+
+    Raises:
+      InputError: if its path cannot be told in a URL.
+    """
+    text = URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
+    if make_url(text).database != str(path):  # of SQLAlchemy before 2.1
+        raise InputError(
+            f"{path} cannot be the name of a database of SQLite's. Give an --output without ?, # "
+            "and %, or another --storage."
+        )
+    return text

@@ -8,69 +8,20 @@ a limit.
 
 from __future__ import annotations
 
-import io
 import threading
 import time
+import warnings
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
 
 import numpy as np
 
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.training import order
-from trainers.tasks.data.sources import Source
+from trainers.tasks.data.decoding import Preprocessing, decode, to_unit
+from trainers.tasks.data.records import Source
 
 __all__ = ["Images", "Prefetch", "Preprocessing", "decode", "to_unit"]
-
-
-class Preprocessing(NamedTuple):
-    """What happens to an image, in this order.
-
-    Attributes:
-      size: S; the largest centre square is resized to S x S with antialiasing (Lanczos).
-      channels: 3 (RGB) or 1 (luminance).
-      flip: whether each draw is mirrored left-right with probability 1/2.
-    """
-
-    size: int
-    channels: int = 3
-    flip: bool = False
-
-
-def decode(image: bytes | np.ndarray, to: Preprocessing) -> np.ndarray:
-    """One image, decoded, cropped to its centre square, resized: uint8 [S, S, C].
-
-    Raises:
-      ValueError: if the bytes are no image, or a part of one.
-    """
-    from PIL import Image
-
-    try:
-        if isinstance(image, np.ndarray):
-            pixels = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
-            picture = Image.fromarray(pixels)
-        else:
-            picture = Image.open(io.BytesIO(image))
-            # A JPEG of at least four times the size is reduced while it is decoded (by 2, 4 or 8,
-            # to no less than twice the size): half of the time for LSUN at 64 pixels.
-            picture.draft(None, (2 * to.size, 2 * to.size))  # pyright: ignore[reportArgumentType]
-        picture = picture.convert("RGB" if to.channels == 3 else "L")
-    except Exception as error:  # PIL raises many kinds on damaged files
-        raise ValueError(f"not a readable image: {error}") from error
-    side = min(picture.size)
-    left, top = ((length - side) // 2 for length in picture.size)
-    box = (left, top, left + side, top + side)
-    if side != to.size:
-        picture = picture.resize((to.size, to.size), Image.Resampling.LANCZOS, box=box)
-    elif picture.size != (side, side):
-        picture = picture.crop(box)
-    return np.asarray(picture, np.uint8).reshape(to.size, to.size, to.channels)
-
-
-def to_unit(images):
-    """Pixels 0..255 as numbers in [-1, 1]; for arrays and tensors of a float dtype."""
-    return images / 127.5 - 1.0
 
 
 class Images:
@@ -109,6 +60,8 @@ class Images:
         self.batch_size, self.seed, self.max_corrupt = batch_size, seed, max_corrupt
         self.corrupt: dict[int, str] = {}
         self._lock = threading.Lock()
+        # Pillow refuses bombs, and warns of images of half that size, which are read.
+        warnings.filterwarnings("ignore", message="Image size .* could be decompression bomb")
         self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
         size = len(source) * preprocessing.size**2 * preprocessing.channels
         self._cached: tuple[np.ndarray, np.ndarray] | None = None
@@ -163,11 +116,11 @@ class Images:
         """Record `index`, or the first readable one after it."""
         while True:
             if index not in self.corrupt:
-                record = self.source.read(index)
                 try:
+                    record = self.source.read(index)
                     label = -1 if record.label is None else record.label
                     return decode(record.image, self.preprocessing), label
-                except ValueError as error:
+                except (ValueError, OSError) as error:
                     with self._lock:
                         self.corrupt[index] = str(error)
             self._check_corrupt()
@@ -181,7 +134,7 @@ class Images:
         if num > self.max_corrupt or num >= len(self.source):
             raise InputError(
                 f"{num} of the {len(self.source):,} records of {self.source.name} cannot be read, "
-                f"the last one number {index} ({reason}). At most "
+                f"the last one {self.source.where(index)} ({reason}). At most "
                 f"--config.data.max_corrupt={self.max_corrupt} are skipped: check the data, or "
                 "raise the limit."
             )

@@ -1,24 +1,28 @@
 """Where images come from: random access to encoded or decoded records, one interface.
 
 LmdbSource     an LSUN directory as published (data.mdb, lock.mdb)
-FolderSource   a folder of image files, sub-folders are classes
+FolderSource   a folder of image files, sub-folders are classes (folders.py)
 TfdsSource     any TFDS image data set that is prepared on disk
 ArraySource    arrays in memory
 """
 
 from __future__ import annotations
 
-import functools
+import difflib
 import hashlib
 import os
+import threading
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 
 from tf_mixed_nash.errors import InputError, extra
+from trainers.tasks.data.decoding import is_image
+from trainers.tasks.data.folders import FolderSource
+from trainers.tasks.data.records import Record, Source, digest, natural, shown
 
 __all__ = [
     "LSUN_HELP",
@@ -31,9 +35,12 @@ __all__ = [
     "open_path",
 ]
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 # What TFDS data sets without random access may hold encoded in memory.
 _MEMORY_LIMIT = 2 * 2**30
+# LMDB files of up to so many bytes are hashed whole; of larger ones some records.
+_HASHED_BYTES = 4 * 2**30
+_HASHED_RECORDS = 256
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 LSUN_HELP = (
     "LSUN is fetched by hand: bedroom_train_lmdb.zip (42.8 GiB, 3,033,042 images) and "
@@ -42,45 +49,12 @@ LSUN_HELP = (
 )
 
 
-class Record(NamedTuple):
-    """One image: `image` is encoded bytes or uint8 [h, w] or [h, w, c]; `label` or None."""
-
-    image: Any
-    label: int | None
-
-
-class Source(Protocol):
-    """Random access to records; what all below derive from. Reading is thread-safe.
-
-    Attributes:
-      name: for messages and reports.
-      num_classes: how many labels there are, or None.
-      fingerprint: changes when the data do; keys cached statistics.
-    """
-
-    name: str
-    num_classes: int | None
-    fingerprint: str
-
-    def __len__(self) -> int:
-        """How many records there are."""
-        ...
-
-    def read(self, index: int) -> Record:
-        """Record number `index`, in [0, len(self))."""
-        ...
-
-
-def _digest(*parts: object) -> str:
-    return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
-
-
 class ArraySource(Source):
     """Images in memory.
 
     Args:
       images: uint8 [n, h, w] or [n, h, w, c], c in 1, 3, 4.
-      labels: int [n], or None.
+      labels: integers >= 0 or texts [n], or None. Texts become 0, 1, ... in natural order.
       name: for messages.
 
     Raises:
@@ -99,66 +73,67 @@ class ArraySource(Source):
             raise InputError(
                 f"{len(images)} images need {len(images)} labels, got {list(labels.shape)}."
             )
-        self.name, self._images, self._labels = name, images, labels
-        self.num_classes = None if labels is None else int(labels.max()) + 1
-        content = hashlib.blake2b(np.ascontiguousarray(images).data, digest_size=8)
-        self.fingerprint = _digest(images.shape, content.hexdigest())
+        self.name, self._images = name, images
+        self.num_classes: int | None = None
+        content = [images.shape, _hash(images)]
+        if labels is not None:
+            self.labels, self.class_names = _classes(labels)
+            self.num_classes = int(self.labels.max()) + 1
+            content += [_hash(self.labels), self.class_names]
+        self.fingerprint = digest(*content)
 
     def __len__(self) -> int:
         return len(self._images)
 
     def read(self, index: int) -> Record:
-        label = None if self._labels is None else int(self._labels[index])
+        label = None if self.labels is None else int(self.labels[index])
         return Record(self._images[index], label)
 
 
-class FolderSource(Source):
-    """Image files of a folder, in sorted order; its sub-folders, if any, are the classes.
+def _hash(x: np.ndarray) -> str:
+    return hashlib.blake2b(np.ascontiguousarray(x).data, digest_size=8).hexdigest()
 
-    Raises:
-      InputError: if the folder is missing or holds no images.
-    """
 
-    def __init__(self, path: Path):
-        if not path.is_dir():
-            raise InputError(f"There is no folder {path}. Give one with --config.data.path.")
-        self._files = sorted(
-            Path(folder) / name
-            for folder, _, names in os.walk(path)
-            for name in names
-            if name.lower().endswith(_SUFFIXES) and not name.startswith(".")
+def _classes(labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """(int64 labels, the names of the classes if they have some)."""
+    if labels.dtype.kind in "US":
+        texts = [x.decode(errors="replace") if isinstance(x, bytes) else str(x) for x in labels]
+        names = sorted(set(texts), key=natural)
+        number = {name: i for i, name in enumerate(names)}
+        return np.array([number[x] for x in texts], np.int64), tuple(names)
+    whole = labels.dtype.kind in "iub" or (
+        labels.dtype.kind == "f" and bool((labels == np.floor(labels)).all())
+    )
+    if not whole or (labels < 0).any():
+        raise InputError(
+            f"Labels must be whole numbers of at least 0, or texts; got {labels.dtype} from "
+            f"{labels.min()} to {labels.max()}. Number the classes 0, 1, 2, ..."
         )
-        if not self._files:
-            raise InputError(
-                f"{path} holds no images. Expected files ending in {', '.join(_SUFFIXES)} in it "
-                "or in its sub-folders, or an LMDB directory (data.mdb)."
-            )
-        self.name = str(path)
-        classes = sorted({f.relative_to(path).parts[0] for f in self._files if f.parent != path})
-        number = {name: i for i, name in enumerate(classes)}
-        labelled = all(f.parent != path for f in self._files)
-        self._labels = (
-            [number[f.relative_to(path).parts[0]] for f in self._files] if labelled else None
-        )
-        self.num_classes = len(classes) if labelled else None
-        stats = [(str(f.relative_to(path)), f.stat().st_size) for f in self._files]
-        self.fingerprint = _digest(stats)
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def read(self, index: int) -> Record:
-        label = None if self._labels is None else self._labels[index]
-        return Record(self._files[index].read_bytes(), label)
+    return labels.astype(np.int64), None
 
 
-@functools.cache  # LMDB lets a process open a directory once
+# LMDB lets a process open a directory once: path -> (which file it was, environment).
+_ENVIRONMENTS: dict[str, tuple[Any, Any]] = {}
+_OPENING = threading.Lock()
+
+
 def _environment(path: str):
+    """The environment of a directory; a new one where its file was replaced."""
     import lmdb
 
-    return lmdb.open(
-        path, readonly=True, lock=False, readahead=False, meminit=False, max_readers=512
-    )
+    info = os.stat(os.path.join(path, "data.mdb"))
+    which = (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns)
+    with _OPENING:
+        known, environment = _ENVIRONMENTS.get(path, (None, None))
+        if known != which:
+            if environment is not None:
+                environment.close()
+                del _ENVIRONMENTS[path]
+            environment = lmdb.open(
+                path, readonly=True, lock=False, readahead=False, meminit=False, max_readers=512
+            )
+            _ENVIRONMENTS[path] = which, environment
+    return environment
 
 
 class LmdbSource(Source):
@@ -166,7 +141,9 @@ class LmdbSource(Source):
 
     The keys are listed once; the list is kept beside the data if that folder can be
     written (LSUN's train set has 3,033,042 keys, whose listing reads the whole file), else
-    in memory.
+    in memory. The list and the fingerprint are of the file as it is: another one in its place is
+    noticed. The fingerprint has the keys, and every value of up to 4 GiB; of larger files 256
+    values, and the size and time of change.
 
     Raises:
       InputError: if the directory is missing, is no LMDB, or is empty; or the extra `lmdb` is.
@@ -201,18 +178,33 @@ class LmdbSource(Source):
             entries = transaction.stat()["entries"]
         if entries == 0:
             raise InputError(f"{path} is an LMDB without any record. {LSUN_HELP}")
-        self.fingerprint = _digest(entries, data.stat().st_size)
         self._keys = self._listed(path, entries)
+        self.fingerprint = self._fingerprint(data)
+
+    def _fingerprint(self, data: Path) -> str:
+        info, num = data.stat(), len(self._keys)
+        # Whatever the width of their array, which depends on who wrote the list.
+        keys = hashlib.blake2b(b"\n".join(self._keys.tolist()), digest_size=16).hexdigest()
+        if info.st_size <= _HASHED_BYTES:
+            some, more = range(num), ()
+        else:
+            some = np.unique(np.linspace(0, num - 1, _HASHED_RECORDS).astype(int)).tolist()
+            more = (info.st_size, info.st_mtime_ns)
+        values = hashlib.blake2b(digest_size=16)
+        for index in some:
+            value = self.read(index).image
+            values.update(len(value).to_bytes(8, "big") + value)
+        return digest(keys, values.hexdigest(), *more)
 
     def _listed(self, path: Path, entries: int) -> np.ndarray:
         cache = path / self._LIST
+        info, write = (path / "data.mdb").stat(), self._environment.info()["last_txnid"]
+        # Which file the list is of, as its first entry.
+        mine = digest(info.st_size, info.st_mtime_ns, info.st_ino, write).encode()
         try:
-            keys = np.load(cache, allow_pickle=False)
-            if (
-                len(keys) == entries
-                and cache.stat().st_mtime >= (path / "data.mdb").stat().st_mtime
-            ):
-                return keys
+            known = np.load(cache, allow_pickle=False)
+            if len(known) == entries + 1 and known[0] == mine:
+                return known[1:]
         except (OSError, ValueError):
             pass  # not there yet, or of another writer: listed anew
         with self._environment.begin() as transaction:
@@ -221,7 +213,7 @@ class LmdbSource(Source):
         keys = np.array([len(k).to_bytes(2, "big") + k for k in listed])
         try:
             temporary = cache.with_name(f".{os.getpid()}{self._LIST}")
-            np.save(temporary, keys)
+            np.save(temporary, np.concatenate([[mine], keys]))
             os.replace(temporary, cache)
         except OSError:
             pass  # a read-only folder: the list stays in memory
@@ -230,13 +222,19 @@ class LmdbSource(Source):
     def __len__(self) -> int:
         return len(self._keys)
 
-    def read(self, index: int) -> Record:
+    def _key(self, index: int) -> bytes:
         entry = bytes(self._keys[index])
         size = int.from_bytes(entry[:2], "big")
-        key = entry[2:].ljust(size, b"\0")
+        return entry[2:].ljust(size, b"\0")
+
+    def read(self, index: int) -> Record:
         with self._environment.begin() as transaction:
-            value = transaction.get(key)
+            value = transaction.get(self._key(index))
         return Record(value if value is not None else b"", None)
+
+    def where(self, index: int) -> str:
+        """The record's key."""
+        return f"key {shown(self._key(index).decode('utf-8', 'backslashreplace'))}"
 
 
 class TfdsSource(Source):
@@ -284,6 +282,7 @@ class TfdsSource(Source):
         labels = [k for k, f in features.items() if isinstance(f, tfds.features.ClassLabel)]
         self.name = f"{name}/{split}"
         self.num_classes = features[labels[0]].num_classes if labels else None
+        self.class_names = tuple(features[labels[0]].names) if labels else None
         self._image, self._label = images[0], labels[0] if labels else None
         try:
             info = builder.info.splits[split]
@@ -292,7 +291,7 @@ class TfdsSource(Source):
                 f"The TFDS data set {name!r} has no split {split!r}. It has: "
                 f"{', '.join(builder.info.splits)}."
             ) from None
-        self.fingerprint = _digest(str(builder.info.full_name), split, info.num_examples)
+        self.fingerprint = digest(str(builder.info.full_name), split, info.num_examples)
         self._records = self._open(builder, split, info)
 
     def _open(self, builder, split: str, info) -> Sequence[Any]:
@@ -320,20 +319,50 @@ class TfdsSource(Source):
         return Record(record[self._image], label)
 
 
-def open_path(path: str | Path) -> Source:
+def open_path(path: str | Path, dataset: str = "folder") -> Source:
     """The data at a path: an LMDB directory, a folder of images, or a NumPy file of them.
 
     An .npy holds uint8 images; an .npz holds `images` and, if there are any, `labels`.
+
+    Args:
+      path: where they are.
+      dataset: the config's; how to get the data is said of "lsun" alone.
 
     Raises:
       InputError: if there is nothing of the kind.
     """
     path = Path(path).expanduser()
     if not path.exists():
-        raise InputError(f"There is nothing at {path} (--config.data.path). {LSUN_HELP}")
-    if path.is_file():
-        return _numpy_file(path)
-    return LmdbSource(path) if (path / "data.mdb").exists() else FolderSource(path)
+        raise InputError(_nothing_at(path, dataset))
+    if path.is_dir():
+        return LmdbSource(path) if (path / "data.mdb").exists() else FolderSource(path)
+    if not path.is_file():
+        raise InputError(f"{path} is neither a file nor a folder (--config.data.path).")
+    if path.suffix.lower() in _ARCHIVES:
+        raise InputError(f"{path} is an archive. Unpack it, and give --config.data.path=FOLDER.")
+    if is_image(path):
+        raise InputError(f"{path} is one image. Give its folder, --config.data.path={path.parent}.")
+    return _numpy_file(path)
+
+
+def _nothing_at(path: Path, dataset: str) -> str:
+    """What to say of a path that is not there: how far it is there, and the nearest name."""
+    said = f"There is nothing at {path} (--config.data.path)."
+    if path.is_symlink():
+        return f"{path} is a link to nothing, {os.readlink(path)} (--config.data.path). Mend it."
+    there = next(p for p in (*path.parents, Path("/")) if p.exists())
+    wrong = path.relative_to(there).parts[0] if there in path.parents else path.name
+    try:
+        names = sorted(e.name for e in os.scandir(there) if not e.name.startswith("."))
+    except OSError:
+        names = []
+    lower = {name.lower(): name for name in reversed(names)}
+    if close := difflib.get_close_matches(wrong.lower(), lower, n=1):
+        return f"{said} Did you mean {there / lower[close[0]]}?"
+    if dataset == "lsun":
+        return f"{said} {LSUN_HELP}"
+    few = ", ".join(map(shown, names[:8])) + (", ..." if len(names) > 8 else "")
+    return f"{said} {there} is there, and holds: {few or 'nothing'}."
 
 
 def _numpy_file(path: Path) -> ArraySource:
@@ -341,9 +370,11 @@ def _numpy_file(path: Path) -> ArraySource:
         content = np.load(path, allow_pickle=False)
         if isinstance(content, np.ndarray):
             return ArraySource(content, name=str(path))
-        labels = content["labels"].astype(np.int64) if "labels" in content else None
+        labels = content["labels"] if "labels" in content.files else None
         return ArraySource(content["images"], labels, str(path))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(
             f"{path} is no NumPy file of images ({error}). Expected an .npy of uint8 [n, h, w, c], "
             "an .npz with `images` and perhaps `labels`, a folder of images, or an LMDB directory."

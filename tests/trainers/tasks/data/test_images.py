@@ -204,7 +204,7 @@ def test_sub_folders_are_classes(tmp_path):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda d: open_path(d / "none"), "42.8 GiB"),
+        (lambda d: open_path(d / "none", "lsun"), "42.8 GiB"),
         (lambda d: open_path(d), "no images"),
         (lambda d: LmdbSource(d), "no data.mdb"),
         (lambda d: ArraySource(np.zeros((3, 4, 4))), "uint8"),

@@ -1,0 +1,1 @@
+"""Inputs as strangers bring them, each small and generated, with its right value."""
