@@ -23,7 +23,6 @@ __all__ = [
     "HYPERPARAMETERS",
     "LATER",
     "METRICS",
-    "SCORES",
     "assign",
     "check",
     "differences",
@@ -68,9 +67,6 @@ METRICS = (
     ),
     "duality_gap",
 )
-
-# Of the scorecard, what `score_every` measures.
-SCORES = ("modes_captured", "high_quality_3sigma", "std_ratio", "reverse_kl", "wasserstein2")
 
 COMPILE = ("parts", "whole")
 
@@ -381,11 +377,6 @@ def _check_images(flat: Mapping[str, Any]) -> None:
         raise InputError(
             "game.gradient_penalty is a penalty on single samples, which batch normalisation ties "
             "together. Choose --config.model.discriminator_normalization=layer, spectral or none."
-        )
-    if flat["score_every"]:
-        raise InputError(
-            f"score_every={flat['score_every']} scores data in the plane only. Set it to 0, and "
-            "read the scores of images in scorecard.json."
         )
     if flat["duality_gap.every"] and flat["image.size"] > 64:
         raise InputError("duality_gap.every works on images of up to 64 pixels. Set it to 0.")
