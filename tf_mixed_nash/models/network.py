@@ -120,6 +120,14 @@ class Network:
       dtype: of z, whatever precision the layers compute in.
       compute_dtype: that precision; of several, float16 if it is among them.
       batched: whether `apply_many` is one product per layer: a chain of dense layers and functions.
+
+    Example:
+      >>> network = Network(keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)]))
+      >>> z = network.initial()
+      >>> network.num_parameters, z.shape.as_list()
+      (9, [256])
+      >>> network(z, tf.zeros([5, 2])).shape.as_list()
+      [5, 3]
     """
 
     ALIGNMENT = _Packing.ALIGNMENT
