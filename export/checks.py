@@ -124,7 +124,7 @@ def _check_nodes(where: str, nodes: Iterable) -> None:
 
 
 def _is_philox(node, by_name: Mapping) -> bool:
-    # These take (shape, key, counter, algorithm, ...), the last a constant; those before V2 take a seed.
+    # These take (shape, key, counter, algorithm, ...), the last a constant; older ones a seed.
     source = by_name.get(node.input[3].split(":")[0]) if node.op.endswith(("V2", "V3")) else None
     if source is None or source.op != "Const":
         return False

@@ -46,6 +46,7 @@ class Configuration:
       descriptions: of the models (`user_models.describe`), generator and discriminator.
 
     Attributes:
+      models, objective, penalties: as given.
       base: the resolved config once it is compiled, else None.
 
     Raises:
@@ -64,9 +65,9 @@ class Configuration:
         num_particles: int,
         descriptions: Pair,
     ):
-        self._models, self._algorithm = models, algorithm
-        self._objective, self._latents = objective, latents
-        self._game = {**penalties, "objective": _named(objective)}
+        self.models, self._algorithm = models, algorithm
+        self.objective, self._latents = objective, latents
+        self.penalties = dict(penalties)
         self._model = {"latent_dim": latent_dim, "num_classes": num_classes}
         self._num_particles, self._descriptions = num_particles, descriptions
         self._schedules: dict[tuple[str, str], Callable] = {}
@@ -79,7 +80,7 @@ class Configuration:
             flat = settings.flatten(
                 {
                     "num_particles": self._num_particles,
-                    "game": self._game,
+                    "game": {**self.penalties, "objective": _named(self.objective)},
                     "model": self._model,
                     "batch_size": 2 * _lcm(values, self._num_particles),
                     **values,
@@ -182,13 +183,13 @@ class Configuration:
           data: `trainers.tasks.data.user_data.UserData`, or None: nothing is trained.
           held_out: of which scores are, or None.
         """
-        seed, first = config["seed"], models_of(self._models, config["seed"])
-        models = lambda salt: models_of(self._models, seed, salt) if salt else first  # noqa: E731
+        seed, first = config["seed"], models_of(self.models, config["seed"])
+        models = lambda salt: models_of(self.models, seed, salt) if salt else first  # noqa: E731
         spec = spec_of(config)
         assert isinstance(spec, CustomSpec)  # of dataset "python"
         return Given(
             task=CustomTask(spec, models, data, held_out),
-            objective=self._objective if callable(self._objective) else None,
+            objective=self.objective if callable(self.objective) else None,
             latents=self._latents,
             schedules=dict(self._schedules),
         )

@@ -769,7 +769,6 @@ class MixedNashGAN:
         return publish_strategy(strategy, Path(base), metadata)
 
 
-
 def _component(answer: str, component: int | None, count: int) -> int:
     if component is None and count == 1:
         return 0

@@ -19,6 +19,9 @@ _GRID = "grid_"
 def methods_of(game: AnyGame) -> dict[str, str]:
     """The methods for a game: name -> "matrix", "grid" or "particles"; the default comes first.
 
+    Args:
+      game: finite, or on boxes.
+
     Example:
       >>> next(iter(methods_of(MatrixGame([[1.0]]))))
       'mirror_prox'
