@@ -159,6 +159,11 @@ class Configuration:
                     f"The {player} is another one than that of {folder}: its weights have "
                     f"shapes {facts['shapes'][:4]}, there {there['shapes'][:4]}."
                 )
+            if "constants" in there and facts.get("constants") != there["constants"]:
+                raise InputError(
+                    f"The {player} is another one than that of {folder}: its weights that are not "
+                    "trained differ. Give the model that was trained."
+                )
         self._descriptions = Pair(*(config["model"][p] for p in PLAYERS))
         self.base = dict(config)
 

@@ -144,6 +144,8 @@ class MixedNashGAN:
                 f"Unknown objective {objective!r}. Choose one of: {', '.join(OBJECTIVES)}, or give "
                 "a function (real, fake) -> Losses."
             )
+        elif not unknown and (warning := user_models.squashed(first.w, objective)):
+            warnings.warn(warning, stacklevel=2)
         self._configuration = Configuration(
             given,
             algorithm,
@@ -153,7 +155,7 @@ class MixedNashGAN:
             self.latent_dim,
             num_classes,
             num_particles,
-            Pair(*map(user_models.describe, first)),
+            Pair(*map(user_models.describe, networks)),
         )
         self._loop: Loop[Run] | None = None
         self._open: Callable[[], Loop[Run]] | None = None

@@ -196,7 +196,8 @@ class Network:
             n is None or isinstance(n, int) for n in shape
         ):
             raise InputError(
-                f"{self.model.name!r} does not say the shape of one input. Give the network "
+                f"{self.model.name!r} does not say the shape of its one input. Begin it with "
+                "a keras.Input, call it once on an example, or give the network "
                 "`inputs` of tf_mixed_nash.models.adapters."
             )
         return tuple(shape[1:])
@@ -240,6 +241,11 @@ class Network:
         return ([], given.named) if hasattr(given, "named") else ([given], {})
 
     # Vectors.
+
+    @property
+    def constants(self) -> list[np.ndarray]:
+        """The weights that are not trained and that no call writes, in the model's order."""
+        return [value.numpy() for value in self._constants.values()]
 
     def initial(self) -> tf.Tensor:
         """The model's initialisation as a vector [d]."""
