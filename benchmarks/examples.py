@@ -270,7 +270,8 @@ def _rival(seen: SimpleNamespace, rival: Rival, seed: int, path: Path, deadline:
         end = min(feed.limit(step, total), step + _CHUNK)
         block = feed.block(step, end)
         batches = tf.data.Dataset.range(step, end)
-        model.fit(batches.map(lambda m, block=block: feed.batch_at(block, m)), verbose=0)
+        batches = batches.map(lambda m, block=block: feed.batch_at(block, m))
+        model.fit(batches, shuffle=False, verbose=0)
         step = end
         values = {str(i): v.numpy() for i, v in enumerate(model.state())}
         save_arrays(path, {"step": np.array(step), **values})

@@ -67,7 +67,7 @@ def scaled():
 
 
 def enclosing(factor=3.0):
-    return chain(layers.Lambda(lambda x: factor * x), layers.Dense(2))
+    return chain(layers.Lambda(lambda x: factor * ops.tanh(x)), layers.Dense(2))
 
 
 def on_maps(*body):
