@@ -101,7 +101,8 @@ def _watched(workdir: Path, deadline: float) -> Iterator[SimpleNamespace]:
 
     class Deadline(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            self.model.stop_training |= time.monotonic() > deadline
+            model: Any = self.model
+            model.stop_training |= time.monotonic() > deadline
 
     def watched(gan, data, **options):
         seen.gan, seen.data, seen.options = gan, data, dict(options)
@@ -320,7 +321,7 @@ def _real(seen: SimpleNamespace, num: int) -> np.ndarray:
 
 
 def _of_one(
-    name: str, seed: int, record: dict[str, Any], save: Callable[[], None], deadline: float
+    name: str, seed: int, record: dict[str, Any], save: Callable[[], Any], deadline: float
 ) -> None:
     """Trains and scores what is missing of one example and seed.
 

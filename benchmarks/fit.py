@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from absl import flags
 
@@ -123,7 +123,8 @@ def _ways(folder: Path) -> dict[str, Callable[[int], None]]:
 
         class Stop(keras.callbacks.Callback):
             def on_epoch_end(self, epoch, logs=None):
-                self.model.stop_training = (logs or {})["step"] >= f.num_batches
+                model: Any = self.model
+                model.stop_training = (logs or {})["step"] >= f.num_batches
 
         gan = MixedNashGAN(
             networks.theta.model,
@@ -181,18 +182,16 @@ def main() -> int:
     results = []
     print(f"{'':<16}{'ms wall':>9}{'ms CPU':>9}{'wall ratio':>12}{'(quartiles)':>16}{'CPU':>8}")
     for way, mine in costs.items():
-        ratios = Cost(
-            *(
-                [getattr(a, k) / getattr(b, k) for a, b in zip(mine, costs[RUN], strict=True)]
-                for k in Cost._fields
-            )
-        )
+        ratios = {
+            key: [getattr(a, key) / getattr(b, key) for a, b in zip(mine, costs[RUN], strict=True)]
+            for key in Cost._fields
+        }
         row = {
             "way": way,
             "wall_ms": summary([c.wall for c in mine]),
             "cpu_ms": summary([c.cpu for c in mine]),
-            "wall_ratio": summary(ratios.wall),
-            "cpu_ratio": summary(ratios.cpu),
+            "wall_ratio": summary(ratios["wall"]),
+            "cpu_ratio": summary(ratios["cpu"]),
         }
         wall = row["wall_ratio"]
         row["met"] = wall["median"] <= LIMIT

@@ -137,14 +137,15 @@ class MixedNashGAN:
         known = None if unknown else known
         networks = user_models.networks(first, self.latent_dim, num_classes, objective=known)
         self._shape: tuple[int, ...] = networks.theta.output_shape
-        if callable(objective) and not unknown:
-            check_objective(objective, 4, networks.w.output_shape, networks.w.dtype)
-        elif not unknown and objective not in OBJECTIVES:
+        if callable(objective):
+            if not unknown:
+                check_objective(objective, 4, networks.w.output_shape, networks.w.dtype)
+        elif objective not in OBJECTIVES:
             raise InputError(
                 f"Unknown objective {objective!r}. Choose one of: {', '.join(OBJECTIVES)}, or give "
                 "a function (real, fake) -> Losses."
             )
-        elif not unknown and (warning := user_models.squashed(first.w, objective)):
+        elif warning := user_models.squashed(first.w, objective):
             warnings.warn(warning, stacklevel=2)
         self._configuration = Configuration(
             given,
