@@ -7,8 +7,8 @@ from tests.trainers.conftest import command
 
 
 def test_the_clock_starts_after_the_first_record():
-    marks = [(100, 5.0, 4.0), (200, 6.0, 5.5), (300, 7.0, 7.0)]
-    assert fit.cost_of(marks, 100) == pytest.approx((10.0, 15.0))
+    marks = [(100, 5.0, 4.0), (200, 7.0, 5.5), (300, 8.0, 7.0)]
+    assert fit.cost_of(marks, 100) == pytest.approx((15.0, 15.0))
     assert fit.cost_of(marks, 150) == pytest.approx((10.0, 15.0))
     with pytest.raises(ValueError, match="Nothing was trained after mini-batch 300"):
         fit.cost_of(marks, 300)
