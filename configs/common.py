@@ -88,8 +88,8 @@ def _experiment(dataset: str, algorithm: str, variant: str | None) -> Any:
     c.duality_gap = ml_collections.ConfigDict(
         {"every": 0, "num_steps": 100, "step_size": 1e-4, "num_samples": 4_096}
     )
-    # Scores of the strategies in metrics.jsonl, every so many mini-batches, 0 is off; in the plane
-    # only. Adds to what is written as well.
+    # Scores of the strategies in metrics.jsonl, every so many mini-batches, 0 is off. Adds to what
+    # is written as well.
     c.score_every = 0
     c.data = ml_collections.ConfigDict(
         {

@@ -12,7 +12,7 @@ from tf_mixed_nash import MixedNashGAN
 o = options(num_batches=10_000)
 layers, k = keras.layers, 10
 width = 2 if o.tiny else 64
-train, labels, _ = fashion_mnist(o.tiny)
+train, labels, held_out = fashion_mnist(o)
 
 latents, classes = keras.Input((64,)), keras.Input((), dtype="int32", name="labels")
 x = layers.Concatenate()([latents, layers.Embedding(k, 16)(classes)])
@@ -42,3 +42,4 @@ gan.fit(
 )
 shoes = gan.sample(4, seed=0, labels=9, answer="ema")
 print("four of class 9:", shoes.shape)
+print({k: round(v, 3) for k, v in gan.evaluate(held_out[:1_000], answer="ema").items()})

@@ -12,7 +12,7 @@ from tf_mixed_nash import MixedNashGAN
 o = options(num_batches=10_000)
 layers = keras.layers
 width = 2 if o.tiny else 64
-train, _, test = fashion_mnist(o.tiny)  # uint8 [n, 28, 28, 1]: read as numbers in [-1, 1]
+train, _, held_out = fashion_mnist(o)  # uint8 [n, 28, 28, 1]: read as numbers in [-1, 1]
 
 generator = keras.Sequential(
     [
@@ -49,4 +49,4 @@ gan.fit(
 )
 images = gan.sample(16, seed=0, answer="ema")
 print("sampled", images.shape, "in", [round(float(x), 2) for x in (images.min(), images.max())])
-print({k: round(v, 3) for k, v in gan.evaluate(test[:1_000]).items()})
+print({k: round(v, 3) for k, v in gan.evaluate(held_out[:1_000]).items()})

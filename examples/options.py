@@ -1,4 +1,8 @@
-"""What all examples understand: --tiny, a few mini-batches of small networks, for tests."""
+"""What all examples understand: --tiny, a few mini-batches of small networks, for tests.
+
+Each calls its game `gan`, and the rows that it is scored against `held_out`: `benchmarks.examples`
+runs them, and trains the same models by plain Keras.
+"""
 
 import argparse
 from types import SimpleNamespace
@@ -12,13 +16,14 @@ def options(num_batches: int, **more: object) -> SimpleNamespace:
       **more: options of its own, with their defaults.
 
     Returns:
-      tiny, num_batches, units (of hidden layers), verbose, workdir, seed and the others.
+      tiny, num_batches, units (of hidden layers), verbose, workdir, seed, tfds_dir and the others.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--tiny", action="store_true", help="a few mini-batches, in seconds")
     parser.add_argument("--num_batches", type=int, default=None)
     parser.add_argument("--workdir", default=None, help="write checkpoints, pictures, a model")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tfds_dir", default=None, help="where TFDS has Fashion-MNIST")
     for name, default in more.items():
         parser.add_argument(f"--{name}", type=type(default), default=default)
     given = parser.parse_args()

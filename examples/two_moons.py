@@ -14,7 +14,8 @@ r = np.random.default_rng(0)
 angle, moon = r.uniform(0.0, np.pi, 4_000), r.integers(0, 2, 4_000)
 x = np.where(moon, 1.0 - np.cos(angle), np.cos(angle))
 y = np.where(moon, 0.5 - np.sin(angle), np.sin(angle))
-data = (np.stack([x, y], axis=1) + 0.05 * r.normal(size=(4_000, 2))).astype(np.float32)
+rows = (np.stack([x, y], axis=1) + 0.05 * r.normal(size=(4_000, 2))).astype(np.float32)
+train, held_out = rows[:3_000], rows[3_000:]
 
 
 def net(inputs, outputs):
@@ -26,6 +27,6 @@ def net(inputs, outputs):
 gan = MixedNashGAN(
     net(2, 2), net(2, 1), algorithm="mirror_prox_gan", objective="wgan", gradient_penalty=0.1
 )
-gan.compile(step_size=1e-3, seed=0)
-gan.fit(data[:3_000], batch_size=64, num_batches=o.num_batches, verbose=o.verbose)
-print({k: round(v, 4) for k, v in gan.evaluate(data[3_000:]).items() if k != "ks"})
+gan.compile(step_size=1e-3, seed=o.seed)
+gan.fit(train, batch_size=64, num_batches=o.num_batches, verbose=o.verbose)
+print({k: round(v, 4) for k, v in gan.evaluate(held_out).items() if k != "ks"})

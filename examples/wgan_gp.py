@@ -12,7 +12,7 @@ from tf_mixed_nash import MixedNashGAN
 o = options(num_batches=20_000)
 layers = keras.layers
 width = 2 if o.tiny else 64
-train, _, test = fashion_mnist(o.tiny)
+train, _, held_out = fashion_mnist(o)
 
 
 def block(x, channels, change):
@@ -46,4 +46,4 @@ gan.fit(
     workdir=o.workdir,
     verbose=o.verbose,
 )
-print({k: round(v, 3) for k, v in gan.evaluate(test[:1_000], answer="ema").items()})
+print({k: round(v, 3) for k, v in gan.evaluate(held_out[:1_000], answer="ema").items()})

@@ -31,7 +31,7 @@ _PYTHON = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 _XLA_LAUNCH = {"XlaLaunch", "XlaLaunchV2", "_XlaRun", "_XlaCompile"}
 _STATELESS_RANDOM = re.compile(
     r"^Stateless(RandomNormal|RandomUniform|RandomUniformInt|RandomUniformFullInt|TruncatedNormal)"
-    r"(V2)?$"
+    r"(V2)?$|^StatelessRandomGammaV3$"
 )
 _CPU = re.compile(r"(^|/|:)cpu(:(\d+|\*))?$", re.IGNORECASE)
 _PHILOX = tf.random.Algorithm.PHILOX.value
@@ -125,8 +125,8 @@ def _check_nodes(where: str, nodes: Iterable) -> None:
 
 
 def _is_philox(node, by_name: Mapping) -> bool:
-    # The V2 operations take (shape, key, counter, algorithm, ...), the last a constant.
-    source = by_name.get(node.input[3].split(":")[0]) if node.op.endswith("V2") else None
+    # These take (shape, key, counter, algorithm, ...), the last a constant; older ones a seed.
+    source = by_name.get(node.input[3].split(":")[0]) if node.op.endswith(("V2", "V3")) else None
     if source is None or source.op != "Const":
         return False
     return int(tf.make_ndarray(source.attr["value"].tensor)) == _PHILOX

@@ -601,6 +601,38 @@ MUTATIONS: list[Mutation] = [
             "lambda key: self(key, 1, tf.float32)[0], keys",
             "lambda key: self(keys[0], 1, tf.float32)[0], keys",
         ),
+        ('"philox" if left else alg', "alg"),
+    ),
+    *_of(
+        "tf_mixed_nash/models/cloning.py",
+        ("tests/tf_mixed_nash/models/test_strangers.py",),
+        ("new.function = layer.function", "pass"),
+    ),
+    *_of(
+        "tf_mixed_nash/models/roles.py",
+        ("tests/tf_mixed_nash/models/test_strangers.py",),
+        ("(layer.dropout or layer.recurrent_dropout)", "layer.recurrent_dropout"),
+    ),
+    *_of(
+        "tf_mixed_nash/mixed_nash_gan/configuration.py",
+        ("tests/tf_mixed_nash/mixed_nash_gan/test_gan.py",),
+        ('facts.get("constants") != there["constants"]', "False"),
+    ),
+    *_of(
+        "trainers/campaigns/search/plan.py",
+        ("tests/trainers/campaigns/test_search.py",),
+        ("if self.objective.metric not in kinds.SCORES[kind]:", "if False:"),
+    ),
+    *_of(
+        "benchmarks/examples.py",
+        ("tests/benchmarks/test_examples.py",),
+        ("for _ in range(rival.critic_steps):", "for _ in range(1):"),
+        ('user_data.order_seed(seed, "order")', 'user_data.order_seed(seed + 1, "order")'),
+    ),
+    *_of(
+        "benchmarks/fit.py",
+        ("tests/benchmarks/test_fit.py",),
+        ("if mark[0] >= first", "if mark[0] > first"),
     ),
     *_of(
         "trainers/tasks/data/folders.py",

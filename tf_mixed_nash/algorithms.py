@@ -6,6 +6,9 @@
 
 To change an algorithm, change one of its three parts; to add one, add a function and a
 line to ALGORITHMS.
+
+    >>> ALGORITHMS["mirror_gan"].title
+    'Mirror-GAN'
 """
 
 from __future__ import annotations
@@ -232,6 +235,10 @@ class Algorithm:
       scheme: Pair of Hyperparameters -> Scheme.
       langevin: whether it samples (reads temperature and num_inner_steps).
       chains: whether a player is several chains, [n', d] (reads num_chains and the history).
+
+    Example:
+      >>> [name for name, algorithm in ALGORITHMS.items() if algorithm.chains]
+      ['sample_md', 'sample_mp']
     """
 
     title: str

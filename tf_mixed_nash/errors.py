@@ -9,7 +9,15 @@ __all__ = ["InputError", "extra"]
 
 
 class InputError(ValueError):
-    """Bad input: what happened, what was expected, how to fix it. Commands exit with 2."""
+    """Bad input: what happened, what was expected, how to fix it. Commands exit with 2.
+
+    Example:
+      >>> try:
+      ...     Box(1.0, 0.0)
+      ... except InputError as error:
+      ...     print(str(error).partition(":")[0])
+      A strategy set must not be empty or flat
+    """
 
 
 @contextlib.contextmanager

@@ -2,21 +2,50 @@
 
 In training a mini-batch of latents is one draw of its key. A published row is a function of its own
 seed (`strategies.mixed`), so there every row is drawn by itself, from a key of its own; the law is
-the same, since the rows of a mini-batch are independent.
+the same, since the rows of a mini-batch are independent. Its graph names the generator of its
+numbers, `philox`, also where the law leaves the choice to TensorFlow (docs/decisions/0020).
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.ops import random_ops_util as _random
 
 from tf_mixed_nash.errors import InputError
 
 __all__ = ["LatentLaw"]
+
+_tracing = threading.RLock()
+_AUTO = tf.random.Algorithm.AUTO_SELECT.value
+
+
+@contextlib.contextmanager
+def _named() -> Iterator[None]:
+    """Draws that are traced inside name their generator, philox, where they leave it to TensorFlow.
+
+    CPUs and GPUs take philox by themselves, with the same key, so that no number is another; XLA
+    does not. TensorFlow Probability passes no `alg`, so that it is asked here, where all stateless
+    draws ask for theirs.
+    """
+    with _tracing:
+        chosen = _random.get_key_counter_alg
+
+        def philox(seed: Any, alg: Any) -> Any:
+            left = alg is None or _random.convert_alg_to_int(alg) == _AUTO
+            return chosen(seed, "philox" if left else alg)
+
+        _random.get_key_counter_alg = philox
+        try:
+            yield
+        finally:
+            _random.get_key_counter_alg = chosen
 
 
 class LatentLaw:
@@ -25,8 +54,8 @@ class LatentLaw:
     Args:
       law: a `tfp.distributions.Distribution` of event shape [D] and batch shape [], or a function
         (key, n) -> [n, D] of TensorFlow operations, whose rows are independent; key is int32[2],
-        for `tf.random.stateless_*`. To be published it must name the generator (alg="philox"),
-        which TFP's distributions do not: those are sampled and saved only.
+        for `tf.random.stateless_*`. A `tf.function` that was traced before has chosen its generator
+        already; to be published it must name it, alg="philox".
 
     Attributes:
       dim: D.
@@ -60,10 +89,11 @@ class LatentLaw:
     def _checked(self) -> int:
         key, other = tf.constant([1, 2], tf.int32), tf.constant([1, 3], tf.int32)
         try:
-            first, again, third, one = (
-                tf.convert_to_tensor(self._draw(k, n)).numpy()
-                for k, n in ((key, 4), (key, 4), (other, 4), (key, 1))
-            )
+            with _named():
+                first, again, third, one = (
+                    tf.convert_to_tensor(self._draw(k, n)).numpy()
+                    for k, n in ((key, 4), (key, 4), (other, 4), (key, 1))
+                )
         except Exception as error:  # a user's code
             raise InputError(
                 f"The latents {self.name} could not be drawn for a key int32[2] and n = 4: "
@@ -95,8 +125,9 @@ class LatentLaw:
     def _rows(self):
         def rows(keys):
             spec = tf.TensorSpec([self.dim], tf.float32)
-            return tf.map_fn(
-                lambda key: self(key, 1, tf.float32)[0], keys, fn_output_signature=spec
-            )
+            with _named():
+                return tf.map_fn(
+                    lambda key: self(key, 1, tf.float32)[0], keys, fn_output_signature=spec
+                )
 
         return tf.function(rows, [tf.TensorSpec([None, 2], tf.int32)], autograph=False)

@@ -39,6 +39,10 @@ class Pair(NamedTuple, Generic[T]):
     Attributes:
       theta: the generator's; it descends the payoff F(theta, w) (paper eq. 3).
       w: the discriminator's; it ascends F.
+
+    Example:
+      >>> Pair("generator", "discriminator").of("w")
+      'discriminator'
     """
 
     theta: Any
@@ -64,6 +68,10 @@ class Measure(NamedTuple):
       atoms: [m, d] float, the z_j; or a tuple of m vectors [d]. One of a tuple may be `Particles`,
         themselves a mixed strategy: a_j is then the mass of the whole.
       weights: [m] float, the a_j; or a tuple of m floats.
+
+    Example:
+      >>> Measure(tf.constant([[0.0], [1.0]]), tf.constant([0.25, 0.75])).num_atoms
+      2
     """
 
     atoms: Any

@@ -83,7 +83,10 @@ def _define_flags() -> None:
     flags.DEFINE_string("sampler", "tpe", ", ".join(SAMPLERS) + ".")
     flags.DEFINE_string("pruner", "median", ", ".join(PRUNERS) + ".")
     flags.DEFINE_string(
-        "objective", "min:best/wasserstein2", "min|max:ANSWER/METRIC; last, ema, mixture, best."
+        "objective",
+        None,
+        "min|max:ANSWER/METRIC; last, ema, mixture, best. By default min:best/wasserstein2 in the "
+        "plane, energy_distance of data of your own, fid of images.",
     )
     flags.DEFINE_integer("jobs", 1, "Trials at once.")
     flags.DEFINE_integer("threads", 2, "Of each trial; 0: TensorFlow's choice.")

@@ -357,6 +357,10 @@ REFUSED = {
     "xla": (saver(tf.function(lambda s: like(s) + 1, jit_compile=True)), "compiled by XLA"),
     "default_algorithm": (keyed(), "StatelessRandomNormalV2.*alg='philox'"),
     "threefry": (keyed(alg="threefry"), "StatelessRandomNormalV2.*alg='philox'"),
+    "gamma": (
+        saver(lambda s: like(s) + tf.random.stateless_gamma([1, 2], s[0], 2.0)),
+        "StatelessRandomGammaV3.*alg='philox'",
+    ),
 }
 
 

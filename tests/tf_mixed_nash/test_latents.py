@@ -5,6 +5,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from export import checks
+from tf_mixed_nash import latents as sut
 from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.gan import GanGame
@@ -54,6 +56,59 @@ def test_rows_and_mini_batches_have_the_law(name):
         np.testing.assert_allclose(x.var(axis=0), variance, rtol=0.15)
     _, some = strategy.draw(seed_rows(7, 5))
     np.testing.assert_array_equal(some, rows[:5])
+
+
+ROWS = tf.constant([[1, 2], [3, -4], [5, 6]], tf.int32)
+TFP = {
+    "normal": tfd.MultivariateNormalDiag(tf.zeros([3]), [1.0, 2.0, 3.0]),
+    "independent": tfd.Independent(tfd.Normal([0.0, 1.0], 2.0), 1),
+    "uniform": tfd.Sample(tfd.Uniform(-1.0, 1.0), [2]),
+    "mixture": LAWS["mixture"][0],
+    "gamma": tfd.Sample(tfd.Gamma(2.0, 1.0), [2]),
+    "student": tfd.Sample(tfd.StudentT(4.0, 0.0, 1.0), [2]),
+    "laplace, moved": tfd.TransformedDistribution(
+        tfd.Sample(tfd.Laplace(0.0, 1.0), [2]), tfp.bijectors.Shift([1.0, 2.0])
+    ),
+}
+
+
+def operations(function):
+    """Of a concrete function and all that it calls: (node, the nodes beside it by name)."""
+    graph = function.graph.as_graph_def()
+    for nodes in (graph.node, *(f.node_def for f in graph.library.function)):
+        by_name = {node.name: node for node in nodes}
+        yield from ((node, by_name) for node in nodes)
+
+
+@pytest.mark.parametrize("name", TFP)
+def test_rows_of_a_law_of_tfp_name_their_generator_and_no_number_is_another(name):
+    law = TFP[name]
+    latents = LatentLaw(law)
+    expected = [law.sample(1, seed=key)[0] for key in tf.unstack(ROWS)]
+    np.testing.assert_array_equal(latents.of_rows(ROWS), tf.stack(expected))
+    graph = latents._rows.get_concrete_function()
+    draws = [
+        (node, by_name)
+        for node, by_name in operations(graph)
+        if node.op.startswith("StatelessRandom") and node.op.endswith(("V2", "V3"))
+    ]
+    assert draws
+    assert all(checks._is_philox(node, by_name) for node, by_name in draws)
+    assert not [node for node, _ in operations(graph) if node.op == "StatelessRandomGetKeyCounter"]
+
+
+def test_other_draws_are_as_they_were():
+    """Only what is traced inside names its generator, and what names another keeps it."""
+
+    def pinned(**named):
+        draw = tf.function(lambda key: tf.random.stateless_uniform([2], key, **named))
+        nodes = operations(draw.get_concrete_function(ROWS[0]))
+        return [checks._is_philox(n, by) for n, by in nodes if n.op == "StatelessRandomUniformV2"]
+
+    with sut._named():
+        assert pinned() == [True]
+        assert pinned(alg="threefry") == [False]
+    assert pinned() == [False]
 
 
 def test_a_game_draws_its_latents_by_the_law():

@@ -24,6 +24,12 @@ class Box:
 
     Raises:
       InputError: for bounds that are not finite, are empty, or do not fit each other.
+
+    Example:
+      >>> Box([0.0, -1.0], 1.0).dim
+      2
+      >>> Box(0.0, 2.0, periodic=True).clip(np.array([2.5])).tolist()
+      [0.5]
     """
 
     def __init__(

@@ -52,6 +52,12 @@ class ContinuousGame:
     Raises:
       InputError: for a payoff that is no function, fails, is not a real scalar of `dtype`,
         or is not finite at the centre or at 64 random pairs of the sets.
+
+    Example:
+      >>> one = Box(-1.0, 1.0)
+      >>> game = ContinuousGame(lambda x, y: tf.reduce_sum(x * y), one, one)
+      >>> game.matrix([[0.5]], [[1.0], [-1.0]]).numpy().tolist()
+      [[0.5, -0.5]]
     """
 
     def __init__(
@@ -376,6 +382,11 @@ class ArrayGame:
       x_set: X, whose player minimises.
       y_set: Y, whose player maximises.
       name: for reports.
+
+    Example:
+      >>> game = ArrayGame(lambda x, y: np.abs(x - y.T), Box(0.0, 1.0), Box(0.0, 1.0))
+      >>> game.matrix([[0.0], [1.0]], [[0.25]]).numpy().tolist()
+      [[0.25], [0.75]]
     """
 
     def __init__(

@@ -16,6 +16,13 @@ class FunctionGame:
 
     Args:
       payoff: F; theta descends it, w ascends it.
+
+    Example:
+      >>> game = FunctionGame(lambda theta, w: tf.reduce_sum(theta * w))
+      >>> mu = Measure(tf.constant([[2.0]]), tf.constant([1.0]))
+      >>> g, logs = game.field("theta", tf.constant([3.0]), mu)
+      >>> g.numpy().tolist(), float(logs["loss"])
+      ([2.0], 6.0)
     """
 
     def __init__(self, payoff: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]):

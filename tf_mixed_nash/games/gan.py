@@ -28,11 +28,15 @@ class Regularizers(NamedTuple):
     """What is added to the discriminator's loss, and the box it lives in.
 
     Attributes:
-      gradient_penalty: weight of E (|grad_x f_w(x)| - 1)^2 between real and generated data
+      gradient_penalty: >= 0, weight of E (|grad_x f_w(x)| - 1)^2 between real and generated data
         (Gulrajani et al. 2017).
-      r1: weight of E |grad_x f_w(x)|^2 / 2 on real data (Mescheder et al. 2018).
+      r1: >= 0, weight of E |grad_x f_w(x)|^2 / 2 on real data (Mescheder et al. 2018).
       weight_clip: c > 0 clips every parameter of w to [-c, c] (Arjovsky et al. 2017); 0: no
         clipping.
+
+    Example:
+      >>> Regularizers(gradient_penalty=10.0).weight_clip
+      0.0
     """
 
     gradient_penalty: float = 0.0
@@ -88,6 +92,11 @@ class GanGame:
 
     Raises:
       InputError: for unknown draws.
+
+    Example:
+      >>> game = GanGame(mlp(2, 2, (4,)), mlp(2, 1, (4,)), latent_dim=2)
+      >>> game.latents(tf.constant([1, 2]), 3, tf.float32).shape.as_list()
+      [3, 2]
     """
 
     def __init__(

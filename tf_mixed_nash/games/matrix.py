@@ -115,6 +115,11 @@ class MatrixGame(BiAffine):
     Raises:
       InputError: for a payoff that is not a finite matrix with a strategy a side, an offset
         or labels that do not fit it, or another dtype.
+
+    Example, rock, paper, scissors:
+      >>> game = MatrixGame.from_table([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
+      >>> float(game.gap([1 / 3] * 3, [1 / 3] * 3))
+      0.0
     """
 
     def __init__(

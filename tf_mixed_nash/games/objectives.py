@@ -4,6 +4,10 @@ An objective is `(real, fake) -> Losses` with real and fake logits of shape [n, 
 losses are *descended* by their player; this is where the signs of min and max live. A
 user's own objective is a Python function of the same form; it gets the discriminator's
 output whatever its shape [n, ...] (`takes_any_logits`).
+
+    >>> losses = OBJECTIVES["wgan"](real=tf.constant([[1.0]]), fake=tf.constant([[3.0]]))
+    >>> float(losses.discriminator), float(losses.generator)
+    (2.0, -3.0)
 """
 
 from __future__ import annotations

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
-import difflib
 import io
 import json
 import os
@@ -20,12 +18,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from configs import common, tuned
 from export.strategy import InWholeGroups, publish_strategy
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.objectives import OBJECTIVES, Objective, check_objective
 from tf_mixed_nash.latents import LatentLaw
 from tf_mixed_nash.mixed_nash_gan import memory
+from tf_mixed_nash.mixed_nash_gan.configuration import PLAYERS, Configuration, models_of
 from tf_mixed_nash.mixed_nash_gan.epochs import Epochs
 from tf_mixed_nash.strategies.mixed import MixedStrategy, seed_rows
 from tf_mixed_nash.training.loop import Loop
@@ -33,16 +31,13 @@ from tf_mixed_nash.types import Measure, Pair
 from trainers.answers import reading
 from trainers.experiment import settings
 from trainers.experiment.build import PYTHON, Given, Run, build
-from trainers.experiment.options import spec_of
 from trainers.session.session import Hooks, facts_of
 from trainers.session.train import check, train
-from trainers.system import cli, devices, user_files
+from trainers.system import cli, user_files
 from trainers.system.files import write_atomically
 from trainers.tasks import user_models, vector_scores
 from trainers.tasks.base import SEED
-from trainers.tasks.custom import CustomTask
 from trainers.tasks.data import user_data
-from trainers.tasks.kinds import CustomSpec
 from trainers.workdir import folder
 from trainers.workdir.checkpoints import Checkpoints
 
@@ -50,8 +45,6 @@ __all__ = ["MixedNashGAN"]
 
 _CALIBRATION = 16  # mini-batches
 _EVALUATED = 1_000  # rows of data that are no array
-_PLAYERS = ("generator", "discriminator")
-_FUNCTIONS = ("step_size", "temperature")  # hyperparameters that may be functions of t
 
 
 class MixedNashGAN:
@@ -85,15 +78,15 @@ class MixedNashGAN:
         (real logits, fake logits) -> `tf_mixed_nash.games.objectives.Losses` of two scalars.
       latent_dim: D >= 1; by default what the generator reads.
       latents: their law; by default N(0, I). A `tfp.distributions.Distribution` of event shape [D],
-        or a function (key int32[2], n) -> [n, D] of TensorFlow's stateless draws; to publish, with
-        alg="philox" (which TFP's do not pass).
+        or a function (key int32[2], n) -> [n, D] of TensorFlow's stateless draws.
       num_classes: k >= 2 for a class-conditional game: the data come with labels in [0, k), the
         generator reads [n, D + k] (latents, one-hot class) and the discriminator samples whose last
         axis is followed by k constant channels, the one-hot class. 0: without classes.
       gradient_penalty: >= 0, the weight of E (|grad_x f(x)| - 1)^2 (WGAN-GP).
       r1: >= 0, the weight of E |grad_x f(x)|^2 / 2 on real data.
       weight_clip: > 0 clips the discriminator's weights to [-c, c]; 0 does not.
-      num_particles: n' >= 1, networks of each player's mixed strategy (docs/particles_gan.md).
+      num_particles: n' >= 1, networks of the mixed strategy of each player (docs/particles_gan.md);
+        of one player alone, compile(generator={"num_particles": 4}).
 
     Raises:
       InputError: for models that do not fit each other or cannot be played with, or an unknown
@@ -128,43 +121,46 @@ class MixedNashGAN:
         num_particles: int = 1,
     ):
         self.algorithm, self.num_classes = algorithm, num_classes
-        self._given_models = Pair(generator, discriminator)
-        self._game: dict[str, Any] = {
-            "gradient_penalty": gradient_penalty,
-            "r1": r1,
-            "weight_clip": weight_clip,
-        }
-        self._num_particles = num_particles
-        self._objective = objective
-        first = self._models(0, "")
-        self._latents = None if latents is None else LatentLaw(latents)
-        if self._latents and latent_dim not in (None, self._latents.dim):
+        given = Pair(generator, discriminator)
+        first = models_of(given, 0)
+        law = None if latents is None else LatentLaw(latents)
+        if law and latent_dim not in (None, law.dim):
             raise InputError(
-                f"latent_dim={latent_dim}, and the latents {self._latents.name} have "
-                f"{self._latents.dim} numbers. Leave latent_dim out."
+                f"latent_dim={latent_dim}, and the latents {law.name} have {law.dim} "
+                "numbers. Leave latent_dim out."
             )
-        if self._latents:
-            latent_dim = self._latents.dim
+        if law:
+            latent_dim = law.dim
         self.latent_dim = latent_dim or user_models.latent_dim_of(first.theta, num_classes)
         unknown = objective is _unknown_objective
         known = objective if callable(objective) else OBJECTIVES.get(objective)
         known = None if unknown else known
         networks = user_models.networks(first, self.latent_dim, num_classes, objective=known)
         self._shape: tuple[int, ...] = networks.theta.output_shape
-        if callable(objective) and not unknown:
-            check_objective(objective, 4, networks.w.output_shape, networks.w.dtype)
-        elif not unknown and objective not in OBJECTIVES:
+        if callable(objective):
+            if not unknown:
+                check_objective(objective, 4, networks.w.output_shape, networks.w.dtype)
+        elif objective not in OBJECTIVES:
             raise InputError(
                 f"Unknown objective {objective!r}. Choose one of: {', '.join(OBJECTIVES)}, or give "
                 "a function (real, fake) -> Losses."
             )
-        self._descriptions = Pair(*map(user_models.describe, first))
-        self._base: dict[str, Any] | None = None
-        self._schedules: dict[tuple[str, str], Callable] = {}
+        elif warning := user_models.squashed(first.w, objective):
+            warnings.warn(warning, stacklevel=2)
+        self._configuration = Configuration(
+            given,
+            algorithm,
+            objective,
+            law,
+            {"gradient_penalty": gradient_penalty, "r1": r1, "weight_clip": weight_clip},
+            self.latent_dim,
+            num_classes,
+            num_particles,
+            Pair(*map(user_models.describe, networks)),
+        )
         self._loop: Loop[Run] | None = None
         self._open: Callable[[], Loop[Run]] | None = None
         self._drawn: dict[str, tuple[MixedStrategy, Callable]] = {}
-        self._config(num_batches=1)  # says at once what is wrong
 
     # How it is trained.
 
@@ -258,89 +254,16 @@ class MixedNashGAN:
           >>> gan.compile(step_size=1e-3, discriminator={"step_size": 2e-3}, seed=0)
           >>> gan.compile(step_size=lambda t: 1e-3 / (1.0 + t), step_size_schedule="linear")
         """
-        given = locals()
-        common_ = {key: given[key] for key in tuned.ANY if given[key] is not None}
-        common_.setdefault("num_particles", self._num_particles)
-        own = {p: dict(given[p] or {}) for p in _PLAYERS}
-        schedules: dict[tuple[str, str], Callable] = {}
-        for player, mine in own.items():
-            for key in mine:
-                if key not in tuned.ANY:
-                    hint = _meant(key, tuned.ANY) or f" Choose among: {', '.join(tuned.ANY)}."
-                    raise InputError(
-                        f"compile({player}={{{key!r}: ...}}): there is no such key.{hint}"
-                    )
-            for key in _FUNCTIONS:
-                function = mine.get(key, common_.get(key))
-                if callable(function):
-                    schedules[player, key] = _schedule(function)
-                    mine[key], mine[f"{key}_schedule"] = _at_zero(function, key), _named(function)
-        for key in _FUNCTIONS:
-            if callable(common_.get(key)):
-                common_.pop(key)
-        before = self._base
-        self._base = None
-        try:
-            self._base = self._config(
-                num_batches=1,
-                **common_,
-                generator=own["generator"],
-                discriminator=own["discriminator"],
-                seed=seed,
-                discriminator_steps=discriminator_steps,
-                ema_decay=ema_decay,
-                compile=xla,
-                mixture={"num_components": num_components, "window": tuple(window)},
-                particles={"batch": particle_batch, "latents": particle_latents},
-                chambolle_pock={"kappa": kappa, "extrapolate": extrapolate},
-            )
-        except InputError:
-            self._base = before
-            raise
-        self._schedules = schedules
-
-    def _config(self, **values: Any) -> dict[str, Any]:
-        """A resolved config of this game with these values; nested ones as mappings."""
-        if self._base is None:
-            flat = settings.flatten(
-                {
-                    "num_particles": self._num_particles,
-                    "game": {**self._game, "objective": _named(self._objective)},
-                    "model": {"latent_dim": self.latent_dim, "num_classes": self.num_classes},
-                    "batch_size": 2 * _lcm(values, self._num_particles),
-                    **values,
-                }
-            )
-            c = common.custom(self.algorithm)
-            for key, value in flat.items():
-                try:
-                    c.update_from_flattened_dict({key: value})
-                except (KeyError, TypeError, ValueError):
-                    raise InputError(f"{key} must be {_type_of(c, key)}, got {value!r}.") from None
-            config = settings.resolve(c)
-            for player, facts in zip(_PLAYERS, self._descriptions, strict=True):
-                config["model"][player] = facts
-            if self._latents:
-                config["model"]["latents"] = f"{PYTHON}{self._latents.name}"
-            return config
-        config = copy.deepcopy(self._base)
-        for key, value in values.items():
-            if isinstance(value, Mapping) and isinstance(config.get(key), dict):
-                config[key].update(value)
-            else:
-                config[key] = value
-        settings.check(config, devices.num_replicas(config["strategy"]))
-        return config
-
-    def _models(self, seed: int, salt: str) -> Pair:
-        seeds = user_models.seeds_of(seed, salt)
-
-        def model(name: str, given: Any, seed: int) -> Any:
-            if isinstance(given, keras.Model):
-                return user_models.restarted(given, name, seed) if salt else given
-            return user_models.made(given, name, seed) if callable(given) else given
-
-        return Pair(*map(model, _PLAYERS, self._given_models, seeds))
+        self._configuration.compile(
+            locals(),
+            seed=seed,
+            discriminator_steps=discriminator_steps,
+            ema_decay=ema_decay,
+            compile=xla,
+            mixture={"num_components": num_components, "window": tuple(window)},
+            particles={"batch": particle_batch, "latents": particle_latents},
+            chambolle_pock={"kappa": kappa, "extrapolate": extrapolate},
+        )
 
     def fit(
         self,
@@ -428,19 +351,11 @@ class MixedNashGAN:
           >>> sorted(history.history)[:3]
           ['field_norm/theta', 'field_norm/w', 'loss']
         """
-        if self._base is None:
+        if self._configuration.base is None:
             raise InputError("Call compile(...) before fit(...); compile() takes tuned defaults.")
-        for player in _PLAYERS:
-            for key in _FUNCTIONS:
-                name = self._base[player][f"{key}_schedule"]
-                if name.startswith(PYTHON) and (player, key) not in self._schedules:
-                    raise InputError(
-                        f"The {player}'s {key} is a function of your own, "
-                        f"{name.removeprefix(PYTHON)}, which the folder does not hold. Call "
-                        "compile(...) with it before fit(...)."
-                    )
+        self._configuration.check_schedules()
         made, held_out = self._data(data, batch_size, labels, validation_data, validation_split)
-        config = self._config(
+        config = self._configuration.resolved(
             num_batches=num_batches,
             batch_size=batch_size,
             log_every=steps_per_epoch,
@@ -462,7 +377,7 @@ class MixedNashGAN:
                 'on_divergence="rollback" goes back to a checkpoint, which a workdir holds. Give '
                 'workdir=... or on_divergence="stop".'
             )
-        given = self._given(config, made, held_out)
+        given = self._configuration.given(config, made, held_out)
         task: Any = given.task
         run = build(config, given=given)
         check(run)
@@ -491,22 +406,9 @@ class MixedNashGAN:
                 f"validation_split={validation_split} holds out rows of arrays, a fraction in "
                 "[0, 1). Give validation_data for data of another kind."
             )
-        assert self._base is not None
-        return made.split(validation_split, user_data.order_seed(self._base["seed"], "held_out"))
-
-    def _given(self, config: Mapping[str, Any], data: Any, held_out: Any = None) -> Given:
-        seed, first = config["seed"], self._models(config["seed"], "")
-        models = lambda salt: self._models(seed, salt) if salt else first  # noqa: E731
-        spec = spec_of(config)
-        assert isinstance(spec, CustomSpec)  # of dataset "python"
-        task = CustomTask(spec, models, data, held_out)
-        objective = self._objective if callable(self._objective) else None
-        return Given(
-            task=task,
-            objective=objective,
-            latents=self._latents,
-            schedules=dict(self._schedules),
-        )
+        base = self._configuration.base
+        assert base is not None
+        return made.split(validation_split, user_data.order_seed(base["seed"], "held_out"))
 
     def _fit_in_memory(self, run: Run, epochs: Epochs, bar: bool) -> None:
         loop = Loop(run)
@@ -518,7 +420,7 @@ class MixedNashGAN:
             stopped = epochs.diverged(diverged.step)
             epochs.end(loop)
             if not stopped:
-                names = " and ".join(_PLAYERS[p == "w"] for p in diverged.players)
+                names = " and ".join(PLAYERS[p == "w"] for p in diverged.players)
                 raise FloatingPointError(
                     f"The {names} left the finite numbers at mini-batch {diverged.step}. Choose a "
                     "smaller step_size or temperature; a workdir would hold a post-mortem."
@@ -816,7 +718,7 @@ class MixedNashGAN:
             )
         models, num_classes = [], config["model"].get("num_classes", 0)
         if config["dataset"] == "python":
-            for player, model in zip(_PLAYERS, given, strict=True):
+            for player, model in zip(PLAYERS, given, strict=True):
                 facts = config["model"][player]
                 models.append(model or user_models.from_description(facts, player))
         else:
@@ -833,17 +735,8 @@ class MixedNashGAN:
             num_classes=num_classes,
         )
         if config["dataset"] == "python":
-            for player, facts in zip(_PLAYERS, gan._descriptions, strict=True):
-                there = config["model"][player]
-                if facts["shapes"] != there["shapes"]:
-                    raise InputError(
-                        f"The {player} is another one than that of {workdir}: its weights have "
-                        f"shapes {facts['shapes'][:4]}, there {there['shapes'][:4]}."
-                    )
-                config["model"][player] = there
-            gan._descriptions = Pair(*(config["model"][p] for p in _PLAYERS))
-            gan._base = config
-            mine = gan._given({**config, "strategy": "default"}, None)
+            gan._configuration.restore(config, workdir)
+            mine = gan._configuration.given({**config, "strategy": "default"}, None)
         else:
             mine = None
         gan._open = lambda: reading.load_loop(workdir, step, mine)
@@ -862,6 +755,11 @@ class MixedNashGAN:
 
         Raises:
           InputError: before a fit, for an unknown answer, or if base cannot be written.
+
+        Example:
+          >>> version = gan.publish(tmp / "moons", answer="last")
+          >>> (version / "saved_model.pb").is_file()
+          True
         """
         strategy, _ = self._strategy(answer)
         loop = self._trained
@@ -872,54 +770,6 @@ class MixedNashGAN:
             "step": loop.step,
         }
         return publish_strategy(strategy, Path(base), metadata)
-
-
-def _meant(word: str, words: Any) -> str:
-    close = difflib.get_close_matches(word, list(words), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
-
-
-def _named(function: Any) -> str:
-    """How a config calls it."""
-    if isinstance(function, str):
-        return function
-    name = getattr(function, "__qualname__", None) or type(function).__qualname__
-    return f"{PYTHON}{getattr(function, '__module__', '')}.{name}"
-
-
-def _schedule(function: Callable) -> Callable:
-    return lambda t: tf.cast(function(tf.cast(t, tf.float64)), tf.float64)
-
-
-def _at_zero(function: Callable, key: str) -> float:
-    try:
-        value = float(function(tf.constant(0.0, tf.float64)))
-        # As the compiled loop will call it.
-        graph = tf.function(_schedule(function), autograph=False)
-        graph.get_concrete_function(tf.TensorSpec([], tf.float64))
-    except Exception as error:
-        raise InputError(
-            f"{key} must be a number, or a function of the outer step t (a float64 tensor) that "
-            f"returns one; it failed with {str(error)[:200]!r}."
-        ) from None
-    if not (np.isfinite(value) and value >= 0):
-        raise InputError(f"{key} as a function of t must be at least 0; of t = 0 it is {value}.")
-    return value
-
-
-def _lcm(values: Mapping[str, Any], num_particles: int) -> int:
-    """A batch size that every check accepts, before `fit` says the true one."""
-    counts = [values.get("num_particles", num_particles)]
-    counts += [dict(values.get(p, {})).get("num_particles", 1) for p in _PLAYERS]
-    good = [n for n in counts if isinstance(n, int) and n > 0]
-    return int(np.lcm.reduce(good or [1]))
-
-
-def _type_of(config: Any, key: str) -> str:
-    *above, last = key.split(".")
-    for part in above:
-        config = config[part]
-    return getattr(config.get_type(last), "__name__", "of another type")
 
 
 def _component(answer: str, component: int | None, count: int) -> int:

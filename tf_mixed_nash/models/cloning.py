@@ -55,6 +55,10 @@ def _cloned_graph(model) -> Any:
 
 def _cloned_layer(layer) -> Any:
     config = layer.get_config()
+    if isinstance(layer, keras.layers.Lambda):  # a model in memory is no file from a stranger
+        new = type(layer).from_config(config, safe_mode=False)
+        new.function = layer.function  # with what it encloses
+        return new
     # A function that is no named one of Keras has no config; it can be shared.
     if callable(activation := getattr(layer, "activation", None)) and "activation" in config:
         config["activation"] = activation

@@ -90,6 +90,10 @@ def dcgan_generator(
 
     Raises:
       ValueError: for a size or normalisation that is not offered.
+
+    Example:
+      >>> dcgan_generator(28, channels=1, latent_dim=8, width=2).output_shape
+      (28, 28, 1)
     """
     base, num_doublings = _shape(size)
     _check(normalization, ("batch", "layer", "none"))
@@ -134,6 +138,10 @@ def dcgan_discriminator(
 
     Raises:
       ValueError: for a size or normalisation that is not offered.
+
+    Example:
+      >>> dcgan_discriminator(28, channels=1, width=2).output_shape
+      (1,)
     """
     _, num_halvings = _shape(size)
     _check(normalization, NORMALIZATIONS)

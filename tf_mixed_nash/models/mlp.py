@@ -34,6 +34,14 @@ def mlp(
       name: of the Keras model.
       penalized: the network is differentiated twice, as a discriminator with a gradient penalty
         is. ReLU's second derivative, which is 0, is then left out; nothing else changes.
+
+    Raises:
+      ValueError: of Keras, for an unknown activation or dtype policy.
+
+    Example:
+      >>> network = mlp(2, 1, hidden_units=(4,))
+      >>> network.num_parameters, network.output_shape
+      (17, (1,))
     """
     chosen: Any = relu if penalized and activation == "relu" else activation
     policy = keras.DTypePolicy(dtype)

@@ -120,6 +120,14 @@ class Network:
       dtype: of z, whatever precision the layers compute in.
       compute_dtype: that precision; of several, float16 if it is among them.
       batched: whether `apply_many` is one product per layer: a chain of dense layers and functions.
+
+    Example:
+      >>> network = Network(keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)]))
+      >>> z = network.initial()
+      >>> network.num_parameters, z.shape.as_list()
+      (9, [256])
+      >>> network(z, tf.zeros([5, 2])).shape.as_list()
+      [5, 3]
     """
 
     ALIGNMENT = _Packing.ALIGNMENT
@@ -188,7 +196,8 @@ class Network:
             n is None or isinstance(n, int) for n in shape
         ):
             raise InputError(
-                f"{self.model.name!r} does not say the shape of one input. Give the network "
+                f"{self.model.name!r} does not say the shape of its one input. Begin it with "
+                "a keras.Input, call it once on an example, or give the network "
                 "`inputs` of tf_mixed_nash.models.adapters."
             )
         return tuple(shape[1:])
@@ -232,6 +241,11 @@ class Network:
         return ([], given.named) if hasattr(given, "named") else ([given], {})
 
     # Vectors.
+
+    @property
+    def constants(self) -> list[np.ndarray]:
+        """The weights that are not trained and that no call writes, in the model's order."""
+        return [value.numpy() for value in self._constants.values()]
 
     def initial(self) -> tf.Tensor:
         """The model's initialisation as a vector [d]."""

@@ -187,6 +187,11 @@ def _check_layer(model, layer) -> None:
         raise refusal(
             f"is quantised ({layer.dtype_policy.name}); train the model before it is quantised."
         )
+    if hasattr(layer, "recurrent_dropout") and (layer.dropout or layer.recurrent_dropout):
+        raise refusal(
+            "has a dropout of its own, whose masks Keras draws with training=False, too. Leave "
+            "dropout and recurrent_dropout out, and put keras.layers.Dropout before or behind it."
+        )
     if isinstance(layer, keras.layers.AugMix):
         raise refusal(
             "chooses its augmentations by Python's random numbers, once and for all. Choose "

@@ -28,6 +28,11 @@ class Solution(NamedTuple):
       history: arrays of one length: "step" (algorithm steps so far) and "gap" at least.
       details: anything else worth a report (step sizes, densities, seconds); plain values
         or arrays.
+
+    Example:
+      >>> solution = solve(MatrixGame([[1.0, 0.0], [0.0, 1.0]]))
+      >>> solution.certificate, solution.nu.weights.shape
+      ('exact', (2,))
     """
 
     nu: Measure

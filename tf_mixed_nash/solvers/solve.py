@@ -20,8 +20,15 @@ _GRID = "grid_"
 def methods_of(game: AnyGame) -> dict[str, str]:
     """The methods for a game and the kinds of their solvers; the default comes first.
 
+    Args:
+      game: finite, or on boxes.
+
     Returns:
       name -> "matrix", "lp", "regret", "grid" or "particles".
+
+    Example:
+      >>> next(iter(methods_of(MatrixGame([[1.0]]))))
+      'mirror_prox'
     """
     if isinstance(game, MatrixGame):
         first, found = "mirror_prox", dict.fromkeys(theory.METHODS, "matrix")
@@ -48,6 +55,11 @@ def solve(game: Any, method: str | None = None, seed: int = 0, **options: Any) -
     Raises:
       InputError: if the method is none for the game, and what the solver refuses.
       FloatingPointError: if it diverges.
+
+    Example:
+      >>> game = MatrixGame.from_table([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
+      >>> bool(solve(game).gap < 1e-3)
+      True
     """
     methods = methods_of(game)
     method = method or next(iter(methods))

@@ -39,6 +39,14 @@ class MixedStrategy:
       num_particles: n', which divides M: the components are whole measures of n' atoms, one after
         the other, so that component i is atom i mod n' of its measure.
       latent_law: of other latents than N(0, I).
+
+    Example:
+      >>> from tf_mixed_nash.strategies.mixed import seed_rows
+      >>> network = mlp(2, 2, (4,))
+      >>> atoms = tf.stack([network.initial(), 2.0 * network.initial()])
+      >>> strategy = MixedStrategy(Measure(atoms, tf.constant([0.5, 0.5])), network, latent_dim=2)
+      >>> strategy.sample(seed_rows(seed=0, num=3)).shape.as_list()
+      [3, 2]
     """
 
     def __init__(

@@ -5,7 +5,8 @@ and without them, and a resumed run writes the same numbers.
 
     --config.duality_gap.every=3000   the gap of the last iterate; at the end that of every answer
     --config.score_every=3000         some of the scorecard of every answer that there is, on fewer
-                                      samples, as score/ANSWER/METRIC; data in the plane only
+                                      samples, as score/ANSWER/METRIC; images have FIDs of fewer
+                                      samples, which compare with each other only
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from tf_mixed_nash.strategies.mixed import seed_rows
 from tf_mixed_nash.training.loop import Loop
 from tf_mixed_nash.types import Measure, Pair
 from trainers.experiment.build import Run
-from trainers.experiment.settings import ANSWERS, SCORES
-from trainers.tasks.base import SEED
+from trainers.experiment.settings import ANSWERS
+from trainers.tasks import image_scores
+from trainers.tasks.base import SEED, Sampler
+from trainers.tasks.imaging import ImageTask, draw_pixels
+from trainers.tasks.kinds import MONITORED
 from trainers.tasks.planar import PlanarTask
-from trainers.tasks.vector_scores import METRICS
 
 __all__ = ["Monitor", "Scores", "Watcher", "crossed", "make", "sampler"]
 
@@ -162,7 +165,7 @@ class Scores(Watcher):
     """Scores a run's answers; see `Watcher`. At the end the scorecard scores more.
 
     Args:
-      run: of data in the plane or of the user's own; its options hold `score_every`.
+      run: its options hold `score_every`.
     """
 
     time_key = "score_seconds"
@@ -170,8 +173,7 @@ class Scores(Watcher):
     def __init__(self, run: Run):
         task = run.task
         self.every, self.seconds = run.options.score_every, list[float]()
-        # settings.resolve has refused images.
-        self._of = _planar_scores(task) if isinstance(task, PlanarTask) else _custom_scores(task)
+        self._of = _scoring(task)
         self._draw = sampler(run)
 
     def look(self, loop: Loop[Run]) -> dict[str, float]:
@@ -193,37 +195,52 @@ class Scores(Watcher):
         return found
 
     def _score(self, measure: Measure) -> dict[str, float]:
-        num, score = self._of
         try:
-            return score(self._draw(*measure, seed_rows(SEED, num)).numpy())
+            return self._of(lambda seeds: self._draw(*measure, seeds).numpy())
         except ValueError:  # not finite
             return {}
 
 
-# How many samples are scored, and how.
-_Scoring = tuple[int, Callable[[np.ndarray], dict[str, float]]]
+_Scoring = Callable[[Sampler], dict[str, float]]
+
+
+def _scoring(task: Any) -> _Scoring:
+    """What scores a sampler during the training, by the kind of task."""
+    if isinstance(task, PlanarTask):
+        return _planar_scores(task)
+    return _image_scores(task) if isinstance(task, ImageTask) else _custom_scores(task)
 
 
 def _planar_scores(task: PlanarTask) -> _Scoring:
     capture = task.spec.card.capture_samples
     reference = task.data.sample(rng.stream(SEED, "reference"), _WASSERSTEIN_SAMPLES).numpy()
 
-    def score(samples):
+    def score(sample):
         # Here, because it loads POT, which --dry_run need not wait for.
         from tf_mixed_nash.metrics.scorecard import scorecard
 
+        samples = sample(seed_rows(SEED, max(_SAMPLES, capture)))
         card = scorecard(samples, reference, task.data, capture, _WASSERSTEIN_SAMPLES)
-        return {metric: card[metric] for metric in SCORES}
+        return {metric: card[metric] for metric in MONITORED["planar"]}
 
-    return max(_SAMPLES, capture), score
+    return score
+
+
+def _image_scores(task: ImageTask) -> _Scoring:
+    def score(sample):
+        images = draw_pixels(sample, SEED, min(_SAMPLES, task.spec.card.num_samples))
+        card = image_scores.scorecard(images, task.real, task.features, task.spec.card)
+        return {metric: card[metric] for metric in MONITORED["images"]}
+
+    return score
 
 
 def _custom_scores(task: Any) -> _Scoring:
-    def score(samples):
-        card = task.quick(samples)
-        return {metric: card[metric] for metric in METRICS}
+    def score(sample):
+        card = task.quick(sample(seed_rows(SEED, task.spec.card.num_samples)))
+        return {metric: card[metric] for metric in MONITORED["custom"]}
 
-    return task.spec.card.num_samples, score
+    return score
 
 
 def sampler(run: Run):

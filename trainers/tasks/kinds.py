@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 __all__ = [
+    "MONITORED",
+    "SCORES",
     "CustomCard",
     "CustomData",
     "CustomSpec",
@@ -17,6 +19,27 @@ __all__ = [
     "PlanarSpec",
     "kind_of",
 ]
+
+# The numbers of a scorecard, by kind of task. What a search looks for by itself comes first.
+SCORES = {
+    "planar": (
+        *("wasserstein2", "modes_captured", "high_quality_3sigma", "high_quality_4sigma"),
+        *("reverse_kl", "std_ratio", "mean_bias_sigma", "specialisation"),
+    ),
+    "images": (
+        *("fid", "kid", "kid_std", "precision", "recall", "density", "coverage"),
+        *("classes_captured", "class_entropy", "class_kl", "mean_confidence", "specialisation"),
+    ),
+    "custom": (
+        *("energy_distance", "precision", "recall", "density", "coverage", "ks_max", "ks_mean"),
+    ),
+}
+# Those that `score_every` measures during the training.
+MONITORED = {
+    "planar": ("modes_captured", "high_quality_3sigma", "std_ratio", "reverse_kl", "wasserstein2"),
+    "images": ("fid", "kid", "precision", "recall", "density", "coverage"),
+    "custom": SCORES["custom"],
+}
 
 
 def kind_of(config: Mapping[str, Any]) -> Literal["planar", "images", "custom"]:

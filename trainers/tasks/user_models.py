@@ -35,6 +35,7 @@ __all__ = [
     "networks",
     "reach",
     "restarted",
+    "squashed",
 ]
 
 # A player's model, or a function that makes one.
@@ -243,12 +244,16 @@ def _with_seeds(tree: Any, seed: int) -> Any:
     return tree
 
 
-def describe(model: keras.Model) -> dict[str, Any]:
+def describe(network: Network) -> dict[str, Any]:
     """A model for config.json: its class, shapes, and Keras config where it has one.
+
+    Weights that are not trained (of frozen layers, adapted normalisations) are in no checkpoint;
+    `constants` is their SHA-256, where there are any.
 
     Names that Keras numbers through a process (dense_7) are numbered through the model, so that
     the same lines give the same description.
     """
+    model = network.model
     facts: dict[str, Any] = {
         "class": type(model).__name__,
         "parameters": int(sum(np.prod(v.shape) for v in model.trainable_variables)),
@@ -264,6 +269,11 @@ def describe(model: keras.Model) -> dict[str, Any]:
         except (OSError, TypeError):
             text = type(model).__qualname__
     facts["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    if constants := network.constants:
+        digest = hashlib.sha256()
+        for value in constants:
+            digest.update(np.ascontiguousarray(value).tobytes())
+        facts["constants"] = digest.hexdigest()
     return facts
 
 
@@ -309,6 +319,12 @@ def from_description(facts: Mapping[str, Any], name: str) -> keras.Model:
             f"The {name} is a {facts.get('class', 'model')} without a Keras config, so that the "
             f"run alone cannot rebuild it. Give it: MixedNashGAN.load(path, {name}=...)."
         )
+    if "constants" in facts:
+        raise InputError(
+            f"The {name} has weights that are not trained (layers with trainable=False, adapted "
+            "normalisations), which the run does not hold. Give it: MixedNashGAN.load(path, "
+            f"{name}=...)."
+        )
     try:
         return keras.models.model_from_json(json.dumps(facts["keras"]))
     except (TypeError, ValueError) as error:
@@ -319,13 +335,27 @@ def from_description(facts: Mapping[str, Any], name: str) -> keras.Model:
         ) from None
 
 
-def reach(generator: keras.Model) -> tuple[float, float]:
-    """Between which numbers its samples lie, by its last layer's activation."""
-    for layer in reversed(getattr(generator, "layers", None) or []):
+def reach(model: keras.Model) -> tuple[float, float]:
+    """Between which numbers its outputs lie, by its last layer's activation."""
+    for layer in reversed(getattr(model, "layers", None) or []):
         if not isinstance(layer, _SHAPES):
             activation = getattr(layer, "activation", None)
             return _REACH.get(getattr(activation, "__name__", ""), (-np.inf, np.inf))
     return -np.inf, np.inf
+
+
+def squashed(discriminator: keras.Model, objective: str) -> str | None:
+    """What to warn of: an activation at the end of a discriminator, whose objective takes logits.
+
+    Least squares takes any numbers.
+    """
+    low, high = reach(discriminator)
+    if objective == "least_squares" or not np.isfinite([low, high]).all():
+        return None
+    return (
+        f"the discriminator's last activation reaches [{low:g}, {high:g}] only, and the objective "
+        f"{objective} takes logits: leave the activation out"
+    )
 
 
 def seeds_of(seed: int, salt: str = "") -> Pair:

@@ -17,10 +17,8 @@ from scipy.spatial.distance import cdist
 from tf_mixed_nash.metrics.distances import prdc
 from trainers.tasks.tables import Column
 
-__all__ = ["COLUMNS", "METRICS", "columns_of", "energy_distance", "kolmogorov_smirnov", "scorecard"]
+__all__ = ["COLUMNS", "columns_of", "energy_distance", "kolmogorov_smirnov", "scorecard"]
 
-# Of a scorecard, what `score_every` measures.
-METRICS = ("energy_distance", "precision", "recall", "density", "coverage", "ks_max", "ks_mean")
 COLUMNS = {
     "energy_distance": Column("energy distance", 4, "energy"),
     "precision": Column("precision", 3),

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 from configs import tuned
 from tests.tf_mixed_nash.mixed_nash_gan.conftest import game, net, points
@@ -252,12 +253,16 @@ def test_latents_of_a_law_of_ones_own(tmp_path):
         game(latents=disc, latent_dim=3)
 
 
+def of_two_clusters():
+    """A law of TensorFlow Probability, which names no generator."""
+    tfd = tfp.distributions
+    each = tfd.MultivariateNormalDiag([[-1.0, 0.0], [1.0, 0.0]], [[0.1, 0.2]] * 2)
+    return tfd.MixtureSameFamily(tfd.Categorical(probs=[0.3, 0.7]), each)
+
+
 @pytest.mark.slow
 def test_what_is_published_samples_as_the_game_does(tmp_path):
-    def uniform(key, n):
-        return tf.random.stateless_uniform([n, 2], key, alg="philox")
-
-    gan = game(latents=uniform)
+    gan = game(latents=of_two_clusters())
     gan.compile(step_size=0.0)
     gan.fit(points(16), batch_size=8, num_batches=1, **QUIET)
     version = gan.publish(tmp_path / "published", answer="last")
@@ -299,7 +304,10 @@ def test_compile_takes_every_hyperparameter():
         assert f"\n          {key}: " in MixedNashGAN.compile.__doc__
 
 
-def test_the_examples_of_the_docstrings_run(tmp_path):
+@pytest.mark.parametrize(
+    "publishing", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["", "publish"]
+)
+def test_the_examples_of_the_docstrings_run(publishing, tmp_path):
     gan = game()
     gan.compile(step_size=1e-3)
     gan.fit(points(32), batch_size=8, num_batches=2, steps_per_epoch=1, verbose=0)
@@ -308,16 +316,18 @@ def test_the_examples_of_the_docstrings_run(tmp_path):
     runner = doctest.DocTestRunner(verbose=False)
     count = 0
     for test in finder.find(MixedNashGAN, globs={"MixedNashGAN": MixedNashGAN, **names}):
+        if test.name.endswith(".publish") != publishing:
+            continue
         # `fit` and `compile` change the game that the others look at.
         test.globs["gan"] = gan if not test.name.endswith((".fit", ".compile")) else compiled()
         count += len(test.examples)
         result = runner.run(test)
         assert not result.failed, test.name
-    assert count > 15
+    assert count > (1 if publishing else 15)
     undocumented = [
         name
         for name, value in vars(MixedNashGAN).items()
-        if not name.startswith("_") and name != "publish" and ">>>" not in (value.__doc__ or "")
+        if not name.startswith("_") and ">>>" not in (value.__doc__ or "")
         and callable(getattr(MixedNashGAN, name))
         and name != "load"
     ]  # fmt: skip
@@ -442,3 +452,32 @@ def test_an_objective_of_ones_own_for_answers_of_any_shape(tmp_path):
     again = MixedNashGAN.load(path, net(2, 2, 1), net(2, 3, 3), objective=of_pairs)
     again.fit(points(16), **options)
     np.testing.assert_array_equal(again.sample(4), gan.sample(4))
+
+
+def test_what_a_folder_cannot_hold_it_asks_for(tmp_path):
+    """Weights that are not trained are in no checkpoint."""
+
+    def frozen(seed):
+        start = keras.initializers.GlorotUniform(seed=seed)
+        first = keras.layers.Dense(4, kernel_initializer=start, trainable=False)
+        return keras.Sequential([keras.Input((2,)), first, keras.layers.Dense(1)])
+
+    critic = frozen(1)
+    gan = MixedNashGAN(net(2, 2, 1), critic, algorithm="adam")
+    gan.compile()
+    gan.fit(points(16), batch_size=8, num_batches=1, **QUIET)
+    path = gan.save(tmp_path / "game")
+    with pytest.raises(InputError, match="discriminator has weights that are not trained"):
+        MixedNashGAN.load(path)
+    with pytest.raises(InputError, match="its weights that are not trained differ"):
+        MixedNashGAN.load(path, discriminator=frozen(2))
+    again = MixedNashGAN.load(path, discriminator=critic)
+    real = points(8)
+    np.testing.assert_array_equal(again.discriminator()(real), gan.discriminator()(real))
+
+
+def test_a_discriminator_that_ends_with_a_sigmoid_is_warned_of():
+    end = {"activation": "sigmoid"}
+    with pytest.warns(UserWarning, match=r"reaches \[0, 1\] only, and the objective minimax takes"):
+        MixedNashGAN(net(2, 2), net(2, 1, **end), algorithm="adam", objective="minimax")
+    MixedNashGAN(net(2, 2), net(2, 1, **end), algorithm="adam", objective="least_squares")

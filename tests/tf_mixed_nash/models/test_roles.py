@@ -316,7 +316,7 @@ def test_an_objective_of_ones_own_takes_any_logits():
 def test_several_inputs_need_an_adapter():
     x, c = keras.Input((2,)), keras.Input((1,))
     model = keras.Model([x, c], layers.Dense(1)(layers.Concatenate()([x, c])))
-    with pytest.raises(InputError, match=r"does not say the shape of one input.*adapters"):
+    with pytest.raises(InputError, match=r"does not say the shape of its one input.*adapters"):
         check_pair(generator(), Network(model), 3, 0, (2,))
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 
@@ -151,7 +152,22 @@ def test_an_objective_takes_the_best_answer_that_has_a_value():
         ({"search": ("num_batches=grid:1,2",)}, "set too"),
         ({"config": "configs/none.py"}, "gaussians8_mp.py"),
         ({"objective": "min:ema/mean_bias_sigma", "pruner": "median"}, "wasserstein2"),
-        ({"config": "configs/mnist_mp.py:tiny", "pruner": "median"}, "--pruner=none"),
+        (
+            {"config": "configs/mnist_mp.py:tiny", "objective": "min:ema/fod"},
+            "The scorecards of dataset=mnist have no fod. Did you mean fid? Choose an --objective",
+        ),
+        (
+            {"set": ("dataset=vectors", "data.path=p.npy"), "objective": "min:ema/wasserstein2"},
+            "Choose an --objective of: energy_distance, precision,",
+        ),
+        (
+            {
+                "config": "configs/mnist_mp.py:tiny",
+                "objective": "max:ema/classes_captured",
+                "pruner": "median",
+            },
+            "--pruner=median cannot see classes_captured during the training",
+        ),
     ],
 )
 def test_a_spec_that_cannot_be_is_refused_before_anything_runs(tmp_path, more, says):
@@ -270,6 +286,22 @@ def test_trials_that_are_worse_than_others_are_pruned(tmp_path):
     assert [(t.workdir / "pruned.json").exists() for t in trials].count(True) == 1
 
 
+@pytest.mark.parametrize(
+    ("more", "looked_for"),
+    [
+        ({}, "min:best/wasserstein2"),
+        ({"set": ("dataset=vectors", "data.path=p.npy")}, "min:best/energy_distance"),
+        ({"config": "configs/mnist_mp.py:tiny"}, "min:best/fid"),
+    ],
+)
+def test_what_is_looked_for_by_itself_is_the_task_s_first_score(more, looked_for):
+    flags = spec("out", pruner="median").__dict__ | {"set": ()} | more
+    plan = Plan(sweep.Spec(**flags))
+    assert plan.looked_for == looked_for
+    assert plan.definition["objective"] == looked_for
+    assert plan.score_every > 0
+
+
 def test_scores_are_asked_for_when_there_is_a_pruner():
     def flags(**more):
         plan = Plan(spec("out", **{"pruner": "median", **more}))
@@ -292,6 +324,22 @@ def test_scores_are_asked_for_when_there_is_a_pruner():
         "--config.keep_last=2",
     ]
     assert not [x for x in flags(pruner="none") if "score_every" in x]
+
+
+@pytest.mark.slow
+def test_a_sweep_of_a_table_of_ones_own(tmp_path):
+    """With the trainer itself: its scores are seen on the way, and the best is read."""
+    np.save(tmp_path / "points.npy", np.random.default_rng(0).normal(size=(200, 3)))
+    own = ("dataset=vectors", f"data.path={tmp_path / 'points.npy'}", "num_batches=4")
+    more = {"search": ("step_size=grid:0.1,0.001",), "sampler": "grid", "num_trials": 2}
+    a_sweep = sweep.Spec(TINY, tmp_path / "out", algorithm="sgd", set=own, threads=1, **more)
+    trials = sweep.run(a_sweep)
+    assert [t.state for t in trials] == ["complete"] * 2
+    best = json.loads((tmp_path / "out" / "best.json").read_text())
+    assert best["objective"] == "min:best/energy_distance"
+    assert best["value"] == min(t.value for t in trials)
+    seen = [json.loads(x) for x in (trials[0].workdir / "metrics.jsonl").read_text().splitlines()]
+    assert "score/ema/energy_distance" in seen[0]
 
 
 # Kills.

@@ -10,10 +10,15 @@ from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.metrics.scorecard import scorecard
 from tf_mixed_nash.strategies.mixed import seed_rows
+from tf_mixed_nash.training.loop import Loop
 from trainers.answers import reading
+from trainers.experiment.build import build
 from trainers.session import train, watchers
 from trainers.system import cli
+from trainers.tasks import image_scores
 from trainers.tasks.base import SEED
+from trainers.tasks.imaging import draw_pixels
+from trainers.tasks.kinds import MONITORED, SCORES
 from trainers.workdir import folder as workdirs
 
 
@@ -97,8 +102,31 @@ def test_seconds_grow_over_sessions_and_hold_no_scoring(runs):
     assert at_10 > before
 
 
-def test_images_have_none():
-    with pytest.raises(InputError, match="score_every=5 scores data in the plane only"):
-        tiny_images(score_every=5)
+@pytest.mark.slow
+def test_images_are_scored_in_the_space_of_their_features(tmp_path):
+    path = tmp_path / "images.npy"
+    np.save(path, np.random.default_rng(0).integers(0, 256, (160, 28, 28, 1), np.uint8))
+    config = tiny_images(score_every=2, num_batches=2, data__path=str(path))
+    loop = Loop(build(config))
+    loop.advance(2)
+    (watcher,) = watchers.make(loop.run)
+    found = watcher.look(loop)
+    task, num = loop.run.task, config["scorecard"]["num_samples"]
+    for name in ("last", "ema"):
+        strategy = loop.run.strategy(*loop.answers()[name])
+        images = draw_pixels(lambda seeds, s=strategy: s.sample(seeds).numpy(), SEED, num)
+        card = image_scores.scorecard(images, task.real, task.features, task.spec.card)
+        for metric in MONITORED["images"]:
+            assert found[f"score/{name}/{metric}"] == pytest.approx(card[metric], rel=1e-4), metric
+    assert "score/mixture/fid" in found
+    loop.close()
+
+
+def test_every_monitored_score_is_one_of_the_scorecard():
+    for kind, metrics in MONITORED.items():
+        assert set(metrics) <= set(SCORES[kind])
+
+
+def test_a_number_that_is_none_is_refused():
     with pytest.raises(InputError, match="score_every must be an integer of at least 0"):
         config(-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ class Plan:
 
     Attributes:
       searches, objective: read from their flags.
+      looked_for: the objective as text, min|max:ANSWER/METRIC.
       points: of a grid; [] for the other samplers.
       limit: trials in all.
       score_every: of the trials; 0 if nothing is scored during them.
@@ -56,10 +58,14 @@ class Plan:
             if not isinstance(value, int) or value < low:
                 raise InputError(f"--{flag} must be an integer of at least {low}, got {value}.")
         self.searches = space.parse_searches(spec.search)
-        self.objective = space.parse_objective(spec.objective)
         self.points = space.grid(self.searches) if spec.sampler == "grid" else []
         self.limit = min(spec.num_trials, len(self.points) or spec.num_trials)
         config = self._config()
+        kind = kinds.kind_of(config)
+        self.looked_for = spec.objective or f"min:best/{kinds.SCORES[kind][0]}"
+        self.objective = space.parse_objective(self.looked_for)
+        if self.objective.metric not in kinds.SCORES[kind]:
+            raise _no_metric(self.objective.metric, config, kinds.SCORES[kind])
         self.algorithm: str = config.algorithm
         self.score_every = self._score_every(config)
         self.reports = config.num_batches // self.score_every if self.score_every else 0
@@ -83,15 +89,11 @@ class Plan:
     def _score_every(self, config: Any) -> int:
         if self.spec.pruner == "none":
             return config.score_every
-        if kinds.kind_of(config) == "images":
-            raise InputError(
-                f"--pruner={self.spec.pruner} needs scores during the training, which there are "
-                "of data in the plane only. Choose --pruner=none."
-            )
-        if self.objective.metric not in settings.SCORES:
+        monitored = kinds.MONITORED[kinds.kind_of(config)]
+        if self.objective.metric not in monitored:
             raise InputError(
                 f"--pruner={self.spec.pruner} cannot see {self.objective.metric} during the "
-                f"training. Choose --pruner=none, or a metric of: {', '.join(settings.SCORES)}."
+                f"training. Choose --pruner=none, or a metric of: {', '.join(monitored)}."
             )
         # A record comes every log_every, so that no more scores than records can be had.
         return config.score_every or max(config.num_batches // _REPORTS, config.log_every)
@@ -109,7 +111,7 @@ class Plan:
             "algorithm": self.algorithm,
             "search": sorted(self.spec.search),
             "set": sorted(self.spec.set),
-            "objective": self.spec.objective,
+            "objective": self.looked_for,
             "grid": self.spec.sampler == "grid",
         }
 
@@ -150,6 +152,15 @@ class Plan:
             longest = max(self.reports, 1)
             return optuna.pruners.HyperbandPruner(max(longest // 9, 1), longest)
         return optuna.pruners.NopPruner()
+
+
+def _no_metric(metric: str, config: Any, valid: Sequence[str]) -> InputError:
+    close = difflib.get_close_matches(metric, valid, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return InputError(
+        f"The scorecards of dataset={config.dataset} have no {metric}.{hint} Choose an --objective "
+        f"of: {', '.join(valid)}."
+    )
 
 
 class _GridSampler(optuna.samplers.BaseSampler):

@@ -30,7 +30,7 @@ def write(output: Path, trials: Sequence[Trial], plan: Plan, trainer: Sequence[s
         job = plan.job("", top.params, top.workdir, trainer)
         content = {
             "study": plan.study_name,
-            "objective": plan.spec.objective,
+            "objective": plan.looked_for,
             "value": top.value,
             "strategy": top.answer,
             "trial": top.number,

@@ -27,8 +27,9 @@ class Spec:
       storage: URL of Optuna's; None: OUTPUT/sweep.db.
       study: its name there; None: CONFIG-ALGORITHM.
       sampler: one of SAMPLERS.
-      pruner: one of PRUNERS; all but none need data in the plane.
-      objective: min|max:ANSWER/METRIC.
+      pruner: one of PRUNERS.
+      objective: min|max:ANSWER/METRIC; None: min:best/wasserstein2 in the plane, energy_distance
+        of data of the user's own, fid of images.
       jobs: trials at once.
       threads: of each; 0 leaves them to TensorFlow.
       seed: of the sampler, which with it is a function of the trials before. The runs' own is
@@ -45,7 +46,7 @@ class Spec:
     study: str | None = None
     sampler: str = "tpe"
     pruner: str = "median"
-    objective: str = "min:best/wasserstein2"
+    objective: str | None = None
     jobs: int = 1
     threads: int = 2
     seed: int = 0
