@@ -13,7 +13,9 @@ from ml_collections.config_dict import placeholder
 
 _HYPERPARAMETERS = {
     "step_size": float,  # gamma at t = 0
-    "step_size_schedule": str,  # constant, linear (to 0 at the end), cosine, exponential
+    # constant, linear, cosine (to 0 at the end), exponential, cyclical, each with options such as
+    # cosine(warmup=0.05, end=0.1), cyclical(cycles=8, quiet=0.5); or FILE.py:NAME, t -> gamma_t.
+    "step_size_schedule": str,
     "step_size_rate": float,  # r of exponential: gamma (1 - r)^t
     "temperature": float,  # epsilon at t = 0; Langevin noise sqrt(2 gamma epsilon P)
     "temperature_schedule": str,
@@ -26,6 +28,7 @@ _HYPERPARAMETERS = {
     "stability": float,  # lambda, or Adam's constant
     "decay_1": float,  # of Adam's first moment
     "decay_2": float,  # of Adam's second moment
+    "decay_2_schedule": str,  # as step_size_schedule; end is a fraction of decay_2, 1.1 of 0.9
     # The sampled algorithms, sample_md and sample_mp:
     "num_chains": int,  # n', samples of each strategy
     "history": str,  # full, reservoir (uniform over the past), window (the last ones)
@@ -75,7 +78,12 @@ def _experiment(dataset: str, algorithm: str, variant: str | None) -> Any:
         {
             "objective": "wgan",  # or FILE.py:NAME, a function (real, fake) -> Losses
             "gradient_penalty": 0.0,
-            "r1": 0.0,
+            "r1": 0.0,  # on real data
+            "r2": 0.0,  # the same on generated data
+            "penalty": "",  # FILE.py:NAME, a function (critic, real, fake, key) -> number
+            "penalty_every": 1,  # on the mini-batches of every n-th outer step, n times as large
+            "penalty_schedule": "constant",  # of a factor over the mini-batches
+            "packing": 1,  # data that the discriminator reads at once (PacGAN)
             "weight_clip": 0.0,
         }
     )

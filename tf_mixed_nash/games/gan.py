@@ -44,6 +44,8 @@ class Regularizers(NamedTuple):
       every: the penalties are computed on every so many mini-batches, and so many times as large
         ("lazy", Karras et al. 2020). It saves time; R3GAN's authors found that on Stacked MNIST
         and the 25 Gaussians it fails, where a penalty on every mini-batch does not.
+      span: mini-batches that count as one for `every`, those of an outer step: of a mirror-prox
+        step the first only extrapolates, and a penalty on it alone would never move the point.
       factor: a schedule of the mini-batch's number, which multiplies the penalties; None: 1.
     """
 
@@ -53,6 +55,7 @@ class Regularizers(NamedTuple):
     r2: float = 0.0
     own: Penalty | None = None
     every: int = 1
+    span: int = 1
     factor: Callable[[Any], Any] | None = None
 
     @property
@@ -542,7 +545,7 @@ class GanGame:
         factor = tf.cast(1.0 if r.factor is None else r.factor(m), zero.dtype)
         if r.every == 1:
             return factor * penalties()
-        due = tf.equal(tf.math.floormod(tf.cast(m, tf.int64), r.every), 0)
+        due = tf.equal(tf.math.floormod(tf.cast(m, tf.int64) // r.span, r.every), 0)
         return tf.cond(due, lambda: r.every * factor * penalties(), lambda: zero)
 
     def _penalties(self, f, real, weights, fakes, key, shard):

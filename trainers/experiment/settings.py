@@ -83,13 +83,20 @@ LATER = {
     for key in (
         *("num_chains", "history", "history_capacity", "history_batch", "mirror_step"),
         *("num_particles", "weights", "weight_step", "weight_floor"),
-        *("rebirth_below", "rebirth_noise"),
+        *("rebirth_below", "rebirth_noise", "decay_2_schedule"),
     )
 }
 _LATER_KEYS = {
     "accumulate": 1,
     "compile": "parts",
     "particles": {"batch": "split", "latents": "own"},
+}
+_LATER_OF_GAME = {
+    "r2": 0.0,
+    "penalty": "",
+    "penalty_every": 1,
+    "penalty_schedule": "constant",
+    "packing": 1,
 }
 _WIDTHS = ("generator_hidden_units", "discriminator_hidden_units")
 
@@ -226,7 +233,6 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
     from tf_mixed_nash.algorithms import ALGORITHMS
     from tf_mixed_nash.games.objectives import OBJECTIVES
     from tf_mixed_nash.methods.histories import KINDS
-    from tf_mixed_nash.methods.schedules import SCHEDULES
     from trainers.system.devices import DEVICES
 
     flat = flatten(c)
@@ -241,9 +247,11 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
         )
     _choices(flat, ("mixture", "last", "ema"), "publish")
     both = lambda *keys: [f"{player}.{key}" for player in PLAYERS for key in keys]  # noqa: E731
-    for key in both("step_size_schedule", "temperature_schedule"):
-        if not flat[key].startswith("python:"):  # a function of a Python program
-            _choices(flat, SCHEDULES, key)
+    for key in (
+        *both("step_size_schedule", "temperature_schedule", "decay_2_schedule"),
+        "game.penalty_schedule",
+    ):
+        _schedule(flat, key)
     _choices(flat, ("rms", "none"), *both("preconditioner"))
     _choices(flat, KINDS, *both("history"))
     _numbers(flat, lambda v: 0 < v <= 1, "(beta) in (0, 1]", *both("damping"))
@@ -252,13 +260,15 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
     rates = both("step_size_rate", "temperature_rate", "rms_decay", "decay_1", "decay_2")
     _numbers(flat, lambda v: 0 <= v < 1, "in [0, 1)", *rates, "ema_decay")
     sizes = both("step_size", "temperature", "stability", "inner_steps_rate")
-    sizes += ["game.gradient_penalty", "game.r1", "game.weight_clip", "chambolle_pock.kappa"]
+    sizes += ["game.gradient_penalty", "game.r1", "game.r2", "game.weight_clip"]
+    sizes += ["chambolle_pock.kappa"]
     _numbers(flat, lambda v: v >= 0, "at least 0", *sizes)
     _integers(flat, 1, *both("num_inner_steps"), symbol=" (K_t)")
     _integers(flat, 1, *both("num_chains"), symbol=" (n')")
     _integers(flat, 1, *both("history_capacity"), symbol=" (H)")
     _integers(flat, 0, *both("history_batch"), symbol=" (b; 0 is the exact sum)")
     _integers(flat, 1, "num_batches", "batch_size", "discriminator_steps", "accumulate")
+    _integers(flat, 1, "game.penalty_every", "game.packing")
     _integers(flat, 1, "log_every", "picture_every", "checkpoint_every", "keep_last")
     _integers(flat, 1, "model.latent_dim", "mixture.num_components", "duality_gap.num_samples")
     _integers(flat, 0, "keep_every", "max_rollbacks", "score_every")
@@ -290,6 +300,7 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
         )
     if ".py:" not in c["game"]["objective"] and not c["game"]["objective"].startswith("python:"):
         _choices(flat, (*OBJECTIVES, "FILE.py:NAME"), "game.objective")
+    _check_packing(c, num_replicas * c["accumulate"])
     _choices(flat, ("measure", "parameters"), "chambolle_pock.extrapolate")
     window = tuple(c["mixture"]["window"])
     if len(window) != 2 or not 0 <= window[0] < window[1] <= 1:
@@ -331,6 +342,36 @@ def _check_particles(c: Mapping[str, Any]) -> None:
                 f"{player}.rebirth_below must be 0 (no rebirth) or lie between the least weight "
                 f"that the floor leaves, {least:g}, and the equal one, {equal:g}; got {below}."
             )
+
+
+def _check_packing(c: Mapping[str, Any], parts: int) -> None:
+    packing = c["game"]["packing"]
+    if packing == 1:
+        return
+    if c["batch_size"] % (packing * parts):
+        raise InputError(
+            f"batch_size {c['batch_size']} cannot be put into packs of {packing} (game.packing"
+            f"{f', on each of {parts} parts' if parts > 1 else ''}). Choose a multiple of "
+            f"{packing * parts}."
+        )
+    if any(c[player]["num_particles"] > 1 for player in PLAYERS):
+        raise InputError(
+            f"game.packing={packing} with several generators: a pack holds data of one of them, "
+            "and would punish generators that specialise. Set one of both to 1."
+        )
+
+
+def _schedule(flat: Mapping[str, Any], key: str) -> None:
+    """A text of `schedules.make`, FILE.py:NAME, or a function of a Python program."""
+    from tf_mixed_nash.methods import schedules
+
+    text = flat[key]
+    if text.startswith("python:") or ".py:" in text:
+        return
+    try:
+        schedules.parse(text)
+    except InputError as error:
+        raise InputError(f"{key}: {error} Or give FILE.py:NAME, a function of t.") from None
 
 
 def _check_planar(flat: Mapping[str, Any]) -> None:
@@ -437,6 +478,8 @@ def load_workdir_config(workdir: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, OSError) as error:
         raise InputError(f"{path} cannot be read: {error}.") from None
     config = {**_LATER_KEYS, **config}
+    if "game" in config:
+        config["game"] = {**_LATER_OF_GAME, **config["game"]}
     if "hidden_units" in config.get("model", {}):
         config["model"] = {**{key: [] for key in _WIDTHS}, **config["model"]}
     for player in PLAYERS:

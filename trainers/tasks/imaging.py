@@ -158,7 +158,7 @@ class ImageTask(Task):
         )
         discriminator = dcgan_discriminator(
             spec.size,
-            spec.channels + self.num_classes,
+            spec.packing * (spec.channels + self.num_classes),
             spec.width,
             spec.discriminator_normalization,
             seed("discriminator"),

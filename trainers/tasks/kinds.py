@@ -42,6 +42,7 @@ class PlanarSpec:
       hidden_units: widths of the generator's layers and of the discriminator's.
       generator: FILE.py:NAME, in place of the perceptron; "": none.
       discriminator: the same.
+      packing: how many data the discriminator reads at once.
     """
 
     dataset: str
@@ -54,6 +55,7 @@ class PlanarSpec:
     latent_dim: int = 2
     generator: str = ""
     discriminator: str = ""
+    packing: int = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,6 +93,7 @@ class ImageSpec:
       publish: the answer that the final pictures show.
       generator: FILE.py:NAME, in place of DCGAN's; "": none.
       discriminator: the same.
+      packing: how many data the discriminator reads at once.
     """
 
     dataset: str
@@ -111,6 +114,7 @@ class ImageSpec:
     publish: str
     generator: str = ""
     discriminator: str = ""
+    packing: int = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,6 +141,7 @@ class CustomSpec:
       dataset: "vectors", FILE.py:NAME, or "python": an object that no config can name.
       generator: FILE.py:NAME, or `user_models.describe` of a model; "": a perceptron.
       discriminator: the same.
+      packing: how many data the discriminator reads at once.
       num_classes: of a class-conditional game; 0 without classes.
       hidden_units: widths of the generator's layers and of the discriminator's, of perceptrons.
       publish: the answer that the final pictures show.
@@ -150,6 +155,7 @@ class CustomSpec:
     num_classes: int = 0
     generator: Any = ""
     discriminator: Any = ""
+    packing: int = 1
     hidden_units: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     activation: str = "relu"
     card: CustomCard = CustomCard()

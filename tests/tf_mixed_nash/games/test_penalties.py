@@ -79,6 +79,13 @@ def test_a_lazy_penalty_is_that_of_its_mini_batches_times_their_interval(compile
         assert_close(at(m), bare, 1e-12)
 
 
+def test_the_mini_batches_of_one_outer_step_share_a_lazy_penalty():
+    bare, whole = field(game())[0], field(game(**R))[0]
+    lazy = game(every=3, span=2, **R)
+    for m, due in enumerate([True, True, False, False, False, False, True, True]):
+        assert_close(field(lazy, m=m)[0], bare + 3 * due * (whole - bare), 1e-12)
+
+
 def test_a_factor_follows_the_mini_batches_through_the_oracle():
     moving = game(factor=lambda m: 1.0 + tf.cast(m, tf.float64), **R)
     assert moving.reads_the_step
