@@ -4,10 +4,18 @@ from tf_mixed_nash.models.adapters import Inputs, data_and_labels, latents_and_l
 from tf_mixed_nash.models.dcgan import SpectralConv2D, dcgan_discriminator, dcgan_generator
 from tf_mixed_nash.models.mlp import mlp
 from tf_mixed_nash.models.network import FrozenNetwork, Network
+from tf_mixed_nash.models.residual import (
+    LearnedBasis,
+    residual_discriminator,
+    residual_generator,
+    wgan_gp_discriminator,
+    wgan_gp_generator,
+)
 
 __all__ = [
     "FrozenNetwork",
     "Inputs",
+    "LearnedBasis",
     "Network",
     "SpectralConv2D",
     "data_and_labels",
@@ -15,4 +23,8 @@ __all__ = [
     "dcgan_generator",
     "latents_and_labels",
     "mlp",
+    "residual_discriminator",
+    "residual_generator",
+    "wgan_gp_discriminator",
+    "wgan_gp_generator",
 ]

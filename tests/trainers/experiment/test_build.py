@@ -9,7 +9,7 @@ from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.training.loop import Loop
 from trainers.experiment.build import build
 
-FILE = '''
+FILE = """
 import tensorflow as tf
 
 def falling(t):
@@ -20,7 +20,7 @@ def negative(t):
 
 def penalty(critic, real, fake, key):
     return 0.5 * tf.reduce_mean(critic(real) ** 2) + 0.0 * tf.reduce_mean(critic(fake))
-'''
+"""
 
 
 @pytest.fixture
