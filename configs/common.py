@@ -197,6 +197,15 @@ _IMAGES = {
     "mnist": _DIGITS,
     "fashion_mnist": _DIGITS,
     "cifar10": {**_DIGITS, "channels": 3},
+    "stacked_mnist": {
+        **_DIGITS,
+        "size": 28,
+        "channels": 3,
+        "num_classes": 0,
+        "width": 64,
+        "num_batches": 100_000,
+        "num_samples": 26_000,
+    },
     "lsun": {"size": 64, "channels": 3, "num_classes": 0, "width": 64, "num_batches": 100_000},
 }
 _NUM_COMPONENTS = {"lsun": 10}  # 254 MB of snapshots
@@ -206,8 +215,8 @@ def images(dataset: str, algorithm: str, variant: str | None = None) -> ml_colle
     """An experiment on images: DCGAN with batch normalisation, non-saturating loss.
 
     Args:
-      dataset: mnist, fashion_mnist, cifar10 or lsun. Its keys are flags, `dataset` among them: any
-        TFDS image data set, or "folder", which like "lsun" takes data.path.
+      dataset: mnist, fashion_mnist, cifar10, stacked_mnist or lsun. Its keys are flags, `dataset`
+        among them: any TFDS image data set, or "folder", which like "lsun" takes data.path.
       algorithm: a key of `tf_mixed_nash.algorithms.ALGORITHMS`.
       variant: None or "pure": one generator; or "tiny": two outer steps of small networks, in
         seconds.
@@ -229,9 +238,13 @@ def images(dataset: str, algorithm: str, variant: str | None = None) -> ml_colle
     )
     c.model = ml_collections.ConfigDict(
         {
+            # dcgan; residual, without normalisation (R3GAN's manner); wgan_gp, residual
+            "family": "dcgan",
+            "blocks": 1,  # of family residual, at each resolution
             "width": facts["width"],
+            "discriminator_width": 0,  # 0: width
             "latent_dim": 100,
-            "generator_normalization": "batch",  # or layer, none
+            "generator_normalization": "batch",  # of family dcgan; or layer, none
             "discriminator_normalization": "batch",  # or layer, spectral (with penalties), none
             "conditional": False,  # generate by class; needs labels
             "generator": "",  # FILE.py:NAME, a Keras model or a function that makes one
@@ -248,10 +261,12 @@ def images(dataset: str, algorithm: str, variant: str | None = None) -> ml_colle
             "num_threads": 4,  # that decode
         }
     )
+    if dataset == "stacked_mnist":
+        c.data.num_stacks = 128_000 if variant != "tiny" else 256
     c.scorecard = ml_collections.ConfigDict(
         {
             "features": "auto",  # a committed network, FILE.npz, FILE.keras[:LAYER], inception:FILE
-            "num_samples": 10_000,
+            "num_samples": facts.get("num_samples", 10_000),
             "prdc_samples": 5_000,
             "nearest_k": 5,
             "kid_subsets": 50,

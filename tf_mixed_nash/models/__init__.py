@@ -13,6 +13,7 @@ from tf_mixed_nash.models.residual import (
 )
 
 __all__ = [
+    "RESIDUAL",
     "FrozenNetwork",
     "Inputs",
     "LearnedBasis",
@@ -28,3 +29,9 @@ __all__ = [
     "wgan_gp_discriminator",
     "wgan_gp_generator",
 ]
+
+# What `--config.model.family` may be beside dcgan: (generator, discriminator).
+RESIDUAL = {
+    "residual": (residual_generator, residual_discriminator),
+    "wgan_gp": (wgan_gp_generator, wgan_gp_discriminator),
+}

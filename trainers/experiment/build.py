@@ -82,7 +82,12 @@ def task_of(config: Mapping[str, Any] | PlanarSpec | ImageSpec | CustomSpec) -> 
 
         return custom.load(spec)
     if isinstance(spec, ImageSpec):
-        from trainers.tasks.imaging import ImageTask  # not for those who need no image libraries
+        # Not for those who need no image libraries.
+        if spec.dataset == "stacked_mnist":
+            from trainers.tasks.stacked import StackedTask
+
+            return StackedTask(spec)
+        from trainers.tasks.imaging import ImageTask
 
         return ImageTask(spec)
     from trainers.tasks.planar import PlanarTask

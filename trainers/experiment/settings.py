@@ -98,6 +98,8 @@ _LATER_OF_GAME = {
     "penalty_schedule": "constant",
     "packing": 1,
 }
+_NORMALIZATIONS = ("generator_normalization", "discriminator_normalization")
+_LATER_OF_IMAGES = {"family": "dcgan", "discriminator_width": 0}
 _WIDTHS = ("generator_hidden_units", "discriminator_hidden_units")
 
 
@@ -152,6 +154,17 @@ def _drop_unread(c: dict[str, Any]) -> None:
                 f"{key}={flat[key]!r} is not read: {c['dataset']} is a data set {what}. Leave it "
                 "out, or set --config.dataset=vectors for a table of your own."
             )
+    if (family := model.get("family", "dcgan")) != "dcgan":
+        for key in _NORMALIZATIONS:
+            if model.pop(key) != "batch":
+                raise InputError(
+                    f"model.{key} is not read by model.family={family}, whose networks have their "
+                    "own. Leave it out, or choose --config.model.family=dcgan."
+                )
+    if family != "residual" and model.pop("blocks", 1) != 1:
+        raise InputError(
+            f"model.blocks is not read by model.family={family}. Choose family residual."
+        )
     for player in PLAYERS:
         if not model.get(player):
             model.pop(player, None)
@@ -404,9 +417,19 @@ def _check_widths(flat: Mapping[str, Any]) -> None:
 
 
 def _check_images(flat: Mapping[str, Any]) -> None:
+    from tf_mixed_nash.models import RESIDUAL, residual
     from tf_mixed_nash.models.dcgan import NORMALIZATIONS, SIZES
 
-    _choices(flat, SIZES, "image.size")
+    _choices(flat, ("dcgan", *RESIDUAL), "model.family")
+    dcgan = flat["model.family"] == "dcgan"
+    _choices(flat, SIZES if dcgan else residual.SIZES, "image.size")
+    _integers(flat, 0, "model.discriminator_width", symbol=" (0: model.width)")
+    if "model.blocks" in flat:
+        _integers(flat, 1, "model.blocks")
+    if flat["dataset"] == "stacked_mnist":
+        _integers(flat, 1, "data.num_stacks")
+        if (flat["image.size"], flat["image.channels"]) != (28, 3):
+            raise InputError("stacked_mnist has 28 x 28 pixels of 3 digits: image.channels is 3.")
     _choices(flat, (1, 3), "image.channels")
     _integers(flat, 0, "image.num_classes", "data.max_corrupt")
     _integers(flat, 1, "model.width", "data.num_threads")
@@ -414,14 +437,16 @@ def _check_images(flat: Mapping[str, Any]) -> None:
     _integers(flat, 2, "scorecard.kid_subset_size")
     _integers(flat, 16, "scorecard.num_samples", "scorecard.prdc_samples")
     norms = tuple(n for n in NORMALIZATIONS if n != "spectral")
-    _choices(flat, norms, "model.generator_normalization")
-    _choices(flat, NORMALIZATIONS, "model.discriminator_normalization")
+    if dcgan:
+        _choices(flat, norms, "model.generator_normalization")
+        _choices(flat, NORMALIZATIONS, "model.discriminator_normalization")
     if flat["model.conditional"] and flat["image.num_classes"] < 2:
         raise InputError("model.conditional needs --config.image.num_classes of at least 2.")
-    if flat["game.gradient_penalty"] and flat["model.discriminator_normalization"] == "batch":
+    single = [key for key in ("game.gradient_penalty", "game.r2") if flat[key]]
+    if single and flat.get("model.discriminator_normalization") == "batch":
         raise InputError(
-            "game.gradient_penalty is a penalty on single samples, which batch normalisation ties "
-            "together. Choose --config.model.discriminator_normalization=layer, spectral or none."
+            f"{single[0]} is a penalty on single samples, which batch normalisation ties together. "
+            "Choose --config.model.discriminator_normalization=layer, spectral or none."
         )
     if flat["score_every"]:
         raise InputError(
@@ -480,6 +505,8 @@ def load_workdir_config(workdir: Path) -> dict[str, Any]:
     config = {**_LATER_KEYS, **config}
     if "game" in config:
         config["game"] = {**_LATER_OF_GAME, **config["game"]}
+    if "image" in config:
+        config["model"] = {**_LATER_OF_IMAGES, **config["model"]}
     if "hidden_units" in config.get("model", {}):
         config["model"] = {**{key: [] for key in _WIDTHS}, **config["model"]}
     for player in PLAYERS:

@@ -81,6 +81,7 @@ class ImageData:
     max_corrupt: int
     cache: bool | None
     num_threads: int
+    num_stacks: int = 128_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,7 +92,10 @@ class ImageSpec:
       num_classes: of a class-conditional generator; 0 without classes.
       devices: one of `devices.DEVICES`: each worker reads its rows of a mini-batch.
       publish: the answer that the final pictures show.
-      generator: FILE.py:NAME, in place of DCGAN's; "": none.
+      family: of the networks: "dcgan", or a key of `tf_mixed_nash.models.RESIDUAL`.
+      blocks: residual blocks at each resolution.
+      discriminator_width: 0: `width`.
+      generator: FILE.py:NAME, in place of the family's; "": none.
       discriminator: the same.
       packing: how many data the discriminator reads at once.
     """
@@ -108,10 +112,13 @@ class ImageSpec:
     num_classes: int
     width: int
     latent_dim: int
-    generator_normalization: str
-    discriminator_normalization: str
     devices: str
     publish: str
+    family: str = "dcgan"
+    blocks: int = 1
+    discriminator_width: int = 0
+    generator_normalization: str = "batch"
+    discriminator_normalization: str = "batch"
     generator: str = ""
     discriminator: str = ""
     packing: int = 1

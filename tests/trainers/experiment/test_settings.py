@@ -113,7 +113,7 @@ def test_an_unreadable_workdir_is_an_input_error(tmp_path):
         ("seed", "--set=seed is not of the form KEY=VALUE."),
         ("sead=1", "Unknown config key --set=sead. Did you mean --set=seed? Choose one of: accu"),
         ("game=3", "Unknown config key --set=game. Did you mean --set=game."),
-        ("game.r2=3", "Did you mean --set=game.r1?"),
+        ("game.r3=3", "Did you mean --set=game.r"),
         ("batch_size=many", "--set=batch_size: the value must be of type int, got 'many'."),
         ("mixture.window=3", "--set=mixture.window: the value must be of type tuple, got 3."),
         ("step_size='x'", "--set=step_size: the value must be of type float, got 'x'."),

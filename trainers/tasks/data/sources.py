@@ -28,6 +28,7 @@ __all__ = [
     "Record",
     "Source",
     "TfdsSource",
+    "digest",
     "open_path",
 ]
 
@@ -71,7 +72,8 @@ class Source(Protocol):
         ...
 
 
-def _digest(*parts: object) -> str:
+def digest(*parts: object) -> str:
+    """Sixteen hexadecimal digits of the parts' representations, for fingerprints."""
     return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
 
@@ -102,7 +104,7 @@ class ArraySource(Source):
         self.name, self._images, self._labels = name, images, labels
         self.num_classes = None if labels is None else int(labels.max()) + 1
         content = hashlib.blake2b(np.ascontiguousarray(images).data, digest_size=8)
-        self.fingerprint = _digest(images.shape, content.hexdigest())
+        self.fingerprint = digest(images.shape, content.hexdigest())
 
     def __len__(self) -> int:
         return len(self._images)
@@ -142,7 +144,7 @@ class FolderSource(Source):
         )
         self.num_classes = len(classes) if labelled else None
         stats = [(str(f.relative_to(path)), f.stat().st_size) for f in self._files]
-        self.fingerprint = _digest(stats)
+        self.fingerprint = digest(stats)
 
     def __len__(self) -> int:
         return len(self._files)
@@ -201,7 +203,7 @@ class LmdbSource(Source):
             entries = transaction.stat()["entries"]
         if entries == 0:
             raise InputError(f"{path} is an LMDB without any record. {LSUN_HELP}")
-        self.fingerprint = _digest(entries, data.stat().st_size)
+        self.fingerprint = digest(entries, data.stat().st_size)
         self._keys = self._listed(path, entries)
 
     def _listed(self, path: Path, entries: int) -> np.ndarray:
@@ -292,7 +294,7 @@ class TfdsSource(Source):
                 f"The TFDS data set {name!r} has no split {split!r}. It has: "
                 f"{', '.join(builder.info.splits)}."
             ) from None
-        self.fingerprint = _digest(str(builder.info.full_name), split, info.num_examples)
+        self.fingerprint = digest(str(builder.info.full_name), split, info.num_examples)
         self._records = self._open(builder, split, info)
 
     def _open(self, builder, split: str, info) -> Sequence[Any]:
