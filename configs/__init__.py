@@ -12,13 +12,15 @@ CONFIGS = {
     "gaussians8": "configs.gaussians8_mp",
     "lsun": "configs.lsun_mp",
     "mnist": "configs.mnist_mp",
+    "stacked_mnist": "configs.stacked_mnist_mp",
     "swissroll": "configs.swissroll_mp",
 }
 
 
 def names() -> list[str]:
     """The built-in experiments, which `--config=NAME` means in any folder."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("*_m[dp].py"))
+    files = Path(__file__).parent.glob("*_*.py")
+    return sorted(p.stem for p in files if p.stem.endswith(("_md", "_mp", "_r3")))
 
 
 def builtin(name: str) -> Path | None:

@@ -13,7 +13,9 @@ from ml_collections.config_dict import placeholder
 
 _HYPERPARAMETERS = {
     "step_size": float,  # gamma at t = 0
-    "step_size_schedule": str,  # constant, linear (to 0 at the end), cosine, exponential
+    # constant, linear, cosine (to 0 at the end), exponential, cyclical, each with options such as
+    # cosine(warmup=0.05, end=0.1), cyclical(cycles=8, quiet=0.5); or FILE.py:NAME, t -> gamma_t.
+    "step_size_schedule": str,
     "step_size_rate": float,  # r of exponential: gamma (1 - r)^t
     "temperature": float,  # epsilon at t = 0; Langevin noise sqrt(2 gamma epsilon P)
     "temperature_schedule": str,
@@ -26,6 +28,7 @@ _HYPERPARAMETERS = {
     "stability": float,  # lambda, or Adam's constant
     "decay_1": float,  # of Adam's first moment
     "decay_2": float,  # of Adam's second moment
+    "decay_2_schedule": str,  # as step_size_schedule; end is a fraction of decay_2, 1.1 of 0.9
     # The sampled algorithms, sample_md and sample_mp:
     "num_chains": int,  # n', samples of each strategy
     "history": str,  # full, reservoir (uniform over the past), window (the last ones)
@@ -75,7 +78,12 @@ def _experiment(dataset: str, algorithm: str, variant: str | None) -> Any:
         {
             "objective": "wgan",  # or FILE.py:NAME, a function (real, fake) -> Losses
             "gradient_penalty": 0.0,
-            "r1": 0.0,
+            "r1": 0.0,  # on real data
+            "r2": 0.0,  # the same on generated data
+            "penalty": "",  # FILE.py:NAME, a function (critic, real, fake, key) -> number
+            "penalty_every": 1,  # on the mini-batches of every n-th outer step, n times as large
+            "penalty_schedule": "constant",  # of a factor over the mini-batches
+            "packing": 1,  # data that the discriminator reads at once (PacGAN)
             "weight_clip": 0.0,
         }
     )
@@ -189,6 +197,15 @@ _IMAGES = {
     "mnist": _DIGITS,
     "fashion_mnist": _DIGITS,
     "cifar10": {**_DIGITS, "channels": 3},
+    "stacked_mnist": {
+        **_DIGITS,
+        "size": 28,
+        "channels": 3,
+        "num_classes": 0,
+        "width": 64,
+        "num_batches": 100_000,
+        "num_samples": 26_000,
+    },
     "lsun": {"size": 64, "channels": 3, "num_classes": 0, "width": 64, "num_batches": 100_000},
 }
 _NUM_COMPONENTS = {"lsun": 10}  # 254 MB of snapshots
@@ -198,8 +215,8 @@ def images(dataset: str, algorithm: str, variant: str | None = None) -> ml_colle
     """An experiment on images: DCGAN with batch normalisation, non-saturating loss.
 
     Args:
-      dataset: mnist, fashion_mnist, cifar10 or lsun. Its keys are flags, `dataset` among them: any
-        TFDS image data set, or "folder", which like "lsun" takes data.path.
+      dataset: mnist, fashion_mnist, cifar10, stacked_mnist or lsun. Its keys are flags, `dataset`
+        among them: any TFDS image data set, or "folder", which like "lsun" takes data.path.
       algorithm: a key of `tf_mixed_nash.algorithms.ALGORITHMS`.
       variant: None or "pure": one generator; or "tiny": two outer steps of small networks, in
         seconds.
@@ -221,9 +238,13 @@ def images(dataset: str, algorithm: str, variant: str | None = None) -> ml_colle
     )
     c.model = ml_collections.ConfigDict(
         {
+            # dcgan; residual, without normalisation (R3GAN's manner); wgan_gp, residual
+            "family": "dcgan",
+            "blocks": 1,  # of family residual, at each resolution
             "width": facts["width"],
+            "discriminator_width": 0,  # 0: width
             "latent_dim": 100,
-            "generator_normalization": "batch",  # or layer, none
+            "generator_normalization": "batch",  # of family dcgan; or layer, none
             "discriminator_normalization": "batch",  # or layer, spectral (with penalties), none
             "conditional": False,  # generate by class; needs labels
             "generator": "",  # FILE.py:NAME, a Keras model or a function that makes one
@@ -240,10 +261,12 @@ def images(dataset: str, algorithm: str, variant: str | None = None) -> ml_colle
             "num_threads": 4,  # that decode
         }
     )
+    if dataset == "stacked_mnist":
+        c.data.num_stacks = 128_000 if variant != "tiny" else 256
     c.scorecard = ml_collections.ConfigDict(
         {
             "features": "auto",  # a committed network, FILE.npz, FILE.keras[:LAYER], inception:FILE
-            "num_samples": 10_000,
+            "num_samples": facts.get("num_samples", 10_000),
             "prdc_samples": 5_000,
             "nearest_k": 5,
             "kid_subsets": 50,

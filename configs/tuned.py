@@ -22,6 +22,7 @@ ANY = {
     "stability": 1e-8,
     "decay_1": 0.5,
     "decay_2": 0.9,
+    "decay_2_schedule": "constant",
     "num_chains": 1,
     "history": "reservoir",
     "history_capacity": 200,

@@ -41,7 +41,7 @@ class Hyperparameters:
       rms_decay: a of the RMSProp preconditioner.
       stability: lambda of the RMSProp preconditioner, or Adam's constant.
       decay_1: of Adam's first moment.
-      decay_2: of Adam's second moment.
+      decay_2: of Adam's second moment, or a schedule t -> it.
       num_chains: n' >= 1, samples of each strategy (the sampled algorithms, and so below).
       history: "full" (the capacity must hold the run), "reservoir" or "window".
       history_capacity: H >= 1, how many of the player's own strategies are remembered.
@@ -65,7 +65,7 @@ class Hyperparameters:
     rms_decay: float = 0.99
     stability: float = 1e-8
     decay_1: float = 0.5
-    decay_2: float = 0.9
+    decay_2: float | Schedule = 0.9
     num_chains: int = 1
     history: str = "reservoir"
     history_capacity: int = 200

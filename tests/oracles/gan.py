@@ -98,6 +98,17 @@ def discriminator_loss(objective, real, fake):
     elif objective == "hinge":
         value = np.maximum(1 - real, 0) + np.maximum(1 + fake, 0)
         d_real, d_fake = -1.0 * (real < 1), 1.0 * (fake > -1)
+    elif objective == "relativistic":  # -log sigma(D(real) - D(fake)), pair by pair
+        value = _softplus(fake - real)
+        d_fake = _sigmoid(fake - real)
+        d_real = -d_fake
+    elif objective == "relativistic_hinge":
+        value = np.maximum(1 - real + fake, 0)
+        d_fake = 1.0 * (real - fake < 1)
+        d_real = -d_fake
+    elif objective == "relativistic_least_squares":
+        value, d_real = (real - fake - 1) ** 2, 2 * (real - fake - 1)
+        d_fake = -d_real
     elif objective == "cubic":  # a user's own; see tests/helpers.py
         value, d_real, d_fake = fake**3 - real * fake, -fake, 3 * fake**2 - real
     return value.mean(), d_real / n, d_fake / n
@@ -113,6 +124,12 @@ def generator_loss(objective, real, fake):
         value, d_fake = _softplus(-fake), _sigmoid(fake) - 1
     elif objective == "least_squares":
         value, d_fake = (fake - 1) ** 2 / 2, fake - 1
+    elif objective == "relativistic":
+        value, d_fake = _softplus(real - fake), _sigmoid(real - fake) * -1
+    elif objective == "relativistic_hinge":
+        value, d_fake = np.maximum(1 - fake + real, 0), -1.0 * (fake - real < 1)
+    elif objective == "relativistic_least_squares":
+        value, d_fake = (fake - real - 1) ** 2, 2 * (fake - real - 1)
     elif objective == "cubic":
         value, d_fake = real * fake - np.sin(fake), real - np.cos(fake)
     return value.mean(), d_fake / n
@@ -127,11 +144,13 @@ class Gan:
       objective: a name above.
       gradient_penalty: weight of E (|grad_x f(u real + (1-u) fake)| - 1)^2.
       r1: weight of E |grad_x f(real)|^2 / 2.
+      r2: weight of E |grad_x f(fake)|^2 / 2.
     """
 
-    def __init__(self, generator, discriminator, objective, gradient_penalty=0.0, r1=0.0):
+    def __init__(self, generator, discriminator, objective, gradient_penalty=0.0, r1=0.0, r2=0.0):
         self.generator, self.discriminator = generator, discriminator
         self.objective, self.gradient_penalty, self.r1 = objective, gradient_penalty, r1
+        self.r2 = r2
 
     def samples(self, theta, latents):
         return forward(unpack(theta, self.generator), latents)[0]
@@ -158,6 +177,7 @@ class Gan:
         norms = length(input_gradient(f, between)[0])
         squares = np.sum(input_gradient(f, real)[0] ** 2, axis=1)
         penalty = self.gradient_penalty * np.mean((norms - 1) ** 2) + self.r1 * squares.mean() / 2
+        penalty += self.r2 * np.sum(input_gradient(f, fake)[0] ** 2, axis=1).mean() / 2
         return discriminator_loss(self.objective, *logits)[0] + penalty
 
     def _theta_gradient(self, theta, w, real, latents, u):
@@ -183,4 +203,7 @@ class Gan:
 
         v, s, masks = input_gradient(f, real)
         parts.append(input_gradient_backward(f, s, masks, self.r1 * v / len(real)))
+
+        v, s, masks = input_gradient(f, fake)
+        parts.append(input_gradient_backward(f, s, masks, self.r2 * v / len(fake)))
         return sum(pack(gradients, len(w)) for gradients in parts)

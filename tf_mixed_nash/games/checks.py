@@ -22,6 +22,7 @@ def check_pair(
     num_classes: int,
     sample_shape: Sequence[int],
     objective: Objective | None = None,
+    packing: int = 1,
 ) -> Pair[Network]:
     """The networks of a game between two models, if they fit each other and the data.
 
@@ -32,6 +33,7 @@ def check_pair(
       num_classes: k; 0 without classes.
       sample_shape: of one datum without its class, such as (2,) or (28, 28, 1).
       objective: where it is given, the discriminator's output must suit it.
+      packing: how many data the discriminator reads at once, side by side in the last axis.
 
     Returns:
       Pair of networks, which take the packed tensors of `GanGame`. A `Network` is returned itself.
@@ -46,10 +48,16 @@ def check_pair(
         if isinstance(generator, Network)
         else Network(generator, latents_and_labels(generator, latent_dim, num_classes))
     )
+    wide = (*shape[:-1], shape[-1] * packing)
+    if packing > 1 and num_classes and not isinstance(discriminator, Network):
+        raise InputError(
+            f"The discriminator {discriminator.name!r} would read {packing} data and their labels "
+            "at once, which it has no inputs for. Set packing to 1, or train without classes."
+        )
     w = (
         discriminator
         if isinstance(discriminator, Network)
-        else Network(discriminator, data_and_labels(discriminator, shape, num_classes))
+        else Network(discriminator, data_and_labels(discriminator, wide, num_classes))
     )
     name, other = theta.model.name, w.model.name
     if theta.output_shape != shape:
@@ -57,7 +65,7 @@ def check_pair(
             f"The generator {name!r} gives samples of shape {list(theta.output_shape)}, and the "
             f"data are {list(shape)}. Change its last layer, or the data."
         )
-    packed = (*shape[:-1], shape[-1] + num_classes)
+    packed = (*shape[:-1], packing * (shape[-1] + num_classes))
     for network, role, given in (
         (theta, "generator", (latent_dim + num_classes,)),
         (w, "discriminator", packed),

@@ -28,6 +28,9 @@ __all__ = [
     "least_squares",
     "minimax",
     "nonsaturating",
+    "relativistic",
+    "relativistic_hinge",
+    "relativistic_least_squares",
     "takes_any_logits",
     "wgan",
 ]
@@ -127,12 +130,44 @@ def hinge(real: tf.Tensor, fake: tf.Tensor) -> Losses:
     )
 
 
+def relativistic(real: tf.Tensor, fake: tf.Tensor) -> Losses:
+    """RpGAN, the relativistic pairing loss (Jolicoeur-Martineau 2020; R3GAN, Huang et al. 2024).
+
+    Each generated datum is judged beside a real one, softplus(-(D(x_i) - D(G(z_i)))): so every real
+    datum keeps its share of the loss, which is what holds the modes. The pairs are row i of each.
+    It is the non-saturating loss in the relativistic form; both players read both logits.
+    """
+    return Losses(
+        discriminator=_mean(tf.nn.softplus(fake - real)),
+        generator=_mean(tf.nn.softplus(real - fake)),
+    )
+
+
+def relativistic_hinge(real: tf.Tensor, fake: tf.Tensor) -> Losses:
+    """The hinge loss of pairs (RpHingeGAN, Jolicoeur-Martineau 2020)."""
+    return Losses(
+        discriminator=_mean(tf.nn.relu(1.0 - (real - fake))),
+        generator=_mean(tf.nn.relu(1.0 - (fake - real))),
+    )
+
+
+def relativistic_least_squares(real: tf.Tensor, fake: tf.Tensor) -> Losses:
+    """The least-squares loss of pairs (RpLSGAN, Jolicoeur-Martineau 2020)."""
+    return Losses(
+        discriminator=_mean((real - fake - 1.0) ** 2),
+        generator=_mean((fake - real - 1.0) ** 2),
+    )
+
+
 OBJECTIVES: dict[str, Objective] = {
     "wgan": wgan,
     "minimax": minimax,
     "nonsaturating": nonsaturating,
     "least_squares": least_squares,
     "hinge": hinge,
+    "relativistic": relativistic,
+    "relativistic_hinge": relativistic_hinge,
+    "relativistic_least_squares": relativistic_least_squares,
 }
 
 

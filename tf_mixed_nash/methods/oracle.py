@@ -86,6 +86,8 @@ class Oracle:
         """The descent direction of `player` at z against `opponent` on mini-batch m."""
         key = rng.fold_in(self._field_keys[player], m)
         carried: Any = {} if self._states is None else {"states": self._states}
+        if getattr(self.game, "reads_the_step", False):
+            carried["m"] = m
         return self._evaluate(player, z, opponent, self._batch_at(m), key, **carried)
 
     def noise(self, player: Player, z: tf.Tensor, m) -> tf.Tensor:

@@ -114,7 +114,7 @@ class AdamState(NamedTuple):
 def adam(
     step_size: Schedule,
     decay_1: float = 0.9,
-    decay_2: float = 0.999,
+    decay_2: float | Schedule = 0.999,
     stability: float = 1e-8,
     stability_before_correction: bool = False,
 ) -> Sampler:
@@ -123,7 +123,8 @@ def adam(
     Args:
       step_size: t -> gamma_t.
       decay_1: decay of the first moment m, in [0, 1).
-      decay_2: decay of the second moment v, in [0, 1).
+      decay_2: decay of the second moment v, in [0, 1), or a schedule t -> it; v-hat is then
+        corrected as if the decay had always been what it is now.
       stability: added to the root of the second moment.
       stability_before_correction: add it to sqrt(v) before the bias correction, as the
         public reference of Gidel et al. 2019 does, instead of to sqrt(v-hat).
@@ -135,10 +136,12 @@ def adam(
     def update(g, state, t, xi):
         count = state.count + 1
         first = decay_1 * state.first_moment + (1.0 - decay_1) * g
-        second = decay_2 * state.second_moment + (1.0 - decay_2) * g**2
+        moving = decay_2(t) if callable(decay_2) else decay_2
+        a = _cast(moving, g.dtype) if callable(decay_2) else decay_2
+        second = a * state.second_moment + (1.0 - a) * g**2
         n = tf.cast(count, tf.float64)
         correction_1 = tf.cast(1.0 - tf.constant(decay_1, tf.float64) ** n, g.dtype)
-        correction_2 = tf.cast(1.0 - tf.constant(decay_2, tf.float64) ** n, g.dtype)
+        correction_2 = tf.cast(1.0 - _cast(moving, tf.float64) ** n, g.dtype)
         if stability_before_correction:
             root = (tf.sqrt(second) + stability) / tf.sqrt(correction_2)
         else:

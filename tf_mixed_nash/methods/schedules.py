@@ -3,25 +3,36 @@
 A schedule maps an integer t (a Python int or an integer tensor) to a float64 tensor, or to
 a Python number where it does not depend on t, which lets the compiled step drop the work
 (K = 1 needs no loop, epsilon = 0 needs no noise).
+
+In a config a schedule is a text: a kind, with its options in brackets where they are not the
+defaults, such as "cosine(warmup=0.05, end=0.1)" (`make`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import ast
+import difflib
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
+
+from tf_mixed_nash.errors import InputError
 
 __all__ = [
     "SCHEDULES",
     "Schedule",
     "constant",
     "cosine",
+    "cyclical",
     "exponential",
     "growing_inner_steps",
     "linear",
     "make",
+    "parse",
     "reduced",
+    "warmed",
 ]
 
 Schedule = Callable[[Any], Any]
@@ -76,32 +87,134 @@ def growing_inner_steps(maximum: int, rate: float = 0.0) -> Schedule:
     return schedule
 
 
-SCHEDULES = ("constant", "linear", "cosine", "exponential")
+def cyclical(
+    value: float, num_steps: int, cycles: int = 4, end: float = 0.0, quiet: float = 0.0
+) -> Schedule:
+    """Half a cosine from `value` down to `end`, `cycles` times over (Zhang et al. 2020).
+
+    Each cycle of ceil(T / cycles) steps starts at large steps, which find other modes, and ends at
+    small ones, which sample them; snapshots belong at its end.
+
+    Args:
+      value: at the start of each cycle.
+      num_steps: T.
+      cycles: how many; at least 1.
+      end: towards which a cycle falls.
+      quiet: in this first part of every cycle, a fraction in [0, 1), it is 0: for a temperature,
+        whose noise would disturb the large steps.
+    """
+    length = max(math.ceil(num_steps / cycles), 1)
+
+    def schedule(t):
+        part = tf.cast(tf.math.floormod(tf.cast(t, tf.int64), length), tf.float64) / length
+        now = end + (value - end) * 0.5 * (1.0 + tf.cos(math.pi * part))
+        return tf.where(part < quiet, tf.zeros_like(now), now) if quiet else now
+
+    return schedule
+
+
+def warmed(schedule: Schedule, num_steps: int) -> Schedule:
+    """`schedule` from t = num_steps on, and before it a straight line from 0 to its first value.
+
+    The first step has 1 / num_steps of it: a step of no length would be lost.
+    """
+
+    def value(t):
+        t = tf.cast(t, tf.int64)
+        ramp = tf.minimum((_float(t) + 1.0) / num_steps, 1.0)
+        after = schedule(tf.maximum(t - num_steps, 0))
+        return ramp * (after if tf.is_tensor(after) else tf.constant(after, tf.float64))
+
+    return value
+
+
+# kind -> its options and their ranges, as "NAME in RANGE".
+_WARMUP = {"warmup": ("in [0, 1)", lambda x: 0 <= x < 1)}
+_END = {"end": ("at least 0, a fraction of the first value", lambda x: x >= 0)}
+_OPTIONS: dict[str, dict[str, tuple[str, Callable[[float], bool]]]] = {
+    "constant": _WARMUP,
+    "linear": _END | _WARMUP,
+    "cosine": _END | _WARMUP,
+    "exponential": _WARMUP,
+    "cyclical": {
+        "cycles": ("a whole number, at least 1", lambda x: x >= 1 and x == int(x)),
+        **_END,
+        "quiet": ("in [0, 1)", lambda x: 0 <= x < 1),
+        **_WARMUP,
+    },
+}
+SCHEDULES = tuple(_OPTIONS)
+
+
+def parse(text: str) -> tuple[str, dict[str, float]]:
+    """The kind and the options of a schedule's text, such as "cosine(warmup=0.05, end=0.1)".
+
+    Raises:
+      InputError: for another form, an unknown kind or option, or a value out of its range.
+    """
+    forms = "KIND or KIND(OPTION=NUMBER, ...), such as cosine(warmup=0.05, end=0.1)"
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+        call = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])
+        kind = call.func.id  # pyright: ignore[reportAttributeAccessIssue]
+        options = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+        if call.args:
+            raise ValueError
+    except (SyntaxError, ValueError, AttributeError):
+        raise InputError(f"A schedule is {forms}; got {text!r}.") from None
+    if kind not in _OPTIONS:
+        near = difflib.get_close_matches(kind, SCHEDULES, 1)
+        guess = f" Did you mean {near[0]!r}?" if near else ""
+        raise InputError(
+            f"Unknown schedule {kind!r}.{guess} Choose one of: {', '.join(SCHEDULES)}."
+        )
+    for name, value in options.items():
+        if name not in _OPTIONS[kind]:
+            choices = ", ".join(_OPTIONS[kind])
+            raise InputError(f"The schedule {kind} has no {name!r}. Its options: {choices}.")
+        what, holds = _OPTIONS[kind][name]
+        if not isinstance(value, (int, float)) or not math.isfinite(value) or not holds(value):
+            raise InputError(f"The schedule {kind}: {name} must be {what}, got {value!r}.")
+    return kind, options
 
 
 def make(kind: str, value: float, num_steps: int, rate: float = 0.0) -> Schedule:
-    """The schedule called `kind` that starts at `value`.
+    """The schedule of a text that starts at `value`.
 
     Args:
-      kind: one of SCHEDULES.
-      value: at t = 0; at least 0.
-      num_steps: T, where "linear" and "cosine" reach 0.
+      kind: one of SCHEDULES, with options where they are not the defaults (see the module):
+        `end`, what is left at T as a fraction of `value` (0); `warmup`, the fraction of T that it
+        takes to rise to `value` (0); of "cyclical" also `cycles` (4) and `quiet` (0).
+      value: at t = 0, or after the warm-up; at least 0.
+      num_steps: T, where "linear" and "cosine" reach their end.
       rate: of "exponential".
 
     Raises:
-      ValueError: for an unknown kind or a negative value.
+      InputError: for an unknown kind or option, or a value out of its range.
+      ValueError: for a negative value.
     """
+    name, options = parse(kind)
     if value < 0:
         raise ValueError(f"A step size or temperature must be at least 0, got {value}.")
-    if value == 0 or kind == "constant":
+    rising = math.ceil(options.pop("warmup", 0.0) * num_steps)
+    if value == 0:
         return constant(value)
-    if kind == "linear":
-        return linear(value, num_steps)
-    if kind == "cosine":
-        return cosine(value, num_steps)
-    if kind == "exponential":
-        return exponential(value, rate)
-    raise ValueError(f"Unknown schedule {kind!r}. Choose one of: {', '.join(SCHEDULES)}.")
+    after = _unwarmed(name, value, max(num_steps - rising, 1), rate, options)
+    return warmed(after, rising) if rising else after
+
+
+def _unwarmed(
+    name: str, value: float, num_steps: int, rate: float, options: Mapping[str, float]
+) -> Schedule:
+    end = value * options.get("end", 0.0)
+    if name == "linear":
+        return linear(value, num_steps, end)
+    if name == "cosine":
+        return cosine(value, num_steps, end)
+    if name == "cyclical":
+        cycles = int(options.get("cycles", 4))
+        return cyclical(value, num_steps, cycles, end, options.get("quiet", 0.0))
+    return exponential(value, rate) if name == "exponential" else constant(value)
 
 
 def reduced(schedule: Schedule, starts: Sequence[int], factor: float = 0.5) -> Schedule:

@@ -198,13 +198,14 @@ def gan_duality_gap(
         game.regularizers,
         game.num_classes,
         latent_law=game.latent_law,
+        packing=game.packing,
     )
     latents = game.latents(rng.stream(seed, "evaluation"), len(real), real.dtype)
     inputs = game.conditioned(latents, real)
 
     def payoff(theta, w):
         fake = game.labelled(game.generator(theta, inputs), inputs)
-        f = lambda x: game.discriminator(w, x)  # noqa: E731
+        f = lambda x: game.discriminator(w, game.packed(x))  # noqa: E731
         return -game.objective(f(real), f(fake)).discriminator
 
     return DualityGap(payoff_game, payoff, samplers, num_steps, batch_at, seed, max_atoms)

@@ -4,10 +4,19 @@ from tf_mixed_nash.models.adapters import Inputs, data_and_labels, latents_and_l
 from tf_mixed_nash.models.dcgan import SpectralConv2D, dcgan_discriminator, dcgan_generator
 from tf_mixed_nash.models.mlp import mlp
 from tf_mixed_nash.models.network import FrozenNetwork, Network
+from tf_mixed_nash.models.residual import (
+    LearnedBasis,
+    residual_discriminator,
+    residual_generator,
+    wgan_gp_discriminator,
+    wgan_gp_generator,
+)
 
 __all__ = [
+    "RESIDUAL",
     "FrozenNetwork",
     "Inputs",
+    "LearnedBasis",
     "Network",
     "SpectralConv2D",
     "data_and_labels",
@@ -15,4 +24,14 @@ __all__ = [
     "dcgan_generator",
     "latents_and_labels",
     "mlp",
+    "residual_discriminator",
+    "residual_generator",
+    "wgan_gp_discriminator",
+    "wgan_gp_generator",
 ]
+
+# What `--config.model.family` may be beside dcgan: (generator, discriminator).
+RESIDUAL = {
+    "residual": (residual_generator, residual_discriminator),
+    "wgan_gp": (wgan_gp_generator, wgan_gp_discriminator),
+}

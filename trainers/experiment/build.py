@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import tensorflow as tf
 
 from tf_mixed_nash import algorithms
 from tf_mixed_nash.algorithms import Hyperparameters
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.games.gan import GanGame, ParticleDraws, Regularizers
+from tf_mixed_nash.games.gan import GanGame, ParticleDraws, Penalty, Regularizers
 from tf_mixed_nash.games.objectives import OBJECTIVES, Objective
 from tf_mixed_nash.latents import LatentLaw
 from tf_mixed_nash.methods import schedules
@@ -37,6 +40,7 @@ class Given:
     Attributes:
       task: data and networks.
       objective: None: the one that the config names.
+      penalty: the same.
       latents: None: N(0, I).
       schedules: (player, key) -> schedule in place of the config's: player is "generator" or
         "discriminator", key "step_size" or "temperature".
@@ -44,6 +48,7 @@ class Given:
 
     task: Task
     objective: Objective | None = None
+    penalty: Penalty | None = None
     latents: LatentLaw | None = None
     schedules: Mapping[tuple[str, str], Schedule] = dataclasses.field(default_factory=dict)
 
@@ -77,7 +82,12 @@ def task_of(config: Mapping[str, Any] | PlanarSpec | ImageSpec | CustomSpec) -> 
 
         return custom.load(spec)
     if isinstance(spec, ImageSpec):
-        from trainers.tasks.imaging import ImageTask  # not for those who need no image libraries
+        # Not for those who need no image libraries.
+        if spec.dataset == "stacked_mnist":
+            from trainers.tasks.stacked import StackedTask
+
+            return StackedTask(spec)
+        from trainers.tasks.imaging import ImageTask
 
         return ImageTask(spec)
     from trainers.tasks.planar import PlanarTask
@@ -101,17 +111,18 @@ def build(
     """
     options, task = options_of(config), given.task if given else task_of(config)
     nets = task.networks()
+    schedules = given.schedules if given else {}
+    first = _scheme(config, schedules, 1)[0]
     game = GanGame(
         nets.theta,
         nets.w,
         config["model"]["latent_dim"],
         given.objective if given and given.objective else _objective(config["game"]["objective"]),
-        Regularizers(
-            config["game"]["gradient_penalty"], config["game"]["r1"], config["game"]["weight_clip"]
-        ),
+        _regularizers(config, given, int(first.num_batches(0))),
         task.num_classes,
         ParticleDraws(**config["particles"]),
         given.latents if given else _latents(config),
+        config["game"]["packing"],
     )
     oracle = Oracle(
         game,
@@ -121,8 +132,7 @@ def build(
         [recovery.step for recovery in recoveries],
     )
     # How many outer steps T there are depends on K_t alone; the step sizes depend on T.
-    schedules = given.schedules if given else {}
-    num_steps = num_outer_steps(_scheme(config, schedules, 1)[0], options.num_batches)
+    num_steps = num_outer_steps(first, options.num_batches)
     cuts = [recovery.outer_step for recovery in recoveries]
     scheme, hyperparameters = _scheme(config, schedules, num_steps, cuts)
     return Run(
@@ -182,12 +192,10 @@ def _hyperparameters(
     def schedule(key):
         if key in given:
             return given[key]
-        if h[f"{key}_schedule"].startswith(PYTHON):
-            # Who only reads a run takes no step.
-            return schedules.constant(h[key])
-        return schedules.make(h[f"{key}_schedule"], h[key], num_steps, h[f"{key}_rate"])
+        return _schedule(h[f"{key}_schedule"], h[key], num_steps, h.get(f"{key}_rate", 0.0))
 
-    same = ("damping", "preconditioner", "rms_decay", "stability", "decay_1", "decay_2")
+    decay_2 = schedule("decay_2")
+    same = ("damping", "preconditioner", "rms_decay", "stability", "decay_1")
     same += ("num_chains", "history", "history_batch", "mirror_step")
     same += ("num_particles", "weights", "weight_floor", "rebirth_noise")
     return Hyperparameters(
@@ -195,10 +203,47 @@ def _hyperparameters(
         temperature=schedule("temperature"),
         num_inner_steps=schedules.growing_inner_steps(h["num_inner_steps"], h["inner_steps_rate"]),
         weight_step=schedules.constant(h["weight_step"]),
+        decay_2=getattr(decay_2, "value", decay_2),
         # A common flag does not concern a player that is one point.
         rebirth_below=h["rebirth_below"] if h["num_particles"] > 1 else 0.0,
         history_capacity=num_strategies if h["history"] == "full" else h["history_capacity"],
         **{key: h[key] for key in same},
+    )
+
+
+def _schedule(text: str, value: float, num_steps: int, rate: float = 0.0) -> Schedule:
+    if text.startswith(PYTHON):
+        return schedules.constant(value)  # who only reads a run takes no step
+    if ".py:" not in text:
+        return schedules.make(text, value, num_steps, rate)
+    function = load_function(text, "schedule")
+    try:
+        first = float(function(tf.constant(0, tf.int64)))
+    except Exception as error:  # a user's code
+        raise InputError(
+            f"The schedule {text} must take the outer step t, an integer tensor, and return a "
+            f"number; it failed with {error!r}."
+        ) from error
+    if not (math.isfinite(first) and first >= 0):
+        raise InputError(f"The schedule {text} is {first} at t = 0; it must be at least 0.")
+    return lambda t: tf.cast(function(t), tf.float64)
+
+
+def _regularizers(config: Mapping[str, Any], given: Given | None, span: int) -> Regularizers:
+    game = config["game"]
+    own = given.penalty if given else None
+    if own is None and game["penalty"]:
+        own = load_function(game["penalty"], "game.penalty")
+    factor = _schedule(game["penalty_schedule"], 1.0, config["num_batches"])
+    return Regularizers(
+        game["gradient_penalty"],
+        game["r1"],
+        game["weight_clip"],
+        game["r2"],
+        own,
+        game["penalty_every"],
+        span,
+        None if getattr(factor, "value", None) == 1.0 else factor,
     )
 
 

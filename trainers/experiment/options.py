@@ -88,6 +88,7 @@ def options_of(config: Mapping[str, Any]) -> Options:
 def spec_of(config: Mapping[str, Any]) -> PlanarSpec | ImageSpec | CustomSpec:
     """What the task of a resolved config is made from."""
     model, card = config["model"], config["scorecard"]
+    packing = config.get("game", {}).get("packing", 1)
     if (kind := kinds.kind_of(config)) != "images":
         common = model.get("hidden_units", ())
         own = (model.get(f"{player}_hidden_units") for player in PLAYERS)
@@ -100,6 +101,7 @@ def spec_of(config: Mapping[str, Any]) -> PlanarSpec | ImageSpec | CustomSpec:
                 data=_taken(CustomData, config["data"]),
                 hidden_units=(generator, discriminator),
                 **{player: model.get(player, "") for player in PLAYERS},
+                packing=packing,
             )
         return _taken(
             PlanarSpec,
@@ -107,6 +109,7 @@ def spec_of(config: Mapping[str, Any]) -> PlanarSpec | ImageSpec | CustomSpec:
             card=_taken(PlanarCard, card),
             hidden_units=(generator, discriminator),
             **{player: model.get(player, "") for player in PLAYERS},
+            packing=packing,
         )
     image = config["image"]
     return _taken(
@@ -117,6 +120,7 @@ def spec_of(config: Mapping[str, Any]) -> PlanarSpec | ImageSpec | CustomSpec:
         num_classes=image["num_classes"] if model["conditional"] else 0,
         devices=config["strategy"],
         **{player: model.get(player, "") for player in PLAYERS},
+        packing=packing,
     )
 
 

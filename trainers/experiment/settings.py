@@ -79,7 +79,7 @@ LATER = {
     for key in (
         *("num_chains", "history", "history_capacity", "history_batch", "mirror_step"),
         *("num_particles", "weights", "weight_step", "weight_floor"),
-        *("rebirth_below", "rebirth_noise"),
+        *("rebirth_below", "rebirth_noise", "decay_2_schedule"),
     )
 }
 _LATER_KEYS = {
@@ -89,6 +89,15 @@ _LATER_KEYS = {
 }
 # What runs of earlier versions do not say of their models.
 _LATER_FACTS = tuple(f"model.{player}.constants" for player in PLAYERS)
+_LATER_OF_GAME = {
+    "r2": 0.0,
+    "penalty": "",
+    "penalty_every": 1,
+    "penalty_schedule": "constant",
+    "packing": 1,
+}
+_NORMALIZATIONS = ("generator_normalization", "discriminator_normalization")
+_LATER_OF_IMAGES = {"family": "dcgan", "discriminator_width": 0}
 _WIDTHS = ("generator_hidden_units", "discriminator_hidden_units")
 
 
@@ -143,6 +152,17 @@ def _drop_unread(c: dict[str, Any]) -> None:
                 f"{key}={flat[key]!r} is not read: {c['dataset']} is a data set {what}. Leave it "
                 "out, or set --config.dataset=vectors for a table of your own."
             )
+    if (family := model.get("family", "dcgan")) != "dcgan":
+        for key in _NORMALIZATIONS:
+            if model.pop(key) != "batch":
+                raise InputError(
+                    f"model.{key} is not read by model.family={family}, whose networks have their "
+                    "own. Leave it out, or choose --config.model.family=dcgan."
+                )
+    if family != "residual" and model.pop("blocks", 1) != 1:
+        raise InputError(
+            f"model.blocks is not read by model.family={family}. Choose family residual."
+        )
     for player in PLAYERS:
         if not model.get(player):
             model.pop(player, None)
@@ -224,7 +244,6 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
     from tf_mixed_nash.algorithms import ALGORITHMS
     from tf_mixed_nash.games.objectives import OBJECTIVES
     from tf_mixed_nash.methods.histories import KINDS
-    from tf_mixed_nash.methods.schedules import SCHEDULES
     from trainers.system.devices import DEVICES
 
     flat = flatten(c)
@@ -239,9 +258,11 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
         )
     _choices(flat, ("mixture", "last", "ema"), "publish")
     both = lambda *keys: [f"{player}.{key}" for player in PLAYERS for key in keys]  # noqa: E731
-    for key in both("step_size_schedule", "temperature_schedule"):
-        if not flat[key].startswith("python:"):  # a function of a Python program
-            _choices(flat, SCHEDULES, key)
+    for key in (
+        *both("step_size_schedule", "temperature_schedule", "decay_2_schedule"),
+        "game.penalty_schedule",
+    ):
+        _schedule(flat, key)
     _choices(flat, ("rms", "none"), *both("preconditioner"))
     _choices(flat, KINDS, *both("history"))
     _numbers(flat, lambda v: 0 < v <= 1, "(beta) in (0, 1]", *both("damping"))
@@ -250,13 +271,15 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
     rates = both("step_size_rate", "temperature_rate", "rms_decay", "decay_1", "decay_2")
     _numbers(flat, lambda v: 0 <= v < 1, "in [0, 1)", *rates, "ema_decay")
     sizes = both("step_size", "temperature", "stability", "inner_steps_rate")
-    sizes += ["game.gradient_penalty", "game.r1", "game.weight_clip", "chambolle_pock.kappa"]
+    sizes += ["game.gradient_penalty", "game.r1", "game.r2", "game.weight_clip"]
+    sizes += ["chambolle_pock.kappa"]
     _numbers(flat, lambda v: v >= 0, "at least 0", *sizes)
     _integers(flat, 1, *both("num_inner_steps"), symbol=" (K_t)")
     _integers(flat, 1, *both("num_chains"), symbol=" (n')")
     _integers(flat, 1, *both("history_capacity"), symbol=" (H)")
     _integers(flat, 0, *both("history_batch"), symbol=" (b; 0 is the exact sum)")
     _integers(flat, 1, "num_batches", "batch_size", "discriminator_steps", "accumulate")
+    _integers(flat, 1, "game.penalty_every", "game.packing")
     _integers(flat, 1, "log_every", "picture_every", "checkpoint_every", "keep_last")
     _integers(flat, 1, "model.latent_dim", "mixture.num_components", "duality_gap.num_samples")
     _integers(flat, 0, "keep_every", "max_rollbacks", "score_every")
@@ -288,6 +311,7 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
         )
     if ".py:" not in c["game"]["objective"] and not c["game"]["objective"].startswith("python:"):
         _choices(flat, (*OBJECTIVES, "FILE.py:NAME"), "game.objective")
+    _check_packing(c, num_replicas * c["accumulate"])
     _choices(flat, ("measure", "parameters"), "chambolle_pock.extrapolate")
     window = tuple(c["mixture"]["window"])
     if len(window) != 2 or not 0 <= window[0] < window[1] <= 1:
@@ -331,6 +355,36 @@ def _check_particles(c: Mapping[str, Any]) -> None:
             )
 
 
+def _check_packing(c: Mapping[str, Any], parts: int) -> None:
+    packing = c["game"]["packing"]
+    if packing == 1:
+        return
+    if c["batch_size"] % (packing * parts):
+        raise InputError(
+            f"batch_size {c['batch_size']} cannot be put into packs of {packing} (game.packing"
+            f"{f', on each of {parts} parts' if parts > 1 else ''}). Choose a multiple of "
+            f"{packing * parts}."
+        )
+    if any(c[player]["num_particles"] > 1 for player in PLAYERS):
+        raise InputError(
+            f"game.packing={packing} with several generators: a pack holds data of one of them, "
+            "and would punish generators that specialise. Set one of both to 1."
+        )
+
+
+def _schedule(flat: Mapping[str, Any], key: str) -> None:
+    """A text of `schedules.make`, FILE.py:NAME, or a function of a Python program."""
+    from tf_mixed_nash.methods import schedules
+
+    text = flat[key]
+    if text.startswith("python:") or ".py:" in text:
+        return
+    try:
+        schedules.parse(text)
+    except InputError as error:
+        raise InputError(f"{key}: {error} Or give FILE.py:NAME, a function of t.") from None
+
+
 def _check_planar(flat: Mapping[str, Any]) -> None:
     from trainers.tasks.data.synthetic import DATASETS
 
@@ -361,9 +415,19 @@ def _check_widths(flat: Mapping[str, Any]) -> None:
 
 
 def _check_images(flat: Mapping[str, Any]) -> None:
+    from tf_mixed_nash.models import RESIDUAL, residual
     from tf_mixed_nash.models.dcgan import NORMALIZATIONS, SIZES
 
-    _choices(flat, SIZES, "image.size")
+    _choices(flat, ("dcgan", *RESIDUAL), "model.family")
+    dcgan = flat["model.family"] == "dcgan"
+    _choices(flat, SIZES if dcgan else residual.SIZES, "image.size")
+    _integers(flat, 0, "model.discriminator_width", symbol=" (0: model.width)")
+    if "model.blocks" in flat:
+        _integers(flat, 1, "model.blocks")
+    if flat["dataset"] == "stacked_mnist":
+        _integers(flat, 1, "data.num_stacks")
+        if (flat["image.size"], flat["image.channels"]) != (28, 3):
+            raise InputError("stacked_mnist has 28 x 28 pixels of 3 digits: image.channels is 3.")
     _choices(flat, (1, 3), "image.channels")
     _integers(flat, 0, "image.num_classes", "data.max_corrupt")
     _integers(flat, 1, "model.width", "data.num_threads")
@@ -371,14 +435,16 @@ def _check_images(flat: Mapping[str, Any]) -> None:
     _integers(flat, 2, "scorecard.kid_subset_size")
     _integers(flat, 16, "scorecard.num_samples", "scorecard.prdc_samples")
     norms = tuple(n for n in NORMALIZATIONS if n != "spectral")
-    _choices(flat, norms, "model.generator_normalization")
-    _choices(flat, NORMALIZATIONS, "model.discriminator_normalization")
+    if dcgan:
+        _choices(flat, norms, "model.generator_normalization")
+        _choices(flat, NORMALIZATIONS, "model.discriminator_normalization")
     if flat["model.conditional"] and flat["image.num_classes"] < 2:
         raise InputError("model.conditional needs --config.image.num_classes of at least 2.")
-    if flat["game.gradient_penalty"] and flat["model.discriminator_normalization"] == "batch":
+    single = [key for key in ("game.gradient_penalty", "game.r2") if flat[key]]
+    if single and flat.get("model.discriminator_normalization") == "batch":
         raise InputError(
-            "game.gradient_penalty is a penalty on single samples, which batch normalisation ties "
-            "together. Choose --config.model.discriminator_normalization=layer, spectral or none."
+            f"{single[0]} is a penalty on single samples, which batch normalisation ties together. "
+            "Choose --config.model.discriminator_normalization=layer, spectral or none."
         )
     if flat["duality_gap.every"] and flat["image.size"] > 64:
         raise InputError("duality_gap.every works on images of up to 64 pixels. Set it to 0.")
@@ -430,6 +496,10 @@ def load_workdir_config(workdir: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, OSError) as error:
         raise InputError(f"{path} cannot be read: {error}.") from None
     config = {**_LATER_KEYS, **config}
+    if "game" in config:
+        config["game"] = {**_LATER_OF_GAME, **config["game"]}
+    if "image" in config:
+        config["model"] = {**_LATER_OF_IMAGES, **config["model"]}
     if "hidden_units" in config.get("model", {}):
         config["model"] = {**{key: [] for key in _WIDTHS}, **config["model"]}
     for player in PLAYERS:

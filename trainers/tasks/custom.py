@@ -75,7 +75,9 @@ class CustomTask(Task):
     def _networks(self, salt: str) -> Pair:
         shape = None if self._data is None else self._data.shape
         spec = self.spec
-        return user_models.networks(self._models(salt), spec.latent_dim, self.num_classes, shape)
+        return user_models.networks(
+            self._models(salt), spec.latent_dim, self.num_classes, shape, packing=spec.packing
+        )
 
     @functools.cached_property
     def shape(self) -> tuple[int, ...]:
@@ -291,7 +293,7 @@ def _model(
         )
     theta = name == "generator"
     return mlp(
-        spec.latent_dim if theta else shape[0],
+        spec.latent_dim if theta else shape[0] * spec.packing,
         shape[0] if theta else 1,
         spec.hidden_units[0 if theta else 1],
         spec.activation,

@@ -244,9 +244,13 @@ def nearest(queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     return cdist(x, y).argmin(axis=1)
 
 
-def format_table(scores: Mapping[str, Any], published: str | None = None) -> str:
+def format_table(
+    scores: Mapping[str, Any],
+    published: str | None = None,
+    columns: Mapping[str, Column] = COLUMNS,
+) -> str:
     """`tables.terminal`, and what the figures depend on."""
-    text = tables.terminal(scores, COLUMNS, published)
+    text = tables.terminal(scores, columns, published)
     network, num = scores["protocol"], scores["real_data_ceiling"]["num_real"]
     return text + (
         f"\nfeatures of {network['feature_network']} ({network['sha256'][:12]}), "

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_mixed_nash import rng
+from tf_mixed_nash import models, rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.models import dcgan_discriminator, dcgan_generator
 from tf_mixed_nash.strategies.mixed import MixedStrategy, seed_rows
@@ -182,9 +182,32 @@ class ImageTask(Task):
         return "\n".join(lines)
 
     def networks(self, salt=""):
-        """See `tasks.Task.networks`: DCGAN, or networks of the user's own."""
+        """See `tasks.Task.networks`: of the family, or networks of the user's own."""
         shape = (self.spec.size, self.spec.size, self.spec.channels)
-        return user_models.chosen(self.spec, salt, lambda: self._dcgan(salt), shape)
+        make = self._dcgan if self.spec.family == "dcgan" else self._residual
+        return user_models.chosen(self.spec, salt, lambda: make(salt), shape)
+
+    def _residual(self, salt):
+        spec = self.spec
+        make, judge = models.RESIDUAL[spec.family]
+        blocks = {"blocks": spec.blocks} if spec.family == "residual" else {}
+        common = {"num_classes": self.num_classes, "dtype": spec.precision, **blocks}
+        theta, w = user_models.seeds_of(spec.seed, salt)
+        generator = make(
+            spec.size, spec.channels, spec.latent_dim, spec.width, seed=theta, **common
+        )
+        discriminator = judge(
+            spec.size,
+            spec.channels * spec.packing,
+            spec.discriminator_width or spec.width,
+            seed=w,
+            **common,
+        )
+        shape = (spec.size, spec.size, spec.channels)
+        pair = Pair(generator, discriminator)
+        return user_models.networks(
+            pair, spec.latent_dim, self.num_classes, shape, packing=spec.packing
+        )
 
     def _dcgan(self, salt):
         spec = self.spec
@@ -203,8 +226,8 @@ class ImageTask(Task):
         )
         discriminator = dcgan_discriminator(
             spec.size,
-            spec.channels + self.num_classes,
-            spec.width,
+            spec.packing * (spec.channels + self.num_classes),
+            spec.discriminator_width or spec.width,
             spec.discriminator_normalization,
             seed("discriminator"),
             spec.precision,
@@ -343,7 +366,7 @@ class ImageTask(Task):
         }
 
     def format_table(self, scores, published=None):
-        text = image_scores.format_table(scores, published)
+        text = image_scores.format_table(scores, published, self.columns)
         if corrupt := scores["data"]["num_corrupt"]:
             text += f"\n{corrupt} of {len(self.source):,} records could not be read"
             if first := scores["data"].get("corrupt"):

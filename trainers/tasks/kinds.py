@@ -65,6 +65,7 @@ class PlanarSpec:
       hidden_units: widths of the generator's layers and of the discriminator's.
       generator: FILE.py:NAME, in place of the perceptron; "": none.
       discriminator: the same.
+      packing: how many data the discriminator reads at once.
     """
 
     dataset: str
@@ -77,6 +78,7 @@ class PlanarSpec:
     latent_dim: int = 2
     generator: str = ""
     discriminator: str = ""
+    packing: int = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,6 +104,7 @@ class ImageData:
     max_corrupt: int
     cache: bool | None
     num_threads: int
+    num_stacks: int = 128_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,8 +115,12 @@ class ImageSpec:
       num_classes: of a class-conditional generator; 0 without classes.
       devices: one of `devices.DEVICES`: each worker reads its rows of a mini-batch.
       publish: the answer that the final pictures show.
-      generator: FILE.py:NAME, in place of DCGAN's; "": none.
+      family: of the networks: "dcgan", or a key of `tf_mixed_nash.models.RESIDUAL`.
+      blocks: residual blocks at each resolution.
+      discriminator_width: 0: `width`.
+      generator: FILE.py:NAME, in place of the family's; "": none.
       discriminator: the same.
+      packing: how many data the discriminator reads at once.
     """
 
     dataset: str
@@ -128,12 +135,16 @@ class ImageSpec:
     num_classes: int
     width: int
     latent_dim: int
-    generator_normalization: str
-    discriminator_normalization: str
     devices: str
     publish: str
+    family: str = "dcgan"
+    blocks: int = 1
+    discriminator_width: int = 0
+    generator_normalization: str = "batch"
+    discriminator_normalization: str = "batch"
     generator: str = ""
     discriminator: str = ""
+    packing: int = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -160,6 +171,7 @@ class CustomSpec:
       dataset: "vectors", FILE.py:NAME, or "python": an object that no config can name.
       generator: FILE.py:NAME, or `user_models.describe` of a model; "": a perceptron.
       discriminator: the same.
+      packing: how many data the discriminator reads at once.
       num_classes: of a class-conditional game; 0 without classes.
       hidden_units: widths of the generator's layers and of the discriminator's, of perceptrons.
       publish: the answer that the final pictures show.
@@ -173,6 +185,7 @@ class CustomSpec:
     num_classes: int = 0
     generator: Any = ""
     discriminator: Any = ""
+    packing: int = 1
     hidden_units: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     activation: str = "relu"
     card: CustomCard = CustomCard()

@@ -94,7 +94,7 @@ class PlanarTask(Task):
             units = Pair(*spec.hidden_units)
             return Pair(
                 make("generator", spec.latent_dim, 2, units.theta),
-                make("discriminator", 2, 1, units.w),
+                make("discriminator", 2 * spec.packing, 1, units.w),
             )
 
         return user_models.chosen(spec, salt, perceptrons, (2,))

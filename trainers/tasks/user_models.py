@@ -65,6 +65,7 @@ def networks(
     num_classes: int = 0,
     shape: tuple[int, ...] | None = None,
     objective: Objective | None = None,
+    packing: int = 1,
 ) -> Pair:
     """The networks of a game.
 
@@ -74,6 +75,7 @@ def networks(
       num_classes: k of a class-conditional game, or 0.
       shape: of a row of the data; by default what the generator makes.
       objective: that the discriminator's answers must suit, where it is known.
+      packing: how many data the discriminator reads at once.
 
     Raises:
       InputError: for a model that cannot be played with, naming model, layer and reason.
@@ -88,7 +90,7 @@ def networks(
     if made is None:
         inputs = latents_and_labels(models.theta, latent_dim, num_classes)
         made = Network(models.theta, inputs).output_shape
-    return check_pair(*models, latent_dim, num_classes, made, objective)
+    return check_pair(*models, latent_dim, num_classes, made, objective, packing)
 
 
 def latent_dim_of(generator: keras.Model, num_classes: int) -> int:
@@ -174,7 +176,7 @@ def chosen(spec: Any, salt: str, builtin: Callable[[], Pair], shape: tuple[int, 
     )
     others = Pair(None, None) if all(own) else builtin()
     models = Pair(*(a if a is not None else b.model for a, b in zip(own, others, strict=True)))
-    return networks(models, spec.latent_dim, num_classes, shape)
+    return networks(models, spec.latent_dim, num_classes, shape, packing=spec.packing)
 
 
 def made(function: Callable[[], Any], what: str, seed: int) -> keras.Model:

@@ -22,6 +22,8 @@ PENALTIES = {
     "gradient_penalty": {"gradient_penalty": 0.7},
     "r1": {"r1": 0.3},
     "both": {"gradient_penalty": 0.7, "r1": 0.3},
+    "r2": {"r2": 0.4},
+    "zero-centred": {"r1": 0.3, "r2": 0.4},
 }
 each_player = pytest.mark.parametrize("player", PLAYERS)
 each_objective = pytest.mark.parametrize("objective", [*OBJECTIVES, "cubic"])

@@ -29,6 +29,27 @@ FORMULAS = {
         lambda t: 0.1 + 0.1 * (1 + math.cos(math.pi * t / T)) if t < T else 0.1,
     ),
     "exponential": (schedules.exponential(0.3, 0.05), lambda t: 0.3 * 0.95**t),
+    # Zhang et al. 2020, eq. 3, of four cycles of ceil(10 / 4) = 3 steps.
+    "cyclical": (
+        schedules.cyclical(0.3, T),
+        lambda t: 0.15 * (math.cos(math.pi * (t % 3) / 3) + 1),
+    ),
+    "cyclical, quiet at first": (
+        schedules.cyclical(0.3, T, cycles=2, end=0.1, quiet=0.5),
+        lambda t: 0.0 if t % 5 < 2.5 else 0.1 + 0.1 * (math.cos(math.pi * (t % 5) / 5) + 1),
+    ),
+    "warmed": (
+        make("linear(warmup=0.4)", 0.3, T),
+        lambda t: 0.3 * min((t + 1) / 4, 1) * (1 - min(max(t - 4, 0) / 6, 1)),
+    ),
+    "warmed and constant": (
+        make("constant(warmup=0.5)", 0.3, T),
+        lambda t: 0.3 * min((t + 1) / 5, 1),
+    ),
+    "with an end": (
+        make("cosine(end=0.5, warmup=0.1)", 0.3, T),
+        lambda t: 0.15 + 0.075 * (1 + math.cos(math.pi * min(max(t - 1, 0) / 9, 1))),
+    ),
     "slow exponential": (schedules.exponential(0.3, 1e-5), lambda t: 0.3 * (1 - 1e-5) ** t),
 }
 
@@ -107,6 +128,13 @@ def test_zero_is_constant_and_says_so(kind):
     [
         (lambda: make("quadratic", 0.1, T), "Unknown schedule 'quadratic'. Choose one of: con"),
         (lambda: make("linear", -0.1, T), "must be at least 0, got -0.1"),
+        (lambda: make("cosin", 0.1, T), "Did you mean 'cosine'"),
+        (lambda: make("cosine(warm=0.1)", 0.1, T), "has no 'warm'. Its options: end, warmup"),
+        (lambda: make("cosine(warmup=1.0)", 0.1, T), r"warmup must be in \[0, 1\), got 1.0"),
+        (lambda: make("cyclical(cycles=1.5)", 0.1, T), "cycles must be a whole number"),
+        (lambda: make("cosine(0.1)", 0.1, T), "A schedule is KIND or KIND"),
+        (lambda: make("cosine(end=", 0.1, T), "A schedule is KIND or KIND"),
+        (lambda: make("linear(end='x')", 0.1, T), "end must be at least 0"),
         (lambda: schedules.growing_inner_steps(0), "must be at least 1, got 0"),
         (lambda: schedules.growing_inner_steps(3, -0.1), "must be at least 0, got -0.1"),
     ],

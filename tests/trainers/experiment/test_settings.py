@@ -49,6 +49,12 @@ def test_a_players_flag_beats_the_common_flag_which_beats_the_tuned_default():
         ({"publish": "best"}, ["best", "mixture, last, ema"]),
         ({"game__objective": "gan"}, ["gan", "wgan", "FILE.py:NAME"]),
         ({"game__gradient_penalty": -1.0}, ["gradient_penalty"]),
+        ({"game__r2": -1.0}, ["game.r2", "at least 0"]),
+        ({"game__penalty_every": 0}, ["penalty_every", "at least 1"]),
+        ({"game__packing": 3}, ["packs of 3", "multiple of 3"]),
+        ({"game__packing": 2, "num_particles": 2}, ["punish generators that specialise"]),
+        ({"game__penalty_schedule": "cosin"}, ["penalty_schedule", "'cosine'", "FILE.py:NAME"]),
+        ({"decay_2_schedule": "cosine(warmup=2)"}, ["decay_2_schedule", "[0, 1)"]),
         ({"chambolle_pock__extrapolate": "both"}, ["both", "measure, parameters"]),
         ({"mixture__window": (0.9, 0.5)}, ["window", "(0.9, 0.5)"]),
         ({"mixture__window": (0.5,)}, ["window", "(0.5)"]),
@@ -107,7 +113,7 @@ def test_an_unreadable_workdir_is_an_input_error(tmp_path):
         ("seed", "--set=seed is not of the form KEY=VALUE."),
         ("sead=1", "Unknown config key --set=sead. Did you mean --set=seed? Choose one of: accu"),
         ("game=3", "Unknown config key --set=game. Did you mean --set=game."),
-        ("game.r2=3", "Did you mean --set=game.r1?"),
+        ("game.r3=3", "Did you mean --set=game.r"),
         ("batch_size=many", "--set=batch_size: the value must be of type int, got 'many'."),
         ("mixture.window=3", "--set=mixture.window: the value must be of type tuple, got 3."),
         ("step_size='x'", "--set=step_size: the value must be of type float, got 'x'."),
@@ -127,3 +133,13 @@ def test_overrides_are_of_the_types_of_the_keys():
     assert config.generator.step_size == 3.0
     assert config.model.hidden_units == (3, 4)
     assert (config.data.path, config.seed, config.game.r1) == ("a/b", 2, 1.0)
+
+
+def test_a_run_of_an_earlier_version_has_the_penalties_it_had(tmp_path):
+    config = tiny("adam")
+    for key in ("r2", "penalty", "penalty_every", "penalty_schedule", "packing"):
+        del config["game"][key]
+    for player in settings.PLAYERS:
+        del config[player]["decay_2_schedule"]
+    (tmp_path / settings.CONFIG).write_text(settings.to_json(config))
+    assert settings.load_workdir_config(tmp_path) == tiny("adam")

@@ -1,0 +1,16 @@
+"""Stacked MNIST by mirror_prox_gan: DCGAN of 28 px, 128,000 stacks, a thousand modes.
+
+python -m trainers.run --config=configs/stacked_mnist_mp.py --config.data.tfds_dir=DIR \\
+    --workdir=runs/stacked_mnist_mp
+
+PacGAN's protocol: batch 64, 50 epochs of 2,000 mini-batches, 26,000 samples, modes by the committed
+classifier of MNIST's digits. Smaller discriminators: --config.model.discriminator_width=32 or 16.
+Nothing long has been run yet (docs/modern.md).
+"""
+
+from configs import common
+
+
+def get_config(variant=None):
+    """The experiment; `:tiny` after the file name runs two steps in seconds."""
+    return common.images("stacked_mnist", "mirror_prox_gan", variant)

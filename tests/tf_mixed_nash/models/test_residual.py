@@ -1,0 +1,134 @@
+"""Residual networks: shapes, scale at the start, classes, second derivatives, Keras files."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_mixed_nash.games.gan import GanGame, Regularizers
+from tf_mixed_nash.games.objectives import relativistic
+from tf_mixed_nash.models import (
+    Network,
+    data_and_labels,
+    latents_and_labels,
+    residual_discriminator,
+    residual_generator,
+    wgan_gp_discriminator,
+    wgan_gp_generator,
+)
+from tf_mixed_nash.models.residual import SIZES
+from tf_mixed_nash.types import dirac
+
+D = 8
+PAIRS = {
+    "residual": (residual_generator, residual_discriminator),
+    "wgan_gp": (wgan_gp_generator, wgan_gp_discriminator),
+}
+each_pair = pytest.mark.parametrize("pair", PAIRS)
+
+
+def draw(*shape, seed=0):
+    return tf.constant(np.random.default_rng(seed).normal(size=shape), tf.float32)
+
+
+@each_pair
+@pytest.mark.parametrize("size", [28, 32, pytest.param(64, marks=pytest.mark.slow),
+                                  pytest.param(256, marks=pytest.mark.slow)])  # fmt: skip
+def test_images_of_every_size_and_one_logit(pair, size):
+    make, judge = PAIRS[pair]
+    images = make(size, 3, latent_dim=D, width=4)(draw(2, D))
+    assert images.shape == (2, size, size, 3)
+    assert np.isfinite(images).all()
+    assert judge(size, 3, width=4)(images).shape == (2, 1)
+
+
+@each_pair
+def test_a_size_that_is_not_offered_is_named(pair):
+    for make in PAIRS[pair]:
+        with pytest.raises(ValueError, match=r"No residual networks for 48 px\. Choose one of: 28"):
+            make(48)
+    assert list(SIZES) == [28, 32, 64, 128, 256]
+
+
+@each_pair
+def test_the_seed_decides_the_start(pair):
+    make, _ = PAIRS[pair]
+    weights = [make(28, 1, latent_dim=D, width=4, seed=s).get_weights() for s in (0, 0, 1)]
+    for a, b in zip(*weights[:2], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert any((a != b).any() for a, b in zip(weights[0], weights[2], strict=True))
+
+
+@pytest.mark.parametrize("blocks", [1, 4])
+def test_without_normalisation_the_scale_is_kept(blocks):
+    """Images and logits are of order 1 at the start: every branch begins as nothing (Fixup)."""
+    generator = residual_generator(32, 3, latent_dim=64, width=32, blocks=blocks)
+    images = generator(draw(64, 64)).numpy()
+    assert 0.2 < images.std() < 3
+    logits = residual_discriminator(32, 3, width=32, blocks=blocks)(draw(64, 32, 32, 3)).numpy()
+    assert 0.05 < logits.std() < 3
+    # A branch's inner activations are of the same order, however many branches there are.
+    inner = [x for x in generator.layers if isinstance(x, keras.layers.Conv2D) and x.groups > 1]
+    middle = keras.Model(generator.input, [x.output for x in inner])(draw(64, 64))
+    assert all(0.05 < np.std(x) < 5 for x in tf.nest.flatten(middle))
+
+
+def test_the_convolutions_are_grouped_in_groups_of_the_asked_size():
+    model = residual_generator(28, 1, latent_dim=D, width=32, group_size=16)
+    grouped = [x for x in model.layers if isinstance(x, keras.layers.Conv2D) and x.groups > 1]
+    assert {x.filters // x.groups for x in grouped} == {16}
+    assert sum(isinstance(x, keras.layers.BatchNormalization) for x in model.layers) == 0
+
+
+@each_pair
+def test_labels_change_images_and_logits(pair):
+    make, judge = (f(28, 1, width=4, num_classes=3) for f in PAIRS[pair])
+    z, labels = draw(1, make.input_shape[0][1]), [tf.constant([i]) for i in (0, 1)]
+    images = [make([z, label]) for label in labels]
+    assert np.abs(images[0] - images[1]).max() > 1e-4
+    logits = [judge([images[0], label]).numpy() for label in labels]
+    assert np.abs(logits[0] - logits[1]).max() > 1e-6
+    # As the games give them: latents and images with one-hot classes behind.
+    D, k = z.shape[1], 3
+    theta = Network(make, latents_and_labels(make, D, k))
+    w = Network(judge, data_and_labels(judge, (28, 28, 1), k))
+    packed = tf.concat([z, tf.one_hot([1], k)], axis=1)
+    expected = make([z, labels[1]], training=True)  # a game's generator sees the batch
+    np.testing.assert_allclose(theta(theta.initial(), packed), expected, atol=1e-6)
+    planes = tf.broadcast_to(tf.one_hot([1], k)[:, None, None], [1, 28, 28, k])
+    given = tf.concat([images[0], planes], axis=3)
+    np.testing.assert_allclose(w(w.initial(), given), logits[1], atol=1e-6)
+
+
+def test_penalties_on_both_sides_reach_the_parameters():
+    """Second derivatives of grouped, depthwise and pooled layers: against a difference."""
+    theta = Network(residual_generator(28, 1, latent_dim=D, width=2, seed=1, dtype="float64"))
+    w = Network(residual_discriminator(28, 1, width=2, seed=2, dtype="float64"))
+    game = GanGame(theta, w, D, relativistic, Regularizers(r1=2.0, r2=3.0))
+    random = np.random.default_rng(0)
+    start = tf.constant(w.initial().numpy() + 0.1 * random.normal(size=w.dim))
+    real = tf.constant(random.normal(size=(4, 28, 28, 1)))
+    field = tf.function(
+        lambda z: game.field("w", z, dirac(theta.initial()), real, tf.constant([1, 2])),
+        autograph=False,
+    )
+    g, logs = field(start)
+    assert float(logs["penalty"]) > 0
+    e = random.normal(size=w.dim)
+    e /= np.linalg.norm(e)
+
+    def total(z):
+        _, logs = field(z)
+        return float(logs["loss"] + logs["penalty"])
+
+    slope = (total(start + 1e-5 * e) - total(start - 1e-5 * e)) / 2e-5
+    assert float(tf.tensordot(g, tf.constant(e), 1)) == pytest.approx(slope, rel=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own
+@each_pair
+def test_they_are_saved_as_keras_files(pair, tmp_path):
+    model = PAIRS[pair][0](28, 1, latent_dim=D, width=4)
+    model.save(tmp_path / "g.keras")
+    again = keras.models.load_model(tmp_path / "g.keras")
+    np.testing.assert_array_equal(again(draw(2, D)), model(draw(2, D)))

@@ -1,0 +1,83 @@
+"""What a config's numbers become: schedules, penalties and packs of a run."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.trainers.conftest import tiny, tiny_images
+from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.training.loop import Loop
+from trainers.experiment.build import build
+
+FILE = """
+import tensorflow as tf
+
+def falling(t):
+    return 1e-3 / (1.0 + tf.cast(t, tf.float64))
+
+def negative(t):
+    return -1.0
+
+def penalty(critic, real, fake, key):
+    return 0.5 * tf.reduce_mean(critic(real) ** 2) + 0.0 * tf.reduce_mean(critic(fake))
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(FILE)
+    return path
+
+
+def test_schedules_of_both_players_and_of_the_second_moment(file):
+    run = build(
+        tiny(
+            "adam",
+            num_batches=8,
+            generator__step_size_schedule=f"{file}:falling",
+            discriminator__step_size=0.5,
+            discriminator__step_size_schedule="cyclical(cycles=2)",
+            decay_2=0.9,
+            decay_2_schedule="linear(end=1.1)",
+        )
+    )
+    theta, w = run.hyperparameters
+    assert float(theta.step_size(tf.constant(3, tf.int64))) == pytest.approx(1e-3 / 4)
+    assert [float(w.step_size(t)) for t in (0, 2, 4)] == pytest.approx([0.5, 0.25, 0.5])
+    assert float(theta.decay_2(0)) == 0.9
+    assert float(theta.decay_2(8)) == pytest.approx(0.99)
+    assert Loop(run).advance(4) is None
+    assert build(tiny("adam")).hyperparameters.theta.decay_2 == 0.9, "a number, as before"
+
+
+def test_a_schedule_of_ones_own_must_be_a_number_of_at_least_0(file):
+    for name, says in (("negative", "is -1.0 at t = 0"), ("falling()", "no 'falling")):
+        with pytest.raises(InputError, match=says):
+            build(tiny("adam", step_size_schedule=f"{file}:{name}"))
+
+
+@pytest.mark.parametrize("algorithm", ["adam", "mirror_prox_gan"])
+def test_a_run_with_all_of_it_trains(file, algorithm):
+    game = {
+        "game__objective": "relativistic",
+        "game__gradient_penalty": 0.0,
+        "game__r1": 0.1,
+        "game__r2": 0.1,
+        "game__penalty": f"{file}:penalty",
+        "game__penalty_every": 2,
+        "game__penalty_schedule": "cosine(end=0.1)",
+        "game__packing": 2,
+    }
+    loop = Loop(build(tiny(algorithm, num_batches=8, **game)))
+    assert loop.run.networks.w.input_shape == (4,)
+    assert loop.advance(4) is None
+    assert loop.logs()["penalty/w"] > 0
+    assert np.isfinite(loop.last().theta).all()
+
+
+def test_packs_of_labelled_images_train():
+    config = tiny_images("adam", model__conditional=True, game__packing=2, game__r1=0.1,
+                         game__r2=0.1, game__gradient_penalty=0.0)  # fmt: skip
+    networks = build(config).networks
+    assert networks.w.input_shape == (28, 28, 2 * (1 + 3))

@@ -1,0 +1,106 @@
+"""The task on Stacked MNIST: how many of its thousand modes samples reach (PacGAN's protocol)."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from trainers.tasks import features, image_scores
+from trainers.tasks.base import NO_STRATEGIES, SEED
+from trainers.tasks.data.sources import TfdsSource, open_path
+from trainers.tasks.data.stacked import StackedSource
+from trainers.tasks.features import FeatureNetwork
+from trainers.tasks.imaging import ImageTask, draw_pixels
+from trainers.tasks.tables import Column
+
+__all__ = ["StackedTask", "mode_card"]
+
+_COLUMNS = {
+    "modes_captured": Column("modes", 1, of="num_modes"),
+    "reverse_kl": Column("reverse KL", 4, "rev. KL"),
+    **image_scores.COLUMNS,
+}
+
+
+class StackedTask(ImageTask):
+    """See `ImageTask`. The records are stacks of MNIST's digits, or of those at data.path."""
+
+    columns = _COLUMNS
+
+    @functools.cached_property
+    def source(self) -> StackedSource:
+        """The stacks.
+
+        Raises:
+          InputError: if the digits are not there or cannot be read.
+        """
+        data = self.spec.data
+        digits = (
+            open_path(data.path)
+            if data.path
+            else TfdsSource("mnist", data.split, data.tfds_dir, data.download)
+        )
+        return StackedSource(digits, data.num_stacks)
+
+    @functools.cached_property
+    def classifier(self) -> FeatureNetwork:
+        """That of the digits: the committed network of MNIST."""
+        return features.load("mnist", "mnist", 1)
+
+    def score(self, samplers, strategies=NO_STRATEGIES):
+        """See `tasks.Task.score`; with the modes of samples and of real data."""
+        scores = super().score(samplers, strategies)
+        law, num = self.source.frequencies, self.spec.card.num_samples
+        for name, draw in samplers.items():
+            images = draw_pixels(draw, SEED, num)
+            scores["strategies"][name] |= mode_card(images, self.classifier, law)
+        ceiling = self.images.at(self.real.indices[len(self.real.reference) :])[0]
+        scores["real_data_ceiling"] |= mode_card(ceiling, self.classifier, law)
+        scores["protocol"]["digits"] = {
+            "number": self.source.num_digits,
+            "classifier": "mnist",
+            "sha256": self.classifier.sha256,
+            **self.classifier.about,
+        }
+        return scores
+
+    def format_table(self, scores, published=None):
+        """See `tasks.Task.format_table`."""
+        text = super().format_table(scores, published)
+        digits = scores["protocol"]["digits"]
+        return text + (
+            f"\n{digits['number']:,} different digits; the classifier is right on "
+            f"{digits['accuracy']:.1%} of its test digits"
+        )
+
+
+def mode_card(
+    images: np.ndarray, classifier: FeatureNetwork, frequencies: np.ndarray
+) -> dict[str, Any]:
+    """Which modes stacked digits are of, each channel judged by the classifier.
+
+    Args:
+      images: uint8 [n, S, S, 3].
+      classifier: of grey digits, with probabilities of k classes.
+      frequencies: of the classes in the data, [k]; the law of a mode is their product.
+
+    Returns:
+      num_modes, k^3; modes_captured, those with at least one sample; reverse_kl, KL(samples ||
+      data) of the histograms over modes, in nats. A finite number of real samples has a reverse KL
+      above 0: the data's own is the ceiling.
+    """
+    guesses = []
+    for channel in range(3):
+        probabilities = classifier(images[..., channel : channel + 1])[1]
+        assert probabilities is not None
+        guesses.append(probabilities.argmax(1))
+    a, b, c = guesses
+    k = len(frequencies)
+    p = np.bincount((a * k + b) * k + c, minlength=k**3) / len(images)
+    q = np.einsum("i,j,k->ijk", frequencies, frequencies, frequencies).ravel()
+    some = p > 0
+    with np.errstate(divide="ignore"):
+        divergence = float((p[some] * np.log(p[some] / q[some])).sum())
+    return {"num_modes": k**3, "modes_captured": int(some.sum()), "reverse_kl": divergence}
