@@ -17,10 +17,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import tensorflow as tf
+from tensorflow.python.ops.parallel_for import pfor as _pfor
 
 __all__ = ["of_batch", "of_key", "of_step", "steps"]
 
-# A table of more bytes is not made: its rows are computed where they are used.
+# A table of more bytes is not made, nor one that would be made row after row: the rows are then
+# computed where they are used.
 _MOST_BYTES = 2**23
 
 
@@ -45,10 +47,13 @@ class _Call:
         self.rows: dict[int, _Row] = {}
 
     def table(self, function: Callable[[tf.Tensor], tf.Tensor], inputs: Callable) -> Any:
-        """function of every row of `inputs()`, before the loop; None if that is too much."""
+        """function of every row of `inputs()`, before the loop, at once; None if it cannot be."""
         # Nothing inside the loop is a condition for what is before it.
         with self.graph.as_default(), tf.control_dependencies(None):
-            table: Any = tf.vectorized_map(function, inputs())
+            try:
+                table: Any = tf.vectorized_map(function, inputs(), fallback_to_while_loop=False)
+            except ValueError:  # an operation without a rule for many rows
+                return None
         return table if table.shape.num_elements() * table.dtype.size <= _MOST_BYTES else None
 
     def row(self, table: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
@@ -131,3 +136,13 @@ def of_key(function: Callable[[tf.Tensor], tf.Tensor], key: tf.Tensor) -> tf.Ten
         return function(key)
     table = call.table(function, lambda: known.table)
     return function(key) if table is None else call.row(table, known.index)
+
+
+def _bitcast(call: Any) -> Any:
+    """How `tf.vectorized_map` treats a bitcast, which has one more leading axis, and no more."""
+    return _pfor.wrap(tf.bitcast(call.stacked_input(0), call.get_attr("type")), True)
+
+
+# Our draws are full of them, and without a rule each would be a loop over the rows.
+if "Bitcast" not in _pfor._pfor_converter_registry:
+    _pfor.RegisterPFor("Bitcast")(_bitcast)

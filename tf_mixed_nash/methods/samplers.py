@@ -20,9 +20,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tf_mixed_nash.ahead import of_step
 from tf_mixed_nash.compile import in_whole
-from tf_mixed_nash.methods.schedules import Schedule
+from tf_mixed_nash.methods.schedules import Schedule, computed_in
 
 __all__ = ["Preconditioner", "Sampler", "adam", "identity", "langevin", "optimistic", "rms"]
 
@@ -57,12 +56,16 @@ def _at(schedule: Schedule, t, dtype: tf.DType) -> tf.Tensor:
     """schedule(t) in dtype."""
     if hasattr(schedule, "value"):
         return _cast(schedule.value, dtype)
-    return of_step(lambda t: _cast(schedule(t), dtype), t)
+    if not in_whole():
+        return _cast(schedule(t), dtype)
+    # float64 would be computed for every entry of the vector, on a GPU slowly.
+    with computed_in(dtype):
+        return _cast(schedule(t), dtype)
 
 
 def _complement(decay: float, count: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """1 - decay^count in dtype."""
-    if in_whole():  # float64 would be computed for every entry of the vector, on a GPU slowly
+    if in_whole():  # as of `_at`
         rate = math.log(decay) if decay else -math.inf
         return -tf.math.expm1(tf.cast(count, dtype) * tf.constant(rate, dtype))
     n = tf.cast(count, tf.float64)

@@ -7,7 +7,9 @@ a Python number where it does not depend on t, which lets the compiled step drop
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -15,6 +17,7 @@ import tensorflow as tf
 __all__ = [
     "SCHEDULES",
     "Schedule",
+    "computed_in",
     "constant",
     "cosine",
     "exponential",
@@ -27,8 +30,21 @@ __all__ = [
 Schedule = Callable[[Any], Any]
 
 
+_dtype: contextvars.ContextVar[Any] = contextvars.ContextVar("dtype", default=None)
+
+
+@contextlib.contextmanager
+def computed_in(dtype: tf.DType) -> Iterator[None]:
+    """Schedules are computed in this type inside, not in float64."""
+    token = _dtype.set(dtype)
+    try:
+        yield
+    finally:
+        _dtype.reset(token)
+
+
 def _float(t) -> tf.Tensor:
-    return tf.cast(t, tf.float64)
+    return tf.cast(t, _dtype.get() or tf.float64)
 
 
 def constant(value: float) -> Schedule:
@@ -55,7 +71,9 @@ def cosine(value: float, num_steps: int, end: float = 0.0) -> Schedule:
 
 def exponential(value: float, rate: float) -> Schedule:
     """value * (1 - rate)^t, the form of MixedNE-LD's gamma_t and sigma_t."""
-    return lambda t: value * tf.exp(tf.math.log1p(tf.constant(-rate, tf.float64)) * _float(t))
+    return lambda t: (
+        value * tf.exp(_float(tf.math.log1p(tf.constant(-rate, tf.float64))) * _float(t))
+    )
 
 
 def growing_inner_steps(maximum: int, rate: float = 0.0) -> Schedule:
@@ -118,6 +136,6 @@ def reduced(schedule: Schedule, starts: Sequence[int], factor: float = 0.5) -> S
 
     def value(t):
         passed = tf.reduce_sum(_float(at <= tf.cast(t, tf.int64)))
-        return _float(schedule(t)) * tf.constant(factor, tf.float64) ** passed
+        return _float(schedule(t)) * _float(tf.constant(factor, tf.float64)) ** passed
 
     return value

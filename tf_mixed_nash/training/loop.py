@@ -398,9 +398,7 @@ class Loop(Generic[R]):
                         *(diverged_at(s["diverged_at"].of(p), m, logs.of(p)) for p in PLAYERS)
                     ),
                     "sums": {
-                        p: {
-                            k: s["sums"][p][k] + tf.cast(logs.of(p)[k], tf.float64) for k in SUMMED
-                        }
+                        p: {k: s["sums"][p][k] + tf.cast(logs.of(p)[k], tf.float64) for k in SUMMED}
                         for p in PLAYERS
                     },
                     "summed_steps": s["summed_steps"] + 1,

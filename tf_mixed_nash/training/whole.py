@@ -75,9 +75,7 @@ class Calls:
         if not known:
             signature.insert(0, tf.TensorSpec([], tf.int32))
         function = many if known else self._steps
-        return tf.function(
-            function, input_signature=signature, autograph=False, jit_compile=True
-        )
+        return tf.function(function, input_signature=signature, autograph=False, jit_compile=True)
 
     def text(self, stage: str = "optimized_hlo") -> str:
         """XLA's program of LENGTH outer steps, as text.

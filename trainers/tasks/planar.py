@@ -53,6 +53,7 @@ class PlanarFeed:
 
     def batch_at(self, block, m):
         """See `feeds.Feed.batch_at`."""
+
         def sample(m):
             return self._data.sample(rng.fold_in(self._key, m), self._size, self._dtype)
 
