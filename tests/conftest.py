@@ -11,6 +11,8 @@ from tests import repetitions
 
 # Before TensorFlow is imported: no advice about the CPU on every run.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Tests leave nothing in the user's cache, and find nothing there.
+os.environ.setdefault("TF_MIXED_NASH_XLA_CACHE", "off")
 
 _DESELECTED = pytest.StashKey[int]()
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.peers.common import Work
 
-__all__ = ["PEERS", "Peer", "PeerError", "available", "unavailable"]
+__all__ = ["PEERS", "Peer", "PeerError", "available", "python_of", "unavailable"]
 
 _ROOT = Path(__file__).parents[2]
 # Where `make peers` puts PyTorch and JAX: beside TensorFlow they would be imported by POT.
@@ -38,7 +38,9 @@ class PeerError(RuntimeError):
     """A peer could not do what it was asked."""
 
 
-def _python(kind: _Kind) -> str:
+def python_of(name: str) -> str:
+    """The Python in which this peer runs."""
+    kind = PEERS[name]
     own = kind.package == "keras" or not _ENVIRONMENT.exists()
     return sys.executable if own else str(_ENVIRONMENT)
 
@@ -47,7 +49,7 @@ def unavailable(name: str) -> str | None:
     """Why this peer cannot run here; None if it can."""
     kind = PEERS[name]
     code = f"import importlib.util as u, sys; sys.exit(u.find_spec({kind.package!r}) is None)"
-    if subprocess.run([_python(kind), "-c", code], check=False).returncode:
+    if subprocess.run([python_of(name), "-c", code], check=False).returncode:
         return f"{kind.package} is not installed: make peers"
     return None
 
@@ -68,7 +70,7 @@ class Peer:
         self._kind = PEERS[name]
         self.name = name
         self._process = subprocess.Popen(
-            [_python(self._kind), "-m", f"benchmarks.peers.{self._kind.module}"],
+            [python_of(name), "-m", f"benchmarks.peers.{self._kind.module}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import sys
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ import numpy as np
 
 from benchmarks.peers import common
 from benchmarks.peers.common import Work
+
+_COUNTED = 25  # steps of the program whose text is asked for
 
 
 class State(NamedTuple):
@@ -141,6 +144,10 @@ class Trainer:
         zeros = jax.tree.map(jnp.zeros_like, weights)
         return State(weights, zeros, jax.tree.map(jnp.zeros_like, weights), jnp.zeros(()))
 
+    def program(self, num_steps: int) -> str:
+        """XLA's text of a call of so many steps, compiled."""
+        return self._many.lower(self._state, num_steps, self._key).compile().as_text()
+
     def advance(self, num_steps: int) -> None:
         """Trains."""
         self._key, key = jax.random.split(self._key)
@@ -165,4 +172,7 @@ def noise(num: int):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 1:  # a work, whose program benchmarks.kernels counts
+        print(Trainer(Work(**json.loads(sys.argv[1]))).program(_COUNTED))
+        sys.exit()
     sys.exit(common.serve(Trainer, noise))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tf_mixed_nash import rng
+from tf_mixed_nash.ahead import of_key
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.game import Shard
 from tf_mixed_nash.games.objectives import Objective, wgan
@@ -193,6 +194,12 @@ class GanGame:
             [num, self.latent_dim], rng.fold_in(key, 0), dtype=dtype, alg="philox"
         )
 
+    def _drawn(self, key, shard, dtype, num):
+        """The rows of a shard of the latents of a mini-batch: [num, latent_dim]."""
+        if self.latent_law:  # code of the user's
+            return shard.rows(lambda n: self.latents(key, n, dtype), num)
+        return shard.rows(lambda n: of_key(lambda key: self.latents(key, n, dtype), key), num)
+
     def inputs(self, key: tf.Tensor, num: int, dtype: tf.DType) -> tf.Tensor:
         """num latents and, in a conditional game, as many classes in turn: what G reads."""
         latents = self.latents(key, num, dtype)
@@ -241,7 +248,7 @@ class GanGame:
                 )
             return self._fields(player, z, opponent, batch, key, shard, layers)
         field = self._generator_field if player == "theta" else self._discriminator_field
-        latents = shard.rows(lambda num: self.latents(key, num, z.dtype), batch.shape[0])
+        latents = self._drawn(key, shard, z.dtype, batch.shape[0])
         return field(z, opponent, batch, self.conditioned(latents, batch), key, shard, layers)
 
     def packed(self, x: tf.Tensor) -> tf.Tensor:
@@ -477,7 +484,7 @@ class GanGame:
 
         The first generator's, and all together where they are split, are those of a single one.
         """
-        n, first = real.shape[0], shard.rows(lambda n: self.latents(key, n, dtype), real.shape[0])
+        n, first = real.shape[0], self._drawn(key, shard, dtype, real.shape[0])
         if split and n % num:
             raise InputError(
                 f"A mini-batch of {n} cannot be split over {num} particles (particles.batch="
@@ -726,11 +733,14 @@ def _total(weights):
 def _mixing(real, key, shard):
     """The gradient penalty's mixing numbers, one for each row of real data."""
 
-    def uniforms(num):
-        shape = [num] + [1] * (real.shape.rank - 1)
+    def mixing(shape, key):
         return tf.random.stateless_uniform(
             shape, rng.fold_in(key, 1), dtype=real.dtype, alg="philox"
         )
+
+    def uniforms(num):
+        shape = [num] + [1] * (real.shape.rank - 1)
+        return of_key(lambda key: mixing(shape, key), key)
 
     return shard.rows(uniforms, real.shape[0])
 

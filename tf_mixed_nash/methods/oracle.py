@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from tf_mixed_nash import rng
+from tf_mixed_nash.ahead import of_batch
 from tf_mixed_nash.games.game import Game
 from tf_mixed_nash.types import PLAYERS, Measure, Pair, Player
 
@@ -79,12 +80,12 @@ class Oracle:
         Only with `with_states`; see `GanGame.updated`.
         """
         game: Any = self.game
-        key = rng.fold_in(self._state_key, m)
+        key = _key(self._state_key, m)
         return game.updated(points, self._batch_at(m), key, self._states)
 
     def field(self, player: Player, z: tf.Tensor, opponent: Measure, m) -> tuple[tf.Tensor, dict]:
         """The descent direction of `player` at z against `opponent` on mini-batch m."""
-        key = rng.fold_in(self._field_keys[player], m)
+        key = _key(self._field_keys[player], m)
         carried: Any = {} if self._states is None else {"states": self._states}
         if getattr(self.game, "reads_the_step", False):
             carried["m"] = m
@@ -95,7 +96,7 @@ class Oracle:
 
         z is a parameter vector [d], or atoms [m, d]; its shape must be static.
         """
-        key = rng.fold_in(self._noise_key(player, m), m)
+        key = of_batch(lambda m: rng.fold_in(self._noise_key(player, m), m), m)
         xi = rng.normal(key, z.shape.num_elements(), z.dtype)
         return xi if z.shape.rank == 1 else tf.reshape(xi, z.shape)
 
@@ -109,8 +110,13 @@ class Oracle:
 
     def history_key(self, player: Player, m) -> tf.Tensor:
         """The key of what `player` draws from and for histories on mini-batch m: int32[2]."""
-        return rng.fold_in(self._history_keys[player], m)
+        return _key(self._history_keys[player], m)
 
     def project(self, player: Player, z: tf.Tensor) -> tf.Tensor:
         """The nearest point (atoms: points) of the player's parameter set."""
         return self.game.project(player, z)
+
+
+def _key(stream: tf.Tensor, m) -> tf.Tensor:
+    """The key of a stream on mini-batch m."""
+    return of_batch(lambda m: rng.fold_in(stream, m), m)

@@ -14,12 +14,14 @@ Each is a pair of pure functions, `init(z) -> state` and `update(g, state, t, xi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tf_mixed_nash.methods.schedules import Schedule
+from tf_mixed_nash.compile import in_whole
+from tf_mixed_nash.methods.schedules import Schedule, computed_in
 
 __all__ = ["Preconditioner", "Sampler", "adam", "identity", "langevin", "optimistic", "rms"]
 
@@ -48,6 +50,28 @@ class Preconditioner(NamedTuple):
 def _cast(value, dtype: tf.DType) -> tf.Tensor:
     """A number or tensor in dtype (tf.cast alone rounds Python floats to float32 first)."""
     return tf.cast(value, dtype) if tf.is_tensor(value) else tf.constant(value, dtype)
+
+
+def _at(schedule: Schedule, t, dtype: tf.DType) -> tf.Tensor:
+    """schedule(t) in dtype."""
+    if hasattr(schedule, "value"):
+        return _cast(schedule.value, dtype)
+    if not in_whole():
+        return _cast(schedule(t), dtype)
+    # float64 would be computed for every entry of the vector, on a GPU slowly.
+    with computed_in(dtype):
+        return _cast(schedule(t), dtype)
+
+
+def _complement(decay: float | tf.Tensor, count: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """1 - decay^count in dtype."""
+    if tf.is_tensor(decay):  # of a schedule
+        return -tf.math.expm1(tf.cast(count, dtype) * tf.math.log(decay))
+    if in_whole():  # as of `_at`
+        rate = math.log(decay) if decay else -math.inf
+        return -tf.math.expm1(tf.cast(count, dtype) * tf.constant(rate, dtype))
+    n = tf.cast(count, tf.float64)
+    return tf.cast(1.0 - tf.constant(decay, tf.float64) ** n, dtype)
 
 
 def identity() -> Preconditioner:
@@ -93,7 +117,7 @@ def langevin(step_size: Schedule, temperature: Schedule, preconditioner: Precond
     noisy = getattr(temperature, "value", None) != 0
 
     def update(g, V, t, xi):
-        gamma, eps = _cast(step_size(t), g.dtype), _cast(temperature(t), g.dtype)
+        gamma, eps = _at(step_size, t, g.dtype), _at(temperature, t, g.dtype)
         P, V = preconditioner.update(g, V)
         displacement = -gamma * P * g
         if noisy:
@@ -136,17 +160,15 @@ def adam(
     def update(g, state, t, xi):
         count = state.count + 1
         first = decay_1 * state.first_moment + (1.0 - decay_1) * g
-        moving = decay_2(t) if callable(decay_2) else decay_2
-        a = _cast(moving, g.dtype) if callable(decay_2) else decay_2
+        a = _at(decay_2, t, g.dtype) if callable(decay_2) else decay_2
         second = a * state.second_moment + (1.0 - a) * g**2
-        n = tf.cast(count, tf.float64)
-        correction_1 = tf.cast(1.0 - tf.constant(decay_1, tf.float64) ** n, g.dtype)
-        correction_2 = tf.cast(1.0 - _cast(moving, tf.float64) ** n, g.dtype)
+        correction_1 = _complement(decay_1, count, g.dtype)
+        correction_2 = _complement(a, count, g.dtype)
         if stability_before_correction:
             root = (tf.sqrt(second) + stability) / tf.sqrt(correction_2)
         else:
             root = tf.sqrt(second / correction_2) + stability
-        gamma = _cast(step_size(t), g.dtype)
+        gamma = _at(step_size, t, g.dtype)
         return -gamma * (first / correction_1) / root, AdamState(first, second, count)
 
     return Sampler(init, update, noisy=False)

@@ -11,9 +11,11 @@ defaults, such as "cosine(warmup=0.05, end=0.1)" (`make`).
 from __future__ import annotations
 
 import ast
+import contextlib
+import contextvars
 import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -23,6 +25,7 @@ from tf_mixed_nash.errors import InputError
 __all__ = [
     "SCHEDULES",
     "Schedule",
+    "computed_in",
     "constant",
     "cosine",
     "cyclical",
@@ -38,8 +41,21 @@ __all__ = [
 Schedule = Callable[[Any], Any]
 
 
+_dtype: contextvars.ContextVar[Any] = contextvars.ContextVar("dtype", default=None)
+
+
+@contextlib.contextmanager
+def computed_in(dtype: tf.DType) -> Iterator[None]:
+    """Schedules are computed in this type inside, not in float64."""
+    token = _dtype.set(dtype)
+    try:
+        yield
+    finally:
+        _dtype.reset(token)
+
+
 def _float(t) -> tf.Tensor:
-    return tf.cast(t, tf.float64)
+    return tf.cast(t, _dtype.get() or tf.float64)
 
 
 def constant(value: float) -> Schedule:
@@ -66,7 +82,9 @@ def cosine(value: float, num_steps: int, end: float = 0.0) -> Schedule:
 
 def exponential(value: float, rate: float) -> Schedule:
     """value * (1 - rate)^t, the form of MixedNE-LD's gamma_t and sigma_t."""
-    return lambda t: value * tf.exp(tf.math.log1p(tf.constant(-rate, tf.float64)) * _float(t))
+    return lambda t: (
+        value * tf.exp(_float(tf.math.log1p(tf.constant(-rate, tf.float64))) * _float(t))
+    )
 
 
 def growing_inner_steps(maximum: int, rate: float = 0.0) -> Schedule:
@@ -106,7 +124,7 @@ def cyclical(
     length = max(math.ceil(num_steps / cycles), 1)
 
     def schedule(t):
-        part = tf.cast(tf.math.floormod(tf.cast(t, tf.int64), length), tf.float64) / length
+        part = _float(tf.math.floormod(tf.cast(t, tf.int64), length)) / length
         now = end + (value - end) * 0.5 * (1.0 + tf.cos(math.pi * part))
         return tf.where(part < quiet, tf.zeros_like(now), now) if quiet else now
 
@@ -123,7 +141,7 @@ def warmed(schedule: Schedule, num_steps: int) -> Schedule:
         t = tf.cast(t, tf.int64)
         ramp = tf.minimum((_float(t) + 1.0) / num_steps, 1.0)
         after = schedule(tf.maximum(t - num_steps, 0))
-        return ramp * (after if tf.is_tensor(after) else tf.constant(after, tf.float64))
+        return ramp * (_float(after) if tf.is_tensor(after) else tf.constant(after, ramp.dtype))
 
     return value
 
@@ -231,6 +249,6 @@ def reduced(schedule: Schedule, starts: Sequence[int], factor: float = 0.5) -> S
 
     def value(t):
         passed = tf.reduce_sum(_float(at <= tf.cast(t, tf.int64)))
-        return _float(schedule(t)) * tf.constant(factor, tf.float64) ** passed
+        return _float(schedule(t)) * _float(tf.constant(factor, tf.float64)) ** passed
 
     return value

@@ -21,12 +21,14 @@ import tensorflow as tf
 
 from tf_mixed_nash import compile as compiling
 from tf_mixed_nash import rng
+from tf_mixed_nash.ahead import of_step
 from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.compile import fused
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.training.feeds import Feed
 from tf_mixed_nash.training.reservoir import Reservoir
 from tf_mixed_nash.training.run import Training
+from tf_mixed_nash.training.whole import SUMMED, Calls
 from tf_mixed_nash.types import PLAYERS, Measure, Pair, Player
 
 __all__ = ["Divergence", "Loop"]
@@ -34,7 +36,6 @@ __all__ = ["Divergence", "Loop"]
 R = TypeVar("R", bound=Training)
 
 _NEVER = tf.int64.max
-_SUMMED = ("loss", "penalty", "field_norm")
 # What checkpoints of earlier versions lack.
 _LATER = frozenset({"mixture_w", "mixture_t", "anchor"})
 
@@ -67,7 +68,7 @@ class Loop(Generic[R]):
         # Only of players whose layers keep something: others have no such name in a checkpoint.
         kept = run.initial_states((run.scheme.points or run.scheme.output)(state))
         states = {p: tf.Variable(s) for p in PLAYERS if (s := kept.of(p)) is not None}
-        sums = {p: {k: tf.zeros([], tf.float64) for k in _SUMMED} for p in PLAYERS}
+        sums = {p: {k: tf.zeros([], tf.float64) for k in SUMMED} for p in PLAYERS}
         self._state = {
             "scheme": tf.nest.map_structure(tf.Variable, state),
             "ema": tf.Variable(theta),
@@ -98,21 +99,15 @@ class Loop(Generic[R]):
         return self.run.feed(self.run.networks.theta.dtype)
 
     @functools.cached_property
-    def _advance(self):
+    def _parts(self):
         signature = [tf.TensorSpec([], tf.int64), self._feed.signature]
-        if self.run.compile == "parts":
-            steps = tf.function(self._many_steps, input_signature=signature, autograph=False)
-            # Called as it was traced: else TensorFlow warns a process that trains many times.
-            return steps.get_concrete_function()
+        steps = tf.function(self._many_steps, input_signature=signature, autograph=False)
+        # Called as it was traced: else TensorFlow warns a process that trains many times.
+        return steps.get_concrete_function()
 
-        def many_steps(until, block):
-            with compiling.whole():
-                self._many_steps(until, block)
-
-        whole = tf.function(
-            many_steps, input_signature=signature, autograph=False, jit_compile=True
-        )
-        return whole.get_concrete_function()
+    @functools.cached_property
+    def _whole(self) -> Calls:
+        return Calls(self.run, self._feed, self._state, self._step)
 
     @property
     def step(self) -> int:
@@ -132,10 +127,13 @@ class Loop(Generic[R]):
         """
         while (m := self.step) < until:
             due = self.reservoir.next(self.outer_step)
-            end = self._end_of_call(self._feed.limit(m, until), due)
+            end, count = self._end_of_call(self._feed.limit(m, until), due)
             block = self._feed.block(m, end)
             with compiling.deterministic():
-                self._advance(tf.constant(end, tf.int64), block)
+                if self.run.compile == "whole":
+                    self._whole(count, block)
+                else:
+                    self._parts(tf.constant(end, tf.int64), block)
             if due is not None and self.outer_step == due + 1:
                 self.reservoir.keep(due, self.last(), self.weights())
         steps = {p: int(self._state["diverged_at"].of(p)) for p in PLAYERS}
@@ -158,7 +156,8 @@ class Loop(Generic[R]):
         """Gives the state's memory back. Of the loop, only `close` may be used after it."""
         self._state, self.variables = {}, {}
         self.reservoir.clear()
-        self.__dict__.pop("_advance", None)  # its graph holds the variables
+        for name in ("_parts", "_whole"):
+            self.__dict__.pop(name, None)  # their graphs hold the variables
         gc.collect()
 
     def logs(self) -> dict[str, float]:
@@ -330,15 +329,58 @@ class Loop(Generic[R]):
         """
         return self.reservoir.pairs(self.outer_step)
 
-    def _end_of_call(self, until: int, due: int | None) -> int:
-        """Mini-batches used after whole outer steps that reach `until`, or after that of `due`."""
+    def program_text(self, stage: str = "optimized_hlo") -> str:
+        """XLA's program of a call of `compile=whole`, see `whole.Calls.text`."""
+        with compiling.deterministic():
+            return self._whole.text(stage)
+
+    def _end_of_call(self, until: int, due: int | None) -> tuple[int, int]:
+        """Outer steps that reach `until`, or that of `due`: (mini-batches used then, how many).
+
+        The first counts from the beginning of the run.
+        """
         m, t = self.step, self.outer_step
+        start = t
         while m < until and (due is None or t <= due):
             m, t = m + int(self.run.scheme.num_batches(t)), t + 1
-        return m
+        return m, t - start
+
+    def _step(self, oracle, s, t, m):
+        """One outer step.
+
+        Args:
+          oracle: of the call's data.
+          s: the state, in which the following are read.
+          t: its number.
+          m: its first mini-batch.
+
+        Returns:
+          ("scheme", "state" if there is one, "anchor" and "ema" after it; the scheme's logs).
+        """
+        scheme = self.run.scheme
+        states = self._of_players(s["state"]) if "state" in s else None
+        asked = oracle.with_states(states)
+        state, logs = scheme.step(asked, s["scheme"], t, m)
+        theta = scheme.output(state).theta
+        used = tf.cast(scheme.num_batches(t), tf.int64)
+        anchor = scheme.anchor(s["scheme"]).theta if scheme.anchor else theta
+        ema = s["ema"]
+        if "parents" in logs.theta:  # an atom that was reborn has its parent's past
+            anchor, ema = (tf.gather(x, logs.theta["parents"]) for x in (anchor, ema))
+        if states is not None:
+            states = _reborn(states, logs)
+            points = (scheme.points or scheme.output)(state)
+            # On the step's last mini-batch. Of what the layers ignore nothing is computed.
+            states = oracle.with_states(states).states(points, m + used - 1)
+        new = {
+            "scheme": state,
+            **({} if states is None else {"state": _named(states)}),
+            "anchor": anchor,
+            "ema": self._ema(ema, theta, self._ema_weight(t, theta.dtype)),
+        }
+        return new, logs
 
     def _many_steps(self, until, block):
-        scheme = self.run.scheme
         oracle = self.run.oracle.with_batches(lambda m: self._feed.batch_at(block, m))
 
         def diverged_at(before, m, logs):
@@ -346,35 +388,17 @@ class Loop(Generic[R]):
 
         def body(s):
             t, m = s["t"], s["m"]
-            states = self._of_players(s["state"]) if "state" in s else None
-            asked = oracle.with_states(states)
-            state, logs = scheme.step(asked, s["scheme"], t, m)
-            theta = scheme.output(state).theta
-            used = tf.cast(scheme.num_batches(t), tf.int64)
-            anchor = scheme.anchor(s["scheme"]).theta if scheme.anchor else theta
-            ema = s["ema"]
-            if "parents" in logs.theta:  # an atom that was reborn has its parent's past
-                anchor, ema = (tf.gather(x, logs.theta["parents"]) for x in (anchor, ema))
-            if states is not None:
-                states = _reborn(states, logs)
-                points = (scheme.points or scheme.output)(state)
-                # On the step's last mini-batch. Of what the layers ignore nothing is computed.
-                states = oracle.with_states(states).states(points, m + used - 1)
+            new, logs = self._step(oracle, s, t, m)
             return (
                 {
-                    "scheme": state,
-                    **({} if states is None else {"state": _named(states)}),
-                    "anchor": anchor,
-                    "ema": self._ema(ema, theta, self._ema_weight(used, theta.dtype)),
+                    **new,
                     "t": t + 1,
-                    "m": m + used,
+                    "m": m + tf.cast(self.run.scheme.num_batches(t), tf.int64),
                     "diverged_at": Pair(
                         *(diverged_at(s["diverged_at"].of(p), m, logs.of(p)) for p in PLAYERS)
                     ),
                     "sums": {
-                        p: {
-                            k: s["sums"][p][k] + tf.cast(logs.of(p)[k], tf.float64) for k in _SUMMED
-                        }
+                        p: {k: s["sums"][p][k] + tf.cast(logs.of(p)[k], tf.float64) for k in SUMMED}
                         for p in PLAYERS
                     },
                     "summed_steps": s["summed_steps"] + 1,
@@ -388,10 +412,15 @@ class Loop(Generic[R]):
         (end,) = tf.while_loop(lambda s: s["m"] < until, body, (start,))
         tf.nest.map_structure(lambda variable, x: variable.assign(x), self._state, end)
 
-    def _ema_weight(self, used, dtype):
+    def _ema_weight(self, t, dtype):
         """1 - decay^used: the decay is per mini-batch, so that all algorithms look back alike."""
-        decay = tf.constant(self.run.ema_decay, tf.float64)
-        return tf.cast(1.0 - decay ** tf.cast(used, tf.float64), dtype)
+
+        def weight(t):
+            used = tf.cast(self.run.scheme.num_batches(t), tf.int64)
+            decay = tf.constant(self.run.ema_decay, tf.float64)
+            return tf.cast(1.0 - decay ** tf.cast(used, tf.float64), dtype)
+
+        return weight(t) if isinstance(self.run.scheme.num_batches(t), int) else of_step(weight, t)
 
 
 def _reborn(states: Pair, logs: Pair) -> Pair:

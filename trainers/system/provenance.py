@@ -33,6 +33,8 @@ _ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy", "ml_dtypes")
 # Of the text of a diff; a longer one is cut and says so.
 _MAX_DIFF = 2**20
+# What may be another in every session of a run.
+_OF_SESSIONS = ("time", "command", "versions", "hardware", "tensor_float_32")
 # What of the environment changes numbers.
 _ENVIRONMENT = ("TF_", "XLA_", "CUDA_", "NVIDIA_", "OMP_", "OPENBLAS_")
 _NOT_TENSORFLOW = ("TF_CLI_", "TF_VAR_", "TF_PLUGIN_")  # Terraform's
@@ -50,6 +52,7 @@ def describe(config: Mapping[str, Any]) -> dict[str, Any]:
         "code": {**code(), **_difference()},
         **_user_files(),
         "hardware": _hardware(),
+        "tensor_float_32": _tensor_float_32(),
         "environment": {
             k: v
             for k, v in sorted(os.environ.items())
@@ -75,7 +78,7 @@ def record(workdir: Path, config: Mapping[str, Any], resumed_from: int) -> None:
         first = before if resumed_from else now
     except (OSError, ValueError, KeyError, TypeError):
         sessions = []  # the first session, or the file was lost
-    session = {k: now[k] for k in ("time", "command", "versions", "hardware")}
+    session = {k: now[k] for k in _OF_SESSIONS}
     session |= {"commit": now["code"]["commit"], "dirty": now["code"]["dirty"]}
     edited = {
         path: facts
@@ -156,6 +159,14 @@ def _hardware() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "gpus": [_gpu(d) for d in tf.config.list_physical_devices("GPU")],
     }
+
+
+def _tensor_float_32() -> bool:
+    """Whether products of float32 numbers may be of their first 11 bits, as on newer GPUs."""
+    allowed = tf.config.experimental.tensor_float_32_execution_enabled()
+    # CUDA's own switch, which overrides TensorFlow's.
+    forbidden = os.environ.get("NVIDIA_TF32_OVERRIDE") == "0"
+    return allowed and not forbidden and bool(tf.config.list_physical_devices("GPU"))
 
 
 def _gpu(device: Any) -> str:

@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Iterator
 
+from trainers.system import xla_cache
+
 __all__ = ["hidden", "import_tensorflow"]
 
 # Set beside the level by us, so that a child process does not take it for the user's.
@@ -14,6 +16,7 @@ _MARK = "TF_MIXED_NASH_QUIET"
 
 
 def _import():
+    xla_cache.keep()
     # Keras would import all of scikit-learn, for wrappers of its estimators: 60 MB, and a second.
     with hidden("sklearn"):
         import tensorflow as tf

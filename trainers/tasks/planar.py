@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tf_mixed_nash import rng
+from tf_mixed_nash.ahead import of_batch
 from tf_mixed_nash.models import mlp
 from tf_mixed_nash.strategies.mixed import MixedStrategy, seed_rows
 from tf_mixed_nash.types import Pair
@@ -52,7 +53,11 @@ class PlanarFeed:
 
     def batch_at(self, block, m):
         """See `feeds.Feed.batch_at`."""
-        return self._data.sample(rng.fold_in(self._key, m), self._size, self._dtype)
+
+        def sample(m):
+            return self._data.sample(rng.fold_in(self._key, m), self._size, self._dtype)
+
+        return of_batch(sample, m)
 
     def close(self):
         """See `feeds.Feed.close`."""

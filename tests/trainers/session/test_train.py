@@ -65,7 +65,7 @@ def test_a_workdir_holds_what_the_contract_names(finished):
     provenance = json.loads((workdir / "provenance.json").read_text())
     assert provenance.keys() == {
         "command", "code", "config", "environment", "executable", "hardware", "seed", "sessions",
-        "time", "versions",
+        "tensor_float_32", "time", "versions",
     }  # fmt: skip
     assert provenance["config"] == json.loads((workdir / "config.json").read_text())
     assert [s["from_step"] for s in provenance["sessions"]] == [0]

@@ -1,5 +1,6 @@
 """What a run says of the machine that it was computed on."""
 
+import json
 import subprocess
 import types
 
@@ -51,3 +52,27 @@ def test_installed_below_a_user_s_repository_it_names_its_version_not_the_user_s
     monkeypatch.setattr(provenance, "_ROOT", tmp_path)
     found = provenance.code.__wrapped__()
     assert (len(found["commit"]), found["dirty"], set(found)) == (40, False, {"commit", "dirty"})
+
+
+def test_whether_float32_is_tf32_is_said_of_every_session(monkeypatch, tmp_path):
+    def said(gpus, enabled, override):
+        monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
+        config = tf.config.experimental
+        monkeypatch.setattr(config, "tensor_float_32_execution_enabled", lambda: enabled)
+        monkeypatch.setattr(config, "get_device_details", lambda d: {})
+        if override is None:
+            monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+        else:
+            monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", override)
+        return provenance.describe({"seed": 0})["tensor_float_32"]
+
+    gpu = types.SimpleNamespace(name="/physical_device:GPU:0")
+    assert said([gpu], True, None) is True
+    assert said([gpu], False, None) is False
+    assert said([gpu], True, "0") is False
+    assert said([], True, None) is False
+    provenance.record(tmp_path, {"seed": 0}, 0)
+    said([gpu], True, None)
+    provenance.record(tmp_path, {"seed": 0}, 7)
+    written = json.loads((tmp_path / "provenance.json").read_text())
+    assert [s["tensor_float_32"] for s in written["sessions"]] == [False, True]

@@ -1,0 +1,208 @@
+"""What a mini-batch is made of in the compiled program: fusions, products, copies, counted.
+
+    python -m benchmarks.kernels [--models=mlp,dcgan32,dcgan64] [--algorithms=all|rmsprop,...]
+        [--batch_sizes=64,256] [--precisions=float32] [--width=512] [--peers=jax|none]
+        [--stage=optimized_hlo|hlo] [--text=FOLDER] [--output=kernels.json]
+
+The program is that of `compile=whole`: XLA's text of a call of many outer steps, of which the
+loop's body is counted (benchmarks/hlo.py) and divided by the mini-batches of an outer step. On a
+GPU a step of small networks takes as long as launching its kernels, and a copy or a
+float64 more in every step is seen here, where there is none. XLA makes other programs for
+other devices, so that counts compare programs of one machine and do not explain times.
+
+`trips` is how often the loop turns, if XLA knows it: else it asks the host after every turn.
+--text keeps the programs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from benchmarks import hlo
+from benchmarks.peers import common
+from benchmarks.peers.client import python_of, unavailable
+from benchmarks.peers.common import Work
+from benchmarks.peers.ours import make_loop
+from benchmarks.step import MODELS
+from tf_mixed_nash.errors import InputError
+from trainers.system import cli
+from trainers.system.quiet import import_tensorflow
+
+__all__ = ["COLUMNS", "count", "of_ours", "table"]
+
+COLUMNS = (
+    *("kernels", "fusions", "dots", "convolutions", "custom_calls", "generators", "copies"),
+    *("whiles", "f64"),
+)
+_STAGES = ("optimized_hlo", "hlo")
+
+
+def of_ours(
+    work: Work, folder: Path, stage: str = "optimized_hlo", overrides: Sequence[str] = ()
+) -> tuple[str, int]:
+    """Our program for this work: (its text, the mini-batches of a turn of its loop).
+
+    Args:
+      work: its algorithm may be any of the registry.
+      folder: for random images.
+      stage: "optimized_hlo", or "hlo" before XLA's passes.
+      overrides: KEY=VALUE of the config.
+    """
+    loop = make_loop(work, folder, ("compile=whole", "mixture.num_components=1", *overrides))
+    try:
+        return loop.program_text(stage), int(loop.run.scheme.num_batches(0))
+    finally:
+        loop.close()
+
+
+def of_jax(work: Work) -> str:
+    """The text of the JAX peer's scan.
+
+    Raises:
+      InputError: if it could not be compiled.
+    """
+    done = subprocess.run(
+        [python_of("jax"), "-m", "benchmarks.peers.jax_peer", json.dumps(dataclasses.asdict(work))],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[1],
+    )
+    if done.returncode:
+        raise InputError(f"JAX did not compile the step: {done.stderr.strip().splitlines()[-1]}")
+    return done.stdout
+
+
+def count(text: str, per_step: int = 1) -> dict[str, float | None]:
+    """The work of the program's loop per mini-batch, by COLUMNS; and `trips`, or None.
+
+    Args:
+      text: of the program.
+      per_step: mini-batches of a turn of the loop.
+    """
+    program = hlo.parse(text)
+    loop = hlo.main_loop(program)
+    found = hlo.counts(program, loop.body)
+    return {**{name: found[name] / per_step for name in COLUMNS}, "trips": loop.trips}
+
+
+def _row(who: str, work: Work, text: str, per_step: int) -> dict[str, Any]:
+    model = work.model if work.model == "mlp" else f"dcgan{work.size}"
+    return {
+        "framework": who,
+        "algorithm": work.algorithm,
+        "model": model,
+        "batch_size": work.batch_size,
+        "precision": work.precision,
+        "width": work.width,
+        **count(text, per_step),
+    }
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows as text."""
+    lines = [f"{'':<10}{'algorithm':<20}" + "".join(f"{c[:11]:>12}" for c in (*COLUMNS, "trips"))]
+    for row in rows:
+        numbers = "".join(f"{row[c]:>12g}" for c in COLUMNS)
+        trips = "unknown" if row["trips"] is None else str(row["trips"])
+        lines.append(f"{row['framework']:<10}{row['algorithm']:<20}{numbers}{trips:>12}")
+    return "\n".join(lines)
+
+
+def _works(f) -> list[Work]:
+    works = []
+    for model in _chosen("models", f.models, list(MODELS)):
+        work = MODELS[model]
+        sizes = f.batch_sizes or (["64", "256"] if model == "mlp" else ["64"])
+        for precision in _chosen("precisions", f.precisions, ["float32", "bfloat16"]):
+            for size in sizes:
+                if not size.isdigit() or int(size) < 1:
+                    raise InputError(f"--batch_sizes={size}: give whole numbers above 0.")
+                works.append(
+                    dataclasses.replace(
+                        work,
+                        precision=precision,
+                        batch_size=int(size),
+                        width=f.width or work.width,
+                    )
+                )
+    return works
+
+
+def _chosen(flag: str, given: Sequence[str], valid: Sequence[str]) -> list[str]:
+    if given == ["all"]:
+        return list(valid)
+    for name in given:
+        if name not in valid:
+            raise InputError(f"--{flag}={name}: choose of {', '.join(valid)}, or all.")
+    return list(given)
+
+
+def main() -> int:
+    """The command."""
+    f = flags.FLAGS
+    tf: Any = import_tensorflow()
+    from tf_mixed_nash import ALGORITHMS
+    from trainers.system import provenance
+    from trainers.system.files import write_json
+
+    tf.get_logger().setLevel("ERROR")
+    algorithms = _chosen("algorithms", f.algorithms, list(ALGORITHMS))
+    works = _works(f)
+    with_jax = f.peers == "jax" and f.stage == "optimized_hlo"
+    if with_jax and (reason := unavailable("jax")):
+        print(f"without jax: {reason}")
+        with_jax = False
+    about = provenance.describe({"seed": 0})
+    print(", ".join([about["hardware"]["processor"], *about["hardware"]["gpus"]]))
+    report: dict[str, Any] = {"provenance": about, "results": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for work in works:
+            rows = []
+            for name in algorithms:
+                mine = dataclasses.replace(work, algorithm=name)
+                rows.append(_kept(f, "ours", mine, *of_ours(mine, Path(folder), f.stage)))
+                if with_jax and work.model == "mlp" and name in common.ALGORITHMS:
+                    rows.append(_kept(f, "jax", mine, of_jax(mine), 1))
+            facts = rows[0]
+            print(
+                f"\n{facts['model']}, {work.precision}, batch {work.batch_size}, width "
+                f"{work.width}: per mini-batch"
+            )
+            print(table(rows), flush=True)
+            report["results"] += rows
+    if f.output:
+        write_json(Path(f.output), report)
+    return cli.DONE
+
+
+def _kept(f, who: str, work: Work, text: str, per_step: int) -> dict[str, Any]:
+    row = _row(who, work, text, per_step)
+    if f.text:
+        name = f"{who}-{row['model']}-{work.algorithm}-{work.batch_size}-{work.precision}.txt"
+        folder = Path(f.text)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return row
+
+
+if __name__ == "__main__":
+    flags.DEFINE_list("models", ["mlp"], f"Of {', '.join(MODELS)}, or all.")
+    flags.DEFINE_list("algorithms", ["all"], "Of the registry, or all.")
+    flags.DEFINE_list("batch_sizes", [], "By default 64,256 (MLP) or 64.")
+    flags.DEFINE_list("precisions", ["float32"], "Of float32, bfloat16.")
+    flags.DEFINE_integer("width", 0, "Of the networks; 0: that of the model.", lower_bound=0)
+    flags.DEFINE_enum("peers", "none", ["jax", "none"], "Who else is counted.")
+    flags.DEFINE_enum("stage", "optimized_hlo", _STAGES, "Of XLA.")
+    flags.DEFINE_string("text", None, "Also write the programs into this folder.")
+    flags.DEFINE_string("output", None, "Also write a JSON file.")
+    cli.main(main, sys.argv)

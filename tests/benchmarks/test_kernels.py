@@ -1,0 +1,129 @@
+"""The parser of XLA's text, and how much the steps of some algorithms may be."""
+
+import pytest
+
+from benchmarks import hlo, kernels
+from benchmarks.peers.common import Work
+
+PROGRAM = """HloModule jit_many, is_scheduled=true, entry_computation_layout={(f32[8]{0})->f32[8]{0}}
+
+%inner_fusion (p.0: f32[8]) -> f32[8] {
+  %p.0 = f32[8]{0} parameter(0)
+  %wide = f64[8]{0} convert(%p.0)
+  %more = f64[8]{0} multiply(%wide, %wide)
+  ROOT %narrow = f32[8]{0} convert(%more)
+}
+
+%add (a: f32[], b: f32[]) -> f32[] {
+  %a = f32[] parameter(0)
+  %b = f32[] parameter(1)
+  ROOT %sum = f32[] add(%a, %b)
+}
+
+%parallel (q: f32[8]) -> f32[8] {
+  %q = f32[8]{0} parameter(0)
+  ROOT %f.2 = f32[8]{0} fusion(%q), kind=kLoop, calls=%inner_fusion
+}
+
+%small_body (s.1: (s32[], f32[8])) -> (s32[], f32[8]) {
+  %s.1 = (s32[], f32[8]{0}) parameter(0)
+  %i.1 = s32[] get-tuple-element(%s.1), index=0
+  %x.1 = f32[8]{0} get-tuple-element(%s.1), index=1
+  %c.1 = f32[8]{0} copy(%x.1)
+  ROOT %t.1 = (s32[], f32[8]{0}) tuple(%i.1, %c.1)
+}
+
+%small_condition (s.2: (s32[], f32[8])) -> pred[] {
+  %s.2 = (s32[], f32[8]{0}) parameter(0)
+  %i.2 = s32[] get-tuple-element(%s.2), index=0
+  %n.2 = s32[] constant(3)
+  ROOT %less.2 = pred[] compare(%i.2, %n.2), direction=LT
+}
+
+%yes (y: f32[8]) -> f32[8] {
+  %y = f32[8]{0} parameter(0)
+  ROOT %e = f32[8]{0} rng-bit-generator(%y), algorithm=rng_default
+}
+
+%no (z: f32[8]) -> f32[8] {
+  ROOT %z = f32[8]{0} parameter(0)
+}
+
+%body (s.3: (s32[], f32[8], /*index=2*/f32[2,4])) -> (s32[], f32[8], f32[2,4]) {
+  %s.3 = (s32[], f32[8]{0}, /*index=2*/f32[2,4]{1,0}) parameter(0)
+  %x.3 = f32[8]{0} get-tuple-element(%s.3), index=1, metadata={op_name="a = b(c)"}
+  %f.1 = f32[8]{0} fusion(%x.3), kind=kLoop, calls=%inner_fusion
+  %called = f32[8]{0} call(%f.1), to_apply=%parallel
+  %zero = f32[] constant(0)
+  %total = f32[] reduce(%called, %zero), dimensions={0}, to_apply=%add
+  %d.1 = f32[2,2]{1,0} dot(%x.3, %x.3), lhs_contracting_dims={1}, rhs_contracting_dims={1}
+  %cc.1 = (f32[8]{0}, s8[4]{0}) custom-call(%d.1), custom_call_target="__cublas$gemm"
+  %w.1 = (s32[], f32[8]{0}) while(%s.3), condition=%small_condition, body=%small_body
+  %p.1 = pred[] constant(true)
+  %cond = f32[8]{0} conditional(%p.1, %x.3, %x.3), branch_computations={%yes, %no}
+  ROOT %t.3 = (s32[], f32[8]{0}, f32[2,4]{1,0}) tuple(%total, %cond, %d.1)
+}
+
+ENTRY %main (arg: f32[8]) -> f32[8] {
+  %arg = f32[8]{0} parameter(0)
+  %first = (s32[], f32[8]{0}) while(%arg), condition=%small_condition, body=%small_body, backend_config={"known_trip_count":{"n":"3"}}
+  %main.1 = (s32[], f32[8]{0}, f32[2,4]{1,0}) while(%first), condition=%small_condition, body=%body, backend_config={"known_trip_count":{"n":"25"},"known_init_step":{"init":"0","step":"1"}}
+  ROOT %out = f32[8]{0} get-tuple-element(%main.1), index=1
+}
+"""
+
+
+def test_work_is_counted_in_the_loop_that_has_most_of_it():
+    program = hlo.parse(PROGRAM)
+    loop = hlo.main_loop(program)
+    assert loop == hlo.Loop("body", 25)
+    assert hlo.counts(program, "body") == {
+        # Two fusions, reduce, dot, custom call, the inner loop's copy and comparison, a generator.
+        "kernels": 8,
+        "fusions": 2,
+        "dots": 1,
+        "convolutions": 0,
+        "custom_calls": 1,
+        "generators": 1,
+        "copies": 1,
+        "whiles": 1,
+        "f64": 4,  # two in each of the fusions
+    }
+    assert hlo.counts(program, "small_body")["kernels"] == 1
+
+
+def test_a_loop_whose_length_is_an_argument_is_of_unknown_length():
+    text = PROGRAM.replace('"known_trip_count":{"n":"25"},', "")
+    assert hlo.main_loop(hlo.parse(text)).trips is None
+    assert kernels.count(text, per_step=2)["kernels"] == 4
+
+
+def test_what_is_no_program_is_said():
+    with pytest.raises(ValueError, match="no HLO module"):
+        hlo.parse("Traceback")
+    with pytest.raises(ValueError, match="no loop"):
+        hlo.main_loop(hlo.parse(PROGRAM.replace("while(", "tuple(")))
+
+
+# Per mini-batch, and 5 % more: another version of XLA may fuse a little otherwise.
+LIMITS = {
+    "rmsprop": 1,
+    "mirror_gan": 1,
+    "mirror_prox_gan": 1,
+    "optimistic_adam": 1,
+    "chambolle_pock": 1,
+}
+QUICK = ("mirror_gan",)
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [a if a in QUICK else pytest.param(a, marks=pytest.mark.slow) for a in LIMITS],
+)
+def test_a_step_is_no_more_work_than_it_was(algorithm, tmp_path):
+    work = Work(algorithm, batch_size=8, width=16)
+    text, per_step = kernels.of_ours(work, tmp_path)
+    found = kernels.count(text, per_step)
+    assert found["trips"] == 25, "the loop asks the host whether to go on"
+    assert found["f64"] == found["generators"] == 0
+    assert found["kernels"] <= 1.05 * LIMITS[algorithm], found

@@ -1,0 +1,149 @@
+"""Calls of the loop as one XLA program each (`compile=whole`).
+
+What a program must not do here is what costs nothing on a CPU and most of the time on a GPU, where
+a step of small networks is as long as it takes to launch its kernels:
+
+- *Ask the host whether to go on.* A loop whose bound is an argument does so after every turn, and
+  nothing runs ahead. Most steps are in calls of LENGTH outer steps, a constant; a rest of fewer has
+  a program of its own, whose bound is an argument.
+- *Small work in every step.* Keys, latents and step sizes of all steps are made before the loop
+  (tf_mixed_nash/ahead.py). Logs are one row of a table, which is added up after it, in float64: the
+  loop has none. t and m are functions of the step's number in the call.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from tf_mixed_nash import ahead
+from tf_mixed_nash import compile as compiling
+from tf_mixed_nash.training.feeds import Feed
+from tf_mixed_nash.training.run import Training
+from tf_mixed_nash.types import PLAYERS, Pair
+
+__all__ = ["LENGTH", "SUMMED", "Calls"]
+
+# Outer steps: it divides the 100 mini-batches after which runs log, of two a step, too.
+LENGTH = 25
+SUMMED = ("loss", "penalty", "field_norm")
+# What a row of the table has of each player.
+_LOGGED = (*SUMMED, "finite")
+
+
+class Calls:
+    """Advances the variables of a loop by whole outer steps.
+
+    Args:
+      run: what is trained.
+      feed: its real mini-batches.
+      state: the loop's variables, see `Loop`.
+      step: (oracle, state, t, m) -> (state, logs), one outer step of the loop; of the state it
+        makes anew what is no counter and no sum.
+    """
+
+    def __init__(self, run: Training, feed: Feed, state: dict[str, Any], step: Callable):
+        self._run, self._feed, self._state, self._step = run, feed, state, step
+
+    def __call__(self, count: int, block: tuple[Any, ...]) -> None:
+        """Makes `count` outer steps on the mini-batches of a block."""
+        many, rest = divmod(count, LENGTH)
+        for _ in range(many):
+            self._many(block)
+        if rest:
+            self._rest(tf.constant(rest, tf.int32), block)
+
+    # Called as they were traced: else TensorFlow warns a process that trains many times.
+    @functools.cached_property
+    def _many(self):
+        return self._compiled(known=True).get_concrete_function()
+
+    @functools.cached_property
+    def _rest(self):
+        return self._compiled(known=False).get_concrete_function()
+
+    def _compiled(self, known: bool) -> Any:
+        """The program of LENGTH steps, or of as many as its first argument says."""
+
+        def many(block):
+            self._steps(LENGTH, block)
+
+        signature: list[Any] = [self._feed.signature]
+        if not known:
+            signature.insert(0, tf.TensorSpec([], tf.int32))
+        function = many if known else self._steps
+        return tf.function(function, input_signature=signature, autograph=False, jit_compile=True)
+
+    def text(self, stage: str = "optimized_hlo") -> str:
+        """XLA's program of LENGTH outer steps, as text.
+
+        Args:
+          stage: of `tf.function.experimental_get_compiler_ir`: "hlo" is what TensorFlow gives XLA,
+            "optimized_hlo" what XLA makes of it on this machine.
+        """
+        block = self._feed.block(0, 1)
+        # Without a name TensorFlow looks for the device by a draw without a seed.
+        kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+        compiled = self._compiled(known=True).experimental_get_compiler_ir(block)
+        return compiled(stage=stage, platform_name=kind)
+
+    def _steps(self, count, block) -> None:
+        scheme, feed = self._run.scheme, self._feed
+        start = tf.nest.map_structure(tf.convert_to_tensor, self._state)
+        t, m = start.pop("t"), start.pop("m")
+        sums, summed = start.pop("sums"), start.pop("summed_steps")
+        diverged = start.pop("diverged_at")
+        oracle = self._run.oracle.with_batches(lambda m: feed.batch_at(block, m))
+        per_step, first = self._batches(t, m)
+        dtype = start["ema"].dtype
+
+        def body(i, s, table):
+            number = tf.cast(i, tf.int64)
+            at = m + number * per_step if isinstance(per_step, int) else tf.gather(first, i)
+            s, logs = self._step(oracle, s, t + number, at)
+            row = [tf.cast(logs.of(p)[k], dtype) for p in PLAYERS for k in _LOGGED]
+            return i + 1, s, table.write(i, tf.stack(row))
+
+        width = len(PLAYERS) * len(_LOGGED)
+        table = tf.TensorArray(dtype, LENGTH, element_shape=[width])
+        with compiling.whole(), ahead.steps(t, m, LENGTH, per_step):
+            _, end, table = tf.while_loop(
+                lambda i, *_: i < count, body, (tf.constant(0), start, table)
+            )
+        made = tf.range(LENGTH) < count
+        rows = tf.reshape(table.stack(), [LENGTH, len(PLAYERS), len(_LOGGED)])
+        lost = made[:, None] & (rows[:, :, -1] == 0)
+        where = tf.where(lost, first[:-1, None], tf.int64.max)
+        added = tf.where(made[:, None, None], tf.cast(rows, tf.float64), 0.0)
+        added = tf.reduce_sum(added, axis=0)
+        used = tf.cast(count, tf.int64)
+        new = {
+            **end,
+            "t": t + used,
+            "m": tf.gather(first, count),
+            "sums": {
+                p: {k: sums[p][k] + added[i, j] for j, k in enumerate(SUMMED)}
+                for i, p in enumerate(PLAYERS)
+            },
+            "summed_steps": summed + used,
+            "diverged_at": Pair(
+                *(
+                    tf.minimum(diverged.of(p), tf.reduce_min(where[:, i]))
+                    for i, p in enumerate(PLAYERS)
+                )
+            ),
+        }
+        tf.nest.map_structure(lambda variable, x: variable.assign(x), self._state, new)
+
+    def _batches(self, t, m) -> tuple[Any, tf.Tensor]:
+        """(mini-batches of a step, the first one of each step and of the one after the last)."""
+        num_batches = self._run.scheme.num_batches
+        per_step = num_batches(t)
+        index = tf.range(LENGTH + 1, dtype=tf.int64)
+        if isinstance(per_step, int):
+            return per_step, m + index * per_step
+        used = tf.cast(num_batches(t + index), tf.int64)
+        return per_step, m + tf.cumsum(used, exclusive=True)

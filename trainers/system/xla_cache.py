@@ -1,0 +1,110 @@
+"""XLA's compiled programs, kept from start to start.
+
+Compiling the whole loop takes most of the seconds before a run's first step. TensorFlow keeps
+compiled programs in a folder if a flag names one before it is loaded, and loads what it compiled
+before: the same code, hence the same bits.
+
+    TF_MIXED_NASH_XLA_CACHE=off        nothing is kept
+    TF_MIXED_NASH_XLA_CACHE=FOLDER     there, instead of in the user's cache (~/.cache)
+
+A user who gives TensorFlow a folder in TF_XLA_FLAGS keeps it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib.metadata
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+__all__ = ["OFF", "VARIABLE", "keep"]
+
+VARIABLE = "TF_MIXED_NASH_XLA_CACHE"
+OFF = "off"
+_FLAG = "--tf_xla_persistent_cache_directory"
+# Bytes of programs: beyond them the oldest go. A program of the planar experiments has 7 MB.
+_MOST = 2**30
+
+
+def keep() -> None:
+    """Asks TensorFlow, which is not loaded yet, to keep programs; does nothing where it cannot.
+
+    A folder that cannot be written to is no reason to stop: everything is then compiled anew.
+    """
+    given = os.environ.get("TF_XLA_FLAGS", "")
+    base = _base(os.environ)
+    if base is None or "tf_xla_persistent_cache" in given:
+        return
+    folder = base / _machine()
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder):
+            pass
+        _forget(base.glob("*/*.pb"), _MOST)
+        os.environ["TF_XLA_FLAGS"] = f"{given} {_FLAG}={folder}".strip()
+
+
+def _base(environment: Mapping[str, str]) -> Path | None:
+    """The folder of all machines' programs; None: nothing is kept."""
+    chosen = environment.get(VARIABLE)
+    if chosen == OFF:
+        return None
+    home = environment.get("HOME")
+    if not (chosen or environment.get("XDG_CACHE_HOME") or home):
+        return None
+    cache = environment.get("XDG_CACHE_HOME") or Path(str(home), ".cache")
+    path = Path(chosen).expanduser() if chosen else Path(cache, "tf_mixed_nash", "xla")
+    # TensorFlow takes its flags apart at blanks.
+    return None if any(c.isspace() for c in str(path)) else path.absolute()
+
+
+@functools.cache
+def _machine() -> str:
+    """The name of what programs are made for: TensorFlow, processor, GPUs and XLA's flags.
+
+    TensorFlow tells programs apart by what they compute and the kind of device. A home folder may
+    be that of many machines, and code for one processor is none for another.
+    """
+    facts = [importlib.metadata.version("tensorflow"), *_processor(), *_gpus()]
+    facts += [f"{name}={os.environ.get(name, '')}" for name in ("XLA_FLAGS", "TF_XLA_FLAGS")]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+
+def _processor() -> list[str]:
+    names = ("model name", "flags", "Features", "CPU part")
+    lines = _text(Path("/proc/cpuinfo")).split("\n\n")[0].splitlines()
+    return [line for line in lines if line.startswith(names)]
+
+
+def _gpus() -> list[str]:
+    driver = Path("/proc/driver/nvidia")
+    models = [_text(path) for path in sorted(driver.glob("gpus/*/information"))]
+    lines = [line for text in models for line in text.splitlines() if line.startswith("Model")]
+    return [_text(driver / "version"), *lines]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _forget(files: Iterable[Path], most: int) -> None:
+    """Removes the oldest files until `most` bytes or fewer are left."""
+    found = []
+    for path in files:
+        with contextlib.suppress(OSError):  # another process removes, too
+            stat = path.stat()
+            found.append((stat.st_mtime, stat.st_size, path))
+    total = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
+        if total <= most:
+            break
+        with contextlib.suppress(OSError):
+            path.unlink()
+        total -= size
