@@ -24,7 +24,7 @@ from tf_mixed_nash import rng
 from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.compile import fused
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.training.feeds import Feed
+from tf_mixed_nash.training.feeds import Feed, of_one_length
 from tf_mixed_nash.training.reservoir import Reservoir
 from tf_mixed_nash.training.run import Training
 from tf_mixed_nash.types import PLAYERS, Measure, Pair, Player
@@ -57,10 +57,14 @@ class Loop(Generic[R]):
       run: the same.
       variables: by name; with the reservoir they are all that a checkpoint must hold.
       reservoir: the snapshots.
+      compile: how the steps are compiled, `run.compile`; "parts" where XLA could not make one
+        program of them and `run.or_parts` allows it.
+      refused: what XLA said then; "" elsewhere.
     """
 
     def __init__(self, run: R):
         self.run = run
+        self.compile, self.refused = run.compile, ""
         state = run.initial_state()
         theta, w = run.scheme.output(state)
         zero = tf.zeros([], tf.int64)
@@ -95,12 +99,31 @@ class Loop(Generic[R]):
     # Made by the first step: who only reads a run (an export, say) needs none of its data.
     @functools.cached_property
     def _feed(self) -> Feed:
-        return self.run.feed(self.run.networks.theta.dtype)
+        feed = self.run.feed(self.run.networks.theta.dtype)
+        if self.run.compile == "parts":
+            return feed
+        return of_one_length(feed, int(self.run.scheme.num_batches(self.run.num_outer_steps)))
 
     @functools.cached_property
     def _advance(self):
+        if self.compile == "parts" or not self.run.or_parts:
+            return self._steps()
+
+        def first(until, block):
+            """The first call, which compiles."""
+            try:
+                self._advance = self._steps()
+                self._advance(until, block)
+            except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+                self.compile, self.refused = "parts", error.message.strip().splitlines()[0]
+                self._advance = self._steps()
+                self._advance(until, block)
+
+        return first
+
+    def _steps(self):
         signature = [tf.TensorSpec([], tf.int64), self._feed.signature]
-        if self.run.compile == "parts":
+        if self.compile == "parts":
             steps = tf.function(self._many_steps, input_signature=signature, autograph=False)
             # Called as it was traced: else TensorFlow warns a process that trains many times.
             return steps.get_concrete_function()

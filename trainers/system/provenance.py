@@ -21,11 +21,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_mixed_nash import __version__
+from tf_mixed_nash import __version__, rng
 from trainers.system import user_files
 from trainers.system.files import write_json
 
-__all__ = ["FILE", "code", "describe", "record", "versions"]
+__all__ = ["FILE", "code", "correct", "describe", "record", "versions"]
 
 FILE = "provenance.json"
 
@@ -45,6 +45,7 @@ def describe(config: Mapping[str, Any]) -> dict[str, Any]:
         "command": sys.argv,
         "executable": sys.executable,
         "seed": config["seed"],
+        "draws": rng.LAW,
         "config": config,
         "versions": versions(),
         "code": {**code(), **_difference()},
@@ -58,16 +59,19 @@ def describe(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def record(workdir: Path, config: Mapping[str, Any], resumed_from: int) -> None:
+def record(
+    workdir: Path, config: Mapping[str, Any], resumed_from: int, compile: Mapping[str, str]
+) -> None:
     """Writes provenance.json, or adds this session to it.
 
     Args:
       workdir: of the run.
       config: resolved.
       resumed_from: the mini-batch at which this session begins.
+      compile: how its steps are compiled, and why: asked, way, reason.
     """
     path = workdir / FILE
-    now = describe(config)
+    now = {**describe(config), "compile": dict(compile)}
     first: dict[str, Any] = now
     try:
         before = json.loads(path.read_text())
@@ -75,7 +79,7 @@ def record(workdir: Path, config: Mapping[str, Any], resumed_from: int) -> None:
         first = before if resumed_from else now
     except (OSError, ValueError, KeyError, TypeError):
         sessions = []  # the first session, or the file was lost
-    session = {k: now[k] for k in ("time", "command", "versions", "hardware")}
+    session = {k: now[k] for k in ("time", "command", "versions", "hardware", "draws", "compile")}
     session |= {"commit": now["code"]["commit"], "dirty": now["code"]["dirty"]}
     edited = {
         path: facts
@@ -85,6 +89,24 @@ def record(workdir: Path, config: Mapping[str, Any], resumed_from: int) -> None:
     if edited:
         session["edited_files"] = edited
     write_json(path, {**first, "sessions": [*sessions, {**session, "from_step": resumed_from}]})
+
+
+def correct(workdir: Path, compile: Mapping[str, str]) -> None:
+    """Says of the session that goes on how its steps are compiled after all.
+
+    Args:
+      workdir: of the run.
+      compile: as of `record`.
+    """
+    path = workdir / FILE
+    try:
+        facts = json.loads(path.read_text())
+        facts["sessions"][-1]["compile"] = dict(compile)
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return  # the file was lost since
+    if len(facts["sessions"]) == 1:
+        facts["compile"] = dict(compile)
+    write_json(path, facts)
 
 
 def _user_files() -> dict[str, Any]:
