@@ -176,9 +176,7 @@ def integer(
     return tf.reshape(_draw(_integers, (math.prod(shape),), key, at, _counter(end)), shape)
 
 
-def choice(
-    key: tf.Tensor, num: int, weights: tf.Tensor, at: tf.Tensor | int = 0
-) -> tf.Tensor:
+def choice(key: tf.Tensor, num: int, weights: tf.Tensor, at: tf.Tensor | int = 0) -> tf.Tensor:
     """num indices, independent, index j with probability weights[j] / sum(weights): int64 [num].
 
     Args:

@@ -214,6 +214,7 @@ def test_python_seed_fits_31_bits_and_separates_keys():
     assert all(isinstance(seed, int) and 0 <= seed < 2**31 for seed in seeds)
     assert len(set(seeds)) == 100
 
+
 # The other draws, against the NumPy transcription and their laws.
 
 KEY = (123456789, -987654321)
@@ -337,7 +338,7 @@ def test_draws_of_neighbouring_keys_counters_and_entries_are_uncorrelated():
     num = 5_000
     key = rng.stream(0, "correlation")
     draws_ = [rng.uniform(rng.stream(i, "correlation"), num, tf.float64) for i in range(40)]
-    draws_ += [rng.uniform(key, num, tf.float64, at=i) for i in range(40)]
+    draws_ += [rng.uniform(key, num, tf.float64, at=i) for i in range(1, 41)]
     draws_ += [rng.uniform(rng.fold_in(key, i), num, tf.float64) for i in range(40)]
     u = np.array(draws_) - 0.5
     for rows in (u, u**2):

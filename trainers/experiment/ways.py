@@ -41,7 +41,9 @@ def choose(asked: str, strategy: str) -> Choice:
         return Choice(asked, asked, "the config says so")
     replicas = devices.num_replicas(strategy)
     if replicas > 1:
-        return Choice(asked, "parts", f"one XLA program is of one device, and this run has {replicas}")
+        return Choice(
+            asked, "parts", f"one XLA program is of one device, and this run has {replicas}"
+        )
     if tf.config.list_logical_devices("GPU"):
         return Choice(asked, "whole", "on a GPU a step of single kernels waits for their launches")
     return Choice(asked, "parts", "on CPUs one program gains less than compiling it takes")

@@ -175,7 +175,7 @@ class Session:
             ("code", "code"),
             ("versions", "packages"),
             ("replicas", "replicas"),
-            ("compile", "compile"),
+            ("compile", "ways of compiling"),
         ):
             if mine[key] != manifest[key]:
                 yield (

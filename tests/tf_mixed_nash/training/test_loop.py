@@ -170,9 +170,7 @@ def test_what_xla_refuses_is_run_in_parts_if_nobody_insists(monkeypatch):
 
     monkeypatch.setattr(PlanarFeed, "batch_at", text)
     run = build(tiny("sgd", num_batches=4))
-    loops = [
-        Loop(dataclasses.replace(run, compile=way, or_parts=way == "whole")) for way in WAYS
-    ]
+    loops = [Loop(dataclasses.replace(run, compile=way, or_parts=way == "whole")) for way in WAYS]
     for loop in loops:
         assert loop.advance(4) is None
         assert loop.compile == "parts"

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tests.trainers.conftest import command, photograph, state_of, tiny, tiny_images
+from tf_mixed_nash import rng
 from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.training.loop import Loop
