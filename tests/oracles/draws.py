@@ -9,7 +9,7 @@ KEYS = 0x6B657973
 
 
 def threefry(key, x0, x1, rounds):
-    """Threefry-2x32 (Salmon et al. 2011, table 2 and section 3.3), group by group of four rounds."""
+    """Threefry-2x32 (Salmon et al. 2011, table 2, section 3.3), group by group of four rounds."""
     k = [np.uint32(key[0]), np.uint32(key[1])]
     k.append(k[0] ^ k[1] ^ np.uint32(0x1BD11BDA))
     with np.errstate(over="ignore"):

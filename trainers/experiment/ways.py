@@ -1,7 +1,7 @@
 """How the steps of a run are compiled where its config leaves it to us: `compile=auto`.
 
-The two ways are the same run but for rounding (docs/decisions/0023), so that a session may choose by
-the machine it is on. The choice is made once, by a rule from what was measured, and is recorded in
+The two ways are the same run but for rounding (docs/decisions/0023), so that a session may choose
+by the machine it is on. The choice is made once, by a rule from what was measured, and is kept in
 provenance.json with its reason.
 """
 

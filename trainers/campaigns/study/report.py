@@ -115,8 +115,8 @@ def _state(protocol: Protocol, records: Records) -> Iterator[str]:
     yield f"{total - len(left)} of {total} runs are done; {diverged} diverged."
     if earlier := sum(r.get("draws", 1) == 1 for r in records.values()):
         yield (
-            f"{earlier} of them are of the earlier draws (before decision 0023): the same seeds give "
-            "other runs now, of the same law."
+            f"{earlier} of them are of the earlier draws (before decision 0023): the same seeds "
+            "give other runs now, of the same law."
         )
     if left:
         counts = Counter(f"{run.dataset} {run.stage}" for run in left)
