@@ -146,7 +146,7 @@ def test_parts_and_whole_and_two_replicas_are_the_same_run(model, algorithm):
     done = process("tests.ways", model, algorithm, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     (line,) = map(json.loads, done.stdout.splitlines())
-    assert line["moved"] > 1e-3
+    assert line["moved"] > 1e-5
     assert max(line[way] for way in ("whole", "replicas", "resumed")) < 1e-10, line
 
 
@@ -179,7 +179,7 @@ def test_what_xla_refuses_is_run_in_parts_if_nobody_insists(monkeypatch):
     assert loops[0].refused == ""
     assert "AsString" in loops[1].refused
     with pytest.raises(tf.errors.InvalidArgumentError):
-        Loop(dataclasses.replace(run, compile="whole")).advance(4)
+        Loop(dataclasses.replace(run, compile="whole", or_parts=False)).advance(4)
 
 
 def test_one_program_is_of_one_device():
