@@ -18,8 +18,8 @@ from absl import flags
 
 from benchmarks import contest, rounds
 from benchmarks.peers.common import Work
+from tf_mixed_nash.compile import WAYS
 from tf_mixed_nash.errors import InputError
-from trainers.experiment.settings import COMPILE
 from trainers.system import cli
 from trainers.system.quiet import import_tensorflow
 
@@ -29,7 +29,7 @@ _PRECISIONS = ("float32", "bfloat16")
 def measure(work: Work, num_rounds: int) -> list[dict[str, Any]]:
     """Times the ways in turn: a row for each."""
     with tempfile.TemporaryDirectory() as folder:
-        ways = {w: contest.ours(work, Path(folder), (f"compile={w}",)) for w in COMPILE}
+        ways = {w: contest.ours(work, Path(folder), (f"compile={w}",)) for w in WAYS}
         results = rounds.alternate(ways, num_rounds)
     return [
         {

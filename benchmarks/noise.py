@@ -37,7 +37,7 @@ def _ours(num: int) -> dict[str, Any]:
         return tf.concat([rng.normal_from_bits(word) for word in words], axis=0)
 
     inverse = fused(by_inverse)
-    draw = tf.function(functools.partial(rng.normal, num=num), autograph=False)
+    draw = tf.function(functools.partial(rng.normal, shape=num), autograph=False)
     return {
         "rng.normal (Threefry-13, Box-Muller)": lambda: draw(key)[0].numpy(),
         "Threefry-13, inverse error function": lambda: inverse(key)[0].numpy(),

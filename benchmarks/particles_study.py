@@ -209,6 +209,7 @@ def _record(job: Job) -> dict[str, Any]:
         "real": card["real_data_ceiling"],
         "seconds": last.get("seconds"),
         "commit": session["commit"],
+        "draws": session.get("draws", 1),
         "hardware": {k: session["hardware"][k] for k in ("processor", "cores", "gpus")},
     }
 

@@ -64,9 +64,10 @@ def _experiment(dataset: str, algorithm: str, variant: str | None) -> Any:
     c.batch_size = 64
     c.precision = "float32"  # or mixed_bfloat16, mixed_float16, float64
     c.strategy = "default"  # all GPUs of this machine; or mirrored, multi_worker
-    # parts: XLA for updates and noise in a plain graph. whole: all of it one XLA program, for one
-    # GPU (docs/gpu.md); its latents and data are other draws of the same law.
-    c.compile = "parts"
+    # parts: XLA for updates and draws in a plain graph. whole: all of it one XLA program. auto:
+    # whole on a GPU, parts on CPUs and on several replicas (docs/gpu.md). The same run either way,
+    # but for rounding.
+    c.compile = "auto"
     c.accumulate = 1  # parts of a mini-batch that are computed one after the other
     c.discriminator_steps = 1
     c.generator = _hyperparameters()

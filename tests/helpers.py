@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import tensorflow as tf
 
-from tests.oracles import gan, payoff
+from tests.oracles import draws, gan, payoff
 from tests.oracles.samplers import Hyper
 from tf_mixed_nash import rng
 from tf_mixed_nash.algorithms import ALGORITHMS, Hyperparameters
@@ -159,24 +159,20 @@ class HistoryDraws:
     def __init__(self, oracle: Oracle):
         self.oracle = oracle
 
-    def _key(self, player, m, counter):
-        return rng.fold_in(self.oracle.history_key(player, m), counter)
+    def _key(self, player, m):
+        return self.oracle.history_key(player, m).numpy()
 
     def index(self, player, m, counter, num, end):
-        key = self._key(player, m, counter)
-        return tf.random.stateless_uniform([num], key, 0, end, tf.int64, alg="philox").numpy()
+        return draws.integer(self._key(player, m), num, end, at=counter)
 
     def coin(self, player, m, num):
-        key = self._key(player, m, 1)
-        return tf.random.stateless_uniform([num, 1], key, dtype=tf.float64, alg="philox").numpy()
+        return draws.uniform(self._key(player, m), num, at=1)[:, None]
 
     def slot(self, player, m, count):
-        key = self._key(player, m, 3)
-        return int(tf.random.stateless_uniform([], key, 0, count + 1, tf.int64, alg="philox"))
+        return int(draws.integer(draws.fold_in(self._key(player, m), 3), 1, count + 1)[0])
 
     def row(self, player, m, num):
-        key = self._key(player, m, 4)
-        return int(tf.random.stateless_uniform([], key, 0, num, tf.int32, alg="philox"))
+        return int(draws.integer(self._key(player, m), 1, num, at=4)[0])
 
 
 def compiled_noise(oracle: Oracle):
@@ -278,10 +274,7 @@ def _gan_draws(game: GanGame, player, seed: int):
 
     def draw(m):
         key = rng.fold_in(stream, m)
-        u = tf.random.stateless_uniform(
-            [BATCH, 1], rng.fold_in(key, 1), dtype=tf.float64, alg="philox"
-        )
-        return game.latents(key, BATCH, tf.float64), u
+        return game.latents(key, BATCH, tf.float64), rng.uniform(key, [BATCH, 1], tf.float64, at=1)
 
     return tf.function(draw, autograph=False)
 

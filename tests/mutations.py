@@ -97,7 +97,8 @@ MUTATIONS: list[Mutation] = [
             "return tf.transpose(turns, [1, 0, *range(2, turns.shape.rank)])",
             "return tf.reshape(turns, [num, -1, *x.shape[1:]])",
         ),
-        ("own = rng.fold_in(key, 2)", "own = rng.fold_in(key, 0)"),
+        ("rng.normal(key, shape, dtype, at=2)", "rng.normal(key, shape, dtype, at=0)"),
+        ("rng.uniform(key, shape, real.dtype, at=1)", "rng.uniform(key, shape, real.dtype, at=0)"),
         (
             "if self.discriminator.mixes_rows:\n            groups",
             "if False:\n            groups",
@@ -141,7 +142,7 @@ MUTATIONS: list[Mutation] = [
         "tf_mixed_nash/games/gan.py",
         ("tests/tf_mixed_nash/games/test_keras_layers.py",),
         ("_DRAWS + use + 8 * (player", "_DRAWS + 8 * (player"),
-        ("key = rng.fold_in(key, j)", "key = rng.fold_in(key, 0)"),
+        ('8 * (player == "w"), j]', '8 * (player == "w"), 0]'),
         (
             'given["states"] = _repeat(rows, terms)',
             'given["states"] = _repeat(rows[:1], num * terms)',
@@ -215,7 +216,7 @@ MUTATIONS: list[Mutation] = [
     *_of(
         "tf_mixed_nash/rng.py",
         _tests("mixed"),
-        ("index + 1, tf.int64", "index + 2, tf.int64"),
+        ("_below(index + 1, *threefry", "_below(index + 2, *threefry"),
         ("tf.where(index < num_components, index, draw)", "draw"),
     ),
     *_of(
@@ -451,7 +452,7 @@ MUTATIONS: list[Mutation] = [
             "tests/tf_mixed_nash/training/test_reservoir.py",
             "tests/tf_mixed_nash/training/test_loop.py",
         ),
-        ("rng.fold_in(self._key, t)", "rng.fold_in(self._key, t - self._window[0])"),
+        ("rng.keys(self._key, steps)", "rng.keys(self._key, steps - self._window[0])"),
         ("t = max(t, first)", "t = max(t, first + 1)"),
         ("bisect.bisect_left(steps, t)) <", "bisect.bisect_right(steps, t)) <"),
         ("seen = min(t, self._window[1])", "seen = t"),
@@ -467,8 +468,55 @@ MUTATIONS: list[Mutation] = [
     ),
     *_of(
         "tf_mixed_nash/rng.py",
+        ("tests/tf_mixed_nash/test_rng.py",),
+        ("(*_words(key, count, at), dtype), axis=-1)", "(*_words(key, count, at), dtype), axis=0)"),
+        ("halves[..., 1], tf.constant(_KEYS, tf.uint32)", "halves[..., 1], halves[..., 1]"),
+        ("tf.fill([num], tf.cast(at, tf.uint32))", "tf.zeros_like(first)"),
+        ("n * high + carried", "n * high"),
+        ("_right(x1, 12)", "_right(x1, 13)"),
+        ("s, c = tf.sin(x), tf.cos(x)", "c, s = tf.sin(x), tf.cos(x)"),
+        ("u * edges[-1]", "u"),
+        ("with tf.init_scope(), tf.device", "with tf.device"),
+    ),
+    *_of(
+        "tf_mixed_nash/methods/oracle.py",
+        ("tests/tf_mixed_nash/methods/test_oracle.py",),
+        ("z.shape, z.dtype, at=m)", "z.shape, z.dtype)"),
+    ),
+    *_of(
+        "tf_mixed_nash/methods/histories.py",
+        _tests("sampled"),
+        ("[num, 1], tf.float64, at=1)", "[num, 1], tf.float64, at=0)"),
+    ),
+    *_of(
+        "tf_mixed_nash/training/feeds.py",
+        ("tests/tf_mixed_nash/training/test_feeds.py",),
+        ("self._most = self._length - num_batches + 1", "self._most = self._length"),
+        ("max(feed.limit(0, _ENDLESS), num_batches)", "feed.limit(0, _ENDLESS)"),
+    ),
+    *_of(
+        "tf_mixed_nash/training/loop.py",
         ("tests/tf_mixed_nash/training/test_loop.py",),
-        ("tf.stack(_normal_pairs(key, count), axis=-1)", "tf.stack(_normal_pairs(key, count), 0)"),
+        ('self.compile == "parts" or not self.run.or_parts', 'self.compile == "parts"'),
+    ),
+    *_of(
+        "trainers/tasks/data/synthetic.py",
+        ("tests/trainers/tasks/data/test_synthetic.py",),
+        (
+            "sigma * rng.normal(key, [num, 2], dtype, at=1)",
+            "sigma * rng.normal(key, [num, 2], dtype)",
+        ),
+    ),
+    *_of(
+        "trainers/workdir/law.py",
+        ("tests/trainers/session/test_law.py",),
+        ("if law == rng.LAW:", "if True:"),
+    ),
+    *_of(
+        "trainers/experiment/ways.py",
+        ("tests/trainers/experiment/test_ways.py",),
+        ("if replicas > 1:", "if replicas > 2:"),
+        ('"whole", "on a GPU', '"parts", "on a GPU'),
     ),
     *_of(
         "export/rounding.py",

@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from tensorflow.python.ops.parallel_for import pfor as _pfor
 
+from tf_mixed_nash.compile import apart
+
 __all__ = ["of_batch", "of_key", "of_step", "steps"]
 
 # A table of more bytes is not made, nor one that would be made row after row: the rows are then
@@ -143,6 +145,12 @@ def _bitcast(call: Any) -> Any:
     return _pfor.wrap(tf.bitcast(call.stacked_input(0), call.get_attr("type")), True)
 
 
+def _apart(call: Any) -> Any:
+    """How it treats `compile.apart`, of one tensor: as of all rows."""
+    return _pfor.wrap(apart(call.stacked_input(0)), True)
+
+
 # Our draws are full of them, and without a rule each would be a loop over the rows.
-if "Bitcast" not in _pfor._pfor_converter_registry:
-    _pfor.RegisterPFor("Bitcast")(_bitcast)
+for _name, _rule in {"Bitcast": _bitcast, "XlaOptimizationBarrier": _apart}.items():
+    if _name not in _pfor._pfor_converter_registry:
+        _pfor.RegisterPFor(_name)(_rule)

@@ -14,9 +14,13 @@ import functools
 from collections.abc import Iterator
 
 import tensorflow as tf
+from tensorflow.compiler.tf2xla.ops import gen_xla_ops as _xla
 from tensorflow.python.framework import config as _framework
 
-__all__ = ["as_before", "deterministic", "fused", "in_whole", "whole"]
+__all__ = ["WAYS", "apart", "as_before", "deterministic", "fused", "in_whole", "whole"]
+
+# How the steps of a training are compiled: XLA for parts of a graph, or one XLA program.
+WAYS = ("parts", "whole")
 
 _whole: contextvars.ContextVar[bool] = contextvars.ContextVar("whole", default=False)
 
@@ -24,10 +28,18 @@ _whole: contextvars.ContextVar[bool] = contextvars.ContextVar("whole", default=F
 def fused(function):
     """Compiles a pure tensor function with XLA, also when called inside a graph.
 
-    Inside `whole` it is the function itself: what calls it is compiled already.
+    Inside `whole` it is the function itself: what calls it is compiled already. Its own tracing is
+    inside `whole`.
     """
-    compiled = tf.function(function, jit_compile=True, autograph=False, reduce_retracing=False)
 
+    @functools.wraps(function)  # TensorFlow counts the traces of what was wrapped
+    def program(*args):
+        with whole():
+            return function(*args)
+
+    compiled = tf.function(program, jit_compile=True, autograph=False, reduce_retracing=False)
+
+    @tf.autograph.experimental.do_not_convert
     @functools.wraps(function)
     def call(*args):
         return (function if in_whole() else compiled)(*args)
@@ -43,6 +55,14 @@ def whole() -> Iterator[None]:
         yield
     finally:
         _whole.reset(token)
+
+
+def apart(x: tf.Tensor) -> tf.Tensor:
+    """x, which XLA computes once and by itself; only inside `fused` or `whole`.
+
+    Else it makes a few numbers that many read a part of each reader's loop.
+    """
+    return _xla.xla_optimization_barrier(input=[x])[0]
 
 
 def in_whole() -> bool:

@@ -31,7 +31,7 @@ from trainers.experiment.options import options_of
 from trainers.system import cli
 from trainers.system.files import make_writable, write_atomically
 from trainers.system.quiet import import_tensorflow
-from trainers.workdir import recoveries
+from trainers.workdir import law, recoveries
 from trainers.workdir.checkpoints import Checkpoints
 from trainers.workdir.differences import Row, compare, format_table
 from trainers.workdir.folder import CARD, CHECKPOINTS, CONFIG, METRICS, whole_lines
@@ -66,6 +66,8 @@ def replay(
 
     config = settings.load_workdir_config(workdir)
     config["data"] = {**config.get("data", {}), **(data or {})}
+    law.check(workdir, "A replay would be another run", "Replay runs of this version")
+    config["compile"] = _way(workdir, config["compile"])
     options = options_of(config)
     if options.devices == "multi_worker":  # one process does what many did
         config["strategy"] = "default"
@@ -92,6 +94,17 @@ def replay(
     if code == cli.DIVERGED:
         rows = [Row("training", f"diverges after mini-batch {reached}", False), *rows]
     return (DIFFERS if any(row.equal is False for row in rows) else cli.DONE), rows
+
+
+def _way(workdir: Path, asked: str) -> str:
+    """How the run's first session compiled its steps, whatever is the best way here."""
+    from trainers.system import provenance
+
+    try:
+        then = json.loads((workdir / provenance.FILE).read_text())
+        return then["sessions"][0]["compile"]["way"]
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return asked  # the file was lost
 
 
 def _last_step(workdir: Path, total: int) -> int:
@@ -142,7 +155,7 @@ def _other_circumstances(workdir: Path, config: Mapping[str, Any]) -> Iterator[s
     )
     yield from _others(then.get("environment", {}), now["environment"])
     sessions = then.get("sessions", [])
-    for key in ("versions", "commit", "dirty", "hardware"):
+    for key in ("versions", "commit", "dirty", "hardware", "compile"):
         if any(s.get(key) != sessions[0].get(key) for s in sessions):
             yield f"the run's own {len(sessions)} sessions are not all of the same {key}"
 

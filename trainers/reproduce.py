@@ -6,7 +6,7 @@
     python -m trainers.reproduce all --report_only           renders what there is
     python -m trainers.reproduce all --protocol=short        an hour; ranks nothing
     python -m trainers.reproduce all --datasets=swissroll --stages=sweep      one machine's part
-    python -m trainers.reproduce figure1 --stages=large --compile=whole       on a GPU
+    python -m trainers.reproduce figure1 --stages=large --jobs=8              on a GPU
 
 figure1: the 25 Gaussians, with large mini-batches too. figure6: the 8 and the 25 Gaussians and the
 Swiss Roll, quality against mini-batches and seconds. figure2: the report alone; its LSUN bedrooms
@@ -136,7 +136,7 @@ if __name__ == "__main__":
     flags.DEFINE_integer("threads", 1, "Threads of each run.", lower_bound=1)
     flags.DEFINE_list("datasets", [], "The session's share: runs of these data sets; none: all.")
     flags.DEFINE_list("stages", [], f"The session's share: of {', '.join(STAGES)}; none: all.")
-    flags.DEFINE_string("compile", "parts", "How steps are compiled: parts, or whole on a GPU.")
+    flags.DEFINE_string("compile", "auto", f"How steps are compiled: {', '.join(COMPILE)}.")
     flags.DEFINE_float("budget", None, "Minutes after which the session stops; none: no limit.")
     flags.DEFINE_bool("report_only", False, "Render what there is; run nothing.")
     flags.DEFINE_bool("dry_run", False, "Print the runs to come and what they cost, and stop.")

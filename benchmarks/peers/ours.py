@@ -125,10 +125,7 @@ def _draws(arrays, loop, work, m) -> None:
         key = keys.field(p, None, None, index)[0]  # pyright: ignore[reportArgumentType]
         arrays[f"{m}/latents_{p}"] = game.latents(key, work.batch_size, tf.float32).numpy()
         if p == "w":
-            uniform = tf.random.stateless_uniform(
-                [work.batch_size, 1], rng.fold_in(key, 1), alg="philox"
-            )
-            arrays[f"{m}/u"] = uniform.numpy()
+            arrays[f"{m}/u"] = rng.uniform(key, [work.batch_size, 1], at=1).numpy()
         if work.algorithm == "mirror_gan":
             z = loop.last().of(p)
             xi = run.oracle.noise(p, z, index)

@@ -88,9 +88,7 @@ def problem_of(game, oracle, objective, batch):
     def latents(player, m, num):
         first, _ = helpers.gan_draws(game, player, m)
         shape = [BATCH, num - 1, helpers.LATENT_DIM]
-        others = tf.random.stateless_normal(
-            shape, rng.fold_in(key(player, m), 2), dtype=tf.float64, alg="philox"
-        )
+        others = rng.normal(key(player, m), shape, tf.float64, at=2)
         return np.concatenate([first[None], np.swapaxes(others, 0, 1)])
 
     def noise(player, m, num):

@@ -7,7 +7,9 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from tests.statistics import NUM_SIGMAS, P_VALUE
+from tests.oracles import draws
+from tests.statistics import NUM_SIGMAS, P_VALUE, assert_counts
+from tf_mixed_nash import compile as compiling
 from tf_mixed_nash import rng
 from tf_mixed_nash.compile import fused
 from tf_mixed_nash.games.functions import FunctionGame
@@ -211,3 +213,163 @@ def test_python_seed_fits_31_bits_and_separates_keys():
     seeds = [rng.python_seed(rng.stream(seed, "init")) for seed in range(100)]
     assert all(isinstance(seed, int) and 0 <= seed < 2**31 for seed in seeds)
     assert len(set(seeds)) == 100
+
+
+# The other draws, against the NumPy transcription and their laws.
+
+KEY = (123456789, -987654321)
+
+
+def key_of(*words):
+    return tf.constant(words or KEY, tf.int32)
+
+
+@pytest.mark.parametrize("counters", [(0,), (7,), (7, 0), (0, 7), (2**31 - 1, 3), (2**40 + 5,)])
+def test_keys_are_the_transcriptions(counters):
+    expected = draws.fold_in(KEY, *counters)
+    np.testing.assert_array_equal(rng.fold_in(key_of(), *counters), expected)
+    tensors = [tf.constant(c, tf.int64) for c in counters]
+    np.testing.assert_array_equal(rng.fold_in(key_of(), *tensors), expected)
+    if len(counters) == 1:
+        np.testing.assert_array_equal(rng.keys(key_of(), tensors), [expected])
+
+
+def test_normals_are_the_transcriptions():
+    """In float64 to its rounding, at counters too; in float32 the same numbers, rounded."""
+    expected = draws.normal(KEY, 4999, at=5)
+    x = rng.normal(key_of(), 4999, tf.float64, at=tf.constant(5))
+    np.testing.assert_allclose(x, expected, rtol=1e-13, atol=1e-14)
+    near = rng.normal(key_of(), 4999, tf.float32, at=5)
+    np.testing.assert_allclose(near, expected, rtol=0, atol=2e-6)
+    np.testing.assert_array_equal(
+        rng.normal(key_of(), [3, 2], tf.bfloat16, at=5),
+        tf.cast(tf.reshape(near[:6], [3, 2]), tf.bfloat16),
+    )
+
+
+def test_uniforms_integers_and_choices_are_the_transcriptions():
+    u = rng.uniform(key_of(), 501, tf.float64, at=9).numpy()
+    np.testing.assert_array_equal(u, draws.uniform(KEY, 501, 9))
+    near = rng.uniform(key_of(), 501, at=9).numpy()
+    np.testing.assert_array_equal(near, (np.floor(u * 2**23) + 0.5) / 2**23)
+    for end in (1, 2, 7, 1000, 2**31 + 11, 2**32 - 1):
+        drawn = rng.integer(key_of(), [3, 167], tf.constant(end, tf.int64), at=9)
+        np.testing.assert_array_equal(np.ravel(drawn), draws.integer(KEY, 501, end, 9))
+    weights = np.random.default_rng(0).exponential(size=12)
+    chosen = rng.choice(key_of(), 501, tf.constant(weights), at=9)
+    np.testing.assert_array_equal(chosen, draws.choice(KEY, 501, weights, 9))
+
+
+def test_extreme_words_make_no_draw_beyond_its_range():
+    words = tf.constant([0, 0xFFFFFFFF], tf.uint32)
+    for end in (1, 3, 2**32 - 1):
+        below = rng._below(tf.constant(end, tf.int64), words, words)
+        np.testing.assert_array_equal(below, [0, end - 1])
+    x, y = fused(lambda a: rng.normal_pair_from_bits(a, a, tf.float64))(words)
+    assert np.isfinite(np.stack([x, y])).all()
+
+
+@pytest.mark.parametrize("in_graph", [True, False], ids=["graph", "program"])
+def test_draws_are_the_same_wherever_they_are_made(in_graph):
+    """Eagerly, as single compiled functions of a graph, and inside one XLA program: the integers
+    bit for bit, what is computed of them to the rounding."""
+
+    def several(key, m):
+        return {
+            "key": rng.fold_in(key, m, 3),
+            "integer": rng.integer(key, 33, 1000, at=m),
+            "row": rng.integer(key, [], m + 1, at=2),
+            "slot": rng.reservoir_slot(m, 2, rng.fold_in(key, m)),
+            "uniform": rng.uniform(key, 33, tf.float64, at=m),
+            "single": rng.uniform(key, [11, 3], at=m),
+            "normal": rng.normal(key, 2049, tf.float64, at=m),
+            "float32": rng.normal(key, 2049, at=m),
+        }
+
+    def program(key, m):
+        with compiling.whole():
+            return several(key, m)
+
+    m = tf.constant(6, tf.int64)
+    compiled = tf.function(several if in_graph else program, jit_compile=not in_graph)
+    there = compiled(key_of(), m)
+    for name, here in several(key_of(), m).items():
+        if name == "normal":
+            np.testing.assert_allclose(there[name], here, rtol=1e-14, atol=1e-15)
+        elif name == "float32":
+            np.testing.assert_allclose(there[name], here, rtol=1e-5, atol=1e-6)
+        else:
+            np.testing.assert_array_equal(there[name], here, err_msg=name)
+
+
+@each_dtype
+def test_uniform_has_the_law_of_a_uniform(dtype):
+    """Moments to standard errors (mean 1/sqrt(12 n), variance 1/sqrt(180 n)), and the law."""
+    u = rng.uniform(rng.stream(3, "uniform"), NUM, dtype).numpy().astype(np.float64)
+    assert 0 < u.min() < u.max() < 1
+    assert abs(np.mean(u) - 1 / 2) < NUM_SIGMAS / np.sqrt(12 * NUM)
+    assert abs(np.var(u) - 1 / 12) < NUM_SIGMAS / np.sqrt(180 * NUM)
+    assert scipy.stats.kstest(u, "uniform").pvalue > P_VALUE
+    # The lowest bits, too.
+    low = u * 2**20 % 1 if dtype == tf.float32 else u * 2**49 % 1
+    assert_counts(np.bincount((8 * low).astype(int), minlength=8), np.full(8, 1 / 8))
+
+
+@pytest.mark.parametrize("end", [2, 7, 10, 1000, 2**31 + 2**30])
+def test_integers_are_uniform(end):
+    drawn = rng.integer(rng.stream(end, "integer"), 200_000, end).numpy()
+    assert drawn.dtype == np.int64
+    assert 0 <= drawn.min() <= drawn.max() < end
+    cells = min(end, 1000)
+    assert_counts(np.bincount(drawn * cells // end, minlength=cells), np.full(cells, 1 / cells))
+
+
+def test_choices_have_their_weights():
+    weights = np.array([0.0, 3.0, 1.0, 0.0, 0.5, 5.5, 0.0])
+    chosen = rng.choice(rng.stream(1, "choice"), 100_000, tf.constant(weights, tf.float32)).numpy()
+    counts = np.bincount(chosen, minlength=7)
+    assert not counts[weights == 0].any()
+    assert_counts(counts[weights > 0], weights[weights > 0] / weights.sum())
+
+
+def test_draws_of_neighbouring_keys_counters_and_entries_are_uncorrelated():
+    """Uniforms of 40 streams, 40 counters of one key, 40 keys of one stream; and neighbours within
+    each: correlations of n pairs have standard error 1/sqrt n."""
+    num = 5_000
+    key = rng.stream(0, "correlation")
+    draws_ = [rng.uniform(rng.stream(i, "correlation"), num, tf.float64) for i in range(40)]
+    draws_ += [rng.uniform(key, num, tf.float64, at=i) for i in range(1, 41)]
+    draws_ += [rng.uniform(rng.fold_in(key, i), num, tf.float64) for i in range(40)]
+    u = np.array(draws_) - 0.5
+    for rows in (u, u**2):
+        correlations = np.corrcoef(rows)[np.triu_indices(len(u), 1)]
+        assert np.abs(correlations).max() < 5.5 / np.sqrt(num)  # 7,140 pairs: once in 3,700
+    for lag in (1, 2, 7):
+        r = 12 * np.mean(u[:, lag:] * u[:, :-lag])
+        assert abs(r) < NUM_SIGMAS / np.sqrt(u[:, lag:].size)
+
+
+def test_words_of_neighbouring_keys_differ_in_half_of_their_bits():
+    """Keys of counters 0, 1, 2, ... and the first words that they make."""
+    keys_ = rng.keys(key_of(), tf.range(20_000)).numpy().view(np.uint32)
+    first = np.stack(draws.threefry(keys_.T, np.zeros(20_000), np.zeros(20_000), 13), axis=1)
+    for words in (keys_, first):
+        bits = np.unpackbits(np.ascontiguousarray(words).view(np.uint8), axis=1)
+        changed = (bits[1:] != bits[:-1]).mean(axis=0)
+        assert np.abs(changed - 0.5).max() < NUM_SIGMAS * 0.5 / np.sqrt(19_999)
+        ones = bits.mean(axis=0)
+        assert np.abs(ones - 0.5).max() < NUM_SIGMAS * 0.5 / np.sqrt(20_000)
+
+
+def test_a_key_and_what_is_drawn_by_it_are_unrelated():
+    """Its words are not among the keys folded from it, also where the second counter is theirs."""
+    folded = rng.keys(key_of(), tf.range(10_000)).numpy().view(np.uint32)
+    drawn = np.concatenate([np.stack(draws.words(KEY, 10_000, c), 1) for c in (0, draws.KEYS)])
+    assert not set(map(tuple, folded)) & set(map(tuple, drawn))
+
+
+def test_a_stream_is_made_on_the_host_also_inside_a_program():
+    """The keys that seed networks and orders of records: those of every version so far."""
+    inside = tf.function(lambda: rng.stream(3, "inside a program"), jit_compile=True)()
+    np.testing.assert_array_equal(inside, rng.stream(3, "inside a program"))
+    np.testing.assert_array_equal(rng.stream(0, "init/generator"), [-241444658, 1859428139])

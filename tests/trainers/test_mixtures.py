@@ -103,7 +103,7 @@ def test_the_payoffs_are_numpys_on_held_out_draws(better):
     assert ((steps >= 0) & (steps < 20)).all()
     key = rng.fold_in(rng.stream(loop.run.config["seed"], "mixture"), 0)
     real = loop.run.task.data.sample(rng.fold_in(key, 0), 8 * NUM).numpy()
-    latents = tf.random.stateless_normal([7, NUM, 2], rng.fold_in(key, 2), alg="philox").numpy()
+    latents = rng.normal(key, [7, NUM, 2], at=2).numpy()
     for i, w in enumerate(kept.w.numpy()):
         critic = gan.unpack(w, WIDTHS[1])
         f_real = gan.forward(critic, real)[0]

@@ -30,7 +30,7 @@ def test_reports_need_no_tensorflow():
         (["all", "--budget=0"], "above 0"),
         (["all", "--datasets=swissroll,mnist"], "mnist"),
         (["all", "--stages=all"], "sweep, final, large"),
-        (["all", "--compile=xla"], "parts, whole"),
+        (["all", "--compile=xla"], "auto, parts, whole"),
         (["all", "more"], "Unexpected argument 'more'"),
         (["all", "--results=/proc/x"], "cannot be written"),
     ],

@@ -190,9 +190,7 @@ class GanGame:
         """num latents ~ N(0, I), or of the game's law: [num, latent_dim]."""
         if self.latent_law:
             return self.latent_law(rng.fold_in(key, 0), num, dtype)
-        return tf.random.stateless_normal(
-            [num, self.latent_dim], rng.fold_in(key, 0), dtype=dtype, alg="philox"
-        )
+        return rng.normal(key, [num, self.latent_dim], dtype, at=0)
 
     def _drawn(self, key, shard, dtype, num):
         """The rows of a shard of the latents of a mini-batch: [num, latent_dim]."""
@@ -500,10 +498,10 @@ class GanGame:
 
             def others(n):
                 shape = [n, num - 1, self.latent_dim]
-                own = rng.fold_in(key, 2)
                 if self.latent_law:
+                    own = rng.fold_in(key, 2)
                     return tf.reshape(self.latent_law(own, n * (num - 1), dtype), shape)
-                return tf.random.stateless_normal(shape, own, dtype=dtype, alg="philox")
+                return rng.normal(key, shape, dtype, at=2)
 
             rest = tf.transpose(shard.rows(others, n), [1, 0, 2])
             latents = tf.concat([first[None], rest], axis=0)
@@ -687,9 +685,10 @@ class _Layers(NamedTuple):
         """int32[2], of the draws for this use, by term or atom number j; None without any."""
         if not self.game._network(player).random:
             return None
-        key = rng.fold_in(self.of_field, _DRAWS + use + 8 * (player == "w"))
-        key = rng.fold_in(key, j)
-        return key if self.shard.count == 1 else rng.fold_in(key, self.shard.index)
+        counters = [_DRAWS + use + 8 * (player == "w"), j]
+        if self.shard.count > 1:
+            counters.append(self.shard.index)
+        return rng.fold_in(self.of_field, *counters)
 
     def one(self, player: Player, use: int, j: int = 0) -> dict[str, Any]:
         """`key` and `state` for `Network.apply`."""
@@ -733,14 +732,13 @@ def _total(weights):
 def _mixing(real, key, shard):
     """The gradient penalty's mixing numbers, one for each row of real data."""
 
-    def mixing(shape, key):
-        return tf.random.stateless_uniform(
-            shape, rng.fold_in(key, 1), dtype=real.dtype, alg="philox"
-        )
+    shape = [1] * (real.shape.rank - 1)
+
+    def mixing(num, key):
+        return rng.uniform(key, [num, *shape], real.dtype, at=1)
 
     def uniforms(num):
-        shape = [num] + [1] * (real.shape.rank - 1)
-        return of_key(lambda key: mixing(shape, key), key)
+        return of_key(lambda key: mixing(num, key), key)
 
     return shard.rows(uniforms, real.shape[0])
 

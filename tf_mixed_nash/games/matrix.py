@@ -74,13 +74,12 @@ class BiAffine:
             product = tf.linalg.matvec(self.payoff, mixture, transpose_a=player == "theta")
         else:
             # The atoms share their uniforms: a signed measure has the difference's variance.
-            key_of_sample = rng.fold_in(key, 0)
-            products = [a * self._sampled_product(player, o, key_of_sample) for a, o in terms]
+            products = [a * self._sampled_product(player, o, key) for a, o in terms]
             product = functools.reduce(operator.add, products)
         g = -product if player == "theta" else product - total * self.offset
         if self.noise_std:
             num = tf.compat.dimension_value(z.shape[0])
-            g += self.noise_std * rng.normal(rng.fold_in(key, 1), num, z.dtype)
+            g += self.noise_std * rng.normal(key, num, z.dtype, at=1)
         # Nobody pays for the loss where nobody reads it: the graph drops it.
         loss = tf.tensordot(tf.nn.softmax(z), g, 1)
         return g, {"loss": loss, "penalty": tf.zeros([], z.dtype)}
@@ -91,11 +90,8 @@ class BiAffine:
 
     def _sampled_product(self, player, log_weights, key):
         """The mean of A's rows (theta) or columns (w) at k strategies drawn from the opponent."""
-        cumulative = tf.cumsum(tf.nn.softmax(log_weights))
-        shape: Any = [self.num_sampled]
-        u = tf.random.stateless_uniform(shape, key, dtype=log_weights.dtype, alg="philox")
-        last = tf.shape(cumulative)[0] - 1
-        drawn = tf.minimum(tf.searchsorted(cumulative, u * cumulative[-1], side="right"), last)
+        num: Any = self.num_sampled
+        drawn = rng.choice(key, num, tf.nn.softmax(log_weights), at=0)
         axis = 0 if player == "theta" else 1
         return tf.reduce_mean(tf.gather(self.payoff, drawn, axis=axis), axis=axis)
 

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tf_mixed_nash import rng
+from tf_mixed_nash.compile import fused
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.methods.oracle import Oracle
 from tf_mixed_nash.rng import reservoir_slot
@@ -105,7 +106,7 @@ def reservoir(capacity: int) -> Memory:
     """
     return _memory(
         capacity,
-        slot=lambda count, key: reservoir_slot(count, capacity, key),
+        slot=fused(lambda count, key: reservoir_slot(count, capacity, key)),
         num_terms=lambda count: count,
     )
 
@@ -226,17 +227,12 @@ def subsampled(num: int) -> Play:
 def _draw(past: Past, num: int, key: tf.Tensor) -> tf.Tensor:
     """num samples of past / N, independent: [num, d]."""
 
-    def uniform_index(counter, end):
-        return tf.random.stateless_uniform(
-            [num], rng.fold_in(key, counter), 0, end, tf.int64, alg="philox"
-        )
-
-    atoms = tf.gather(past.rows, uniform_index(0, tf.maximum(past.filled, 1)))
+    atoms = tf.gather(past.rows, rng.integer(key, num, tf.maximum(past.filled, 1), at=0))
     if past.extra is None:
         return atoms
-    u = tf.random.stateless_uniform([num, 1], rng.fold_in(key, 1), dtype=tf.float64, alg="philox")
+    u = rng.uniform(key, [num, 1], tf.float64, at=1)
     from_rows = u < tf.cast(past.mass / past.num_terms, tf.float64)
-    extra = tf.gather(past.extra, uniform_index(2, tf.cast(past.extra.shape[0], tf.int64)))
+    extra = tf.gather(past.extra, rng.integer(key, num, past.extra.shape[0], at=2))
     return tf.where(from_rows, atoms, extra)
 
 

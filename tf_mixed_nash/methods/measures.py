@@ -169,7 +169,7 @@ def replaced(state: Any, parents: tf.Tensor, noise: float, key: tf.Tensor) -> An
     def of_particles(z: Particles) -> Particles:
         dtype = z.atoms.dtype
         log_a = tf.gather(z.log_weights, parents) - tf.math.log(tf.cast(shares, dtype))
-        xi = tf.reshape(rng.normal(key, z.atoms.shape.num_elements(), dtype), z.atoms.shape)
+        xi = rng.normal(key, z.atoms.shape, dtype)
         moved = tf.cast(new, dtype)[:, None] * noise * xi
         return Particles(tf.nn.log_softmax(log_a), tf.gather(z.atoms, parents) + moved)
 

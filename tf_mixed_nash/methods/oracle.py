@@ -96,9 +96,7 @@ class Oracle:
 
         z is a parameter vector [d], or atoms [m, d]; its shape must be static.
         """
-        key = of_batch(lambda m: rng.fold_in(self._noise_key(player, m), m), m)
-        xi = rng.normal(key, z.shape.num_elements(), z.dtype)
-        return xi if z.shape.rank == 1 else tf.reshape(xi, z.shape)
+        return rng.normal(self._noise_key(player, m), z.shape, z.dtype, at=m)
 
     def _noise_key(self, player: Player, m) -> tf.Tensor:
         first, *others = self._noise_keys[player]

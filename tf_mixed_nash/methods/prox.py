@@ -257,7 +257,7 @@ def langevin_atoms(
                 xi = tf.reshape(flat, [num_chains, dim])
             z, state = advance(z, g, state, t, xi, opponent.num_terms)
             finite = logs["finite"] & _finite(z)
-            norm = tf.reduce_mean(tf.math.reduce_euclidean_norm(g, axis=1))
+            norm = tf.reduce_mean(_norm(g, 1))
             new_logs = {key: tf.reduce_mean(value) for key, value in new_logs.items()}
             return k + 1, z, state, {**new_logs, "field_norm": norm, "finite": finite}
 

@@ -189,10 +189,7 @@ def _chains(z, num_chains: int) -> tf.Tensor:
 
 def _any_row(z, key) -> tf.Tensor:
     """A uniformly random row of z."""
-    row = tf.random.stateless_uniform(
-        [], rng.fold_in(key, _CHOOSE), 0, z.shape[0], tf.int32, alg="philox"
-    )
-    return z[row]
+    return z[rng.integer(key, [], z.shape[0], at=_CHOOSE)]
 
 
 def _most(prox: Pair[Prox], t):

@@ -149,7 +149,7 @@ class DualityGap:
         prox, key = self._proxes.of(player), self._atom_keys.of(player)
 
         def body(k, z, state):
-            seen = self._atoms_at(opponent, rng.fold_in(key, k))
+            seen = self._atoms_at(opponent, key, k)
             move = prox.step(self._oracle, player, z, z, seen, state, k, k)
             return k + 1, move.z, move.state
 
@@ -157,15 +157,13 @@ class DualityGap:
         start = (tf.zeros([], tf.int64), z, prox.init(z))
         return tf.while_loop(lambda k, *_: k < K, body, start)[1]
 
-    def _atoms_at(self, measure, key):
-        """The measure, or `max_atoms` equally weighted draws from it."""
+    def _atoms_at(self, measure, key, k):
+        """The measure, or `max_atoms` equally weighted draws from it, those of step k."""
         count = self._max_atoms
         if measure.num_atoms <= count:
             return measure
-        edges = tf.cumsum(measure.weights) / tf.reduce_sum(measure.weights)
-        u = tf.random.stateless_uniform([count], key, dtype=edges.dtype, alg="philox")
-        index = tf.minimum(tf.searchsorted(edges, u, side="right"), measure.num_atoms - 1)
-        equal = tf.fill([count], tf.ones([], edges.dtype) / count)
+        index = rng.choice(key, count, measure.weights, at=k)
+        equal = tf.fill([count], tf.ones([], measure.weights.dtype) / count)
         return Measure(tf.gather(measure.atoms, index), equal)
 
 

@@ -203,7 +203,7 @@ class MixedNashGAN:
         particle_latents: str = "own",
         kappa: float = 1.0,
         extrapolate: str = "measure",
-        xla: str = "parts",
+        xla: str = "auto",
     ) -> None:
         """Sets how both players move; what is None takes the algorithm's tuned default.
 
@@ -245,7 +245,8 @@ class MixedNashGAN:
           particle_latents: "own" or "shared".
           kappa: >= 0, of chambolle_pock.
           extrapolate: "measure" or "parameters", of chambolle_pock.
-          xla: "parts" (for CPUs), or "whole" (one XLA program a call, for one GPU).
+          xla: "parts" (of a graph), "whole" (one XLA program a call, for one GPU), or "auto":
+            whichever is faster here. The same run but for rounding.
 
         Raises:
           InputError: for the first value out of its range, with the valid choices.

@@ -219,7 +219,7 @@ class Network:
         """Whether the first row of an output changes with the other three rows of an input."""
         with tf.init_scope():
             key = tf.constant([1, 2], tf.int32)
-            x = tf.random.stateless_normal(tf.shape(self._rows(4)), key, dtype=self.dtype)
+            x = rng.normal(key, self._rows(4).shape, self.dtype)
             values = self._values(0.0, key if self.random else None, self.initial_state())
             leaves = self.unflatten(self.initial())
             one, other = (

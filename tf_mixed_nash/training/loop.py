@@ -25,7 +25,7 @@ from tf_mixed_nash.ahead import of_step
 from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.compile import fused
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.training.feeds import Feed
+from tf_mixed_nash.training.feeds import Feed, of_one_length
 from tf_mixed_nash.training.reservoir import Reservoir
 from tf_mixed_nash.training.run import Training
 from tf_mixed_nash.training.whole import SUMMED, Calls
@@ -58,10 +58,15 @@ class Loop(Generic[R]):
       run: the same.
       variables: by name; with the reservoir they are all that a checkpoint must hold.
       reservoir: the snapshots.
+      compile: how the steps are compiled, `run.compile`; "parts" where XLA could not make one
+        program of them and `run.or_parts` allows it.
+      refused: what XLA said then; "" elsewhere.
     """
 
     def __init__(self, run: R):
         self.run = run
+        self.compile, self.refused = run.compile, ""
+        self._compiled = False  # whether XLA has made a program of the whole step
         state = run.initial_state()
         theta, w = run.scheme.output(state)
         zero = tf.zeros([], tf.int64)
@@ -96,7 +101,10 @@ class Loop(Generic[R]):
     # Made by the first step: who only reads a run (an export, say) needs none of its data.
     @functools.cached_property
     def _feed(self) -> Feed:
-        return self.run.feed(self.run.networks.theta.dtype)
+        feed = self.run.feed(self.run.networks.theta.dtype)
+        if self.run.compile == "parts":
+            return feed
+        return of_one_length(feed, int(self.run.scheme.num_batches(self.run.num_outer_steps)))
 
     @functools.cached_property
     def _parts(self):
@@ -108,6 +116,20 @@ class Loop(Generic[R]):
     @functools.cached_property
     def _whole(self) -> Calls:
         return Calls(self.run, self._feed, self._state, self._step)
+
+    def _call(self, end: int, count: int, block: tuple[Any, ...]) -> None:
+        """`count` outer steps, up to mini-batch `end`."""
+        if self.compile == "whole":
+            try:
+                self._whole(count, block)
+                self._compiled = True
+                return
+            except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+                if self._compiled or not self.run.or_parts:
+                    raise
+                # What is compiled first has not run: the state is as it was.
+                self.compile, self.refused = "parts", error.message.strip().splitlines()[0]
+        self._parts(tf.constant(end, tf.int64), block)
 
     @property
     def step(self) -> int:
@@ -130,10 +152,7 @@ class Loop(Generic[R]):
             end, count = self._end_of_call(self._feed.limit(m, until), due)
             block = self._feed.block(m, end)
             with compiling.deterministic():
-                if self.run.compile == "whole":
-                    self._whole(count, block)
-                else:
-                    self._parts(tf.constant(end, tf.int64), block)
+                self._call(end, count, block)
             if due is not None and self.outer_step == due + 1:
                 self.reservoir.keep(due, self.last(), self.weights())
         steps = {p: int(self._state["diverged_at"].of(p)) for p in PLAYERS}

@@ -108,14 +108,11 @@ class Reservoir:
 
     @functools.cached_property
     def _draw(self):
-        def slot(t):
-            key = rng.fold_in(self._key, t)
-            return reservoir_slot(t - self._window[0], self._num_components, key)
-
         @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)], autograph=False)
         def draw(steps):
             with tf.device("CPU"):
-                return tf.map_fn(slot, steps)
+                keys = rng.keys(self._key, steps)
+                return reservoir_slot(steps - self._window[0], self._num_components, keys)
 
         return draw.get_concrete_function()
 

@@ -44,6 +44,8 @@ class Training:
       window: of which part of the training, as fractions 0 <= first < last <= 1.
       ema_decay: per mini-batch, in [0, 1).
       compile: "parts" or "whole" (tf_mixed_nash/compile.py).
+      or_parts: what XLA cannot compile whole is run in parts, and `Loop.refused` says why; else
+        it is an error.
     """
 
     algorithm: str
@@ -60,6 +62,7 @@ class Training:
     window: tuple[float, float] = (0.75, 1.0)
     ema_decay: float = 0.999
     compile: str = "parts"
+    or_parts: bool = False
 
     @property
     def game(self) -> GanGame:

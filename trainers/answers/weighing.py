@@ -169,12 +169,7 @@ def measure(run: Run, loop: Loop, kept: Kept, num_samples: int, draw: int) -> He
     )
     last, (ema, a) = loop.latest().theta, loop.answers()["ema"]
     thetas = tf.concat([kept.pairs.theta, last.atoms, ema], axis=0)
-    latents = tf.random.stateless_normal(
-        [len(thetas), num_samples, game.latent_dim],
-        rng.fold_in(key, 2),
-        dtype=thetas.dtype,
-        alg="philox",
-    )
+    latents = rng.normal(key, [len(thetas), num_samples, game.latent_dim], thetas.dtype, at=2)
     samples = weights.samples_of(game.generator, thetas, latents)
 
     def matrix(samples):

@@ -21,7 +21,9 @@ from tf_mixed_nash.methods.schedules import Schedule
 from tf_mixed_nash.methods.schemes import Scheme
 from tf_mixed_nash.training.run import Training, num_outer_steps
 from tf_mixed_nash.types import Pair
+from trainers.experiment import ways
 from trainers.experiment.options import Options, Recovery, options_of, spec_of
+from trainers.experiment.ways import Choice
 from trainers.system import devices
 from trainers.system.user_files import load_function
 from trainers.tasks.base import Task
@@ -61,12 +63,14 @@ class Run(Training):
       task: the data, and what is done with samples.
       options: what else the config says.
       config: resolved, for the files that must hold all of it; nobody reads its keys.
+      choice: of `compile`, and why.
       given: what the config could only describe, to build the run again.
     """
 
     task: Task
     options: Options
     config: Mapping[str, Any]
+    choice: Choice
     given: Given | None = None
 
 
@@ -110,6 +114,7 @@ def build(
       InputError: if a file of the user's holds something else than the config says.
     """
     options, task = options_of(config), given.task if given else task_of(config)
+    choice = ways.choose(config["compile"], options.devices)
     nets = task.networks()
     schedules = given.schedules if given else {}
     first = _scheme(config, schedules, 1)[0]
@@ -149,7 +154,9 @@ def build(
         num_components=config["mixture"]["num_components"],
         window=tuple(config["mixture"]["window"]),
         ema_decay=config["ema_decay"],
-        compile=config["compile"],
+        compile=choice.way,
+        or_parts=choice.asked == "auto",
+        choice=choice,
         task=task,
         options=options,
         config=config,

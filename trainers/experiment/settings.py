@@ -53,6 +53,7 @@ _FREE = (
     "on_divergence",
     "max_rollbacks",
     "strategy",
+    "compile",
     "data",
     "duality_gap",
     "score_every",
@@ -68,7 +69,7 @@ METRICS = (
     "duality_gap",
 )
 
-COMPILE = ("parts", "whole")
+COMPILE = ("auto", "parts", "whole")
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "float64")
 
@@ -254,7 +255,7 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
     if c["compile"] == "whole" and num_replicas > 1:
         raise InputError(
             f"compile=whole makes one program for one device; there are {num_replicas} replicas "
-            f"of strategy={c['strategy']}. Choose --config.compile=parts."
+            f"of strategy={c['strategy']}. Choose --config.compile=auto, or parts."
         )
     _choices(flat, ("mixture", "last", "ema"), "publish")
     both = lambda *keys: [f"{player}.{key}" for player in PLAYERS for key in keys]  # noqa: E731

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tf_mixed_nash import rng
 from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.training.loop import Divergence, Loop
@@ -124,7 +125,9 @@ class Session:
         """Trains to the end, scores and publishes; returns the exit code. See `train.train`."""
         step = self._restore()
         if self.workers.chief:
-            provenance.record(self.workdir, self.loop.run.config, step)
+            run = self.loop.run
+            provenance.record(self.workdir, run.config, step, run.choice._asdict())
+            print(f"compile={run.compile}: {run.choice.reason}.")
         if self._hooks.begin:
             self._hooks.begin(step)
         code, diverged = self._train(until)
@@ -167,8 +170,13 @@ class Session:
         """What makes this session go on otherwise than the one before would have."""
         if not manifest:
             return
-        mine = _circumstances(self.loop.run)
-        for key, what in (("code", "code"), ("versions", "packages"), ("replicas", "replicas")):
+        mine = _circumstances(self.loop.run, self.loop.compile)
+        for key, what in (
+            ("code", "code"),
+            ("versions", "packages"),
+            ("replicas", "replicas"),
+            ("compile", "ways of compiling"),
+        ):
             if mine[key] != manifest[key]:
                 yield (
                     f"the checkpoint is of other {what} ({_short(manifest[key], mine[key])}): the "
@@ -259,12 +267,22 @@ class Session:
             elapsed = time.perf_counter() - began
             seconds = elapsed / (loop.step - before)
             codes, slowest = self.workers.gather(self.stop.code, seconds).max(axis=0)
+            if not self._traced and loop.refused:
+                self._say_refused()
             if self._traced:  # else its time says nothing of the next call's
                 self._pace = max(1, min(4 * self._pace, int(_CALL_SECONDS / slowest)))
                 self._seconds += elapsed
             self._traced = True
             if diverged or codes or loop.step >= until:
                 return diverged, int(codes)
+
+    def _say_refused(self) -> None:
+        """XLA did not compile the steps whole: said, and recorded."""
+        run, reason = self.loop.run, f"XLA refused: {self.loop.refused}"
+        if self.workers.chief:
+            warn(f"compile={self.loop.compile}, because {reason}")
+            choice = run.choice._replace(way=self.loop.compile, reason=reason)
+            provenance.correct(self.workdir, choice._asdict())
 
     def _record(self, journal: Journal, stretch: _Stretch) -> None:
         loop = self.loop
@@ -400,10 +418,10 @@ def facts_of(
       metrics: of the last record, finite.
     """
     return {
-        **_circumstances(loop.run),
+        **_circumstances(loop.run, loop.compile),
         "outer_step": loop.outer_step,
         # Every draw is a function of the seed, its stream's name and the mini-batch's number.
-        "rng": {"seed": loop.run.seed, "next_batch": loop.step},
+        "rng": {"seed": loop.run.seed, "next_batch": loop.step, "draws": rng.LAW},
         "data": loop.run.task.state(),
         "num_records": num_records,
         "seconds": seconds,
@@ -411,13 +429,14 @@ def facts_of(
     }
 
 
-def _circumstances(run: Run) -> dict[str, Any]:
+def _circumstances(run: Run, compile: str) -> dict[str, Any]:
     files = {path: user_files.sha256_of(text) for path, text in user_files.texts().items()}
     return {
         "config": dict(run.config),
         "code": dict(provenance.code()),
         "versions": provenance.versions(),
         "replicas": devices.num_replicas(run.options.devices),
+        "compile": compile,
         **({"user_files": files} if files else {}),
     }
 

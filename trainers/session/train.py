@@ -26,7 +26,7 @@ from trainers.system import cli, devices, lock
 from trainers.system.devices import Workers
 from trainers.system.files import is_temporary, make_writable, remove_temporaries, write_atomically
 from trainers.system.stopping import Stopped, StopRequest
-from trainers.workdir import recoveries
+from trainers.workdir import law, recoveries
 from trainers.workdir.folder import CARD, CHECKPOINTS, CONFIG, SAMPLES
 
 __all__ = ["check", "describe", "train"]
@@ -187,7 +187,10 @@ def _finished_before(config: Mapping[str, Any], workdir: Path) -> bool:
             f"{workdir} holds a run of another config ({'; '.join(changed[:5])}"
             f"{'; ...' if len(changed) > 5 else ''}). Give a new --workdir, or the same flags."
         )
-    return (workdir / CARD).is_file()
+    if (workdir / CARD).is_file():
+        return True
+    law.check(workdir, "It cannot be resumed", "Give a new --workdir")
+    return False
 
 
 @contextlib.contextmanager

@@ -21,11 +21,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_mixed_nash import __version__
+from tf_mixed_nash import __version__, rng
 from trainers.system import user_files
 from trainers.system.files import write_json
 
-__all__ = ["FILE", "code", "describe", "record", "versions"]
+__all__ = ["FILE", "code", "correct", "describe", "record", "versions"]
 
 FILE = "provenance.json"
 
@@ -34,7 +34,7 @@ _PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy", "ml_dtype
 # Of the text of a diff; a longer one is cut and says so.
 _MAX_DIFF = 2**20
 # What may be another in every session of a run.
-_OF_SESSIONS = ("time", "command", "versions", "hardware", "tensor_float_32")
+_OF_SESSIONS = ("time", "command", "versions", "hardware", "draws", "compile", "tensor_float_32")
 # What of the environment changes numbers.
 _ENVIRONMENT = ("TF_", "XLA_", "CUDA_", "NVIDIA_", "OMP_", "OPENBLAS_")
 _NOT_TENSORFLOW = ("TF_CLI_", "TF_VAR_", "TF_PLUGIN_")  # Terraform's
@@ -47,6 +47,7 @@ def describe(config: Mapping[str, Any]) -> dict[str, Any]:
         "command": sys.argv,
         "executable": sys.executable,
         "seed": config["seed"],
+        "draws": rng.LAW,
         "config": config,
         "versions": versions(),
         "code": {**code(), **_difference()},
@@ -61,16 +62,19 @@ def describe(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def record(workdir: Path, config: Mapping[str, Any], resumed_from: int) -> None:
+def record(
+    workdir: Path, config: Mapping[str, Any], resumed_from: int, compile: Mapping[str, str]
+) -> None:
     """Writes provenance.json, or adds this session to it.
 
     Args:
       workdir: of the run.
       config: resolved.
       resumed_from: the mini-batch at which this session begins.
+      compile: how its steps are compiled, and why: asked, way, reason.
     """
     path = workdir / FILE
-    now = describe(config)
+    now = {**describe(config), "compile": dict(compile)}
     first: dict[str, Any] = now
     try:
         before = json.loads(path.read_text())
@@ -88,6 +92,24 @@ def record(workdir: Path, config: Mapping[str, Any], resumed_from: int) -> None:
     if edited:
         session["edited_files"] = edited
     write_json(path, {**first, "sessions": [*sessions, {**session, "from_step": resumed_from}]})
+
+
+def correct(workdir: Path, compile: Mapping[str, str]) -> None:
+    """Says of the session that goes on how its steps are compiled after all.
+
+    Args:
+      workdir: of the run.
+      compile: as of `record`.
+    """
+    path = workdir / FILE
+    try:
+        facts = json.loads(path.read_text())
+        facts["sessions"][-1]["compile"] = dict(compile)
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return  # the file was lost since
+    if len(facts["sessions"]) == 1:
+        facts["compile"] = dict(compile)
+    write_json(path, facts)
 
 
 def _user_files() -> dict[str, Any]:

@@ -168,6 +168,18 @@ class Checkpoints:
             )
         return None
 
+    def newest_manifest(self) -> dict[str, Any] | None:
+        """That of the newest checkpoint that has a readable one, whose files are not checked.
+
+        {} where that is of a version that wrote none; None if there is no such checkpoint.
+        """
+        paths = self._paths()
+        for step in sorted(paths, reverse=True):
+            found = _manifest_or_none(paths[step]) if paths[step].is_dir() else {}
+            if found is not None:
+                return found
+        return None
+
     def saved(self, step: int) -> Saved:
         """What is known of a checkpoint, after checking its files.
 

@@ -217,7 +217,7 @@ def test_a_spectrally_normalised_field_is_that_of_the_quotient():
     theta, w = game.generator.initial(), game.discriminator.initial()
     real, latents = data((2,)), game.latents(KEY, N, tf.float64)
     fake = game.generator(theta, latents)
-    u = tf.random.stateless_uniform([N, 1], rng.fold_in(KEY, 1), dtype=tf.float64, alg="philox")
+    u = rng.uniform(KEY, [N, 1], tf.float64, at=1)
     leaves = game.discriminator.unflatten(w)
     with tf.GradientTape() as tape:
         tape.watch(leaves)

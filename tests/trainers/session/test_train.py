@@ -64,8 +64,8 @@ def test_a_workdir_holds_what_the_contract_names(finished):
     assert [x["step"] for x in lines(workdir)] == [2, 4, 6, 8, 10, 12]
     provenance = json.loads((workdir / "provenance.json").read_text())
     assert provenance.keys() == {
-        "command", "code", "config", "environment", "executable", "hardware", "seed", "sessions",
-        "tensor_float_32", "time", "versions",
+        "command", "code", "compile", "config", "draws", "environment", "executable", "hardware",
+        "seed", "sessions", "tensor_float_32", "time", "versions",
     }  # fmt: skip
     assert provenance["config"] == json.loads((workdir / "config.json").read_text())
     assert [s["from_step"] for s in provenance["sessions"]] == [0]

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tests.trainers.conftest import command, photograph, state_of, tiny, tiny_images
+from tf_mixed_nash import rng
 from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.training.loop import Loop
@@ -380,7 +381,8 @@ def test_a_run_writes_what_the_issue_of_resuming_needs(finished):
     (*_, newest) = sorted((finished[0] / "checkpoints").iterdir())
     manifest = json.loads((newest / "manifest.json").read_text())
     assert manifest["config"] == json.loads((finished[0] / "config.json").read_text())
-    assert manifest["rng"] == {"seed": 0, "next_batch": 12}
+    assert manifest["rng"] == {"seed": 0, "next_batch": 12, "draws": rng.LAW}
+    assert manifest["compile"] == "parts"
     assert manifest["num_records"] == 6
     assert manifest["metrics"]["step"] == 12
     assert manifest["code"].keys() == {"commit", "dirty"}

@@ -192,6 +192,7 @@ def _origin(provenance: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str
         "wall_seconds": _short(facts["wall_seconds"]) if len(sessions) == 1 else None,
         "hardware": unique,
         "versions": provenance["versions"],
+        "draws": provenance.get("draws", 1),  # versions before the second law did not say
         "commits": list(dict.fromkeys(s["commit"] for s in sessions)),
         "dirty": any(s["dirty"] for s in sessions),
         "time": sessions[0]["time"],

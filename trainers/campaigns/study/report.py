@@ -113,6 +113,11 @@ def _state(protocol: Protocol, records: Records) -> Iterator[str]:
     yield "## What is there"
     diverged = sum(r["status"] == DIVERGED for r in records.values())
     yield f"{total - len(left)} of {total} runs are done; {diverged} diverged."
+    if earlier := sum(r.get("draws", 1) == 1 for r in records.values()):
+        yield (
+            f"{earlier} of them are of the earlier draws (before decision 0023): the same seeds "
+            "give other runs now, of the same law."
+        )
     if left:
         counts = Counter(f"{run.dataset} {run.stage}" for run in left)
         parts = ", ".join(f"{what}: {n}" for what, n in counts.items())

@@ -71,7 +71,7 @@ class Options:
     keep_workdirs: bool = False
     datasets: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
-    compile: str = "parts"
+    compile: str = "auto"
 
     def of_this_session(self, runs: Sequence[Planned]) -> list[Planned]:
         """Those of the runs that this session does; others may be another machine's."""
@@ -83,7 +83,7 @@ class Options:
         ]
 
 
-def job(run: Planned, workdir: Path, compile: str = "parts") -> Job:
+def job(run: Planned, workdir: Path, compile: str = "auto") -> Job:
     """The job of a run whose step size is known."""
     p = PROTOCOLS[run.protocol]
     batches = p.length(run.stage)
@@ -94,14 +94,14 @@ def job(run: Planned, workdir: Path, compile: str = "parts") -> Job:
         "picture_every": batches,
         "checkpoint_every": min(_CHECKPOINT_EVERY, batches),
         "keep_last": 1,
-        **({} if compile == "parts" else {"compile": compile}),
+        **({} if compile == "auto" else {"compile": compile}),
     }
     items = [f"{k}={v}" for k, v in {**run.settings, **watch}.items()]
     variant = "tiny" if p.name == "tiny" else ""
     return Job(run.title, configs.address(run.dataset, variant), items, workdir)
 
 
-def command(run: Planned, workdir: Path, compile: str = "parts") -> list[str]:
+def command(run: Planned, workdir: Path, compile: str = "auto") -> list[str]:
     """The command of a run, to be given in the project's folder."""
     found = job(run, workdir, compile)
     config, trainer = f"configs/{Path(found.config).name}", ("python", "-m", "trainers.run")

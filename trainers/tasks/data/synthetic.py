@@ -15,6 +15,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from scipy.spatial import cKDTree
 
+from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 
 __all__ = ["DATASETS", "GaussianMixture", "PlanarData", "SwissRoll", "make"]
@@ -69,19 +70,18 @@ class GaussianMixture(PlanarData):
     @property
     def distribution(self) -> Any:
         """The exact law, a `tfp.distributions.Distribution`."""
-        return self._law(tf.float64)
-
-    def _law(self, dtype):
         return tfd.MixtureSameFamily(
-            tfd.Categorical(logits=tf.zeros([self.num_modes], dtype)),
+            tfd.Categorical(logits=tf.zeros([self.num_modes], tf.float64)),
             tfd.MultivariateNormalDiag(
-                loc=tf.constant(self.modes, dtype),
-                scale_diag=tf.fill([self.num_modes, 2], tf.constant(self.sigma, dtype)),
+                loc=tf.constant(self.modes, tf.float64),
+                scale_diag=tf.fill([self.num_modes, 2], tf.constant(self.sigma, tf.float64)),
             ),
         )
 
     def sample(self, key, num, dtype=tf.float32):
-        return self._law(dtype).sample(num, seed=key)
+        modes, sigma = tf.constant(self.modes, dtype), tf.constant(self.sigma, dtype)
+        mode = rng.integer(key, num, self.num_modes, at=0)
+        return tf.gather(modes, mode) + sigma * rng.normal(key, [num, 2], dtype, at=1)
 
     def nearest_mode(self, x):
         offsets = x[:, None, :] - self.modes[None]
@@ -107,9 +107,8 @@ class SwissRoll(PlanarData):
         self._curve = np.stack([np.cos(t), np.sin(t)], 1) * t[:, None] / self.scale
 
     def sample(self, key, num, dtype=tf.float32):
-        keys = tfp.random.split_seed(key, n=2, salt="swissroll")
-        u = tf.random.stateless_uniform([num], keys[0], dtype=dtype, alg="philox")
-        xi = tf.random.stateless_normal([num, 2], keys[1], dtype=dtype, alg="philox")
+        u = rng.uniform(key, num, dtype, at=0)
+        xi = rng.normal(key, [num, 2], dtype, at=1)
         t = 1.5 * math.pi * (1.0 + 2.0 * u)
         curve = t[:, None] * tf.stack([tf.cos(t), tf.sin(t)], axis=1) / self.scale
         return curve + self.sigma * xi

@@ -29,6 +29,26 @@ def test_gaussians_have_their_modes_and_spread(name):
     assert np.abs(offset.mean(0)).max() < 5 * sigma / N**0.5
 
 
+@pytest.mark.parametrize("name", GAUSSIANS)
+def test_the_noise_of_a_gaussian_does_not_depend_on_its_mode(name):
+    """The squared distance of each mode's n samples, in units of 2 sigma^2, has mean 1 and
+    standard error 1 / sqrt(n)."""
+    data, (count, sigma) = synthetic.make(name), GAUSSIANS[name]
+    index, offset = data.nearest_mode(draw(name))
+    squared = (offset**2).sum(1) / (2 * sigma**2)
+    for mode in range(count):
+        mine = squared[index == mode]
+        assert abs(mine.mean() - 1) < 5 / len(mine) ** 0.5
+
+
+def test_the_precision_changes_the_rounding_of_the_data_alone():
+    key = rng.stream(5, "data")
+    for name in synthetic.DATASETS:
+        data = synthetic.make(name)
+        single, double = (data.sample(key, 500, t).numpy() for t in (tf.float32, tf.float64))
+        np.testing.assert_allclose(single, double, rtol=0, atol=1e-5)
+
+
 def test_the_modes_are_those_of_the_papers_set_up():
     eight = synthetic.make("gaussians8").modes
     np.testing.assert_allclose(np.linalg.norm(eight, axis=1), 2 / 1.414, rtol=1e-12)

@@ -1,0 +1,59 @@
+"""Blocks of one length, so that XLA compiles once."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_mixed_nash.training.feeds import of_one_length
+
+
+class Numbers:
+    """Mini-batch m is [m, m]; blocks of at most 5."""
+
+    waited = 1.5
+    closed = False
+    signature = (tf.TensorSpec([], tf.int64), tf.TensorSpec([None, 2], tf.float32))
+
+    def limit(self, start, end):
+        return min(end, start + 5)
+
+    def block(self, start, end):
+        m = np.repeat(np.arange(start, end)[:, None], 2, axis=1)
+        return tf.constant(start, tf.int64), tf.constant(m, tf.float32)
+
+    def batch_at(self, block, m):
+        return tf.gather(block[1], m - block[0])
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.mark.parametrize(("step", "length"), [(1, 5), (3, 5), (5, 5), (8, 8)])
+def test_every_block_has_the_signatures_length(step, length):
+    """Whole outer steps of `step` mini-batches reach at most step - 1 beyond a limit."""
+    inner = Numbers()
+    feed = of_one_length(inner, step)
+    start, rows = feed.signature
+    assert (start.shape, rows.shape) == ([], [length, 2])
+    m = 0
+    while m < 40:
+        limit = feed.limit(m, 38)
+        assert m < limit <= 38
+        end = m + -(-(limit - m) // step) * step
+        block = feed.block(m, end)
+        assert block[1].shape == [length, 2]
+        for k in range(m, end):
+            np.testing.assert_array_equal(feed.batch_at(block, tf.constant(k, tf.int64)), [k, k])
+        m = end
+    assert feed.limit(3, 4) == 4
+    assert feed.waited == 1.5
+    feed.close()
+    assert inner.closed
+
+
+def test_a_feed_whose_blocks_have_no_length_is_itself():
+    class Drawn(Numbers):
+        signature = (tf.TensorSpec([], tf.int64),)
+
+    feed = Drawn()
+    assert of_one_length(feed, 3) is feed
