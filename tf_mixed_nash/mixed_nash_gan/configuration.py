@@ -39,7 +39,7 @@ class Configuration:
       algorithm: a name.
       objective: a name, or a function.
       latents: their law; None: N(0, I).
-      penalties: gradient_penalty, r1, weight_clip.
+      penalties: what the config's `game` has beside the objective; `penalty` is a function or None.
       latent_dim: D.
       num_classes: k, or 0.
       num_particles: n'.
@@ -59,7 +59,7 @@ class Configuration:
         algorithm: str,
         objective: str | Objective,
         latents: LatentLaw | None,
-        penalties: Mapping[str, float],
+        penalties: Mapping[str, Any],
         latent_dim: int,
         num_classes: int,
         num_particles: int,
@@ -67,7 +67,15 @@ class Configuration:
     ):
         self.models, self._algorithm = models, algorithm
         self.objective, self._latents = objective, latents
-        self.penalties = dict(penalties)
+        self.penalties = {**penalties, "penalty": ""}
+        self._penalty = penalties["penalty"]
+        if self._penalty is not None:
+            if not callable(self._penalty):
+                raise InputError(
+                    "penalty must be a function (critic, real, fake, key) -> number, got "
+                    f"{type(self._penalty).__name__}."
+                )
+            self.penalties["penalty"] = _named(self._penalty)
         self._model = {"latent_dim": latent_dim, "num_classes": num_classes}
         self._num_particles, self._descriptions = num_particles, descriptions
         self._schedules: dict[tuple[str, str], Callable] = {}
@@ -195,6 +203,7 @@ class Configuration:
         return Given(
             task=CustomTask(spec, models, data, held_out),
             objective=self.objective if callable(self.objective) else None,
+            penalty=self._penalty,
             latents=self._latents,
             schedules=dict(self._schedules),
         )

@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from export.strategy import InWholeGroups, publish_strategy
 from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.games.gan import Penalty
 from tf_mixed_nash.games.objectives import OBJECTIVES, Objective, check_objective
 from tf_mixed_nash.latents import LatentLaw
 from tf_mixed_nash.mixed_nash_gan import memory
@@ -74,8 +75,9 @@ class MixedNashGAN:
       discriminator: from samples [n, ...] to logits [n, 1], without a sigmoid; the same.
       algorithm: a name of `tf_mixed_nash.ALGORITHMS`: "mirror_gan", "mirror_prox_gan", "adam",
         "extra_adam", ...
-      objective: "wgan", "minimax", "nonsaturating", "least_squares" or "hinge"; or a function
-        (real logits, fake logits) -> `tf_mixed_nash.games.objectives.Losses` of two scalars.
+      objective: "wgan", "minimax", "nonsaturating", "least_squares", "hinge", "relativistic",
+        "relativistic_hinge" or "relativistic_least_squares"; or a function (real logits, fake
+        logits) -> `tf_mixed_nash.games.objectives.Losses` of two scalars.
       latent_dim: D >= 1; by default what the generator reads.
       latents: their law; by default N(0, I). A `tfp.distributions.Distribution` of event shape [D],
         or a function (key int32[2], n) -> [n, D] of TensorFlow's stateless draws.
@@ -84,6 +86,15 @@ class MixedNashGAN:
         axis is followed by k constant channels, the one-hot class. 0: without classes.
       gradient_penalty: >= 0, the weight of E (|grad_x f(x)| - 1)^2 (WGAN-GP).
       r1: >= 0, the weight of E |grad_x f(x)|^2 / 2 on real data.
+      r2: >= 0, the same on generated data.
+      penalty: of your own, a function (critic, real, fake, key) -> one number, added to the
+        discriminator's loss: critic maps data to logits, key is int32[2].
+      penalty_every: n >= 1; the penalties are on the mini-batches of every n-th outer step, n times
+        as large.
+      penalty_schedule: of a factor on them over the mini-batches, such as "cosine(end=0.1)"
+        (docs/modern.md).
+      packing: m >= 1 data that the discriminator reads at once, side by side in the last axis
+        (PacGAN).
       weight_clip: > 0 clips the discriminator's weights to [-c, c]; 0 does not.
       num_particles: n' >= 1, networks of the mixed strategy of each player (docs/particles_gan.md);
         of one player alone, compile(generator={"num_particles": 4}).
@@ -117,6 +128,11 @@ class MixedNashGAN:
         num_classes: int = 0,
         gradient_penalty: float = 0.0,
         r1: float = 0.0,
+        r2: float = 0.0,
+        penalty: Penalty | None = None,
+        penalty_every: int = 1,
+        penalty_schedule: str = "constant",
+        packing: int = 1,
         weight_clip: float = 0.0,
         num_particles: int = 1,
     ):
@@ -135,7 +151,9 @@ class MixedNashGAN:
         unknown = objective is _unknown_objective
         known = objective if callable(objective) else OBJECTIVES.get(objective)
         known = None if unknown else known
-        networks = user_models.networks(first, self.latent_dim, num_classes, objective=known)
+        networks = user_models.networks(
+            first, self.latent_dim, num_classes, objective=known, packing=packing
+        )
         self._shape: tuple[int, ...] = networks.theta.output_shape
         if callable(objective):
             if not unknown:
@@ -152,7 +170,16 @@ class MixedNashGAN:
             algorithm,
             objective,
             law,
-            {"gradient_penalty": gradient_penalty, "r1": r1, "weight_clip": weight_clip},
+            {
+                "gradient_penalty": gradient_penalty,
+                "r1": r1,
+                "r2": r2,
+                "penalty": penalty,
+                "penalty_every": penalty_every,
+                "penalty_schedule": penalty_schedule,
+                "packing": packing,
+                "weight_clip": weight_clip,
+            },
             self.latent_dim,
             num_classes,
             num_particles,
@@ -181,6 +208,7 @@ class MixedNashGAN:
         stability: float | None = None,
         decay_1: float | None = None,
         decay_2: float | None = None,
+        decay_2_schedule: str | None = None,
         num_chains: int | None = None,
         history: str | None = None,
         history_capacity: int | None = None,
@@ -210,7 +238,8 @@ class MixedNashGAN:
         Args:
           step_size: gamma >= 0 at t = 0; or a function of the outer step t = 0, 1, 2, ... (a
             float64 tensor) that returns gamma_t.
-          step_size_schedule: "constant", "linear" (to 0 at the end), "cosine", "exponential".
+          step_size_schedule: "constant", "linear" (to 0 at the end), "cosine", "exponential" or
+            "cyclical", with options such as "cosine(warmup=0.05, end=0.1)" (docs/modern.md).
           step_size_rate: r in [0, 1) of "exponential", gamma (1 - r)^t.
           temperature: epsilon >= 0 of the noise sqrt(2 gamma epsilon P); or a function of t.
           temperature_schedule: as of the step size.
@@ -223,6 +252,7 @@ class MixedNashGAN:
           stability: lambda >= 0 of the preconditioner, or Adam's constant.
           decay_1: in [0, 1), of Adam's first moment.
           decay_2: in [0, 1), of Adam's second moment.
+          decay_2_schedule: as of the step size; `end` is a fraction of decay_2.
           num_chains: n' >= 1, of sample_md and sample_mp (and the four below).
           history: "full", "reservoir" or "window".
           history_capacity: H >= 1.
@@ -690,6 +720,7 @@ class MixedNashGAN:
         objective: Objective | None = None,
         latents: Any = None,
         step: int | None = None,
+        penalty: Penalty | None = None,
     ) -> Self:
         """A game from a folder of `save`, or from a workdir of `fit` or `trainers.run`.
 
@@ -700,6 +731,7 @@ class MixedNashGAN:
           objective: where it is a function of your own; needed only to train on.
           latents: where they are not N(0, I).
           step: of a workdir, the checkpoint of this mini-batch; by default the newest.
+          penalty: where it is a function of your own; needed only to train on.
 
         Raises:
           InputError: if there is no game, or a model cannot be rebuilt or is another one.
@@ -734,6 +766,8 @@ class MixedNashGAN:
             latent_dim=config["model"]["latent_dim"],
             latents=latents,
             num_classes=num_classes,
+            penalty=penalty,
+            packing=config["game"]["packing"],
         )
         if config["dataset"] == "python":
             gan._configuration.restore(config, workdir)

@@ -236,11 +236,22 @@ def _schedule(text: str, value: float, num_steps: int, rate: float = 0.0) -> Sch
     return lambda t: tf.cast(function(t), tf.float64)
 
 
+def _missing_penalty(name: str) -> Penalty:
+    def missing(critic, real, fake, key):
+        raise InputError(
+            "The penalty of this run is a function of a Python program, "
+            f"{name.removeprefix(PYTHON)}, which its folder does not hold. Call "
+            "MixedNashGAN.load(path, penalty=...)."
+        )
+
+    return missing
+
+
 def _regularizers(config: Mapping[str, Any], given: Given | None, span: int) -> Regularizers:
     game = config["game"]
     own = given.penalty if given else None
-    if own is None and game["penalty"]:
-        own = load_function(game["penalty"], "game.penalty")
+    if own is None and (name := game["penalty"]):
+        own = _missing_penalty(name) if name.startswith(PYTHON) else load_function(name, "penalty")
     factor = _schedule(game["penalty_schedule"], 1.0, config["num_batches"])
     return Regularizers(
         game["gradient_penalty"],

@@ -481,3 +481,30 @@ def test_a_discriminator_that_ends_with_a_sigmoid_is_warned_of():
     with pytest.warns(UserWarning, match=r"reaches \[0, 1\] only, and the objective minimax takes"):
         MixedNashGAN(net(2, 2), net(2, 1, **end), algorithm="adam", objective="minimax")
     MixedNashGAN(net(2, 2), net(2, 1, **end), algorithm="adam", objective="least_squares")
+
+
+def test_penalties_packs_and_schedules_of_todays_gans(tmp_path):
+    """As docs/modern.md has them; a packed critic reads twice the columns."""
+
+    def net(inputs, outputs):
+        return keras.Sequential([keras.Input((inputs,)), keras.layers.Dense(outputs)])
+
+    def small_logits(critic, real, fake, key):
+        return 0.1 * tf.reduce_mean(critic(real) ** 2)
+
+    gan = MixedNashGAN(
+        net(2, 2), net(4, 1), algorithm="adam", objective="relativistic", r1=0.1, r2=0.1,
+        penalty=small_logits, penalty_every=2, penalty_schedule="cosine(end=0.1)", packing=2,
+    )  # fmt: skip
+    gan.compile(step_size=1e-3, step_size_schedule="cyclical(cycles=2)",
+                decay_2_schedule="cosine(end=1.1)", seed=0)  # fmt: skip
+    points = np.random.default_rng(0).normal(size=(100, 2))
+    history = gan.fit(points, batch_size=16, num_batches=4, steps_per_epoch=2, verbose=0)
+    assert np.isfinite(history.history["penalty/w"]).all()
+    assert history.history["penalty/w"][0] > 0
+    again = MixedNashGAN.load(gan.save(tmp_path / "gan"), penalty=small_logits)
+    np.testing.assert_array_equal(again.sample(5, seed=1), gan.sample(5, seed=1))
+    with pytest.raises(InputError, match=r"penalty must be a function \(critic, real, fake, key\)"):
+        MixedNashGAN(net(2, 2), net(2, 1), penalty="r2")
+    with pytest.raises(InputError, match=r"the game gives data \[4\]"):
+        MixedNashGAN(net(2, 2), net(2, 1), packing=2)
