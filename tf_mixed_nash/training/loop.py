@@ -111,13 +111,13 @@ class Loop(Generic[R]):
 
         def first(until, block):
             """The first call, which compiles."""
+            steps = self._advance = self._steps()
             try:
-                self._advance = self._steps()
-                self._advance(until, block)
+                steps(until, block)
             except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
                 self.compile, self.refused = "parts", error.message.strip().splitlines()[0]
-                self._advance = self._steps()
-                self._advance(until, block)
+                steps = self._advance = self._steps()
+                steps(until, block)
 
         return first
 
