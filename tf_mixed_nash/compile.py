@@ -12,6 +12,7 @@ import contextlib
 import contextvars
 import functools
 from collections.abc import Iterator
+from typing import Any, cast
 
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops as _xla
@@ -62,7 +63,8 @@ def apart(x: tf.Tensor) -> tf.Tensor:
 
     Else it makes a few numbers that many read a part of each reader's loop.
     """
-    return _xla.xla_optimization_barrier(input=[x])[0]
+    (alone,) = cast("Any", _xla.xla_optimization_barrier(input=[x]))
+    return alone
 
 
 def in_whole() -> bool:

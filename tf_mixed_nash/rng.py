@@ -109,7 +109,7 @@ def python_seed(key: tf.Tensor) -> int:
 
 def normal(
     key: tf.Tensor,
-    shape: int | Sequence[int],
+    shape: int | Sequence[int] | tf.TensorShape,
     dtype: tf.DType = tf.float32,
     at: tf.Tensor | int = 0,
 ) -> tf.Tensor:
@@ -144,7 +144,7 @@ def normal(
 
 def uniform(
     key: tf.Tensor,
-    shape: int | Sequence[int],
+    shape: int | Sequence[int] | tf.TensorShape,
     dtype: tf.DType = tf.float32,
     at: tf.Tensor | int = 0,
 ) -> tf.Tensor:
