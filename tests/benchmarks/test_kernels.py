@@ -5,7 +5,7 @@ import pytest
 from benchmarks import hlo, kernels
 from benchmarks.peers.common import Work
 
-PROGRAM = """HloModule jit_many, is_scheduled=true, entry_computation_layout={(f32[8]{0})->f32[8]{0}}
+PROGRAM = """HloModule jit_many, entry_computation_layout={(f32[8]{0})->f32[8]{0}}
 
 %inner_fusion (p.0: f32[8]) -> f32[8] {
   %p.0 = f32[8]{0} parameter(0)

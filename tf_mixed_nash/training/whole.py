@@ -6,8 +6,8 @@ a step of small networks is as long as it takes to launch its kernels:
 - *Ask the host whether to go on.* A loop whose bound is an argument does so after every turn, and
   nothing runs ahead. Most steps are in calls of LENGTH outer steps, a constant; a rest of fewer has
   a program of its own, whose bound is an argument.
-- *Small work in every step.* Keys, latents and step sizes of all steps are made before the loop
-  (tf_mixed_nash/ahead.py). Logs are one row of a table, which is added up after it, in float64: the
+- *Small work in every step.* Keys, latents and data of the plane are made for all steps before the
+  loop (tf_mixed_nash/ahead.py). Logs are one row of a table, which is added up after it, in float64: the
   loop has none. t and m are functions of the step's number in the call.
 """
 
@@ -91,7 +91,7 @@ class Calls:
         return compiled(stage=stage, platform_name=kind)
 
     def _steps(self, count, block) -> None:
-        scheme, feed = self._run.scheme, self._feed
+        feed = self._feed
         start = tf.nest.map_structure(tf.convert_to_tensor, self._state)
         t, m = start.pop("t"), start.pop("m")
         sums, summed = start.pop("sums"), start.pop("summed_steps")
@@ -109,7 +109,7 @@ class Calls:
 
         width = len(PLAYERS) * len(_LOGGED)
         table = tf.TensorArray(dtype, LENGTH, element_shape=[width])
-        with compiling.whole(), ahead.steps(t, m, LENGTH, per_step):
+        with compiling.whole(), ahead.batches(m, per_step * LENGTH):
             _, end, table = tf.while_loop(
                 lambda i, *_: i < count, body, (tf.constant(0), start, table)
             )

@@ -9,6 +9,7 @@ from tests.trainers.conftest import state_of, tiny
 from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.rng import reservoir_slot
+from tf_mixed_nash.training import whole
 from tf_mixed_nash.training.loop import Loop
 from tf_mixed_nash.training.run import num_outer_steps
 from tf_mixed_nash.types import Pair
@@ -95,8 +96,10 @@ def test_the_mixture_is_the_reservoir_over_the_window():
     assert np.abs(np.diff(ws[np.sort(steps)], axis=0)).max() > 1e-3, "steps can be told apart"
 
 
-def test_divergence_names_the_step_and_the_player():
-    run = build(tiny("sgd", num_batches=40))
+@pytest.mark.parametrize("way", settings.COMPILE)
+def test_divergence_names_the_step_and_the_player(way, monkeypatch):
+    monkeypatch.setattr(whole, "LENGTH", 10)
+    run = build(tiny("sgd", num_batches=40, compile=way))
     loop = Loop(run)
     real = loop._feed.batch_at
 
@@ -165,20 +168,25 @@ def _words(shape, seed):
     "algorithm", ["alt_mirror_gan", pytest.param("alt_mirror_prox_gan", marks=pytest.mark.slow)]
 )
 def test_the_loop_as_one_program_does_the_same(algorithm, monkeypatch):
+    # Seven outer steps of 1, 1, 2, 2, 2, 2 and 2 mini-batches: one call of four, and a rest.
+    monkeypatch.setattr(whole, "LENGTH", 4)
     monkeypatch.setattr(tf.random, "stateless_normal", counted_normal)
     monkeypatch.setattr(tf.random, "stateless_uniform", counted_uniform)
     monkeypatch.setattr(tf.random.experimental, "stateless_fold_in", counted_fold_in)
     monkeypatch.setattr(synthetic.GaussianMixture, "sample", counted_data)
     keys = {"num_batches": 12, "num_inner_steps": 2, "temperature": 1e-3}
+    keys["inner_steps_rate"] = 0.5
     loops = [Loop(build(tiny(algorithm, compile=c, **keys))) for c in settings.COMPILE]
     start = loops[0].last().theta.numpy()
     for loop in loops:
         assert loop.advance(12) is None
-    parts, whole = (state_of(loop) for loop in loops)
+    parts, one = (state_of(loop) for loop in loops)
     assert np.abs(parts["scheme/theta/z"] - start).max() > 1e-3
     for name, value in parts.items():
-        np.testing.assert_allclose(whole[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(one[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+    assert int(one["m"]) == 12
     assert loops[0].logs() == pytest.approx(loops[1].logs(), rel=1e-4)
+    assert ("_rest" in loops[1]._whole.__dict__) and ("_many" in loops[1]._whole.__dict__)
 
 
 def test_one_program_is_of_one_device():
