@@ -66,11 +66,14 @@ PROGRAM = """HloModule jit_many, entry_computation_layout={(f32[8]{0})->f32[8]{0
 
 ENTRY %main (arg: f32[8]) -> f32[8] {
   %arg = f32[8]{0} parameter(0)
-  %first = (s32[], f32[8]{0}) while(%arg), condition=%small_condition, body=%small_body, backend_config={"known_trip_count":{"n":"3"}}
-  %main.1 = (s32[], f32[8]{0}, f32[2,4]{1,0}) while(%first), condition=%small_condition, body=%body, backend_config={"known_trip_count":{"n":"25"},"known_init_step":{"init":"0","step":"1"}}
+  %first = (s32[], f32[8]{0}) while(%arg), condition=%small_condition, body=%small_body, SHORT
+  %main.1 = (s32[], f32[8]{0}, f32[2,4]{1,0}) while(%first), condition=%small_condition, body=%body, LONG
   ROOT %out = f32[8]{0} get-tuple-element(%main.1), index=1
 }
 """
+SHORT = 'backend_config={"known_trip_count":{"n":"3"}}'
+LONG = 'backend_config={"known_trip_count":{"n":"25"},"known_init_step":{"init":"0","step":"1"}}'
+PROGRAM = PROGRAM.replace("SHORT", SHORT).replace("LONG", LONG)
 
 
 def test_work_is_counted_in_the_loop_that_has_most_of_it():
