@@ -67,8 +67,8 @@ PROGRAM = """HloModule jit_many, entry_computation_layout={(f32[8]{0})->f32[8]{0
 ENTRY %main (arg: f32[8]) -> f32[8] {
   %arg = f32[8]{0} parameter(0)
   %first = (s32[], f32[8]{0}) while(%arg), condition=%small_condition, body=%small_body, SHORT
-  %main.1 = (s32[], f32[8]{0}, f32[2,4]{1,0}) while(%first), condition=%small_condition, body=%body, LONG
-  ROOT %out = f32[8]{0} get-tuple-element(%main.1), index=1
+  %m.1 = (s32[], f32[8]{0}, f32[2,4]) while(%first), condition=%small_condition, body=%body, LONG
+  ROOT %out = f32[8]{0} get-tuple-element(%m.1), index=1
 }
 """
 SHORT = 'backend_config={"known_trip_count":{"n":"3"}}'
