@@ -357,7 +357,7 @@ MUTATIONS: list[Mutation] = [
         "tf_mixed_nash/methods/schedules.py",
         ("tests/trainers/workdir/test_recoveries.py",),
         ("passed = tf.reduce_sum(_float(at <= tf", "passed = tf.reduce_sum(_float(at < tf"),
-        ("tf.constant(factor, tf.float64) ** passed", "tf.constant(factor, tf.float64)"),
+        ("factor, tf.float64)) ** passed", "factor, tf.float64))"),
     ),
     *_of(
         "tf_mixed_nash/methods/oracle.py",

@@ -14,6 +14,7 @@ a step of small networks is as long as it takes to launch its kernels:
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -85,10 +86,13 @@ class Calls:
             "optimized_hlo" what XLA makes of it on this machine.
         """
         block = self._feed.block(0, 1)
-        # Without a name TensorFlow looks for the device by a draw without a seed.
         kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+        device = tf.config.list_logical_devices(kind)[0].name
         compiled = self._compiled(known=True).experimental_get_compiler_ir(block)
-        return compiled(stage=stage, platform_name=kind)
+        with warnings.catch_warnings():
+            # Deprecated; but without it TensorFlow finds the device by a draw without a seed.
+            warnings.simplefilter("ignore")
+            return compiled(stage=stage, device_name=device)
 
     def _steps(self, count, block) -> None:
         feed = self._feed
