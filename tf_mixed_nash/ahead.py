@@ -144,7 +144,7 @@ def _bitcast(call: Any) -> Any:
 def _barrier(call: Any) -> Any:
     """Likewise an optimisation barrier, which gives what it is given."""
     given = [call.input(i) for i in range(call.num_inputs)]
-    made = gen_xla_ops.xla_optimization_barrier([x for x, *_ in given])
+    made: Any = gen_xla_ops.xla_optimization_barrier([x for x, *_ in given])
     return [_pfor.wrap(x, stacked) for x, (_, stacked, _) in zip(made, given, strict=True)]
 
 
