@@ -108,14 +108,9 @@ def test_what_is_no_program_is_said():
         hlo.main_loop(hlo.parse(PROGRAM.replace("while(", "tuple(")))
 
 
-# Per mini-batch, and 5 % more: another version of XLA may fuse a little otherwise.
-LIMITS = {
-    "rmsprop": 1,
-    "mirror_gan": 1,
-    "mirror_prox_gan": 1,
-    "optimistic_adam": 1,
-    "chambolle_pock": 1,
-}
+# Kernels per mini-batch, of the paper's networks at batch 64 (docs/speed.md), and 8 % more: of smaller
+# ones XLA fuses a little otherwise.
+LIMITS = {"rmsprop": 176, "adam": 184, "mirror_gan": 178, "mirror_prox_gan": 165.5}
 QUICK = ("mirror_gan",)
 
 
@@ -129,4 +124,4 @@ def test_a_step_is_no_more_work_than_it_was(algorithm, tmp_path):
     found = kernels.count(text, per_step)
     assert found["trips"] == 25, "the loop asks the host whether to go on"
     assert found["f64"] == found["generators"] == 0
-    assert found["kernels"] <= 1.05 * LIMITS[algorithm], found
+    assert found["kernels"] <= 1.08 * LIMITS[algorithm], found
