@@ -24,14 +24,15 @@ _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _COMMENT = re.compile(r"/\*.*?\*/")
 
 # They are no work of their own: names of values, or calls whose insides are counted.
-_NO_WORK = frozenset(
-    "parameter constant tuple get-tuple-element bitcast while call conditional after-all "
-    "opt-barrier partition-id replica-id".split()
-)
+_NO_WORK = {
+    *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "call"),
+    *("conditional", "after-all", "opt-barrier", "partition-id", "replica-id"),
+}
 # Whose computations run for every element, inside the instruction.
-_SCALAR = frozenset(
-    "reduce reduce-window scatter select-and-scatter sort map all-reduce topk".split()
-)
+_SCALAR = {
+    *("reduce", "reduce-window", "scatter", "select-and-scatter", "sort", "map", "all-reduce"),
+    "topk",
+}
 
 
 class Instruction(NamedTuple):

@@ -414,7 +414,7 @@ MUTATIONS: list[Mutation] = [
         "tf_mixed_nash/methods/schedules.py",
         ("tests/trainers/workdir/test_recoveries.py",),
         ("passed = tf.reduce_sum(_float(at <= tf", "passed = tf.reduce_sum(_float(at < tf"),
-        ("tf.constant(factor, tf.float64) ** passed", "tf.constant(factor, tf.float64)"),
+        ("factor, tf.float64)) ** passed", "factor, tf.float64))"),
     ),
     *_of(
         "tf_mixed_nash/methods/oracle.py",
@@ -774,5 +774,50 @@ MUTATIONS: list[Mutation] = [
         "trainers/system/paths.py",
         ("tests/cases/test_environments.py",),
         ('set("[]*?\\\\")', 'set("*?")'),
+    ),
+    *_of(
+        "tf_mixed_nash/ahead.py",
+        ("tests/tf_mixed_nash/test_ahead.py",),
+        (
+            "call.row(table, tf.cast(m, tf.int64) - call.first)",
+            "call.row(table, tf.cast(m, tf.int64) * 0)",
+        ),
+        ("return self.first + tf.range", "return tf.range"),
+        (" if isinstance(size, int) else None)", ")"),
+        ("call.row(table, known.index)", "call.row(table, known.index * 0)"),
+        ("<= _MOST_BYTES else None", "<= 2**40 else None"),
+    ),
+    *_of(
+        "benchmarks/hlo.py",
+        ("tests/benchmarks/test_kernels.py",),
+        ("if instruction.opcode in _SCALAR or", "if"),
+        ("return max(loops, key", "return min(loops, key"),
+        ("fusions=True)\n    )", "fusions=False)\n    )"),
+    ),
+    *_of(
+        "trainers/system/xla_cache.py",
+        ("tests/trainers/system/test_xla_cache.py",),
+        (
+            "for _, size, path in sorted(found):",
+            "for _, size, path in sorted(found, reverse=True):",
+        ),
+        ("return size > 0 and at == size", "return True"),
+        ("*_processor(), *_gpus()", "*_gpus()"),
+        (
+            "            os.posix_fallocate(file.fileno(), 0, _ROOM)  # a quota counts, too\n",
+            "            pass\n",
+        ),
+    ),
+    *_of(
+        "tf_mixed_nash/training/whole.py",
+        ("tests/tf_mixed_nash/training/test_loop.py",),
+        ("made[:, None] & (rows", "made[:, None] | (rows"),
+        ("used = tf.cast(count, tf.int64)", "used = tf.cast(count, tf.int64) + 1"),
+        ("tf.cumsum(used, exclusive=True)", "tf.cumsum(used)"),
+    ),
+    *_of(
+        "trainers/system/provenance.py",
+        ("tests/trainers/system/test_provenance.py",),
+        ("return allowed and not forbidden and", "return allowed and"),
     ),
 ]

@@ -5,7 +5,7 @@ import pytest
 from benchmarks import hlo, kernels
 from benchmarks.peers.common import Work
 
-PROGRAM = """HloModule jit_many, is_scheduled=true, entry_computation_layout={(f32[8]{0})->f32[8]{0}}
+PROGRAM = """HloModule jit_many, entry_computation_layout={(f32[8]{0})->f32[8]{0}}
 
 %inner_fusion (p.0: f32[8]) -> f32[8] {
   %p.0 = f32[8]{0} parameter(0)
@@ -66,11 +66,14 @@ PROGRAM = """HloModule jit_many, is_scheduled=true, entry_computation_layout={(f
 
 ENTRY %main (arg: f32[8]) -> f32[8] {
   %arg = f32[8]{0} parameter(0)
-  %first = (s32[], f32[8]{0}) while(%arg), condition=%small_condition, body=%small_body, backend_config={"known_trip_count":{"n":"3"}}
-  %main.1 = (s32[], f32[8]{0}, f32[2,4]{1,0}) while(%first), condition=%small_condition, body=%body, backend_config={"known_trip_count":{"n":"25"},"known_init_step":{"init":"0","step":"1"}}
-  ROOT %out = f32[8]{0} get-tuple-element(%main.1), index=1
+  %first = (s32[], f32[8]{0}) while(%arg), condition=%small_condition, body=%small_body, SHORT
+  %m.1 = (s32[], f32[8]{0}, f32[2,4]) while(%first), condition=%small_condition, body=%body, LONG
+  ROOT %out = f32[8]{0} get-tuple-element(%m.1), index=1
 }
 """
+SHORT = 'backend_config={"known_trip_count":{"n":"3"}}'
+LONG = 'backend_config={"known_trip_count":{"n":"25"},"known_init_step":{"init":"0","step":"1"}}'
+PROGRAM = PROGRAM.replace("SHORT", SHORT).replace("LONG", LONG)
 
 
 def test_work_is_counted_in_the_loop_that_has_most_of_it():
@@ -105,14 +108,9 @@ def test_what_is_no_program_is_said():
         hlo.main_loop(hlo.parse(PROGRAM.replace("while(", "tuple(")))
 
 
-# Per mini-batch, and 5 % more: another version of XLA may fuse a little otherwise.
-LIMITS = {
-    "rmsprop": 1,
-    "mirror_gan": 1,
-    "mirror_prox_gan": 1,
-    "optimistic_adam": 1,
-    "chambolle_pock": 1,
-}
+# Kernels per mini-batch, of the paper's networks at batch 64 (docs/speed.md), and 8 % more: of
+# smaller ones XLA fuses a little otherwise.
+LIMITS = {"rmsprop": 176, "adam": 184, "mirror_gan": 178, "mirror_prox_gan": 165.5}
 QUICK = ("mirror_gan",)
 
 
@@ -126,4 +124,4 @@ def test_a_step_is_no_more_work_than_it_was(algorithm, tmp_path):
     found = kernels.count(text, per_step)
     assert found["trips"] == 25, "the loop asks the host whether to go on"
     assert found["f64"] == found["generators"] == 0
-    assert found["kernels"] <= 1.05 * LIMITS[algorithm], found
+    assert found["kernels"] <= 1.08 * LIMITS[algorithm], found

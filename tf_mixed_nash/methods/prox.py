@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tf_mixed_nash.ahead import of_step
 from tf_mixed_nash.compile import fused, in_whole
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.methods.oracle import Oracle
@@ -185,8 +184,6 @@ def langevin_mean(sampler: Sampler, num_inner_steps: Schedule, damping: float) -
 
         zero = tf.zeros(anchor.shape[:-1], anchor.dtype)
         logs = {"loss": zero, "penalty": zero, "field_norm": zero, "finite": tf.constant(True)}
-        if not isinstance(K, int):
-            K = of_step(num_inner_steps, t)
         K = tf.cast(K, tf.int64)
         _, _, z_bar, state, logs = tf.while_loop(
             lambda k, *_: k < K, body, (tf.zeros([], tf.int64), anchor, anchor, state, logs)

@@ -21,7 +21,6 @@ import tensorflow as tf
 
 from tf_mixed_nash import compile as compiling
 from tf_mixed_nash import rng
-from tf_mixed_nash.ahead import of_step
 from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.compile import fused
 from tf_mixed_nash.errors import InputError
@@ -395,7 +394,7 @@ class Loop(Generic[R]):
             "scheme": state,
             **({} if states is None else {"state": _named(states)}),
             "anchor": anchor,
-            "ema": self._ema(ema, theta, self._ema_weight(t, theta.dtype)),
+            "ema": self._ema(ema, theta, self._ema_weight(used, theta.dtype)),
         }
         return new, logs
 
@@ -431,15 +430,10 @@ class Loop(Generic[R]):
         (end,) = tf.while_loop(lambda s: s["m"] < until, body, (start,))
         tf.nest.map_structure(lambda variable, x: variable.assign(x), self._state, end)
 
-    def _ema_weight(self, t, dtype):
+    def _ema_weight(self, used, dtype):
         """1 - decay^used: the decay is per mini-batch, so that all algorithms look back alike."""
-
-        def weight(t):
-            used = tf.cast(self.run.scheme.num_batches(t), tf.int64)
-            decay = tf.constant(self.run.ema_decay, tf.float64)
-            return tf.cast(1.0 - decay ** tf.cast(used, tf.float64), dtype)
-
-        return weight(t) if isinstance(self.run.scheme.num_batches(t), int) else of_step(weight, t)
+        decay = tf.constant(self.run.ema_decay, tf.float64)
+        return tf.cast(1.0 - decay ** tf.cast(used, tf.float64), dtype)
 
 
 def _reborn(states: Pair, logs: Pair) -> Pair:

@@ -6,14 +6,15 @@ a step of small networks is as long as it takes to launch its kernels:
 - *Ask the host whether to go on.* A loop whose bound is an argument does so after every turn, and
   nothing runs ahead. Most steps are in calls of LENGTH outer steps, a constant; a rest of fewer has
   a program of its own, whose bound is an argument.
-- *Small work in every step.* Keys, latents and step sizes of all steps are made before the loop
-  (tf_mixed_nash/ahead.py). Logs are one row of a table, which is added up after it, in float64: the
-  loop has none. t and m are functions of the step's number in the call.
+- *Small work in every step.* Keys, latents and data of the plane are made for all steps before the
+  loop (tf_mixed_nash/ahead.py). Logs are one row of a table, which is added up after it, in
+  float64: the loop has none. t and m are functions of the step's number in the call.
 """
 
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -85,13 +86,16 @@ class Calls:
             "optimized_hlo" what XLA makes of it on this machine.
         """
         block = self._feed.block(0, 1)
-        # Without a name TensorFlow looks for the device by a draw without a seed.
         kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+        device = tf.config.list_logical_devices(kind)[0].name
         compiled = self._compiled(known=True).experimental_get_compiler_ir(block)
-        return compiled(stage=stage, platform_name=kind)
+        with warnings.catch_warnings():
+            # Deprecated; but without it TensorFlow finds the device by a draw without a seed.
+            warnings.simplefilter("ignore")
+            return compiled(stage=stage, device_name=device)
 
     def _steps(self, count, block) -> None:
-        scheme, feed = self._run.scheme, self._feed
+        feed = self._feed
         start = tf.nest.map_structure(tf.convert_to_tensor, self._state)
         t, m = start.pop("t"), start.pop("m")
         sums, summed = start.pop("sums"), start.pop("summed_steps")
@@ -109,7 +113,7 @@ class Calls:
 
         width = len(PLAYERS) * len(_LOGGED)
         table = tf.TensorArray(dtype, LENGTH, element_shape=[width])
-        with compiling.whole(), ahead.steps(t, m, LENGTH, per_step):
+        with compiling.whole(), ahead.batches(m, per_step * LENGTH):
             _, end, table = tf.while_loop(
                 lambda i, *_: i < count, body, (tf.constant(0), start, table)
             )

@@ -28,6 +28,8 @@ OFF = "off"
 _FLAG = "--tf_xla_persistent_cache_directory"
 # Bytes of programs: beyond them the oldest go. A program of the planar experiments has 7 MB.
 _MOST = 2**30
+# Bytes that must be free: TensorFlow ends a run that cannot write a program.
+_ROOM = 2**27
 
 
 def keep() -> None:
@@ -42,9 +44,12 @@ def keep() -> None:
     folder = base / _machine()
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder):
-            pass
-        _forget(base.glob("*/*.pb"), _MOST)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, _ROOM)  # a quota counts, too
+        _forget(base.glob("*/*.pb*"), _MOST)
+        for path in folder.glob("*.pb"):
+            if not _is_whole(path):
+                path.unlink(missing_ok=True)
         os.environ["TF_XLA_FLAGS"] = f"{given} {_FLAG}={folder}".strip()
 
 
@@ -85,6 +90,40 @@ def _gpus() -> list[str]:
     models = [_text(path) for path in sorted(driver.glob("gpus/*/information"))]
     lines = [line for text in models for line in text.splitlines() if line.startswith("Model")]
     return [_text(driver / "version"), *lines]
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is a protocol buffer to its end.
+
+    TensorFlow renames what it has written, but does not wait for the disk: after a loss of power a
+    file may be cut short, and TensorFlow ends every run that finds it.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        at = 0
+        while 0 <= at < size:
+            file.seek(at)
+            at = _next_field(file.read(20), at)
+    return size > 0 and at == size
+
+
+def _next_field(head: bytes, at: int) -> int:
+    """Where the field ends that begins with `head` at `at`; -1: it is none."""
+    tag, first = _varint(head, 0)
+    length, second = _varint(head, first)
+    if not first or not second or not tag >> 3:
+        return -1
+    return at + second + {0: 0, 2: length}.get(tag & 7, -at - second - 1)
+
+
+def _varint(data: bytes, start: int) -> tuple[int, int]:
+    """(the number that begins there, where it ends); an end of 0: there is none."""
+    value = 0
+    for i, byte in enumerate(data[start : start + 10]):
+        value |= (byte & 127) << 7 * i
+        if byte < 128:
+            return value, start + i + 1
+    return 0, 0
 
 
 def _text(path: Path) -> str:

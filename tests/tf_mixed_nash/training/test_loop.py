@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.compile import WAYS
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.rng import reservoir_slot
+from tf_mixed_nash.training import whole
 from tf_mixed_nash.training.loop import Loop
 from tf_mixed_nash.training.run import num_outer_steps
 from tf_mixed_nash.types import Pair
@@ -100,8 +102,10 @@ def test_the_mixture_is_the_reservoir_over_the_window():
     assert np.abs(np.diff(ws[np.sort(steps)], axis=0)).max() > 1e-3, "steps can be told apart"
 
 
-def test_divergence_names_the_step_and_the_player():
-    run = build(tiny("sgd", num_batches=40))
+@pytest.mark.parametrize("way", settings.COMPILE)
+def test_divergence_names_the_step_and_the_player(way, monkeypatch):
+    monkeypatch.setattr(whole, "LENGTH", 10)
+    run = build(tiny("sgd", num_batches=40, compile=way))
     loop = Loop(run)
     real = loop._feed.batch_at
 
@@ -111,6 +115,11 @@ def test_divergence_names_the_step_and_the_player():
     # Only the discriminator of a Wasserstein game reads real data.
     loop._feed.batch_at = batch_at
     assert loop.advance(10) is None
+    loop.advance(12)
+    began = time.process_time()
+    diverged = loop.advance(13)
+    assert time.process_time() - began < 2.0, "the call was compiled anew"
+    assert diverged is None
     diverged = loop.advance(40)
     assert diverged is not None
     assert (diverged.step, diverged.players) == (13, ("w",))
@@ -150,17 +159,22 @@ def test_parts_and_whole_and_two_replicas_are_the_same_run(model, algorithm):
     assert max(line[way] for way in ("whole", "replicas", "resumed")) < 1e-10, line
 
 
-def test_the_loop_as_one_program_does_the_same():
+def test_the_loop_as_one_program_does_the_same(monkeypatch):
+    # Seven outer steps of 1, 1, 2, 2, 2, 2 and 2 mini-batches: one call of four, and a rest.
+    monkeypatch.setattr(whole, "LENGTH", 4)
     keys = {"num_batches": 12, "num_inner_steps": 2, "temperature": 1e-3, "precision": "float64"}
+    keys["mixture__window"] = (0.9, 1.0)  # no call ends earlier
+    keys["inner_steps_rate"] = 0.5
     loops = [Loop(build(tiny("alt_mirror_gan", compile=c, **keys))) for c in WAYS]
     start = loops[0].last().theta.numpy()
     for loop in loops:
         assert loop.advance(12) is None
-    parts, whole = (state_of(loop) for loop in loops)
+    parts, one = (state_of(loop) for loop in loops)
     assert np.abs(parts["scheme/theta/z"] - start).max() > 1e-3
     for name, value in parts.items():
-        np.testing.assert_allclose(whole[name], value, rtol=1e-10, atol=1e-10, err_msg=name)
+        np.testing.assert_allclose(one[name], value, rtol=1e-10, atol=1e-10, err_msg=name)
     assert loops[0].logs() == pytest.approx(loops[1].logs(), rel=1e-10)
+    assert {"_many", "_rest"} <= loops[1]._whole.__dict__.keys()
 
 
 def test_what_xla_refuses_is_run_in_parts_if_nobody_insists(monkeypatch):
@@ -174,8 +188,8 @@ def test_what_xla_refuses_is_run_in_parts_if_nobody_insists(monkeypatch):
     for loop in loops:
         assert loop.advance(4) is None
         assert loop.compile == "parts"
-    parts, whole = (state_of(loop) for loop in loops)
-    np.testing.assert_array_equal(whole["scheme/theta/z"], parts["scheme/theta/z"])
+    parts, other = (state_of(loop) for loop in loops)
+    np.testing.assert_array_equal(other["scheme/theta/z"], parts["scheme/theta/z"])
     assert loops[0].refused == ""
     assert "AsString" in loops[1].refused
     with pytest.raises(tf.errors.InvalidArgumentError):

@@ -59,7 +59,7 @@ def test_another_machine_or_other_flags_have_another_folder(environment, tmp_pat
     assert len(places) == 3
 
 
-@pytest.mark.parametrize("reason", ["off", "theirs", "unwritable", "blank", "homeless"])
+@pytest.mark.parametrize("reason", ["off", "theirs", "unwritable", "full", "blank", "homeless"])
 def test_nothing_is_kept(environment, tmp_path, reason):
     if reason == "off":
         environment.setenv(xla_cache.VARIABLE, "off")
@@ -68,13 +68,16 @@ def test_nothing_is_kept(environment, tmp_path, reason):
     elif reason == "unwritable":
         (tmp_path / "file").touch()
         environment.setenv(xla_cache.VARIABLE, str(tmp_path / "file"))
+    elif reason == "full":
+        environment.setenv(xla_cache.VARIABLE, str(tmp_path))
+        environment.setattr(xla_cache, "_ROOM", 2**60)
     elif reason == "blank":
         environment.setenv(xla_cache.VARIABLE, str(tmp_path / "two words"))
     else:
         environment.delenv("HOME")
     xla_cache.keep()
     assert folder() == ("/elsewhere" if reason == "theirs" else None)
-    assert {path.name for path in tmp_path.iterdir()} <= {"file"}
+    assert not list(tmp_path.glob("**/*.pb"))
 
 
 def test_the_oldest_programs_go(tmp_path):
@@ -83,6 +86,31 @@ def test_the_oldest_programs_go(tmp_path):
         os.utime(tmp_path / name, (1000 - age, 1000 - age))
     xla_cache._forget([*tmp_path.iterdir(), tmp_path / "gone"], 25)
     assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
+
+
+def field(number, content):
+    return bytes([number << 3 | 2, len(content)]) + content
+
+
+@pytest.mark.parametrize(
+    ("content", "whole"),
+    [
+        (field(1, b"key") + b"\x10\x96\x01" + field(3, b"program"), True),
+        (b"", False),
+        (bytes(40), False),
+        (field(1, b"key") + field(3, b"program")[:-1], False),
+        (field(1, b"key") + b"\x1a", False),
+        (b"\x1b\x01", False),  # of a kind that these files do not have
+    ],
+)
+def test_programs_that_were_cut_short_are_removed(environment, tmp_path, content, whole):
+    environment.setenv(xla_cache.VARIABLE, str(tmp_path))
+    path = tmp_path / xla_cache._machine() / "xla_compile_cache.pb"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    xla_cache.keep()
+    assert path.exists() == whole
+    assert folder() == str(path.parent)
 
 
 _COUNT = """
@@ -108,5 +136,5 @@ def test_a_second_start_loads_what_the_first_compiled(environment, tmp_path):
     assert len(first[1]) == 1
     assert second == first
     (path,) = first[1]
-    path.write_bytes(path.read_bytes()[:100])  # cut short
+    path.write_bytes(path.read_bytes()[:100])  # cut short: TensorFlow would end the run
     assert start()[0] == first[0]
