@@ -211,6 +211,7 @@ def _record(job: Job) -> dict[str, Any]:
         "commit": session["commit"],
         "draws": session.get("draws", 1),
         "hardware": {k: session["hardware"][k] for k in ("processor", "cores", "gpus")},
+        "draws": session.get("draws", 1),  # which law of them (docs/decisions/0023)
     }
 
 
