@@ -175,8 +175,9 @@ def _words(shape, seed):
     "algorithm", ["alt_mirror_gan", pytest.param("alt_mirror_prox_gan", marks=pytest.mark.slow)]
 )
 def test_the_loop_as_one_program_does_the_same(algorithm, monkeypatch):
-    # Seven outer steps of 1, 1, 2, 2, 2, 2 and 2 mini-batches: one call of four, and a rest.
-    monkeypatch.setattr(whole, "LENGTH", 4)
+    # Seven outer steps of 1, 1, 2, 2, 2, 2 and 2 mini-batches, or four of twice as many: calls of
+    # three, and a rest of one.
+    monkeypatch.setattr(whole, "LENGTH", 3)
     monkeypatch.setattr(tf.random, "stateless_normal", counted_normal)
     monkeypatch.setattr(tf.random, "stateless_uniform", counted_uniform)
     monkeypatch.setattr(tf.random.experimental, "stateless_fold_in", counted_fold_in)
