@@ -11,6 +11,9 @@ from tests import repetitions
 
 # Before TensorFlow is imported: no advice about the CPU on every run.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# As every command leaves them (trainers/system/environment.py): a later command of this process
+# else would not have the variables of the fork server, and start in earnest.
+os.environ.update(MPLBACKEND="Agg", KERAS_BACKEND="tensorflow")
 # Tests leave nothing in the user's cache, and find nothing there.
 os.environ.setdefault("TF_MIXED_NASH_XLA_CACHE", "off")
 

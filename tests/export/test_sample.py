@@ -163,7 +163,10 @@ def test_imports_neither_keras_nor_the_models(published, tmp_path):
         "trainers",
         "trainers.system",
         "trainers.system.cli",
+        "trainers.system.environment",
         "trainers.system.files",
+        "trainers.system.paths",
+        "trainers.system.xla_cache",
         "trainers.system.quiet",
     }
     golden = np.load(published.version / "assets.extra" / "golden.npz")["samples"]

