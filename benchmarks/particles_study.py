@@ -209,9 +209,8 @@ def _record(job: Job) -> dict[str, Any]:
         "real": card["real_data_ceiling"],
         "seconds": last.get("seconds"),
         "commit": session["commit"],
-        "draws": session.get("draws", 1),
-        "hardware": {k: session["hardware"][k] for k in ("processor", "cores", "gpus")},
         "draws": session.get("draws", 1),  # which law of them (docs/decisions/0023)
+        "hardware": {k: session["hardware"][k] for k in ("processor", "cores", "gpus")},
     }
 
 

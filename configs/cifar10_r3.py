@@ -6,12 +6,14 @@ python -m trainers.run --config=configs/cifar10_r3.py --config.data.tfds_dir=DIR
 Smaller than R3GAN's (width 32, one block at each resolution), whose FID needs 10^8 images.
 """
 
+from typing import Any
+
 from configs import common
 
 
 def get_config(variant=None):
     """The experiment; `:tiny` after the file name runs two steps in seconds."""
-    c = common.images("cifar10", "adam", variant)
+    c: Any = common.images("cifar10", "adam", variant)
     c.model.family = "residual"
     c.game.objective = "relativistic"
     c.game.r1 = c.game.r2 = 0.05

@@ -7,12 +7,14 @@ Any algorithm takes its place: --config.algorithm=mirror_prox_gan. Nothing long 
 (docs/modern.md).
 """
 
+from typing import Any
+
 from configs import common
 
 
 def get_config(variant=None):
     """The experiment; `:tiny` after the file name runs two steps in seconds."""
-    c = common.images("stacked_mnist", "adam", variant)
+    c: Any = common.images("stacked_mnist", "adam", variant)
     c.model.family = "residual"
     c.game.objective = "relativistic"
     c.game.r1 = c.game.r2 = 1.0

@@ -98,7 +98,10 @@ MUTATIONS: list[Mutation] = [
             "return tf.reshape(turns, [num, -1, *x.shape[1:]])",
         ),
         ("rng.normal(key, shape, dtype, at=2)", "rng.normal(key, shape, dtype, at=0)"),
-        ("rng.uniform(key, shape, real.dtype, at=1)", "rng.uniform(key, shape, real.dtype, at=0)"),
+        (
+            "rng.uniform(key, [num, *shape], real.dtype, at=1)",
+            "rng.uniform(key, [num, *shape], real.dtype, at=0)",
+        ),
         (
             "if self.discriminator.mixes_rows:\n            groups",
             "if False:\n            groups",
@@ -367,7 +370,7 @@ MUTATIONS: list[Mutation] = [
             "if self.discriminator.mixes_rows:\n                # Batch",
             "if False:\n                #",
         ),
-        ("self.packing, -1])[..., : -self.num_classes]", "self.packing, -1])"),
+        ("of_data = of_data[..., : -self.num_classes]", "pass"),
         (
             "return real[(slice(None), *first, slice(-self.num_classes, None))]",
             "return real[(slice(None), *first, slice(0, self.num_classes))]",
@@ -497,7 +500,7 @@ MUTATIONS: list[Mutation] = [
     *_of(
         "tf_mixed_nash/training/loop.py",
         ("tests/tf_mixed_nash/training/test_loop.py",),
-        ('self.compile == "parts" or not self.run.or_parts', 'self.compile == "parts"'),
+        ("if self._compiled or not self.run.or_parts:", "if self._compiled:"),
     ),
     *_of(
         "trainers/tasks/data/synthetic.py",

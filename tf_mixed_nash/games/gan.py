@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import tensorflow as tf
 
@@ -254,15 +254,16 @@ class GanGame:
         m = self.packing
         if m == 1:
             return x
-        if x.shape[0] % m:
+        num, channels = cast(int, x.shape[0]), cast(int, x.shape[-1])
+        if num % m:
             raise InputError(
-                f"A mini-batch of {x.shape[0]} data cannot be put into packs of {m} (packing). "
+                f"A mini-batch of {num} data cannot be put into packs of {m} (packing). "
                 f"Choose a multiple of {m}."
             )
         packs = tf.reshape(x, [-1, m, *x.shape[1:]])
         last = packs.shape.rank - 1
         packs = tf.transpose(packs, [0, *range(2, last), 1, last])
-        return tf.reshape(packs, [*packs.shape[:-2], m * x.shape[-1]])
+        return tf.reshape(packs, [*packs.shape[:-2], m * channels])
 
     def updated(self, points: Pair, batch: tf.Tensor, key: tf.Tensor, states: Pair) -> Pair:
         """What the layers keep after one more call in training mode, at new points.
@@ -655,7 +656,8 @@ class GanGame:
             y = tf.reduce_sum(f(x)) * self._loss_scale
         (g,) = self._gradient(tape, y, [x])
         if self.num_classes:
-            of_data = tf.reshape(g, [*g.shape[:-1], self.packing, -1])[..., : -self.num_classes]
+            of_data: Any = tf.reshape(g, [*g.shape[:-1], self.packing, -1])
+            of_data = of_data[..., : -self.num_classes]
             g = tf.reshape(of_data, [*g.shape[:-1], -1])
         return tf.reduce_sum(g**2, axis=list(range(rows, x.shape.rank)))
 
