@@ -54,6 +54,7 @@ class InWholeGroups:
     def __init__(self, network: Network | FrozenNetwork):
         self.network, self.model = network, network.model
         self._shape = self.output_shape = network.output_shape
+        self.takes_no_rows = len(self._shape) > 1 or network.takes_no_rows
 
     def __call__(self, z: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         n = tf.shape(x)[0]

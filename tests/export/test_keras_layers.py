@@ -9,7 +9,7 @@ from keras import layers
 from export import runtime
 from export import strategy as strategies
 from tests.export.conftest import seed_array
-from tf_mixed_nash.models import Network, latents_and_labels
+from tf_mixed_nash.models import Network, latents_and_labels, residual_generator
 from tf_mixed_nash.strategies.mixed import MixedStrategy
 from tf_mixed_nash.types import Measure
 
@@ -44,3 +44,13 @@ def test_what_is_published_is_the_network_at_inference(tmp_path):
         label = tf.argmax(latents[:, D:], 1, tf.int32)
         expected = network.to_keras(atom)([label, latents[:, :D]], training=False)
         np.testing.assert_allclose(values[rows], expected.numpy()[rows], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_residual_generator_passes_every_gate(tmp_path):
+    """Keras's own grouped convolutions would not: they are compiled by XLA on CPUs."""
+    network = Network(residual_generator(28, 1, latent_dim=3, width=16))
+    atoms = tf.stack([network.initial(), 1.5 * network.initial()])
+    strategy = MixedStrategy(Measure(atoms, tf.constant([0.5, 0.5])), network, 3)
+    version = strategies.publish_strategy(strategy, tmp_path / "model", {"strategy": "mixture"})
+    assert (version / "saved_model.pb").is_file()

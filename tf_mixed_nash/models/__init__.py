@@ -5,6 +5,7 @@ from tf_mixed_nash.models.dcgan import SpectralConv2D, dcgan_discriminator, dcga
 from tf_mixed_nash.models.mlp import mlp
 from tf_mixed_nash.models.network import FrozenNetwork, Network
 from tf_mixed_nash.models.residual import (
+    GroupedConv2D,
     LearnedBasis,
     residual_discriminator,
     residual_generator,
@@ -15,6 +16,7 @@ from tf_mixed_nash.models.residual import (
 __all__ = [
     "RESIDUAL",
     "FrozenNetwork",
+    "GroupedConv2D",
     "Inputs",
     "LearnedBasis",
     "Network",

@@ -178,6 +178,15 @@ class Network:
 
     # What the model reads and gives.
 
+    @property
+    def takes_no_rows(self) -> bool:
+        """Whether inputs [0, ...] give [0, ...] for certain.
+
+        Of perceptrons alone: TensorFlow's convolutions on CPUs give no rows the channels of their
+        input (2.21), which a residual model cannot add up.
+        """
+        return self.batched
+
     @functools.cached_property
     def input_shape(self) -> tuple[int | None, ...]:
         """Of one row of the packed input.
@@ -591,6 +600,11 @@ class FrozenNetwork:
     def output_shape(self) -> tuple[int | None, ...]:
         """Of one row of the output."""
         return self._network.output_shape
+
+    @property
+    def takes_no_rows(self) -> bool:
+        """See `Network.takes_no_rows`."""
+        return self._network.takes_no_rows
 
     def __call__(self, z: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         """The model at z [d + s] and inputs x [n, ...]."""

@@ -21,9 +21,11 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 __all__ = [
     "SIZES",
+    "GroupedConv2D",
     "LearnedBasis",
     "residual_discriminator",
     "residual_generator",
@@ -73,6 +75,51 @@ class LearnedBasis(keras.layers.Layer):
     def get_config(self):
         """See `keras.layers.Layer.get_config`."""
         return {**super().get_config(), "size": self.size, "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable(package="tf_mixed_nash")
+class GroupedConv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D` with groups, of stride 1 and padding "same", by products of matrices.
+
+    Keras compiles grouped convolutions by XLA on CPUs, which TensorFlow Serving does not run; here
+    they are a batched product for each entry of the kernel, with all derivatives, everywhere.
+
+    Args:
+      *args: of `keras.layers.Conv2D`.
+      **kwargs: of `keras.layers.Conv2D`.
+
+    Raises:
+      ValueError: for another stride, dilation or padding.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        plain = self.strides == (1, 1) and self.dilation_rate == (1, 1)
+        if not plain or self.padding != "same" or self.data_format != "channels_last":
+            raise ValueError(
+                "GroupedConv2D has stride 1, no dilation, padding same, channels last."
+            )
+
+    def convolution_op(self, inputs, kernel):
+        """Of inputs [n, h, w, C] with a kernel [a, b, C / groups, F]: [n, h, w, F]."""
+        kernel = tf.cast(tf.convert_to_tensor(kernel), inputs.dtype)
+        a, b, per_group, filters = kernel.shape
+        _, h, w, _ = inputs.shape
+        x = tf.reshape(inputs, [-1, h, w, self.groups, per_group])
+        x = tf.transpose(x, [3, 0, 1, 2, 4])
+        before = (a - 1) // 2, (b - 1) // 2
+        sides = [(before[0], a - 1 - before[0]), (before[1], b - 1 - before[1])]
+        x = tf.pad(x, [(0, 0), (0, 0), *sides, (0, 0)])
+        of_group = tf.reshape(kernel, [a, b, per_group, self.groups, filters // self.groups])
+        of_group = tf.transpose(of_group, [0, 1, 3, 2, 4])
+        total = None
+        for i in range(a):
+            for j in range(b):
+                rows = tf.reshape(x[:, :, i : i + h, j : j + w], [self.groups, -1, per_group])
+                product = tf.matmul(rows, of_group[i, j])
+                total = product if total is None else total + product
+        y = tf.reshape(total, [self.groups, -1, h, w, filters // self.groups])
+        return tf.reshape(tf.transpose(y, [1, 2, 3, 0, 4]), [-1, h, w, filters])
 
 
 def residual_generator(
@@ -311,7 +358,8 @@ class _Builder:
     def convolution(
         self, units: int, kernel: int, gain: float, bias: bool = True, groups: int = 1
     ) -> Any:
-        return keras.layers.Conv2D(
+        kind: Any = GroupedConv2D if groups > 1 else keras.layers.Conv2D
+        return kind(
             units,
             kernel,
             padding="same",

@@ -132,7 +132,7 @@ class MixedStrategy:
           latents: float32 [n, D], or [n, D + k] with one-hot classes.
         """
         if self.num_components == 1:
-            return tf.cast(self.generator(self.atoms[0], latents), tf.float32)
+            return self._generated(0, latents)
         order = tf.argsort(components, stable=True)
         latents, components = tf.gather(latents, order), tf.gather(components, order)
         edges = tf.searchsorted(components, tf.range(self.num_components + 1, dtype=tf.int64))
@@ -142,11 +142,19 @@ class MixedStrategy:
         )
 
         def body(j, rows):
-            samples = self.generator(self.atoms[j], latents[edges[j] : edges[j + 1]])
-            return j + 1, rows.write(j, tf.cast(samples, tf.float32))
+            return j + 1, rows.write(j, self._generated(j, latents[edges[j] : edges[j + 1]]))
 
         _, rows = tf.while_loop(lambda j, _: j < self.num_components, body, (0, rows))
         return tf.gather(rows.concat(), tf.argsort(order))
+
+    def _generated(self, j, latents: tf.Tensor) -> tf.Tensor:
+        """Of component j at latents [n, D], n >= 0: float32 [n, ...]."""
+        if self.generator.takes_no_rows:
+            return tf.cast(self.generator(self.atoms[j], latents), tf.float32)
+        # Called at one row in the place of none, which is left out.
+        num = tf.shape(latents)[0]
+        some = tf.pad(latents, [[0, tf.cast(num == 0, tf.int32)], [0, 0]])
+        return tf.cast(self.generator(self.atoms[j], some), tf.float32)[:num]
 
     def sample(self, seeds: tf.Tensor) -> tf.Tensor:
         """The samples of the rows of seeds, int64 [n, 2]: float32 [n, ...]."""

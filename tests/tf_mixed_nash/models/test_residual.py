@@ -8,6 +8,7 @@ import tensorflow as tf
 from tf_mixed_nash.games.gan import GanGame, Regularizers
 from tf_mixed_nash.games.objectives import relativistic
 from tf_mixed_nash.models import (
+    GroupedConv2D,
     Network,
     data_and_labels,
     latents_and_labels,
@@ -71,6 +72,22 @@ def test_without_normalisation_the_scale_is_kept(blocks):
     inner = [x for x in generator.layers if isinstance(x, keras.layers.Conv2D) and x.groups > 1]
     middle = keras.Model(generator.input, [x.output for x in inner])(draw(64, 64))
     assert all(0.05 < np.std(x) < 5 for x in tf.nest.flatten(middle))
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 4])
+def test_a_grouped_convolution_is_keras_s_on_each_group(kernel):
+    layer = GroupedConv2D(6, kernel, padding="same", groups=2, dtype="float64")
+    x = tf.constant(np.random.default_rng(0).normal(size=(2, 5, 4, 8)))
+    y = layer(x)
+    weights, bias = layer.kernel, layer.bias
+    parts = [
+        tf.nn.conv2d(x[..., 4 * g : 4 * g + 4], weights[..., 3 * g : 3 * g + 3], 1, "SAME")
+        for g in range(2)
+    ]
+    np.testing.assert_allclose(y, tf.concat(parts, axis=-1) + bias, rtol=1e-12, atol=1e-12)
+    assert layer(x[:0]).shape == (0, 5, 4, 6)
+    with pytest.raises(ValueError, match="stride 1"):
+        GroupedConv2D(6, 3, strides=2, padding="same", groups=2)
 
 
 def test_the_convolutions_are_grouped_in_groups_of_the_asked_size():

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests.statistics import NUM_SIGMAS, assert_counts
 from tf_mixed_nash import rng
-from tf_mixed_nash.models import mlp
+from tf_mixed_nash.models import Network, mlp, residual_generator
 from tf_mixed_nash.rng import reservoir_slot
 from tf_mixed_nash.strategies.mixed import MixedStrategy, seed_rows
 from tf_mixed_nash.types import Measure
@@ -213,3 +213,20 @@ def test_components_of_whole_measures_are_their_atoms():
     np.testing.assert_array_equal(both.atom_of(seeds), components % 2)
     np.testing.assert_allclose(both.atom_weights(), [0.15, 0.85], rtol=1e-6)
     assert set(four.atom_of(seeds).numpy()) == {0}
+
+
+def test_a_component_without_rows_is_no_trouble_for_convolutions():
+    """On CPUs they give no rows the channels of their input, which a residual block cannot add."""
+    network = Network(residual_generator(28, 1, latent_dim=2, width=2))
+    z = network.initial()
+    strategy = MixedStrategy(
+        Measure(tf.stack([z, 2.0 * z, z]), tf.constant([1.0, 0.0, 0.0])), network, 2
+    )
+    components, latents = tf.constant([0, 0, 2], tf.int64), tf.ones([3, 2])
+    generate = tf.function(strategy.generate, autograph=False)
+    images = generate(components, latents)
+    assert images.shape == (3, 28, 28, 1)
+    np.testing.assert_allclose(images[1], network(z, latents)[1], atol=1e-5)
+    one = MixedStrategy(Measure(z[None], tf.ones([1])), network, 2)
+    for each in (strategy, one):
+        assert tf.function(each.generate)(components[:0], latents[:0]).shape == (0, 28, 28, 1)

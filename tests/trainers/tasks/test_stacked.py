@@ -82,6 +82,11 @@ def test_modes_and_their_divergence_by_hand():
     skewed = np.array([0.5, 0.5, *[0.0] * 8])
     card = mode_card(images, Levels(), skewed)
     assert card["reverse_kl"] == pytest.approx(np.log(0.5 / 0.125))
+    images[3, ..., 2] = 40  # mode 002
+    card = mode_card(images, Levels(), frequencies)
+    assert card["modes_captured"] == 3
+    assert card["reverse_kl"] == pytest.approx(0.5 * np.log(500) + 0.5 * np.log(250))
+    images[3, ..., 2] = 0
     # A mode that the data never have.
     assert mode_card(np.full_like(images, 180), Levels(), skewed)["reverse_kl"] == np.inf
 
