@@ -51,6 +51,12 @@ def _run() -> int:
             f"{workdir} is not finished: it has no {CARD}. The command of trainers.run "
             "that began it resumes it."
         )
+    if (packing := loop.run.game.packing) > 1:
+        raise InputError(
+            f"{workdir} has a discriminator of packs of {packing} data (game.packing), which does "
+            "not judge samples one by one: the mixture's weights have no payoff to go by. Train "
+            "with packing 1."
+        )
     return _better(workdir, loop, f.num_samples, f.tolerance, f.publish)
 
 

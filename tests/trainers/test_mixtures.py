@@ -216,3 +216,13 @@ def test_an_unfinished_run_is_refused(better, tmp_path):
     done = command("trainers.mixtures", f"--workdir={workdir}")
     assert done.returncode == 2
     assert "not finished" in done.stderr
+
+
+def test_packs_of_data_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(publishing, "publish_strategy", publish_without_model)
+    config = tiny("sgd", game__packing=2, game__gradient_penalty=0.0)
+    assert train.train(config, tmp_path / "run") == 0
+    done = command("trainers.mixtures", f"--workdir={tmp_path / 'run'}")
+    assert done.returncode == 2
+    assert "packs of 2 data (game.packing)" in done.stderr
+    assert done.stderr.count("\n") == 1
