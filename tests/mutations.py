@@ -90,7 +90,6 @@ MUTATIONS: list[Mutation] = [
         ),
         ("sum(x * y for x, y in zip(a, losses, strict=True))", "sum(losses)"),
         ("tf.reduce_sum(a * far, axis=1)", "tf.reduce_sum(far, axis=1)"),
-        ("tf.reduce_sum(weights) * r.r1", "r.r1"),
         ("weights.append(a * ones)", "weights.append(ones)"),
         ("tf.tile(latents, [terms, 1, 1])", "tf.repeat(latents, terms, axis=0)"),
         (
@@ -156,6 +155,7 @@ MUTATIONS: list[Mutation] = [
         "tf_mixed_nash/games/gan.py",
         ("tests/tf_mixed_nash/games/test_penalties.py",),
         ("r.every * factor * penalties()", "factor * penalties()"),
+        ("tf.reduce_sum(weights) * r.r1", "r.r1"),
         ("tf.cast(m, tf.int64) // r.span", "tf.cast(m, tf.int64)"),
         ("return factor * penalties()", "return penalties()"),
         ("a * 0.5 * (of_real + r.r2", "a * (of_real + r.r2"),

@@ -14,7 +14,7 @@ from tf_mixed_nash.games.gan import GanGame, ParticleDraws, Regularizers
 from tf_mixed_nash.games.objectives import OBJECTIVES
 from tf_mixed_nash.methods.oracle import Oracle
 from tf_mixed_nash.models import mlp
-from tf_mixed_nash.types import PLAYERS, dirac, particles
+from tf_mixed_nash.types import PLAYERS, Measure, dirac, particles
 
 R = {"r1": 0.3, "r2": 0.4}
 REAL = helpers.real_batches()[3]
@@ -197,3 +197,17 @@ def test_what_cannot_be_packed_is_refused():
 def test_regularisers_out_of_range_are_refused(options, says):
     with pytest.raises(InputError, match=says):
         game(**options)
+
+
+@pytest.mark.parametrize("penalties", [{"r1": 0.3}, R, {"gradient_penalty": 0.7}])
+def test_the_penalties_of_a_block_are_linear_in_the_measure(penalties):
+    """Also of a measure whose mass is not 1."""
+    mixed = game(draws=ParticleDraws("full"), **penalties)
+    start = helpers.gan_start(mixed)
+    key = rng.fold_in(rng.stream(0, "field/w"), 3)
+    both = particles(tf.stack([start.theta, 1.1 * start.theta]))
+    block = tf.stack([start.w, 0.9 * start.w])
+    g, logs = mixed.field("w", block, dirac(both), REAL, key)
+    more, more_logs = mixed.field("w", block, Measure((both,), (1.3,)), REAL, key)
+    assert_close(more, 1.3 * g, 1e-12)
+    assert_close(more_logs["penalty"], 1.3 * logs["penalty"], 1e-12)
