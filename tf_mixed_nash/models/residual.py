@@ -103,7 +103,8 @@ class GroupedConv2D(keras.layers.Conv2D):
     def convolution_op(self, inputs, kernel):
         """Of inputs [n, h, w, C] with a kernel [a, b, C / groups, F]: [n, h, w, F]."""
         kernel = tf.cast(tf.convert_to_tensor(kernel), inputs.dtype)
-        a, b, per_group, filters = kernel.shape
+        shape: Any = kernel.shape
+        a, b, per_group, filters = shape
         _, h, w, _ = inputs.shape
         x = tf.reshape(inputs, [-1, h, w, self.groups, per_group])
         x = tf.transpose(x, [3, 0, 1, 2, 4])
@@ -112,7 +113,7 @@ class GroupedConv2D(keras.layers.Conv2D):
         x = tf.pad(x, [(0, 0), (0, 0), *sides, (0, 0)])
         of_group = tf.reshape(kernel, [a, b, per_group, self.groups, filters // self.groups])
         of_group = tf.transpose(of_group, [0, 1, 3, 2, 4])
-        total = None
+        total: Any = None
         for i in range(a):
             for j in range(b):
                 rows = tf.reshape(x[:, :, i : i + h, j : j + w], [self.groups, -1, per_group])

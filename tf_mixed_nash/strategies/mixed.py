@@ -11,6 +11,8 @@ has the same prefix whatever n.
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
 from tf_mixed_nash import rng
@@ -153,7 +155,8 @@ class MixedStrategy:
             return tf.cast(self.generator(self.atoms[j], latents), tf.float32)
         # Called at one row in the place of none, which is left out.
         num = tf.shape(latents)[0]
-        some = tf.pad(latents, [[0, tf.cast(num == 0, tf.int32)], [0, 0]])
+        paddings: Any = [[0, tf.cast(num == 0, tf.int32)], [0, 0]]
+        some = tf.pad(latents, paddings)
         return tf.cast(self.generator(self.atoms[j], some), tf.float32)[:num]
 
     def sample(self, seeds: tf.Tensor) -> tf.Tensor:
