@@ -281,3 +281,25 @@ def images(dataset: str, algorithm: str, variant: str | None = None) -> ml_colle
         c.scorecard.kid_subsets, c.scorecard.kid_subset_size = 5, 32
     c.lock()
     return c
+
+
+def residual(dataset: str, gamma: float, variant: str | None = None) -> Any:
+    """An experiment on images in R3GAN's manner (Huang et al. 2024), by Adam.
+
+    Args:
+      dataset: see `images`.
+      gamma: the weight of R1 and of R2 at the beginning.
+      variant: see `images`.
+
+    Raises:
+      ValueError: for an unknown variant.
+    """
+    c: Any = images(dataset, "adam", variant)
+    c.model.family = "residual"
+    c.game.objective = "relativistic"
+    c.game.r1 = c.game.r2 = gamma
+    c.game.penalty_schedule = "cosine(end=0.1)"
+    c.step_size, c.step_size_schedule = 2e-4, "cosine(end=0.25)"
+    c.decay_1 = 0.0
+    c.decay_2, c.decay_2_schedule = 0.9, "cosine(end=1.1)"  # to 0.99
+    return c

@@ -38,6 +38,7 @@ MUTATIONS: list[Mutation] = [
     *_of(
         "tf_mixed_nash/methods/samplers.py",
         _tests("samplers"),
+        ("tf.cast(count, dtype) * tf.math.log(decay)", "tf.math.log(decay)"),
         ("tf.sqrt(2.0 * gamma * eps * P)", "tf.sqrt(gamma * eps * P)"),
         ("tf.sqrt(2.0 * gamma * eps * P)", "tf.sqrt(2.0 * gamma * eps)"),
         ("displacement = -gamma * P * g", "displacement = gamma * P * g"),

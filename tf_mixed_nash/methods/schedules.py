@@ -33,6 +33,7 @@ __all__ = [
     "growing_inner_steps",
     "linear",
     "make",
+    "of_function",
     "parse",
     "reduced",
     "warmed",
@@ -233,6 +234,35 @@ def _unwarmed(
         cycles = int(options.get("cycles", 4))
         return cyclical(value, num_steps, cycles, end, options.get("quiet", 0.0))
     return exponential(value, rate) if name == "exponential" else constant(value)
+
+
+def of_function(function: Callable[[tf.Tensor], Any], what: str) -> tuple[Schedule, float]:
+    """A schedule of the user's own.
+
+    Args:
+      function: of t, a float64 tensor [], to a number.
+      what: it is, for messages.
+
+    Returns:
+      The schedule, and its value at t = 0.
+
+    Raises:
+      InputError: if it fails, in a graph too, or is not a number of at least 0 at t = 0.
+    """
+    schedule = lambda t: tf.cast(function(tf.cast(t, tf.float64)), tf.float64)  # noqa: E731
+    try:
+        first = float(schedule(tf.constant(0, tf.int64)))
+        # As the compiled loop will call it.
+        graph = tf.function(schedule, autograph=False)
+        graph.get_concrete_function(tf.TensorSpec([], tf.int64))
+    except Exception as error:  # a user's code
+        raise InputError(
+            f"{what} must be a function of the outer step t (a float64 tensor) that returns a "
+            f"number; it failed with {str(error)[:200]!r}."
+        ) from None
+    if not (math.isfinite(first) and first >= 0):
+        raise InputError(f"{what} as a function of t must be at least 0; of t = 0 it is {first}.")
+    return schedule, first
 
 
 def reduced(schedule: Schedule, starts: Sequence[int], factor: float = 0.5) -> Schedule:

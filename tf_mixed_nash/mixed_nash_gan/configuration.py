@@ -10,12 +10,12 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from configs import common, tuned
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.objectives import Objective
 from tf_mixed_nash.latents import LatentLaw
+from tf_mixed_nash.methods.schedules import of_function
 from tf_mixed_nash.types import Pair
 from trainers.experiment import settings
 from trainers.experiment.build import PYTHON, Given
@@ -140,8 +140,8 @@ class Configuration:
             for key in _FUNCTIONS:
                 function = mine.get(key, both.get(key))
                 if callable(function):
-                    schedules[player, key] = _schedule(function)
-                    mine[key], mine[f"{key}_schedule"] = _at_zero(function, key), _named(function)
+                    schedules[player, key], mine[key] = of_function(function, key)
+                    mine[f"{key}_schedule"] = _named(function)
         for key in _FUNCTIONS:
             if callable(both.get(key)):
                 both.pop(key)
@@ -240,26 +240,6 @@ def _named(function: Any) -> str:
         return function
     name = getattr(function, "__qualname__", None) or type(function).__qualname__
     return f"{PYTHON}{getattr(function, '__module__', '')}.{name}"
-
-
-def _schedule(function: Callable) -> Callable:
-    return lambda t: tf.cast(function(tf.cast(t, tf.float64)), tf.float64)
-
-
-def _at_zero(function: Callable, key: str) -> float:
-    try:
-        value = float(function(tf.constant(0.0, tf.float64)))
-        # As the compiled loop will call it.
-        graph = tf.function(_schedule(function), autograph=False)
-        graph.get_concrete_function(tf.TensorSpec([], tf.float64))
-    except Exception as error:
-        raise InputError(
-            f"{key} must be a number, or a function of the outer step t (a float64 tensor) that "
-            f"returns one; it failed with {str(error)[:200]!r}."
-        ) from None
-    if not (np.isfinite(value) and value >= 0):
-        raise InputError(f"{key} as a function of t must be at least 0; of t = 0 it is {value}.")
-    return value
 
 
 def _lcm(values: Mapping[str, Any], num_particles: int) -> int:

@@ -159,12 +159,7 @@ def residual_generator(
     """
     base, widths = _widths(size, width)
     b = _Builder(seed, dtype, branches=blocks * len(widths))
-    latents = keras.Input((latent_dim,), dtype=b.policy.variable_dtype, name="latents")
-    inputs, x = [latents], latents
-    if num_classes:
-        labels = keras.Input((), dtype="int32", name="labels")
-        embedded = b.embedding(num_classes, latent_dim)(labels)
-        inputs, x = [latents, labels], keras.layers.Concatenate(dtype=b.policy)([x, embedded])
+    inputs, x = b.latents(latent_dim, num_classes)
     x = b.dense(widths[0], 1.0, bias=False)(x)
     x = LearnedBasis(base, b.seed(), dtype=b.policy)(x)
     for i, units in enumerate(widths):
@@ -174,7 +169,7 @@ def residual_generator(
         for _ in range(blocks):
             x = b.block(x, units, group_size)
     x = b.convolution(channels, 1, 1.0, bias=False)(x)
-    return keras.Model(inputs if num_classes else latents, x, name=name)
+    return keras.Model(inputs, x, name=name)
 
 
 def residual_discriminator(
@@ -248,12 +243,7 @@ def wgan_gp_generator(
     """
     base, widths = _widths(size, width)
     b = _Builder(seed, dtype)
-    latents = keras.Input((latent_dim,), dtype=b.policy.variable_dtype, name="latents")
-    inputs, x = [latents], latents
-    if num_classes:
-        labels = keras.Input((), dtype="int32", name="labels")
-        embedded = b.embedding(num_classes, latent_dim)(labels)
-        inputs, x = [latents, labels], keras.layers.Concatenate(dtype=b.policy)([x, embedded])
+    inputs, x = b.latents(latent_dim, num_classes)
     x = b.dense(base * base * widths[0], 1.0)(x)
     x = keras.layers.Reshape((base, base, widths[0]), dtype=b.policy)(x)
     for units in widths[1:]:
@@ -265,7 +255,7 @@ def wgan_gp_generator(
         x = keras.layers.Add(dtype=b.policy)([b.convolution(units, 1, 1.0)(shortcut), h])
     x = b.convolution(channels, 3, 1.0)(b.rectified(b.normalized(x), 0.0))
     x = keras.layers.Activation("tanh", dtype=b.policy)(x)
-    return keras.Model(inputs if num_classes else latents, x, name=name)
+    return keras.Model(inputs, x, name=name)
 
 
 def wgan_gp_discriminator(
@@ -345,6 +335,16 @@ class _Builder:
         return keras.initializers.VarianceScaling(
             gain**2, "fan_in", "untruncated_normal", seed=self.seed()
         )
+
+    def latents(self, latent_dim: int, num_classes: int) -> tuple[Any, Any]:
+        """(a generator's inputs, latents [n, D], followed by the embedded labels [n, D] if any)."""
+        latents = keras.Input((latent_dim,), dtype=self.policy.variable_dtype, name="latents")
+        if not num_classes:
+            return latents, latents
+        labels = keras.Input((), dtype="int32", name="labels")
+        embedded = self.embedding(num_classes, latent_dim)(labels)
+        both = keras.layers.Concatenate(dtype=self.policy)([latents, embedded])
+        return [latents, labels], both
 
     def dense(self, units: int, gain: float, bias: bool = True) -> Any:
         return keras.layers.Dense(

@@ -132,7 +132,8 @@ def export_metadata(workdir: Path, task: Task | None = None) -> dict[str, Any]:
     if task is None:
         task = task_of(config)
         # Names of classes, without opening the data, which may be elsewhere.
-        task.set_state(Checkpoints(Path(workdir) / CHECKPOINTS).facts.get("data", {}))
+        manifest = Checkpoints(Path(workdir) / CHECKPOINTS).newest_manifest() or {}
+        task.set_state(manifest.get("data", {}))
     return metadata_of(config, task)
 
 

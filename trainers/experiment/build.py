@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import tensorflow as tf
 
 from tf_mixed_nash import algorithms
 from tf_mixed_nash.algorithms import Hyperparameters
@@ -223,17 +220,7 @@ def _schedule(text: str, value: float, num_steps: int, rate: float = 0.0) -> Sch
         return schedules.constant(value)  # who only reads a run takes no step
     if ".py:" not in text:
         return schedules.make(text, value, num_steps, rate)
-    function = load_function(text, "schedule")
-    try:
-        first = float(function(tf.constant(0, tf.int64)))
-    except Exception as error:  # a user's code
-        raise InputError(
-            f"The schedule {text} must take the outer step t, an integer tensor, and return a "
-            f"number; it failed with {error!r}."
-        ) from error
-    if not (math.isfinite(first) and first >= 0):
-        raise InputError(f"The schedule {text} is {first} at t = 0; it must be at least 0.")
-    return lambda t: tf.cast(function(t), tf.float64)
+    return schedules.of_function(load_function(text, "schedule"), text)[0]
 
 
 def _missing_penalty(name: str) -> Penalty:

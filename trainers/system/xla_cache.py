@@ -7,7 +7,10 @@ before: the same code, hence the same bits.
     TF_MIXED_NASH_XLA_CACHE=off        nothing is kept
     TF_MIXED_NASH_XLA_CACHE=FOLDER     there, instead of in the user's cache (~/.cache)
 
-A user who gives TensorFlow a folder in TF_XLA_FLAGS keeps it.
+By itself only where there is a GPU, whose runs are compiled whole. On CPUs the parts that are
+compiled take no longer than to load them (docs/speed.md), and TensorFlow ends a run that cannot
+write a program, as on a disk that fills up. A user who gives TensorFlow a folder in TF_XLA_FLAGS
+keeps it.
 """
 
 from __future__ import annotations
@@ -56,7 +59,7 @@ def keep() -> None:
 def _base(environment: Mapping[str, str]) -> Path | None:
     """The folder of all machines' programs; None: nothing is kept."""
     chosen = environment.get(VARIABLE)
-    if chosen == OFF:
+    if chosen == OFF or not (chosen or any(_gpus())):
         return None
     home = environment.get("HOME")
     if not (chosen or environment.get("XDG_CACHE_HOME") or home):

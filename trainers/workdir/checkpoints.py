@@ -130,13 +130,6 @@ class Checkpoints:
         paths = self._paths()
         return paths[max(paths)] if paths else None
 
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """The manifest of the newest whose manifest is good; {} if there is none."""
-        paths = self._paths()
-        found = (_manifest_or_none(paths[step]) for step in sorted(paths, reverse=True))
-        return next((manifest for manifest in found if manifest), {})
-
     def read(self, step: int | None = None) -> Checkpoint | None:
         """The newest good checkpoint, or that of mini-batch `step`.
 

@@ -157,3 +157,18 @@ def test_noise_has_variance_two_gamma_eps_preconditioner(preconditioner, P):
     without, _ = sampler.update(g, state, index(2), f64([0.0]))
     gamma, eps = 0.1 * 0.9**2, 0.02 * 0.8**2
     assert_close((with_noise - without) ** 2, [2 * gamma * eps * P], 1e-13)
+
+
+def test_adams_second_decay_may_follow_a_schedule():
+    """v-hat is corrected as if the decay had always been what it is now; in NumPy."""
+    decay = lambda t: 0.9 + 0.03 * tf.cast(t, tf.float64)  # noqa: E731
+    sampler = samplers.adam(constant(0.1), 0.6, decay, stability=1e-3)
+    gradients = np.random.default_rng(0).normal(size=(4, 5))
+    state = sampler.init(tf.zeros([5], tf.float64))
+    first = second = np.zeros(5)
+    for t, g in enumerate(gradients):
+        move, state = sampler.update(tf.constant(g), state, tf.constant(t, tf.int64), None)
+        a, n = 0.9 + 0.03 * t, t + 1
+        first, second = 0.6 * first + 0.4 * g, a * second + (1 - a) * g**2
+        root = np.sqrt(second / (1 - a**n)) + 1e-3
+        assert_close(move, -0.1 * first / (1 - 0.6**n) / root, 1e-12)

@@ -14,10 +14,13 @@ FILE = """
 import tensorflow as tf
 
 def falling(t):
-    return 1e-3 / (1.0 + tf.cast(t, tf.float64))
+    return 1e-3 / (1.0 + t)
 
 def negative(t):
     return -1.0
+
+def eager(t):
+    return float(t)  # no graph can
 
 def penalty(critic, real, fake, key):
     return 0.5 * tf.reduce_mean(critic(real) ** 2) + 0.0 * tf.reduce_mean(critic(fake))
@@ -56,7 +59,11 @@ def test_schedules_of_both_players_and_of_the_second_moment(file):
 
 
 def test_a_schedule_of_ones_own_must_be_a_number_of_at_least_0(file):
-    for name, says in (("negative", "is -1.0 at t = 0"), ("falling()", "no 'falling")):
+    for name, says in (
+        ("negative", "must be at least 0; of t = 0 it is -1.0"),
+        ("eager", "it failed with"),
+        ("falling()", "no 'falling"),
+    ):
         with pytest.raises(InputError, match=says):
             build(tiny("adam", step_size_schedule=f"{file}:{name}"))
 
@@ -85,3 +92,19 @@ def test_packs_of_labelled_images_train():
                          game__r2=0.1, model__discriminator_normalization="layer")  # fmt: skip
     networks = build(config).networks
     assert networks.w.input_shape == (28, 28, 2 * (1 + 3))
+
+
+@pytest.mark.parametrize("family", ["dcgan", "residual", "wgan_gp"])
+def test_the_discriminator_has_its_own_width(family):
+    def sizes(width):
+        networks = build(
+            tiny_images(
+                "adam", model__family=family, model__width=4, model__discriminator_width=width
+            )
+        ).networks
+        return networks.theta.num_parameters, networks.w.num_parameters
+
+    same, half = sizes(0), sizes(2)
+    assert same[0] == half[0]
+    assert sizes(4) == same
+    assert half[1] < same[1] / 2

@@ -29,6 +29,7 @@ def folder():
 
 
 def test_programs_lie_in_the_users_cache(environment, tmp_path):
+    environment.setattr(xla_cache, "_gpus", lambda: ["a driver", "a GPU"])
     xla_cache.keep()
     first = folder()
     assert first is not None
@@ -59,7 +60,9 @@ def test_another_machine_or_other_flags_have_another_folder(environment, tmp_pat
     assert len(places) == 3
 
 
-@pytest.mark.parametrize("reason", ["off", "theirs", "unwritable", "full", "blank", "homeless"])
+@pytest.mark.parametrize(
+    "reason", ["off", "theirs", "unwritable", "full", "blank", "homeless", "cpus"]
+)
 def test_nothing_is_kept(environment, tmp_path, reason):
     if reason == "off":
         environment.setenv(xla_cache.VARIABLE, "off")
@@ -73,8 +76,11 @@ def test_nothing_is_kept(environment, tmp_path, reason):
         environment.setattr(xla_cache, "_ROOM", 2**60)
     elif reason == "blank":
         environment.setenv(xla_cache.VARIABLE, str(tmp_path / "two words"))
-    else:
+    elif reason == "homeless":
+        environment.setattr(xla_cache, "_gpus", lambda: ["a driver", "a GPU"])
         environment.delenv("HOME")
+    else:
+        environment.setattr(xla_cache, "_gpus", lambda: [""])
     xla_cache.keep()
     assert folder() == ("/elsewhere" if reason == "theirs" else None)
     assert not list(tmp_path.glob("**/*.pb"))
