@@ -90,3 +90,10 @@ def test_particles_gan_times_every_way_of_sampling(tmp_path):
     assert rows[0]["ratio"]["median"] == 1.0
     assert all(row["ms"]["median"] > 0 for row in rows)
     assert "2 x 8, thin" in text
+
+
+def test_components_times_every_way_of_sampling_a_mixture():
+    done = run("components", "--num_components=3", "--units=8", "--rows=1,20", "--rounds=2")
+    assert done.returncode == 0, done.stderr
+    ways = [line.split()[2:4] for line in done.stdout.splitlines()[1:]]
+    assert [way[0] for way in ways] == ["in", "at", "own"] * 2

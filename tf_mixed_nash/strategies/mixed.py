@@ -136,17 +136,24 @@ class MixedStrategy:
         if self.num_components == 1:
             return self._generated(0, latents)
         order = tf.argsort(components, stable=True)
-        latents, components = tf.gather(latents, order), tf.gather(components, order)
-        edges = tf.searchsorted(components, tf.range(self.num_components + 1, dtype=tf.int64))
+        latents = tf.gather(latents, order)
+        # Only the components that are there: one row of a mixture of 240 is one call. Of no rows
+        # the first one makes none.
+        nobody = tf.cast(tf.shape(order)[0] == 0, tf.int32)
+        present, _, counts = (
+            tf.pad(x, [[0, nobody]]) for x in tf.unique_with_counts(tf.gather(components, order))
+        )
+        ends = tf.cumsum(counts)
         shape = self.generator.output_shape
         rows = tf.TensorArray(
-            tf.float32, self.num_components, infer_shape=False, element_shape=[None, *shape]
+            tf.float32, tf.size(present), infer_shape=False, element_shape=[None, *shape]
         )
 
-        def body(j, rows):
-            return j + 1, rows.write(j, self._generated(j, latents[edges[j] : edges[j + 1]]))
+        def body(i, rows):
+            mine = latents[ends[i] - counts[i] : ends[i]]
+            return i + 1, rows.write(i, self._generated(present[i], mine))
 
-        _, rows = tf.while_loop(lambda j, _: j < self.num_components, body, (0, rows))
+        _, rows = tf.while_loop(lambda i, _: i < tf.size(present), body, (0, rows))
         return tf.gather(rows.concat(), tf.argsort(order))
 
     def _generated(self, j, latents: tf.Tensor) -> tf.Tensor:

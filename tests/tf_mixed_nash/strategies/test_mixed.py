@@ -230,3 +230,29 @@ def test_a_component_without_rows_is_no_trouble_for_convolutions():
     one = MixedStrategy(Measure(z[None], tf.ones([1])), network, 2)
     for each in (strategy, one):
         assert tf.function(each.generate)(components[:0], latents[:0]).shape == (0, 28, 28, 1)
+
+
+class _Counted:
+    """A network that counts its calls."""
+
+    takes_no_rows, output_shape = True, (2,)
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, z, latents):
+        self.calls.append(int(tf.shape(latents)[0]))
+        return GENERATOR(z, latents)
+
+
+@pytest.mark.parametrize(("components", "calls"), [([3, 1, 3, 3], [1, 3]), ([2], [1]), ([], [0])])
+def test_only_the_components_that_are_there_are_called(components, calls):
+    mixture = strategy()
+    mixture.generator = network = _Counted()
+    latents = tf.random.stateless_normal([len(components), LATENT_DIM], (1, 2))
+    given = mixture.generate(tf.constant(components, tf.int64), latents)
+    assert network.calls == calls
+    expected = [
+        GENERATOR(mixture.atoms[j], x[None])[0] for j, x in zip(components, latents, strict=True)
+    ]
+    assert np.allclose(given, np.reshape(expected, [-1, 2]), atol=ROUNDING)
