@@ -24,16 +24,18 @@ PICTURE = "samples.png"
 _NUM = 64
 
 
-def write(directory: Path, model_name: str, facts: Mapping[str, Any]) -> None:
+def write(
+    directory: Path, model_name: str, facts: Mapping[str, Any], served: runtime.ServedModel
+) -> None:
     """Writes README.md and its picture into a version folder.
 
     Args:
-      directory: of a SavedModel that loads.
+      directory: of the version.
       model_name: the name it is served under.
       facts: the manifest's entries.
+      served: its session.
     """
-    with runtime.ServedModel(directory) as served:
-        samples = sample.draw(served, "sample", 0, _NUM if facts["image"] else 20 * _NUM)
+    samples = sample.draw(served, "sample", 0, _NUM if facts["image"] else 20 * _NUM)
     picture = None
     if facts["image"] or facts["sample_shape"] == [2]:
         picture = PICTURE

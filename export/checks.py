@@ -132,11 +132,13 @@ def _is_philox(node, by_name: Mapping) -> bool:
     return int(tf.make_ndarray(source.attr["value"].tensor)) == _PHILOX
 
 
-def check_calls(directory: Path, calls: Sequence[Call]) -> list[dict[str, np.ndarray]]:
+def check_calls(
+    directory: Path, calls: Sequence[Call]
+) -> tuple[list[dict[str, np.ndarray]], ServedModel]:
     """Checks what a SavedModel answers, by both of TensorFlow's loaders.
 
     Returns:
-      The outputs of each call in the C++ session.
+      The outputs of each call in the C++ session; and that session, which is open.
 
     Raises:
       InputError: if a loader fails, or an answer is not finite, or differs from the expected
@@ -149,13 +151,14 @@ def check_calls(directory: Path, calls: Sequence[Call]) -> list[dict[str, np.nda
         _check_outputs(call, "by tf.saved_model.load", answer, tolerance)
     gc.collect()
     answers = []
-    with ServedModel(directory) as served:
+    with contextlib.ExitStack() as exits:
+        served = exits.enter_context(ServedModel(directory))
         for call in calls:
             with _failing(call):
                 answers.append(served.run(call.signature, call.inputs))
             _check_outputs(call, "in a C++ session", answers[-1], tolerance)
-    gc.collect()  # graphs refer to themselves
-    return answers
+        exits.pop_all()
+    return answers, served
 
 
 def _by_python(directory: Path, calls: Sequence[Call]) -> list[dict[str, np.ndarray]]:

@@ -288,13 +288,14 @@ def _write_version(
     """Fills the folder of a version, and checks it as far as it is."""
     unsaved.save(directory)
     checks.check_graph(directory)
-    golden, *_ = checks.check_calls(directory, calls)
-    np.savez(directory / GOLDEN, samples=golden["samples"], seeds=calls[0].inputs["seeds"])
-    warmup.write(directory, model_name)
-    facts = {**facts, **_golden_facts(golden["samples"])}
-    card.write(directory, model_name, facts)
-    publish.write_manifest(directory, facts)
-    verify.check(directory, isolated)
+    (golden, *_), served = checks.check_calls(directory, calls)
+    with served:
+        np.savez(directory / GOLDEN, samples=golden["samples"], seeds=calls[0].inputs["seeds"])
+        warmup.write(directory, model_name)
+        facts = {**facts, **_golden_facts(golden["samples"])}
+        card.write(directory, model_name, facts, served)
+        publish.write_manifest(directory, facts)
+        verify.check(directory, isolated, served)
 
 
 def _known_calls(strategy: MixedStrategy) -> list[Call]:

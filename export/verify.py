@@ -24,6 +24,7 @@ verified yet.
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import os
 import subprocess
@@ -73,21 +74,22 @@ class Result(NamedTuple):
 class _Version:
     """A version folder and, once a gate asks for it, its session."""
 
-    def __init__(self, directory: Path, exits: contextlib.ExitStack):
+    def __init__(self, directory: Path, served: runtime.ServedModel | None):
         self.directory = directory
-        self._exits = exits
-        self._served = None
+        self._served = served
 
     @property
-    def served(self):
+    def served(self) -> runtime.ServedModel:
         if self._served is None:
-            self._served = self._exits.enter_context(runtime.ServedModel(self.directory))
+            self._served = runtime.ServedModel(self.directory)
         return self._served
 
     def close(self) -> None:
         """Ends the session; who asks for one after it gets a new one."""
-        self._exits.close()
-        self._served = None
+        if self._served is not None:
+            self._served.close()
+            self._served = None
+            gc.collect()  # graphs refer to themselves
 
     def sample(self, seeds: np.ndarray) -> np.ndarray:
         return self.served.run("sample", {"seeds": seeds})["samples"]
@@ -201,16 +203,18 @@ GATES: dict[str, Callable[[_Version], str]] = {
 }
 
 
-def verify(directory: Path, isolated: bool = True) -> list[Result]:
+def verify(
+    directory: Path, isolated: bool = True, served: runtime.ServedModel | None = None
+) -> list[Result]:
     """Runs the gates on a version folder, each whatever the others found.
 
     Args:
       directory: of the version.
       isolated: whether to run the last, which starts a process and takes seconds.
+      served: its session, where there is one already; it is closed.
     """
     results = []
-    with contextlib.ExitStack() as exits:
-        version = _Version(directory, exits)
+    with contextlib.closing(_Version(directory, served)) as version:
         for name, gate in GATES.items():
             if name == "isolated" and not isolated:
                 continue
@@ -222,9 +226,11 @@ def verify(directory: Path, isolated: bool = True) -> list[Result]:
     return results
 
 
-def check(directory: Path, isolated: bool = True) -> None:
-    """Raises InputError for the first gate that a version folder does not pass."""
-    for result in verify(directory, isolated):
+def check(
+    directory: Path, isolated: bool = True, served: runtime.ServedModel | None = None
+) -> None:
+    """`verify`; raises InputError for the first gate that a version folder does not pass."""
+    for result in verify(directory, isolated, served):
         if not result.passed:
             raise InputError(
                 f"The model cannot be published: gate {result.gate}: {result.detail.rstrip('.')}."

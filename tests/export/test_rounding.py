@@ -59,7 +59,8 @@ def call(error):
 
 def test_roundings_are_no_mistakes_on_a_gpu(tmp_path, gpu):
     folder = save(tmp_path / "model", "bfloat16")
-    (answer,) = checks.check_calls(folder, [call(1 / 128)])
+    (answer,), served = checks.check_calls(folder, [call(1 / 128)])
+    served.close()
     np.testing.assert_array_equal(answer["y"], call(0).expected["y"])
     with pytest.raises(InputError, match=r"differs from the strategy in memory by up to 0\.05"):
         checks.check_calls(folder, [call(0.05)])
@@ -67,6 +68,6 @@ def test_roundings_are_no_mistakes_on_a_gpu(tmp_path, gpu):
 
 def test_the_same_is_a_mistake_on_a_cpu(tmp_path):
     folder = save(tmp_path / "model", "bfloat16")
-    checks.check_calls(folder, [call(0)])
+    checks.check_calls(folder, [call(0)])[1].close()
     with pytest.raises(InputError, match=r"differs from the strategy in memory by up to 0\.0078"):
         checks.check_calls(folder, [call(1 / 128)])
