@@ -116,6 +116,10 @@ FIRST: dict[str, tuple[str, ...]] = {
     LIBRARY + "training/test_loop.py::test_the_number_of_outer_steps": (
         *("mirror_prox_gan-1-0.0-11-6", "mirror_gan-4-1.0-7-3"),
     ),
+    # One without and one with a draw that TensorFlow makes by rejection.
+    EXPORT + "test_latents.py::test_a_published_model_draws_the_latents_that_its_strategy_draws": (
+        *("uniform", "student"),
+    ),
     # It needs the whole story of the page, whose examples are slow tests.
     EXPORT + "serving/test_docs.py::test_the_signatures_it_lists_are_those_of_the_models": (),
     LIBRARY + "training/test_reservoir.py::test_what_is_kept_is_what_the_slots_say": (
