@@ -14,7 +14,8 @@ from ml_collections.config_dict import placeholder
 _HYPERPARAMETERS = {
     "step_size": float,  # gamma at t = 0
     # constant, linear, cosine (to 0 at the end), exponential, cyclical, each with options such as
-    # cosine(warmup=0.05, end=0.1), cyclical(cycles=8, quiet=0.5); or FILE.py:NAME, t -> gamma_t.
+    # cosine(warmup=0.05, end=0.1), cyclical(cycles=8, quiet=0.5), linear(end=0.2, until=0.75) that
+    # stays there, a window of constant temperature; or FILE.py:NAME, t -> gamma_t.
     "step_size_schedule": str,
     "step_size_rate": float,  # r of exponential: gamma (1 - r)^t
     "temperature": float,  # epsilon at t = 0; Langevin noise sqrt(2 gamma epsilon P)
@@ -25,6 +26,9 @@ _HYPERPARAMETERS = {
     "damping": float,  # beta in (0, 1]
     "preconditioner": str,  # rms (pSGLD) or none (SGLD)
     "rms_decay": float,  # a
+    "rms_correction": bool,  # V / (1 - a^n) in the place of V (docs/decisions/0025)
+    "prior_std": float,  # s of mu_1 = N(0, s^2 I), weight decay in the law of Langevin; 0: flat
+    "weight_decay": float,  # c of the algorithms without a temperature
     "stability": float,  # lambda, or Adam's constant
     "decay_1": float,  # of Adam's first moment
     "decay_2": float,  # of Adam's second moment
@@ -93,9 +97,16 @@ def _experiment(dataset: str, algorithm: str, variant: str | None) -> Any:
     c.ema_decay = 0.999  # per mini-batch
     c.publish = "mixture"  # or last, ema
     # Duality gap by K-step best responses of Adam on held-out data: every so many mini-batches,
-    # 0 is off. Adds to what is written, not to what is trained.
+    # 0 is off. Adds to what is written, not to what is trained. regularized: of the game with its
+    # penalties, whose gap has a finite target; a WGAN's payoff alone grows with the critic.
     c.duality_gap = ml_collections.ConfigDict(
-        {"every": 0, "num_steps": 100, "step_size": 1e-4, "num_samples": 4_096}
+        {
+            "every": 0,
+            "num_steps": 100,
+            "step_size": 1e-4,
+            "num_samples": 4_096,
+            "regularized": False,
+        }
     )
     # Scores of the strategies in metrics.jsonl, every so many mini-batches, 0 is off. Adds to what
     # is written as well.

@@ -39,7 +39,12 @@ class Hyperparameters:
       damping: beta in (0, 1] (Mirror algorithms).
       preconditioner: "rms" (pSGLD) or "none" (SGLD), for the Mirror algorithms.
       rms_decay: a of the RMSProp preconditioner.
+      rms_correction: whether V is corrected for its start at 0, V / (1 - a^n), as Adam's is
+        (docs/decisions/0025).
       stability: lambda of the RMSProp preconditioner, or Adam's constant.
+      prior_std: s of the initial measure mu_1 = N(0, s^2 I) of the Langevin algorithms, weight
+        decay eps_t / s^2 in the law; 0: flat.
+      weight_decay: c >= 0 of the algorithms that have no temperature.
       decay_1: of Adam's first moment.
       decay_2: of Adam's second moment, or a schedule t -> it.
       num_chains: n' >= 1, samples of each strategy (the sampled algorithms, and so below).
@@ -63,7 +68,10 @@ class Hyperparameters:
     damping: float = 0.9
     preconditioner: str = "rms"
     rms_decay: float = 0.99
+    rms_correction: bool = False
     stability: float = 1e-8
+    prior_std: float = 0.0
+    weight_decay: float = 0.0
     decay_1: float = 0.5
     decay_2: float | Schedule = 0.9
     num_chains: int = 1
@@ -83,6 +91,9 @@ class Hyperparameters:
             raise ValueError(
                 f"Unknown preconditioner {self.preconditioner!r}. Choose one of: rms, none."
             )
+        for name in ("prior_std", "weight_decay"):
+            if not getattr(self, name) >= 0.0:
+                raise InputError(f"{name} must be at least 0, got {getattr(self, name)}.")
         if self.num_particles < 1:
             raise InputError(f"num_particles (n') must be at least 1, got {self.num_particles}.")
         if self.weights not in ("uniform", "learnt"):
@@ -100,31 +111,32 @@ class Hyperparameters:
 
 
 def _rms(h: Hyperparameters) -> Preconditioner:
-    return samplers.rms(h.rms_decay, h.stability)
+    return samplers.rms(h.rms_decay, h.stability, correction=h.rms_correction)
 
 
 def _sgd(h: Hyperparameters) -> Sampler:
-    return samplers.langevin(h.step_size, constant(0.0), samplers.identity())
+    none = constant(0.0)
+    return samplers.langevin(h.step_size, none, samplers.identity(), weight_decay=h.weight_decay)
 
 
 def _rmsprop(h: Hyperparameters) -> Sampler:
-    return samplers.langevin(h.step_size, constant(0.0), _rms(h))
+    return samplers.langevin(h.step_size, constant(0.0), _rms(h), weight_decay=h.weight_decay)
 
 
 def _adam(h: Hyperparameters) -> Sampler:
-    return samplers.adam(h.step_size, h.decay_1, h.decay_2, h.stability)
+    return samplers.adam(
+        h.step_size, h.decay_1, h.decay_2, h.stability, weight_decay=h.weight_decay
+    )
 
 
 def _reference_adam(h: Hyperparameters) -> Sampler:
     """With the conventions of Gidel et al.'s public code."""
-    return samplers.adam(
-        h.step_size, h.decay_1, h.decay_2, h.stability, stability_before_correction=True
-    )
+    return samplers.adam(h.step_size, h.decay_1, h.decay_2, h.stability, True, h.weight_decay)
 
 
 def _langevin(h: Hyperparameters) -> Sampler:
     preconditioner = _rms(h) if h.preconditioner == "rms" else samplers.identity()
-    return samplers.langevin(h.step_size, h.temperature, preconditioner)
+    return samplers.langevin(h.step_size, h.temperature, preconditioner, h.prior_std)
 
 
 def _langevin_mean(h: Hyperparameters) -> Prox:

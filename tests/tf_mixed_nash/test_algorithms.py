@@ -1,5 +1,6 @@
 """Every algorithm of the registry against its NumPy transcription, step by step."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -70,6 +71,44 @@ def test_trajectory_on_a_nonlinear_game(
     assert np.all(np.abs(desired[-1]["theta"] - start["theta"]) > 1e-3)
 
 
+# How each scheme passes on the pull towards 0, and each sampler has it.
+PULLED = ("rmsprop", "past_extra_adam", "mirror_gan", "sample_md")
+
+
+@pytest.mark.parametrize(
+    ("name", "preconditioned"),
+    [
+        *((name, True) for name in PULLED),
+        pytest.param("sample_md", False, marks=pytest.mark.slow),
+        *(
+            pytest.param(name, True, marks=pytest.mark.slow)
+            for name in ALGORITHMS
+            if name not in PULLED
+        ),
+    ],
+)
+def test_trajectory_with_a_prior_and_a_corrected_start(name, preconditioned):
+    ours, theirs = helpers.hyperparameters(growing=True, preconditioned=preconditioned)
+    more = {"theta": (0.7, 0.03), "w": (1.3, 0.05)}
+    ours = Pair(
+        *(
+            dataclasses.replace(
+                ours.of(p), rms_correction=True, prior_std=s, weight_decay=c, mirror_step=1.7
+            )
+            for p, (s, c) in more.items()
+        )
+    )
+    theirs = {
+        p: theirs[p]._replace(corrected=True, s=s, c=c, eta=1.7) for p, (s, c) in more.items()
+    }
+    box = 0.95
+    oracle = Oracle(helpers.StochasticGame(box), helpers.StochasticGame.batch_at, seed=3)
+    actual, _ = helpers.run(build(name, ours), oracle, helpers.payoff_start(), NUM_STEPS)
+    start = {p: z.numpy() for p, z in helpers.payoff_start()._asdict().items()}
+    problem = helpers.payoff_problem(oracle, box)
+    assert_same_trajectory(actual, oracles.trajectory(name, problem, theirs, start, NUM_STEPS))
+
+
 @pytest.mark.parametrize(("name", "options"), CASES, ids=CASE_IDS)
 def test_trajectory_of_a_gan(name, options):
     penalties = {"gradient_penalty": 0.7, "r1": 0.3}
@@ -96,6 +135,7 @@ def test_the_transcriptions_cover_the_registry():
         (lambda h: build("sgd", h, discriminator_steps=0), "must be at least 1, got 0"),
         (lambda h: build("chambolle_pock", h, extrapolate="both"), "measure, parameters"),
         (lambda h: Hyperparameters(preconditioner="adam"), "Choose one of: rms, none"),
+        (lambda h: Hyperparameters(prior_std=-1.0), "prior_std must be at least 0, got -1.0"),
         (lambda h: build("mirror_gan", Pair(h.theta, Hyperparameters(damping=0.0))), "got 0.0"),
         (lambda h: build("mirror_gan", Pair(h.theta, Hyperparameters(damping=1.1))), "got 1.1"),
     ],

@@ -265,6 +265,18 @@ class GanGame:
         packs = tf.transpose(packs, [0, *range(2, last), 1, last])
         return tf.reshape(packs, [*packs.shape[:-2], m * channels])
 
+    def penalty(self, w: tf.Tensor, real: tf.Tensor, fake: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+        """The regularisers at a discriminator w [d], all in full, of real and generated data.
+
+        Args:
+          w: its parameters.
+          real: [n, ...], with its classes where the game is conditional.
+          fake: [n, ...], likewise.
+          key: of what the penalties draw.
+        """
+        weights, f = [tf.ones([], real.dtype)], lambda x: self.discriminator(w, x)
+        return self._penalties(f, self.packed(real), weights, [self.packed(fake)], key, Shard())
+
     def updated(self, points: Pair, batch: tf.Tensor, key: tf.Tensor, states: Pair) -> Pair:
         """What the layers keep after one more call in training mode, at new points.
 

@@ -18,7 +18,7 @@ import tensorflow as tf
 from tf_mixed_nash.compile import fused, in_whole
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.methods.oracle import Oracle
-from tf_mixed_nash.methods.samplers import Sampler
+from tf_mixed_nash.methods.samplers import Sampler, moved_by
 from tf_mixed_nash.methods.schedules import Schedule
 from tf_mixed_nash.types import Measure, Particles, Player
 
@@ -86,7 +86,7 @@ def one_step(sampler: Sampler) -> Prox:
     @functools.cache  # one compiled function per player, shared by the prox steps of a scheme
     def compiled(oracle: Oracle, player: Player):
         def advance(anchor, g, state, t, xi):
-            displacement, state = sampler.update(g, state, t, xi)
+            displacement, state = moved_by(sampler, anchor, g, state, t, xi)
             return oracle.project(player, anchor + displacement), state
 
         return fused(advance)
@@ -148,7 +148,7 @@ def langevin_mean(sampler: Sampler, num_inner_steps: Schedule, damping: float) -
     @functools.cache  # one set of compiled functions per player, shared by all prox steps
     def compiled(oracle: Oracle, player: Player):
         def advance(z, z_bar, g, state, t, xi):
-            displacement, state = sampler.update(g, state, t, xi)
+            displacement, state = moved_by(sampler, z, g, state, t, xi)
             z = oracle.project(player, z + displacement)
             z_bar = (1.0 - beta) * z_bar + beta * z
             return z, z_bar, state
@@ -232,7 +232,9 @@ def langevin_atoms(
             # The displacement is linear in sqrt(eps) xi: less noise is a lower temperature.
             if xi is not None:
                 xi = xi / tf.sqrt(mirror_step * num_terms)
-            displacement, state = sampler.update(g, state, t, xi)
+            # The law has the sum of the past's losses, eta each, and its prior once.
+            terms = mirror_step * num_terms
+            displacement, state = moved_by(sampler, z, g, state, t, xi, terms)
             z = tf.stack([oracle.project(player, x) for x in tf.unstack(z + displacement)])
             return z, state
 

@@ -150,10 +150,11 @@ def warmed(schedule: Schedule, num_steps: int) -> Schedule:
 # kind -> its options and their ranges, as "NAME in RANGE".
 _WARMUP = {"warmup": ("in [0, 1)", lambda x: 0 <= x < 1)}
 _END = {"end": ("at least 0, a fraction of the first value", lambda x: x >= 0)}
+_UNTIL = {"until": ("in (0, 1], a fraction of the run", lambda x: 0 < x <= 1)}
 _OPTIONS: dict[str, dict[str, tuple[str, Callable[[float], bool]]]] = {
     "constant": _WARMUP,
-    "linear": _END | _WARMUP,
-    "cosine": _END | _WARMUP,
+    "linear": _END | _WARMUP | _UNTIL,
+    "cosine": _END | _WARMUP | _UNTIL,
     "exponential": _WARMUP,
     "cyclical": {
         "cycles": ("a whole number, at least 1", lambda x: x >= 1 and x == int(x)),
@@ -202,7 +203,8 @@ def make(kind: str, value: float, num_steps: int, rate: float = 0.0) -> Schedule
 
     Args:
       kind: one of SCHEDULES, with options where they are not the defaults (see the module):
-        `end`, what is left at T as a fraction of `value` (0); `warmup`, the fraction of T that it
+        `end`, what is left at T as a fraction of `value` (0); `until`, the fraction of T at which
+        "linear" and "cosine" are there and stay (1); `warmup`, the fraction of T that it
         takes to rise to `value` (0); of "cyclical" also `cycles` (4) and `quiet` (0).
       value: at t = 0, or after the warm-up; at least 0.
       num_steps: T, where "linear" and "cosine" reach their end.
@@ -216,9 +218,11 @@ def make(kind: str, value: float, num_steps: int, rate: float = 0.0) -> Schedule
     if value < 0:
         raise ValueError(f"A step size or temperature must be at least 0, got {value}.")
     rising = math.ceil(options.pop("warmup", 0.0) * num_steps)
+    # What falls before `until` is constant after it: a window in which a law can be sampled.
+    falling = math.ceil(options.pop("until", 1.0) * num_steps)
     if value == 0:
         return constant(value)
-    after = _unwarmed(name, value, max(num_steps - rising, 1), rate, options)
+    after = _unwarmed(name, value, max(falling - rising, 1), rate, options)
     return warmed(after, rising) if rising else after
 
 

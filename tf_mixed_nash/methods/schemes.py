@@ -21,7 +21,7 @@ from tf_mixed_nash.methods import measures
 from tf_mixed_nash.methods.measures import Rebirth, Weigh
 from tf_mixed_nash.methods.oracle import Oracle
 from tf_mixed_nash.methods.prox import Move, Prox
-from tf_mixed_nash.methods.samplers import Sampler
+from tf_mixed_nash.methods.samplers import Sampler, moved_by
 from tf_mixed_nash.types import (
     PLAYERS,
     Measure,
@@ -274,7 +274,7 @@ def past_extragradient(
         if isinstance(z, Particles):
             atoms, state = moved(oracle, player, z.atoms, field.atoms, state, t)
             return Particles(weigh.of(player)(z.log_weights, field.log_weights, t), atoms), state
-        displacement, state = sampler.of(player).update(field, state, t, None)
+        displacement, state = moved_by(sampler.of(player), z, field, state, t, None)
         return oracle.project(player, z + displacement), state
 
     def extrapolate(oracle, player: Player, mine: PastIterate, t):

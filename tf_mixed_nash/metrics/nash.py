@@ -17,7 +17,12 @@ The payoff of a GAN is F = minus the discriminator's loss, for both players. Wit
 `minimax` that is the game that is trained; with `nonsaturating`, `least_squares` and `hinge`
 the generator trains on another loss, and the gap is that of the zero-sum game. The best
 response of w is trained with the game's regularisers (gradient penalty, R1, clipping), without
-which a WGAN's critic could grow for ever; the F that is reported holds none of them.
+which a WGAN's critic could grow for ever. The F that is reported holds none of them by default:
+of a WGAN it then has no finite supremum (a last layer ten times as large makes F ten times as
+large), and the gap says how far K steps came. With `regularized` F is minus the discriminator's
+loss with its penalties, for both players: the payoff of the game that is trained, whose supremum is
+finite, and the gap is that game's. Compare gaps of responses of the same strength alone: against a
+measure of more than `max_atoms` atoms a step sees some of them.
 """
 
 from __future__ import annotations
@@ -175,6 +180,7 @@ def gan_duality_gap(
     real: tf.Tensor,
     seed: int = 0,
     max_atoms: int = 4,
+    regularized: bool = False,
 ) -> DualityGap:
     """The duality gap of a GAN, on its zero-sum payoff (see the module).
 
@@ -187,6 +193,8 @@ def gan_duality_gap(
         game its classes are those of the generated data, too.
       seed: of all latents: those of F are a stream of their own.
       max_atoms: see `DualityGap`.
+      regularized: F has the game's penalties. Both responses follow the fields of the game as it
+        is trained; theta's knows no penalty, and is some theta, as any is.
     """
     payoff_game = GanGame(
         game.generator,
@@ -204,7 +212,10 @@ def gan_duality_gap(
     def payoff(theta, w):
         fake = game.labelled(game.generator(theta, inputs), inputs)
         f = lambda x: game.discriminator(w, game.packed(x))  # noqa: E731
-        return -game.objective(f(real), f(fake)).discriminator
+        loss = game.objective(f(real), f(fake)).discriminator
+        if regularized:
+            loss += game.penalty(w, real, fake, rng.stream(seed, "penalty"))
+        return -loss
 
     return DualityGap(payoff_game, payoff, samplers, num_steps, batch_at, seed, max_atoms)
 

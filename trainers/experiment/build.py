@@ -201,6 +201,7 @@ def _hyperparameters(
     decay_2 = schedule("decay_2")
     same = ("damping", "preconditioner", "rms_decay", "stability", "decay_1")
     same += ("num_chains", "history", "history_batch", "mirror_step")
+    same += ("rms_correction", "prior_std", "weight_decay")
     same += ("num_particles", "weights", "weight_floor", "rebirth_noise")
     return Hyperparameters(
         step_size=schedules.reduced(schedule("step_size"), cuts),

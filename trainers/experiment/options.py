@@ -46,12 +46,16 @@ class Recovery(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GapOptions:
-    """The config's `duality_gap`: every so many mini-batches (0: never), K steps, their size."""
+    """The config's `duality_gap`: every so many mini-batches (0: never), K steps, their size.
+
+    With `regularized` the payoff has the game's penalties (`metrics.nash`).
+    """
 
     every: int = 0
     num_steps: int = 100
     step_size: float = 1e-4
     num_samples: int = 4_096
+    regularized: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -81,6 +81,7 @@ LATER = {
         *("num_chains", "history", "history_capacity", "history_batch", "mirror_step"),
         *("num_particles", "weights", "weight_step", "weight_floor"),
         *("rebirth_below", "rebirth_noise", "decay_2_schedule"),
+        *("rms_correction", "prior_std", "weight_decay"),
     )
 }
 _LATER_KEYS = {
@@ -272,6 +273,7 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
     rates = both("step_size_rate", "temperature_rate", "rms_decay", "decay_1", "decay_2")
     _numbers(flat, lambda v: 0 <= v < 1, "in [0, 1)", *rates, "ema_decay")
     sizes = both("step_size", "temperature", "stability", "inner_steps_rate")
+    sizes += both("prior_std", "weight_decay")
     sizes += ["game.gradient_penalty", "game.r1", "game.r2", "game.weight_clip"]
     sizes += ["chambolle_pock.kappa"]
     _numbers(flat, lambda v: v >= 0, "at least 0", *sizes)

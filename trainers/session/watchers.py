@@ -100,6 +100,7 @@ class Monitor(Watcher):
             run.task.batches("duality_gap/real", gap.num_steps, run.batch_size, dtype),
             run.task.held_out("duality_gap/evaluation", gap.num_samples, dtype),
             rng.python_seed(rng.stream(run.seed, "duality_gap")),
+            regularized=gap.regularized,
         )
 
     def look(self, loop: Loop[Run]) -> dict[str, float]:

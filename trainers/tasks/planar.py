@@ -30,6 +30,9 @@ COLUMNS = {
     "std_ratio": Column("std ratio", 2),
     "mean_bias_sigma": Column("bias / sigma", 2, "bias/s"),
     "wasserstein2": Column("W2", 3),
+    "law_distance": Column("law distance", 4, "law"),
+    "principal_std_log": Column("log principal std", 3, "log std"),
+    "bridge_mass": Column("bridges", 4),
 }
 
 
@@ -184,6 +187,8 @@ def score_samplers(
 ) -> dict[str, Any]:
     """`strategies` (the scorecard of each sampler) and `real_data_ceiling`.
 
+    With `card.replicates` each scorecard has "intervals" as well, (low, high) of its numbers.
+
     Args:
       samplers: name -> sampler.
       data: the real distribution.
@@ -191,7 +196,7 @@ def score_samplers(
       strategies: see `tasks.Task.score`.
     """
     # Here, because it loads POT, which --dry_run need not wait for.
-    from tf_mixed_nash.metrics.scorecard import scorecard, scores_by_atom
+    from tf_mixed_nash.metrics.scorecard import scorecard, scorecard_intervals, scores_by_atom
 
     def fresh(name):
         return data.sample(rng.stream(SEED, name), num).numpy()
@@ -200,14 +205,21 @@ def score_samplers(
     real, reference = fresh("real"), fresh("reference")
     seeds = seed_rows(SEED, num)
 
+    def judged(samples):
+        scores: dict[str, Any] = scorecard(samples, reference, data, capture)
+        if card.replicates:
+            options = {"replicates": card.replicates, "capture_samples": capture}
+            scores["intervals"] = scorecard_intervals(samples, reference, data, **options)
+        return scores
+
     def card_of(name, draw):
         samples = draw(seeds)
-        scores = scorecard(samples, reference, data, capture)
+        scores = judged(samples)
         if atoms := atoms_of(strategies, name, seeds):
             scores |= scores_by_atom(samples, *atoms, data)
         return scores
 
     return {
         "strategies": {name: card_of(name, draw) for name, draw in samplers.items()},
-        "real_data_ceiling": scorecard(real, reference, data, capture),
+        "real_data_ceiling": judged(real),
     }

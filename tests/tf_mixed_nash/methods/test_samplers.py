@@ -59,6 +59,44 @@ def walk(sampler, dtype=tf.float64, gradients=GRADIENTS):
     return np.array(displacements)
 
 
+CORRECTED = samplers.rms(0.9, 1e-3, correction=True)
+
+
+def test_a_corrected_start_does_not_kick():
+    """The first step is gamma in every coordinate, and not gamma / sqrt(1 - a)."""
+    step, none = constant(0.01), constant(0.0)
+    first = walk(samplers.langevin(step, none, CORRECTED))[0]
+    np.testing.assert_allclose(np.abs(first[1:]), 0.01, rtol=0.01)  # the first gradient is small
+    kick = walk(samplers.langevin(step, none, samplers.rms(0.9, 1e-3)))[0]
+    np.testing.assert_allclose(np.abs(kick[1:]), 0.01 / np.sqrt(0.1), rtol=0.02)
+    with pytest.raises(ValueError, match="Only V_0 = 0"):
+        samplers.rms(initial=1.0, correction=True)
+
+
+def test_the_law_has_its_prior():
+    """Of no loss it is N(0, s^2): a walk that is pulled, and without a prior goes anywhere."""
+    step, eps, s = 0.02, 0.5, 1.5
+    sampler = samplers.langevin(constant(step), constant(eps), samplers.identity(), prior_std=s)
+    z, nothing = tf.zeros([4000], tf.float64), tf.zeros([4000], tf.float64)
+    random = np.random.default_rng(0)
+    for t in range(600):  # 600 x 0.02 x eps / s^2 = 2.7 relaxation times
+        xi = tf.constant(random.normal(size=4000))
+        z += samplers.moved_by(sampler, z, nothing, (), t, xi)[0]
+    # The variance of the walk: s^2 (1 - exp(-2 x 2.67)), and its own error.
+    assert np.var(z) == pytest.approx(s**2 * (1 - np.exp(-5.33)), rel=5 * np.sqrt(2 / 4000))
+    assert samplers.langevin(constant(step), constant(0.0), CORRECTED, prior_std=s).pull is None
+    assert samplers.langevin(constant(step), constant(eps), CORRECTED).pull is None
+
+
+def test_units_without_gradients_are_pulled_by_their_rate_alone():
+    """V does not see the pull: else P would be as large as the pull is small."""
+    decayed = samplers.langevin(constant(0.1), constant(0.0), samplers.rms(0.9, 1.0), 0.0, 1e-3)
+    zero = tf.zeros([5], tf.float64)
+    d, V = samplers.moved_by(decayed, f64(Z), zero, decayed.init(f64(Z)), 0, None)
+    np.testing.assert_allclose(d, -0.1 * 1e-3 * Z)
+    np.testing.assert_array_equal(V, 0.0)
+
+
 @each_sampler
 def test_displacements_match_the_transcription(name):
     ours, transcription = SAMPLERS[name]

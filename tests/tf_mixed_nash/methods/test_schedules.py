@@ -123,6 +123,17 @@ def test_zero_is_constant_and_says_so(kind):
     assert make(kind, 0.0, T, rate=0.1).value == 0
 
 
+def test_a_window_of_constant_temperature():
+    """From 1 to a fifth at three quarters of the run, and there to its end; after a warm-up too."""
+    schedule = make("linear(end=0.2, until=0.75)", 1.0, 100)
+    values = [float(schedule(t)) for t in (0, 30, 75, 76, 99)]
+    assert values == pytest.approx([1.0, 1 - 0.8 * 30 / 75, 0.2, 0.2, 0.2])
+    late = make("cosine(end=0.2, until=0.75, warmup=0.1)", 1.0, 100)
+    assert [float(late(t)) for t in (10, 74, 76, 99)] == pytest.approx(
+        [1.0, 0.2005, 0.2, 0.2], abs=1e-3
+    )
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -132,6 +143,8 @@ def test_zero_is_constant_and_says_so(kind):
         (lambda: make("cosine(warm=0.1)", 0.1, T), "has no 'warm'. Its options: end, warmup"),
         (lambda: make("cosine(warmup=1.0)", 0.1, T), r"warmup must be in \[0, 1\), got 1.0"),
         (lambda: make("cyclical(cycles=1.5)", 0.1, T), "cycles must be a whole number"),
+        (lambda: make("linear(until=0)", 0.1, T), r"until must be in \(0, 1\], a fraction"),
+        (lambda: make("constant(until=0.5)", 0.1, T), "has no 'until'"),
         (lambda: make("cosine(0.1)", 0.1, T), "A schedule is KIND or KIND"),
         (lambda: make("cosine(end=", 0.1, T), "A schedule is KIND or KIND"),
         (lambda: make("linear(end='x')", 0.1, T), "end must be at least 0"),

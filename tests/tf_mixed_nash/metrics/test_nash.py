@@ -194,6 +194,34 @@ def test_the_critics_response_obeys_the_games_regularisers():
     assert float(gan_gap(free, 60)[0](nu, mu).ascended) > 0.2
 
 
+def test_the_regularised_payoff_has_the_penalties():
+    """Times ten in its last layer a WGAN's critic wins ten times as much, unless it pays for it."""
+    game = small_gan("wgan", r1=0.7, gradient_penalty=0.4)
+    theta, w = gan_start(game)
+    leaves = game.discriminator.unflatten(w)
+    large = game.discriminator.flatten([*leaves[:-2], *(30.0 * x for x in leaves[-2:])])
+    gap, real, _ = gan_gap(game, 0)
+    regularised, *_ = gan_gap(game, 0, regularized=True)
+
+    def halves(of, w):
+        return of(Measure(theta[None], f64([1.0])), Measure(w[None], f64([1.0])))
+
+    plain = [float(halves(gap, z).ascended) for z in (w, large)]
+    paid = [float(halves(regularised, z).ascended) for z in (w, large)]
+    assert plain[1] == pytest.approx(30 * plain[0], rel=1e-9)
+    assert paid[1] < paid[0] - 1.0
+    # What is paid for R1, by the definition; with the same draws a game without it pays less.
+    x = f64(real)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = tf.reduce_sum(game.discriminator(w, x))
+    squares = tf.reduce_mean(tf.reduce_sum(tape.gradient(y, x) ** 2, axis=1))
+    without, *_ = gan_gap(small_gan("wgan", gradient_penalty=0.4), 0, regularized=True)
+    r1 = float(halves(without, w).ascended) - paid[0]
+    assert r1 == pytest.approx(0.35 * float(squares), rel=1e-9)
+    assert float(halves(regularised, w).gap) == 0.0
+
+
 CLASSES = 3
 
 

@@ -6,10 +6,13 @@ import numpy as np
 import ot
 import pytest
 
+from tf_mixed_nash.metrics.law import Law
 from tf_mixed_nash.metrics.scorecard import (
     KEYS,
     by_atom,
+    rarest_mode_mass,
     scorecard,
+    scorecard_intervals,
     scores_by_atom,
     specialisation,
     wasserstein2,
@@ -21,6 +24,7 @@ class Grid:
 
     num_modes, sigma = 2, 0.1
     modes = np.array([[0.0, 0.0], [10.0, 0.0]])
+    law = Law(modes, np.array([0.5, 0.5]), sigma)
 
     def nearest_mode(self, x):
         offsets = x[:, None] - self.modes[None]
@@ -54,6 +58,48 @@ def test_real_data_score_what_theory_says():
     assert card["mean_bias_sigma"] < 5 * math.sqrt(2 / n)
     # 2n KL is chi-square with 1 degree of freedom.
     assert card["reverse_kl"] < 25 / (2 * n)
+
+
+def test_modes_of_unequal_masses_are_judged_by_these():
+    class Unequal(Grid):
+        masses = np.array([0.9, 0.1])
+
+    n = 1_000
+    card = scorecard(draw(n, weights=(0.9, 0.1)), REAL, Unequal(), wasserstein_samples=FEW)
+    # 2n KL is chi-square with 1 degree of freedom, either way.
+    assert 0 <= card["reverse_kl"] < 25 / (2 * n)
+    assert card["mode_kl"] < 25 / (2 * n)
+    assert abs(card["rarest_mode_mass"] - 0.0989) < 5 * math.sqrt(0.1 * 0.9 / n)
+    # Nothing in the light mode, and half of the rest away from the heavy one.
+    far = np.concatenate([draw(n // 2, weights=(1, 0)), draw(n // 2, shift=(2, 0), weights=(1, 0))])
+    card = scorecard(far, REAL, Unequal(), wasserstein_samples=FEW)
+    heavy, light = (n + 0.5) / (n + 1), 0.5 / (n + 1)
+    assert card["mode_kl"] == pytest.approx(
+        0.9 * math.log(0.9 / heavy) + 0.1 * math.log(0.1 / light), rel=1e-12
+    )
+    assert card["reverse_kl"] == pytest.approx(math.log(1 / 0.9), rel=1e-12)
+    assert card["rarest_mode_mass"] == 0.0
+    assert card["bridge_mass"] == 0.5
+    assert card["law_distance"] > 0.5
+
+
+def test_of_several_lightest_modes_the_rarest_counts():
+    equal = np.full(3, 1 / 3)
+    assert rarest_mode_mass(np.array([5, 2, 3]), 20, equal) == 0.1
+    assert rarest_mode_mass(np.array([5, 2, 3]), 20, np.array([0.3, 0.5, 0.2])) == 0.15
+
+
+def test_the_intervals_are_of_the_scorecard():
+    samples = draw(400)
+    card = scorecard(samples, REAL, Grid(), wasserstein_samples=FEW)
+    found = scorecard_intervals(samples, REAL, Grid(), 20, wasserstein_samples=FEW)
+    assert set(found) == set(KEYS) - {"num_samples", "num_modes"}
+    for key, (low, high) in found.items():
+        assert low <= card[key] + 0.1
+        assert high >= low
+    low, high = found["std_ratio"]
+    # Four standard deviations of 200 each, their mean.
+    assert high - low == pytest.approx(2 * 1.96 / math.sqrt(2 * 800), rel=0.6)
 
 
 def test_std_ratio_is_one_for_few_samples_too():

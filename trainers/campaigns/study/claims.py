@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from trainers.campaigns.cells import NO_VALUE
+from trainers.campaigns.cells import over
+from trainers.campaigns.evidence import Evidence, Values, gains, judged, weigh
 from trainers.campaigns.study.protocol import ALGORITHMS, Protocol, Records
 from trainers.campaigns.study.tables import (
     COST,
@@ -14,10 +15,10 @@ from trainers.campaigns.study.tables import (
     STEPS,
     Metric,
     Stage,
-    compare,
-    cost,
-    reached,
+    costs,
     show,
+    steps_to,
+    values_of,
 )
 
 __all__ = ["Claim", "Verdict", "claims"]
@@ -29,13 +30,15 @@ class Verdict(NamedTuple):
     Attributes:
       dataset: of it.
       text: the two sides and their numbers.
-      outcome: held, opposite, undecided (within the spread), leans (one seed, its way), against
-        (one seed, the other way), or no data.
+      outcome: held, opposite, undecided, leans (one seed, its way), against (one seed, the other
+        way), or no data.
+      by: how much better the first side is, with an interval (`evidence.gains`).
     """
 
     dataset: str
     text: str
     outcome: str
+    by: str = ""
 
 
 class Claim(NamedTuple):
@@ -55,7 +58,7 @@ class Claim(NamedTuple):
 
     @property
     def summary(self) -> str:
-        """In words, with counts."""
+        """The verdict, in words, with counts: a claim holds if every comparison does."""
         count = {o: sum(v.outcome == o for v in self.verdicts) for o in _OUTCOMES}
         said = [words.format(count[o]) for o, words in _OUTCOMES.items() if count[o] and words]
         total = sum(n for o, n in count.items() if o != "no data")
@@ -63,12 +66,17 @@ class Claim(NamedTuple):
             return "not tested: the runs are missing"
         lost = f"; {count['no data']} more without data" if count["no data"] else ""
         known = [v for v in self.verdicts if v.outcome != "no data"]
+        verdict = "undecided"
+        if count["held"] == total:
+            verdict = "holds"
+        elif count["opposite"]:
+            verdict = "does not hold"
         data = {v.dataset for v in known}
         held = data - {v.dataset for v in known if v.outcome != "held"}
         whole = f"; it held throughout in {len(held)} of {len(data)} data sets"
         if count["leans"] + count["against"] == total:
             whole = ""  # no spread, no verdict
-        return f"of {total} comparisons: {', '.join(said)}{lost}{whole}"
+        return f"**{verdict}**; of {total} comparisons: {', '.join(said)}{lost}{whole}"
 
 
 _OUTCOMES = {
@@ -104,73 +112,84 @@ def claims(records: Records, protocol: Protocol, stage: str = "final") -> list[C
     """The paper's claims about data in the plane, against the runs of a stage."""
     ask = _Questions(records, protocol, stage)
     others = [(a, "sgd") for a in protocol.algorithms if a != "sgd"]
-    found = [ask.better(_SGD, others, "wasserstein2", "last")]
+    quality = protocol.objective
+    found = [ask.better(_SGD, others, quality, "last")]
     ours = [(a, b) for a in _OURS for b in _ADAMS]
     all_ours = [(a, b) for a in _OURS for b in ("sgd", *_ADAMS)]
     for answer in ("last", "mixture"):
         found += [
             ask.better(_MODES, ours, "mean_bias_sigma", answer),
             ask.better(_VARIANCE, ours, "std_ratio", answer),
-            ask.comparable(_QUALITY, all_ours, "wasserstein2", answer),
+            ask.comparable(_QUALITY, all_ours, quality, answer),
         ]
     return [*found, ask.sooner("step"), ask.sooner("seconds"), ask.cost(), ask.stable()]
 
 
+class _Side(NamedTuple):
+    """One side of a comparison: its numbers, and the runs that have none because they failed."""
+
+    name: str
+    values: Values
+    failed: str = ""  # in words, if all did
+
+
 class _Questions:
-    """Asks the runs of a stage, data set by data set."""
+    """Asks the runs of a stage, data set by data set; a claim's comparisons are one family."""
 
     def __init__(self, records: Records, protocol: Protocol, stage: str):
         self.stages = [Stage(records, protocol, d, stage) for d in protocol.sets_of(stage)]
 
-    def better(self, said: tuple[str, str], pairs, key, answer, reading=None) -> Claim:
+    def better(self, said: tuple[str, str], pairs, key, answer) -> Claim:
         """Whether the first of each pair is better than the second."""
         metric = METRICS[key]
-        verdicts = []
-        for stage in self.stages:
-            cells = stage.summaries(answer)
-            for a, b in pairs:
-                one, two = (_value(stage, cells, n, key) for n in (a, b))
-                verdicts.append(_judge(stage, a, b, one, two, metric, reading or _outcome))
-        return Claim(*said, f"{metric.title}, {answer}", verdicts)
+        sides = self._sides(pairs, key, answer)
+        return Claim(*said, f"{metric.title}, {answer}", _judge(sides, metric))
 
     def comparable(self, said: tuple[str, str], pairs, key, answer) -> Claim:
-        """Whether the first of each pair is not worse than the second."""
-        claim = self.better(said, pairs, key, answer, _not_worse)
-        return claim._replace(measure=f"{claim.measure}; comparable is within the spread")
+        """Whether the first of each pair is not worse than the second, by the margin."""
+        metric = METRICS[key]
+        sides = self._sides(pairs, key, answer)
+        measure = f"{metric.title}, {answer}; comparable: not worse by {metric.margin:g}"
+        return Claim(*said, measure, _judge(sides, metric, metric.margin))
+
+    def _sides(self, pairs, key, answer):
+        return [
+            (stage, *(_side(stage, n, answer, key) for n in pair))
+            for stage in self.stages
+            for pair in pairs
+        ]
 
     def sooner(self, axis: str) -> Claim:
         """Whether Mirror reaches the quality of Adam's end before Adam does."""
-        verdicts = []
         metric = STEPS if axis == "step" else SECONDS
+        sides = []
         for stage in self.stages:
-            goal = stage.target
-            cells = {}
+            goal, found = stage.target, {}
             for name in (*_OURS, "adam"):
                 runs = stage.done(name) if axis == "step" else stage.timed(name)
-                cells[name] = NO_VALUE if goal is None else reached(runs, goal, axis)
-                if runs and goal is not None and not cells[name]["count"]:
-                    cells[name] = {**NO_VALUE, "never": len(runs)}
-            verdicts += [
-                _judge(stage, a, "adam", cells[a], cells["adam"], metric, _outcome) for a in _OURS
-            ]
+                values = {} if goal is None else steps_to(runs, goal, axis)
+                never = "(not in every run)" if runs and goal is not None and not values else ""
+                found[name] = _Side(name, values, never)
+            sides += [(stage, found[a], found["adam"]) for a in _OURS]
         return Claim(
             "Mirror-GAN and Mirror-Prox-GAN are better also in speed",
             "section 5.1, Figure 6",
             metric.title + ", last",
-            verdicts,
+            _judge(sides, metric),
         )
 
     def cost(self) -> Claim:
-        """Whether a mini-batch of Mirror-GAN costs no more than one of SGD."""
-        verdicts = []
+        """Whether a mini-batch of Mirror-GAN costs no more than one of SGD, but for 5 %."""
+        sides, margins = [], []
         for stage in self.stages:
-            one, two = (cost(stage.timed(n)) for n in ("mirror_gan", "sgd"))
-            verdicts.append(_judge(stage, "mirror_gan", "sgd", one, two, COST, _not_worse))
+            one, two = (_Side(n, costs(stage.timed(n))) for n in ("mirror_gan", "sgd"))
+            sides.append((stage, one, two))
+            margins.append(COST.margin * over(two.values.values())["mean"] if two.values else 0.0)
         return Claim(
             "Mirror-GAN costs no more than SGD per iteration",
             "issue 7's reading of the paper",
-            "ms / mini-batch, both on one machine",
-            verdicts,
+            f"ms / mini-batch, both on one machine; no more: by less than {COST.margin:.0%}",
+            _judge(sides, COST, margins),
         )
 
     def stable(self) -> Claim:
@@ -183,46 +202,45 @@ class _Questions:
         )
 
 
-def _value(stage: Stage, cells: Mapping[str, Mapping[str, Any]], name: str, key: str) -> Any:
-    """The cell of an algorithm, which says if all its runs diverged."""
-    runs = stage.runs(name)
-    if runs and not stage.done(name):
-        return {**NO_VALUE, "diverged": len(runs)}
-    return cells[name][key] if name in cells else NO_VALUE
+def _side(stage: Stage, name: str, answer: str, key: str) -> _Side:
+    """The numbers of an algorithm, which says if all its runs diverged."""
+    runs, done = stage.runs(name), stage.done(name)
+    return _Side(name, values_of(done, answer, key), "(diverged)" if runs and not done else "")
 
 
-def _judge(stage: Stage, a: str, b: str, one: Any, two: Any, metric: Metric, reading) -> Verdict:
-    sides = " against ".join(
-        f"{ALGORITHMS[n].title} {_words(c, metric)}" for n, c in ((a, one), (b, two))
-    )
-    fails = [c.get("diverged") or c.get("never") for c in (one, two)]
-    if fails[0] and (fails[1] or two["count"]):
-        outcome = "undecided" if fails[1] else ("opposite" if two["count"] > 1 else "against")
-    elif fails[1] and one["count"]:
-        outcome = "held" if one["count"] > 1 else "leans"
-    else:
-        outcome = reading(*compare(one, two, metric))
-    return Verdict(stage.dataset, sides, outcome)
+def _judge(
+    sides: Sequence[tuple[Stage, _Side, _Side]],
+    metric: Metric,
+    margin: float | Sequence[float] | None = None,
+) -> list[Verdict]:
+    """The verdicts of a family of comparisons; runs of one seed share their draws."""
+    margins = margin if isinstance(margin, Sequence) else [margin] * len(sides)
+    family = [
+        weigh(one.values, two.values, metric.distance, margin=m)
+        for (_, one, two), m in zip(sides, margins, strict=True)
+    ]
+    found = []
+    for (stage, one, two), e, m in zip(sides, judged(family, margins), margins, strict=True):
+        text = " against ".join(
+            f"{ALGORITHMS[s.name].title} {s.failed or show(over(s.values.values()), metric)}"
+            for s in (one, two)
+        )
+        found.append(
+            Verdict(stage.dataset, text, _outcome(one, two, e, m), gains(e, metric.digits))
+        )
+    return found
 
 
-def _words(cell: Any, metric: Metric) -> str:
-    if cell.get("diverged"):
-        return "(diverged)"
-    if cell.get("never"):
-        return "(not in every run)"
-    return show(cell, metric)
-
-
-def _outcome(verdict: str, gain: float, equal: str = "undecided") -> str:
-    if verdict == "one seed":
-        return "leans" if gain > 0 else "against"
-    known = {"better": "held", "worse": "opposite", "within the spread": equal}
-    return known.get(verdict, verdict)
-
-
-def _not_worse(verdict: str, gain: float) -> str:
-    even = verdict == "one seed" and gain == 0
-    return "leans" if even else _outcome(verdict, gain, "held")
+def _outcome(one: _Side, two: _Side, e: Evidence, margin: float | None) -> str:
+    """What a comparison says of the claim; an algorithm whose runs all failed is the worse one."""
+    if one.failed and (two.failed or two.values):
+        return "undecided" if two.failed else ("opposite" if len(two.values) > 1 else "against")
+    if two.failed and one.values:
+        return "held" if len(one.values) > 1 else "leans"
+    if e.outcome == "one seed":
+        return "leans" if e.gain > 0 or (margin is not None and e.gain == 0) else "against"
+    known = {"better": "held", "worse": "opposite"}
+    return known.get(e.outcome, e.outcome)
 
 
 def _learned(stage: Stage, name: str) -> Verdict:

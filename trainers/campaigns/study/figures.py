@@ -22,8 +22,8 @@ __all__ = ["draw_curves", "draw_samples", "draw_sweep", "real_points"]
 
 _DPI = 90
 _NUM_COLOURS = 96
-# The metrics of the curves. W2 there is of 500 samples, and larger than the scorecards'.
-_CURVES = ("wasserstein2", "high_quality_3sigma", "std_ratio")
+# Of the curves, after the objective, which is of fewer samples there: W2 of 500 is larger.
+_CURVES = ("high_quality_3sigma", "std_ratio")
 # A colour of each algorithm in all figures (Okabe and Ito's, told apart by the colour-blind).
 _COLOURS = ("#000000", "#e69f00", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#0072b2", "#999999")
 _COLOUR = dict(zip(ALGORITHMS, _COLOURS, strict=True))
@@ -88,15 +88,16 @@ def draw_curves(path: Path, stage: Stage, answer: str) -> Path | None:
     A line is the mean over seeds with a band of one standard error; the seconds are of the runs
     on one machine, which is named. A star is the mixture's value at the end.
     """
-    figure = Figure((4.2 * len(_CURVES), 6.6), _DPI)
-    axes = figure.subplots(2, len(_CURVES))
+    curves = (stage.protocol.objective, *_CURVES)
+    figure = Figure((4.2 * len(curves), 6.6), _DPI)
+    axes = figure.subplots(2, len(curves))
     drawn = False
     for axis, row in zip(("step", "seconds"), axes, strict=True):
         for name in stage.protocol.algorithms:
             runs = stage.done(name) if axis == "step" else stage.timed(name)
-            for metric, ax in zip(_CURVES, row, strict=True):
+            for metric, ax in zip(curves, row, strict=True):
                 drawn |= _line(ax, runs, axis, answer, metric, name)
-        for metric, ax in zip(_CURVES, row, strict=True):
+        for metric, ax in zip(curves, row, strict=True):
             _frame(ax, metric, axis, stage.real)
     if not drawn:
         return None
@@ -132,7 +133,7 @@ def _line(ax, runs: Sequence[Mapping[str, Any]], axis: str, answer: str, metric:
 def _frame(ax, metric: str, axis: str, real: Mapping[str, Any]) -> None:
     labels = {"step": "mini-batches", "seconds": "training seconds"}
     ax.set(xlabel=labels[axis], ylabel=METRICS[metric].title)
-    if metric == "wasserstein2":
+    if metric not in _CURVES:
         ax.set_yscale("log")
     elif real.get(metric) is not None:  # W2 of the curves is of fewer samples than the card's
         ax.axhline(real[metric], color="grey", linestyle=":", linewidth=1)
@@ -157,10 +158,11 @@ def draw_sweep(path: Path, records: Records, protocol: Protocol, dataset: str) -
     if not ax.lines:
         return None
     real = Stage(records, protocol, dataset, "sweep").real
-    if real:
-        ax.axhline(real["wasserstein2"], color="grey", linestyle=":", label="real data")
-    title = f"{dataset}: best W2 of the three answers (circle: chosen; diverged: no dot)"
-    ax.set(xlabel="step size", ylabel="W2")
+    name = METRICS[protocol.objective].title
+    if real.get(protocol.objective):
+        ax.axhline(real[protocol.objective], color="grey", linestyle=":", label="real data")
+    title = f"{dataset}: best {name} of the three answers (circle: chosen; diverged: no dot)"
+    ax.set(xlabel="step size", ylabel=name)
     ax.set_title(title, fontsize=9)
     ax.grid(visible=True, which="both", alpha=0.3)
     ax.legend(fontsize=7)

@@ -24,7 +24,7 @@ from trainers.campaigns.study.protocol import (
     planned,
 )
 from trainers.campaigns.study.records import DIVERGED, load, machine
-from trainers.campaigns.study.tables import SPREAD, Stage, Table, quality_table, speed_table
+from trainers.campaigns.study.tables import METRICS, Stage, Table, quality_table, speed_table
 from trainers.system.files import write_atomically
 from trainers.workdir.folder import ANSWERS
 
@@ -132,10 +132,11 @@ def _state(protocol: Protocol, records: Records) -> Iterator[str]:
 def _claims(judged: Judged) -> Iterator[str]:
     yield "## Which claims of the paper held"
     yield (
-        "Computed from the runs. A comparison is decided if the two means differ by more than "
-        f"{SPREAD:g} combined standard errors over the seeds; with one seed there is no spread, "
-        "and only the direction is told. The paper judged by eye. `last` is what it shows; the "
-        "mixture is what its theory is about."
+        "Computed from the runs. A comparison is decided at 5 % by a paired t test, since the runs "
+        "of a seed share their initial networks and data, with Holm's correction for the "
+        "comparisons of the claim; not worse is a margin that is excluded. With one seed there is "
+        "no spread, and only the direction is told. A claim holds if every comparison does. The "
+        "paper judged by eye. `last` is what it shows; the mixture is what its theory is about."
     )
     head = ("claim", "where", "measured by", "what the runs say")
     for title, found in judged:
@@ -146,9 +147,9 @@ def _claims(judged: Judged) -> Iterator[str]:
 
 def _comparisons(judged: Judged) -> Iterator[str]:
     yield "## Every comparison"
-    head = ("measured by", "data set", "comparison", "the claim")
+    head = ("measured by", "data set", "comparison", "the claim", "better by (95 % interval)")
     for title, found in judged:
-        rows = [(c.measure, v.dataset, v.text, v.outcome) for c in found for v in c.verdicts]
+        rows = [(c.measure, v.dataset, v.text, v.outcome, v.by) for c in found for v in c.verdicts]
         rows = list(dict.fromkeys(r for r in rows if r[3] != "no data"))
         yield Table(title, head, rows).markdown() if rows else f"{title}: no runs yet."
 
@@ -163,9 +164,9 @@ def _stage(stage: Stage, results: Path) -> Iterator[str]:
         yield "No run of it is done yet."
         return
     yield (
-        "Mean ± standard error over seeds. Bold: better than the next algorithm's same answer by "
-        f"more than {SPREAD:g} combined standard errors, all seeds done. Real data are fresh "
-        "samples in the place of generated ones; a W2 near theirs is as good as can be told."
+        "Mean ± standard error over seeds. Bold: better than every other algorithm's same answer "
+        "by a paired t test at 5 %, with Holm's correction, all seeds done. Real data are fresh "
+        "samples in the place of generated ones; a number near theirs is as good as can be told."
     )
     for answer in ANSWERS:
         if table := quality_table(stage, answer):
@@ -186,7 +187,7 @@ def _stage(stage: Stage, results: Path) -> Iterator[str]:
             yield _figure(
                 path,
                 f"{data}, {answer}: quality against mini-batches and training seconds (without "
-                "scoring, pictures, checkpoints). W2 of 500 samples, larger than the tables' of "
+                "scoring, pictures, checkpoints). W2 is of 500 samples, larger than the tables' of "
                 "2,000. Dotted: real data.",
             )
 
@@ -225,10 +226,11 @@ def _sweep(protocol: Protocol, records: Records, results: Path, data: str) -> It
         return
     head = ["algorithm", "range", *(f"point {i + 1}" for i in range(protocol.points))]
     yield Table(
-        f"W2 by step size, {data}",
+        f"{METRICS[protocol.objective].title} by step size, {data}",
         [*head, "chosen", "at an end of the range"],
         rows,
-        "The least W2 of the three answers. Where the best is at an end of the range, a better "
+        f"The least {METRICS[protocol.objective].title} of the three answers. Where the best is at "
+        "an end of the range, a better "
         "step size may lie outside.",
     ).markdown()
     path = results / f"sweep_{data}.png"
@@ -253,8 +255,8 @@ def _protocol(protocol: Protocol) -> Iterator[str]:
         f"{', '.join(ALGORITHMS[a].title for a in p.algorithms)}.",
         f"Step sizes: {p.points} for each algorithm on each data set, a factor of {p.ratio:.3g} "
         f"apart around {_centres(p)}; {p.sweep_batches:,} mini-batches of {p.batch_size}, seed 0. "
-        "The best has the least W2 of last iterate, EMA and mixture; the objective is the same "
-        "for all.",
+        f"The best has the least {METRICS[p.objective].title} of last iterate, EMA and mixture; "
+        "the objective is the same for all.",
         f"Then {p.batches:,} mini-batches of {p.batch_size} with seeds "
         f"{', '.join(map(str, p.seeds))}, in {p.precision}.",
         p.large_datasets

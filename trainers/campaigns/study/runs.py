@@ -26,6 +26,7 @@ from trainers.campaigns.study.protocol import (
     ready,
 )
 from trainers.campaigns.study.records import DIVERGED, DONE, add, harvest, load
+from trainers.campaigns.study.tables import METRICS
 from trainers.system import cli, lock
 from trainers.system.files import make_writable
 
@@ -175,7 +176,8 @@ class Study(Campaign):
             for name in _LARGE:
                 shutil.rmtree(job.workdir / name, ignore_errors=True)
         left = len(o.of_this_session(missing(o.protocol, o.figure, self._records)))
-        quality = "diverged" if ended.how == DIVERGED else f"W2 {objective(record):.4f}"
+        title = METRICS[o.protocol.objective].title
+        quality = "diverged" if ended.how == DIVERGED else f"{title} {objective(record):.4f}"
         return f"{run.title}: {quality}; {left} runs to go"
 
 

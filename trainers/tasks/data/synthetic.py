@@ -17,6 +17,7 @@ from scipy.spatial import cKDTree
 
 from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.metrics.law import Law, weights_of
 
 __all__ = ["DATASETS", "GaussianMixture", "PlanarData", "SwissRoll", "make"]
 
@@ -31,12 +32,18 @@ class PlanarData(Protocol):
       num_modes: for the scorecard.
       sigma: the standard deviation of a mode.
       window: (xmin, xmax, ymin, ymax) of its pictures.
+      law: the exact law, as the scorecard reads it.
     """
 
     name: str
     num_modes: int
     sigma: float
     window: tuple[float, float, float, float]
+
+    @property
+    def law(self) -> Law:
+        """See the class."""
+        ...
 
     def sample(self, key: tf.Tensor, num: int, dtype: tf.DType = tf.float32) -> tf.Tensor:
         """num samples [num, 2]; a function of the key, int32[2]."""
@@ -78,6 +85,11 @@ class GaussianMixture(PlanarData):
             ),
         )
 
+    @property
+    def law(self):
+        """See `PlanarData`."""
+        return Law(self.modes, weights_of(self), self.sigma)
+
     def sample(self, key, num, dtype=tf.float32):
         modes, sigma = tf.constant(self.modes, dtype), tf.constant(self.sigma, dtype)
         mode = rng.integer(key, num, self.num_modes, at=0)
@@ -106,12 +118,25 @@ class SwissRoll(PlanarData):
         t = np.linspace(1.5 * math.pi, 4.5 * math.pi, 200 * self.num_modes)
         self._curve = np.stack([np.cos(t), np.sin(t)], 1) * t[:, None] / self.scale
 
+    @property
+    def law(self):
+        """See `PlanarData`: 500 points at most 1.1 sigma apart, exact to 1e-7."""
+        t = 1.5 * math.pi * (1.0 + 2.0 * (np.arange(500) + 0.5) / 500)
+        points = np.stack([np.cos(t), np.sin(t)], 1) * t[:, None] / self.scale
+        return Law(points, np.full(len(t), 1.0 / len(t)), self.sigma)
+
     def sample(self, key, num, dtype=tf.float32):
         u = rng.uniform(key, num, dtype, at=0)
         xi = rng.normal(key, [num, 2], dtype, at=1)
         t = 1.5 * math.pi * (1.0 + 2.0 * u)
         curve = t[:, None] * tf.stack([tf.cos(t), tf.sin(t)], axis=1) / self.scale
         return curve + self.sigma * xi
+
+    def along(self, x):
+        """Where x [n, 2] lies on its arc: [n] in [0, 1], uniform but for the roll's two ends."""
+        _, index = cKDTree(self._curve).query(x)
+        points = len(self._curve) // self.num_modes
+        return (index % points + 0.5) / points
 
     def nearest_mode(self, x):
         # A k-d tree: 10^4 samples against 10^4 points of the curve.
