@@ -128,7 +128,8 @@ def _experiment(dataset: str, algorithm: str, variant: str | None) -> Any:
 
 # What differs between the data sets of the plane. At batch 64 the gradients' noise hides the 25
 # Gaussians (docs/results/gaussians25.md).
-_PLANAR = {"gaussians25": {"batch_size": 256, "num_batches": 20_000}}
+_GRID = {"batch_size": 256, "num_batches": 20_000}
+_PLANAR = {"gaussians25": _GRID, "gaussians25_unbalanced": _GRID}
 
 
 def planar(
@@ -137,7 +138,7 @@ def planar(
     """An experiment in the plane: the paper's MLPs (3 x 512 ReLU), WGAN with penalty 0.1.
 
     Args:
-      dataset: gaussians8, gaussians25 or swissroll.
+      dataset: gaussians8, gaussians25, gaussians25_unbalanced or swissroll.
       algorithm: a key of `tf_mixed_nash.algorithms.ALGORITHMS`.
       variant: None; "pure": one generator, as the paper's section 4.2 has it; or "tiny": that, in
         two outer steps of small networks, in seconds.

@@ -15,7 +15,15 @@ import scipy.spatial
 
 from tf_mixed_nash.errors import extra
 
-__all__ = ["KEYS", "by_atom", "scorecard", "scores_by_atom", "specialisation", "wasserstein2"]
+__all__ = [
+    "KEYS",
+    "UNBALANCED_KEYS",
+    "by_atom",
+    "scorecard",
+    "scores_by_atom",
+    "specialisation",
+    "wasserstein2",
+]
 
 KEYS = (
     "num_samples",
@@ -28,6 +36,8 @@ KEYS = (
     "mean_bias_sigma",
     "wasserstein2",
 )
+# Of data whose modes have masses of their own.
+UNBALANCED_KEYS = ("mode_kl", "rarest_mode_mass")
 
 
 def scorecard(
@@ -42,7 +52,8 @@ def scorecard(
     Args:
       samples: [n, 2], generated.
       real: [n', 2], n' >= wasserstein_samples, fresh real samples, for wasserstein2 only.
-      data: has num_modes, sigma and nearest_mode (`trainers.tasks.data.synthetic.PlanarData`).
+      data: has num_modes, sigma and nearest_mode (`trainers.tasks.data.synthetic.PlanarData`); and
+        `masses` [m] of its modes, where they are not equal.
       capture_samples: how many of the samples decide which modes are captured.
       wasserstein_samples: of each side.
 
@@ -50,12 +61,18 @@ def scorecard(
       num_samples, num_modes;
       high_quality_{3,4}sigma: the fraction within k sigma of the nearest mode;
       modes_captured: modes with at least one 3-sigma sample among `capture_samples`;
-      reverse_kl: KL(histogram of the nearest modes || uniform), in nats;
+      reverse_kl: KL(histogram of the nearest modes || the modes' masses), in nats;
       std_ratio: mean over the captured modes of the per-coordinate standard deviation of
         the samples nearest to the mode and within 4 sigma, over sigma, corrected for the
         truncation and the sample size, so that real data score 1; NaN if no mode has two;
       mean_bias_sigma: mean over the captured modes of |mean of those samples - mode| / sigma;
-      wasserstein2: the 2-Wasserstein distance to real data, exact.
+      wasserstein2: the 2-Wasserstein distance to real data, exact;
+      and of modes that are not equal:
+      mode_kl: KL(the modes' masses || histogram of the nearest modes), in nats, which counts what
+        the samples lack. Each mode has half a sample more (Krichevsky & Trofimov 1981), so that a
+        missing one costs p log(2 p (n + m / 2)) and not infinity;
+      rarest_mode_mass: the fraction of the samples within 3 sigma of the lightest mode, 0.989 of
+        its mass in real data.
       Not-finite samples raise ValueError.
     """
     samples = np.asarray(samples, np.float64)
@@ -70,19 +87,21 @@ def scorecard(
         biases.append(np.linalg.norm(near.mean(axis=0)) / data.sigma)
         if len(near) >= 2:
             ratios.append(near.std(axis=0, ddof=1).mean() / data.sigma / _c4(len(near)))
-    histogram = np.bincount(index, minlength=data.num_modes) / len(samples)
+    counts, masses = np.bincount(index, minlength=data.num_modes), getattr(data, "masses", None)
+    histogram = counts / len(samples)
     return {
         "num_samples": len(samples),
         "num_modes": data.num_modes,
         "modes_captured": len(captured),
         "high_quality_3sigma": float((distance <= 3.0).mean()),
         "high_quality_4sigma": float((distance <= 4.0).mean()),
-        "reverse_kl": _entropy_gap(histogram),
+        "reverse_kl": _entropy_gap(histogram) if masses is None else _kl(histogram, masses),
         "std_ratio": float(np.mean(ratios)) / _truncated_std(4.0, offset.shape[1])
         if ratios
         else math.nan,
         "mean_bias_sigma": float(np.mean(biases)) if biases else math.nan,
         "wasserstein2": wasserstein2(samples[:wasserstein_samples], real[:wasserstein_samples]),
+        **({} if masses is None else _unbalanced(masses, counts, index[distance <= 3.0])),
     }
 
 
@@ -179,6 +198,20 @@ def _entropy_gap(p: np.ndarray) -> float:
     """KL(p || uniform)."""
     positive = p[p > 0]
     return float((positive * np.log(positive * len(p))).sum())
+
+
+def _kl(p: np.ndarray, q: np.ndarray) -> float:
+    """KL(p || q)."""
+    positive = p > 0
+    return float((p[positive] * np.log(p[positive] / q[positive])).sum())
+
+
+def _unbalanced(masses: np.ndarray, counts: np.ndarray, near: np.ndarray) -> dict[str, float]:
+    """UNBALANCED_KEYS, of the samples of each mode and the modes of those within 3 sigma."""
+    num = counts.sum()
+    smoothed = (counts + 0.5) / (num + 0.5 * len(counts))
+    rarest = int((near == np.argmin(masses)).sum()) / int(num)
+    return {"mode_kl": _kl(masses, smoothed), "rarest_mode_mass": rarest}
 
 
 def _c4(n: int) -> float:

@@ -25,6 +25,7 @@ SCORES = {
     "planar": (
         *("wasserstein2", "modes_captured", "high_quality_3sigma", "high_quality_4sigma"),
         *("reverse_kl", "std_ratio", "mean_bias_sigma", "specialisation"),
+        *("mode_kl", "rarest_mode_mass"),  # of unbalanced modes
     ),
     "images": (
         *("fid", "kid", "kid_std", "precision", "recall", "density", "coverage"),
@@ -34,9 +35,12 @@ SCORES = {
         *("energy_distance", "precision", "recall", "density", "coverage", "ks_max", "ks_mean"),
     ),
 }
-# Those that `score_every` measures during the training.
+# Those that `score_every` measures during the training, where the data have them.
 MONITORED = {
-    "planar": ("modes_captured", "high_quality_3sigma", "std_ratio", "reverse_kl", "wasserstein2"),
+    "planar": (
+        *("modes_captured", "high_quality_3sigma", "std_ratio", "reverse_kl", "wasserstein2"),
+        *("mode_kl", "rarest_mode_mass"),
+    ),
     "images": ("fid", "kid", "precision", "recall", "density", "coverage"),
     "custom": SCORES["custom"],
 }

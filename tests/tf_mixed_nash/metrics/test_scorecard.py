@@ -8,6 +8,7 @@ import pytest
 
 from tf_mixed_nash.metrics.scorecard import (
     KEYS,
+    UNBALANCED_KEYS,
     by_atom,
     scorecard,
     scores_by_atom,
@@ -54,6 +55,27 @@ def test_real_data_score_what_theory_says():
     assert card["mean_bias_sigma"] < 5 * math.sqrt(2 / n)
     # 2n KL is chi-square with 1 degree of freedom.
     assert card["reverse_kl"] < 25 / (2 * n)
+
+
+def test_modes_of_unequal_masses_are_judged_by_these():
+    data = Grid()
+    data.masses = np.array([0.9, 0.1])
+    n = 1_000
+    card = scorecard(draw(n, weights=(0.9, 0.1)), REAL, data, wasserstein_samples=FEW)
+    assert tuple(card) == (*KEYS, *UNBALANCED_KEYS)
+    # 2n KL is chi-square with 1 degree of freedom, either way.
+    assert card["reverse_kl"] < 25 / (2 * n)
+    assert card["mode_kl"] < 25 / (2 * n)
+    assert abs(card["rarest_mode_mass"] - 0.0989) < 5 * math.sqrt(0.1 * 0.9 / n)
+    # Nothing in the light mode, and half of the rest away from the heavy one.
+    far = np.concatenate([draw(n // 2, weights=(1, 0)), draw(n // 2, shift=(2, 0), weights=(1, 0))])
+    card = scorecard(far, REAL, data, wasserstein_samples=FEW)
+    heavy, light = (n + 0.5) / (n + 1), 0.5 / (n + 1)
+    assert card["mode_kl"] == pytest.approx(
+        0.9 * math.log(0.9 / heavy) + 0.1 * math.log(0.1 / light), rel=1e-12
+    )
+    assert card["reverse_kl"] == pytest.approx(math.log(1 / 0.9), rel=1e-12)
+    assert card["rarest_mode_mass"] == 0.0
 
 
 def test_std_ratio_is_one_for_few_samples_too():
