@@ -22,6 +22,7 @@ _HYPERPARAMETERS = {
     "temperature_rate": float,
     "num_inner_steps": int,  # K: K_t = min(K, floor((1 + inner_steps_rate)^t)); rate 0: K_t = K
     "inner_steps_rate": float,
+    "inner_steps_schedule": str,  # as step_size_schedule, of K rounded to whole numbers, at least 1
     "damping": float,  # beta in (0, 1]
     "preconditioner": str,  # rms (pSGLD) or none (SGLD)
     "rms_decay": float,  # a
@@ -89,9 +90,15 @@ def _experiment(dataset: str, algorithm: str, variant: str | None) -> Any:
         }
     )
     # M snapshots, each uniform over this window of the run: the paper's random t-hat.
-    c.mixture = ml_collections.ConfigDict({"num_components": 30, "window": (0.75, 1.0)})
+    # `when` low_points: of these only the ends of the cycles of the generator's step size.
+    c.mixture = ml_collections.ConfigDict(
+        {"num_components": 30, "window": (0.75, 1.0), "when": "random"}
+    )
     c.ema_decay = 0.999  # per mini-batch
-    c.publish = "mixture"  # or last, ema
+    # Of further averages, in samples: (10000, 500000) makes the answers ema_10000 and ema_500000.
+    c.ema_half_lives = ()
+    c.ema_schedule = "constant"  # of a factor on all half-lives, such as constant(warmup=0.1)
+    c.publish = "mixture"  # or last, ema, ema_N
     # Duality gap by K-step best responses of Adam on held-out data: every so many mini-batches,
     # 0 is off. Adds to what is written, not to what is trained.
     c.duality_gap = ml_collections.ConfigDict(

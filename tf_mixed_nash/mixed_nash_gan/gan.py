@@ -202,6 +202,7 @@ class MixedNashGAN:
         temperature_rate: float | None = None,
         num_inner_steps: int | None = None,
         inner_steps_rate: float | None = None,
+        inner_steps_schedule: str | None = None,
         damping: float | None = None,
         preconditioner: str | None = None,
         rms_decay: float | None = None,
@@ -225,8 +226,11 @@ class MixedNashGAN:
         seed: int = 0,
         discriminator_steps: int = 1,
         ema_decay: float = 0.999,
+        ema_half_lives: Sequence[int] = (),
+        ema_schedule: str = "constant",
         num_components: int = 30,
         window: tuple[float, float] = (0.75, 1.0),
+        when: str = "random",
         particle_batch: str = "split",
         particle_latents: str = "own",
         kappa: float = 1.0,
@@ -246,6 +250,7 @@ class MixedNashGAN:
           temperature_rate: the same.
           num_inner_steps: K >= 1, Langevin steps of an outer step (the Mirror algorithms).
           inner_steps_rate: K_t = min(K, floor((1 + rate)^t)); 0: K at once.
+          inner_steps_schedule: as of the step size, rounded: "linear(end=0.2)" from K to K / 5.
           damping: beta in (0, 1].
           preconditioner: "rms" (pSGLD) or "none" (SGLD).
           rms_decay: a in [0, 1) of the preconditioner.
@@ -269,8 +274,12 @@ class MixedNashGAN:
           seed: in [0, 2^62), of every draw: data, latents, noise, snapshots.
           discriminator_steps: n >= 1 outer steps of the discriminator per one of the generator.
           ema_decay: in [0, 1), per mini-batch.
+          ema_half_lives: of further averages, in samples: (10000,) makes the answer "ema_10000".
+          ema_schedule: of a factor on all half-lives, such as "constant(warmup=0.1)".
           num_components: M >= 1, snapshots of the mixture.
           window: of which part of the run they are, 0 <= first < last <= 1.
+          when: "random", or "low_points": of these only the ends of the cycles of the generator's
+            step size, whose schedule is cyclical.
           particle_batch: how several generators share a mini-batch: "split", "full" or "thin".
           particle_latents: "own" or "shared".
           kappa: >= 0, of chambolle_pock.
@@ -290,8 +299,10 @@ class MixedNashGAN:
             seed=seed,
             discriminator_steps=discriminator_steps,
             ema_decay=ema_decay,
+            ema_half_lives=tuple(ema_half_lives),
+            ema_schedule=ema_schedule,
             compile=xla,
-            mixture={"num_components": num_components, "window": tuple(window)},
+            mixture={"num_components": num_components, "window": tuple(window), "when": when},
             particles={"batch": particle_batch, "latents": particle_latents},
             chambolle_pock={"kappa": kappa, "extrapolate": extrapolate},
         )
@@ -508,10 +519,10 @@ class MixedNashGAN:
         self._loop, self._open, self._drawn = None, None, {}
 
     def _strategy(self, answer: str) -> tuple[MixedStrategy, Callable]:
-        if answer not in settings.ANSWERS:
-            raise InputError(
-                f"Unknown answer {answer!r}. Choose one of: {', '.join(settings.ANSWERS)}."
-            )
+        config = (self._configuration.base or {}) if self._loop is None else self._loop.run.config
+        valid = settings.answers_of({"ema_half_lives": (), **config})
+        if answer not in valid:
+            raise InputError(f"Unknown answer {answer!r}. Choose one of: {', '.join(valid)}.")
         if answer not in self._drawn:
             loop = self._trained
             strategy = loop.run.strategy(*loop.answers()[answer])

@@ -23,6 +23,7 @@ __all__ = [
     "HYPERPARAMETERS",
     "LATER",
     "METRICS",
+    "answers_of",
     "assign",
     "check",
     "differences",
@@ -80,12 +81,15 @@ LATER = {
     for key in (
         *("num_chains", "history", "history_capacity", "history_batch", "mirror_step"),
         *("num_particles", "weights", "weight_step", "weight_floor"),
-        *("rebirth_below", "rebirth_noise", "decay_2_schedule"),
+        *("rebirth_below", "rebirth_noise", "decay_2_schedule", "inner_steps_schedule"),
     )
 }
+_LATER_OF_MIXTURE = {"when": "random"}
 _LATER_KEYS = {
     "accumulate": 1,
     "compile": "parts",
+    "ema_half_lives": [],
+    "ema_schedule": "constant",
     "particles": {"batch": "split", "latents": "own"},
 }
 # What runs of earlier versions do not say of their models.
@@ -257,11 +261,19 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
             f"compile=whole makes one program for one device; there are {num_replicas} replicas "
             f"of strategy={c['strategy']}. Choose --config.compile=auto, or parts."
         )
-    _choices(flat, ("mixture", "last", "ema"), "publish")
+    for player in PLAYERS:
+        if c[player]["inner_steps_rate"] and c[player]["inner_steps_schedule"] != "constant":
+            raise InputError(
+                f"{player}.inner_steps_rate and {player}.inner_steps_schedule both say how K_t "
+                "moves. Leave one of them out."
+            )
+    _check_averages(c)
+    _choices(flat, answers_of(c), "publish")
     both = lambda *keys: [f"{player}.{key}" for player in PLAYERS for key in keys]  # noqa: E731
     for key in (
         *both("step_size_schedule", "temperature_schedule", "decay_2_schedule"),
-        "game.penalty_schedule",
+        *both("inner_steps_schedule"),
+        *("game.penalty_schedule", "ema_schedule"),
     ):
         _schedule(flat, key)
     _choices(flat, ("rms", "none"), *both("preconditioner"))
@@ -320,6 +332,7 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
             "mixture.window must be fractions of the run with 0 <= start < end <= 1, got "
             f"({', '.join(map(str, window))})."
         )
+    _check_low_points(c)
     checks = {"images": _check_images, "planar": _check_planar, "custom": _check_custom}
     checks[kinds.kind_of(c)](flat)
 
@@ -354,6 +367,34 @@ def _check_particles(c: Mapping[str, Any]) -> None:
                 f"{player}.rebirth_below must be 0 (no rebirth) or lie between the least weight "
                 f"that the floor leaves, {least:g}, and the equal one, {equal:g}; got {below}."
             )
+
+
+def answers_of(c: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a run of this config answers: ANSWERS, and its further averages."""
+    from tf_mixed_nash.training import averages
+
+    return (*ANSWERS, *averages.names(c["ema_half_lives"]))
+
+
+def _check_averages(c: Mapping[str, Any]) -> None:
+    half_lives = c["ema_half_lives"]
+    good = [h for h in half_lives if isinstance(h, int) and not isinstance(h, bool) and h >= 1]
+    if len(set(good)) < len(half_lives):
+        raise InputError(
+            "ema_half_lives must be whole numbers of samples of at least 1, no two alike, such as "
+            f"(10000, 500000); got ({', '.join(map(str, half_lives))})."
+        )
+
+
+def _check_low_points(c: Mapping[str, Any]) -> None:
+    _choices(flatten(c), ("random", "low_points"), "mixture.when")
+    text = c["generator"]["step_size_schedule"]
+    if c["mixture"]["when"] == "low_points" and not text.strip().startswith("cyclical"):
+        raise InputError(
+            "mixture.when=low_points takes snapshots at the ends of the cycles of the generator's "
+            f"step size, and its schedule is {text!r}. Set --config.step_size_schedule=cyclical, "
+            "or --config.mixture.when=random."
+        )
 
 
 def _check_packing(c: Mapping[str, Any], parts: int) -> None:
@@ -497,6 +538,8 @@ def load_workdir_config(workdir: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, OSError) as error:
         raise InputError(f"{path} cannot be read: {error}.") from None
     config = {**_LATER_KEYS, **config}
+    if "mixture" in config:
+        config["mixture"] = {**_LATER_OF_MIXTURE, **config["mixture"]}
     if "game" in config:
         config["game"] = {**_LATER_OF_GAME, **config["game"]}
     if "image" in config:
