@@ -86,6 +86,12 @@ def _experiment(dataset: str, algorithm: str, variant: str | None) -> Any:
             "penalty_every": 1,  # on the mini-batches of every n-th outer step, n times as large
             "penalty_schedule": "constant",  # of a factor over the mini-batches
             "packing": 1,  # data that the discriminator reads at once (PacGAN)
+            # Of the images that it reads, such as color,translation,cutout (docs/modern.md).
+            "augment": "",
+            "augment_probability": 1.0,  # of each, on each image
+            "augment_schedule": "constant",  # of a factor on it over the mini-batches
+            "augment_target": 0.0,  # it follows the mean sign of D(real), such as 0.6 (ADA); 0: no
+            "augment_speed": 500_000,  # samples in which it can then go from 0 to 1
             "weight_clip": 0.0,
         }
     )

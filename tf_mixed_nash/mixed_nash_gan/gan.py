@@ -95,6 +95,13 @@ class MixedNashGAN:
         (docs/modern.md).
       packing: m >= 1 data that the discriminator reads at once, side by side in the last axis
         (PacGAN).
+      augment: of the images that the discriminator reads, such as "color,translation,cutout"
+        (docs/modern.md); "": none.
+      augment_probability: in (0, 1], with which each is done to each image.
+      augment_schedule: of a factor on it over the mini-batches, such as "linear(end=0.5)".
+      augment_target: in (0, 1): the probability follows the mean sign of D(real), as in ADA, up to
+        `augment_probability`; 0: it does not.
+      augment_speed: samples in which it can then go from 0 to 1.
       weight_clip: > 0 clips the discriminator's weights to [-c, c]; 0 does not.
       num_particles: n' >= 1, networks of the mixed strategy of each player (docs/particles_gan.md);
         of one player alone, compile(generator={"num_particles": 4}).
@@ -133,6 +140,11 @@ class MixedNashGAN:
         penalty_every: int = 1,
         penalty_schedule: str = "constant",
         packing: int = 1,
+        augment: str = "",
+        augment_probability: float = 1.0,
+        augment_schedule: str = "constant",
+        augment_target: float = 0.0,
+        augment_speed: int = 500_000,
         weight_clip: float = 0.0,
         num_particles: int = 1,
     ):
@@ -178,6 +190,11 @@ class MixedNashGAN:
                 "penalty_every": penalty_every,
                 "penalty_schedule": penalty_schedule,
                 "packing": packing,
+                "augment": augment,
+                "augment_probability": augment_probability,
+                "augment_schedule": augment_schedule,
+                "augment_target": augment_target,
+                "augment_speed": augment_speed,
                 "weight_clip": weight_clip,
             },
             self.latent_dim,

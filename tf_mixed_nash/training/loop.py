@@ -76,11 +76,14 @@ class Loop(Generic[R]):
         states = {p: tf.Variable(s) for p in PLAYERS if (s := kept.of(p)) is not None}
         self._decays = averages.decays(run.ema_half_lives, run.batch_size)
         emas = {name: tf.Variable(theta) for name in self._decays}
+        adaptive = (augmentation := run.game.augmentation) is not None and augmentation.adaptive
+        chance = tf.zeros([], theta.dtype)
         sums = {p: {k: tf.zeros([], tf.float64) for k in SUMMED} for p in PLAYERS}
         self._state = {
             "scheme": tf.nest.map_structure(tf.Variable, state),
             "ema": tf.Variable(theta),
             **({"emas": emas} if emas else {}),
+            **({"augment_probability": tf.Variable(chance)} if adaptive else {}),
             "anchor": tf.Variable(theta),
             "t": tf.Variable(zero),
             "m": tf.Variable(zero),
@@ -270,6 +273,13 @@ class Loop(Generic[R]):
         """The exponential moving average of the generator's output: [d]; of each atom, [n', d]."""
         return tf.convert_to_tensor(self._state["ema"])
 
+    def augment_probability(self) -> float | None:
+        """The augmentations' probability now; None without any."""
+        if (augmentation := self.run.game.augmentation) is None:
+            return None
+        p = self._state.get("augment_probability")
+        return float(augmentation.chance(self.step) if p is None else p)
+
     def answers(self, take: bool = False) -> dict[str, Measure]:
         """What the run answers: mixed strategies of the generator.
 
@@ -382,12 +392,13 @@ class Loop(Generic[R]):
           m: its first mini-batch.
 
         Returns:
-          ("scheme", "state" if there is one, "anchor", "ema" and "emas" if there are any after it;
-          the scheme's logs).
+          ("scheme", "anchor", "ema" after it, and where there are such "state", "emas" and
+          "augment_probability"; the scheme's logs).
         """
         scheme = self.run.scheme
         states = self._of_players(s["state"]) if "state" in s else None
-        asked = oracle.with_states(states)
+        asked, p = oracle.with_states(states), s.get("augment_probability")
+        asked = asked if p is None else asked.with_chance(p)
         state, logs = scheme.step(asked, s["scheme"], t, m)
         theta = scheme.output(state).theta
         used = tf.cast(scheme.num_batches(t), tf.int64)
@@ -410,6 +421,9 @@ class Loop(Generic[R]):
                 ema, theta, self._ema_weight(self.run.ema_decay, used, t, theta.dtype)
             ),
         }
+        if p is not None:
+            moved: Any = self.run.game.augmentation
+            new["augment_probability"] = moved.moved(p, logs.w["sign"], used * self.run.batch_size)
         if emas:
             weights = {
                 n: self._ema_weight(d, used, t, theta.dtype) for n, d in self._decays.items()

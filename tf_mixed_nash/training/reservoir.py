@@ -4,8 +4,9 @@ The paper's answer is the output at a random outer step (section 4.1); reservoir
 of them, each uniform over the window, without knowing how many there will be. Which step goes
 where is a function of the seed alone, so the loop stops exactly where a snapshot is due: M (1 +
 ln(n / M)) times in a window of n steps. Where only some steps of the window may be kept, such as
-the ends of a schedule's cycles, each is uniform over those. The snapshots lie in the host's memory, once: 4 M (d + e)
-bytes in float32, 63 MB each for theta and w with M = 30 and three layers of 512 units.
+the ends of a schedule's cycles, each is uniform over those. The snapshots lie in the host's memory,
+once: 4 M (d + e) bytes in float32, 63 MB each for theta and w with M = 30 and three layers of 512
+units.
 """
 
 from __future__ import annotations

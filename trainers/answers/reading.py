@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,14 @@ def averages_of(workdir: Path) -> tuple[str, ...]:
 def sampler(strategy: MixedStrategy) -> Sampler:
     """A compiled sampler of a strategy."""
     signature = [tf.TensorSpec([None, 2], tf.int64)]
-    draw = tf.function(strategy.sample, input_signature=signature, autograph=False)
-    return lambda seeds: draw(seeds).numpy()
+
+    @functools.cache
+    def draw() -> Any:
+        function = tf.function(strategy.sample, input_signature=signature, autograph=False)
+        # Called as it was traced: else TensorFlow warns a process with five answers.
+        return function.get_concrete_function()
+
+    return lambda seeds: draw()(tf.convert_to_tensor(seeds, tf.int64)).numpy()
 
 
 def load_answer(

@@ -11,6 +11,8 @@ import tensorflow as tf
 from tf_mixed_nash import algorithms
 from tf_mixed_nash.algorithms import Hyperparameters
 from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.games import augmentation
+from tf_mixed_nash.games.augmentation import Augmentation
 from tf_mixed_nash.games.gan import GanGame, ParticleDraws, Penalty, Regularizers
 from tf_mixed_nash.games.objectives import OBJECTIVES, Objective
 from tf_mixed_nash.latents import LatentLaw
@@ -130,6 +132,7 @@ def build(
         ParticleDraws(**config["particles"]),
         given.latents if given else _latents(config),
         config["game"]["packing"],
+        _augmentation(config, options.seed),
     )
     oracle = Oracle(
         game,
@@ -287,6 +290,20 @@ def _regularizers(config: Mapping[str, Any], given: Given | None, span: int) -> 
         game["penalty_every"],
         span,
         _moving(factor),
+    )
+
+
+def _augmentation(config: Mapping[str, Any], seed: int) -> Augmentation | None:
+    game = config["game"]
+    if not (policy := augmentation.parse(game["augment"])):
+        return None
+    return Augmentation(
+        policy,
+        seed,
+        game["augment_probability"],
+        _moving(_schedule(game["augment_schedule"], 1.0, config["num_batches"])),
+        game["augment_target"],
+        game["augment_speed"],
     )
 
 

@@ -100,6 +100,11 @@ _LATER_OF_GAME = {
     "penalty_every": 1,
     "penalty_schedule": "constant",
     "packing": 1,
+    "augment": "",
+    "augment_probability": 1.0,
+    "augment_schedule": "constant",
+    "augment_target": 0.0,
+    "augment_speed": 500_000,
 }
 _NORMALIZATIONS = ("generator_normalization", "discriminator_normalization")
 _LATER_OF_IMAGES = {"family": "dcgan", "discriminator_width": 0}
@@ -273,7 +278,7 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
     for key in (
         *both("step_size_schedule", "temperature_schedule", "decay_2_schedule"),
         *both("inner_steps_schedule"),
-        *("game.penalty_schedule", "ema_schedule"),
+        *("game.penalty_schedule", "game.augment_schedule", "ema_schedule"),
     ):
         _schedule(flat, key)
     _choices(flat, ("rms", "none"), *both("preconditioner"))
@@ -325,6 +330,7 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
     if ".py:" not in c["game"]["objective"] and not c["game"]["objective"].startswith("python:"):
         _choices(flat, (*OBJECTIVES, "FILE.py:NAME"), "game.objective")
     _check_packing(c, num_replicas * c["accumulate"])
+    _check_augment(c)
     _choices(flat, ("measure", "parameters"), "chambolle_pock.extrapolate")
     window = tuple(c["mixture"]["window"])
     if len(window) != 2 or not 0 <= window[0] < window[1] <= 1:
@@ -411,6 +417,51 @@ def _check_packing(c: Mapping[str, Any], parts: int) -> None:
         raise InputError(
             f"game.packing={packing} with several generators: a pack holds data of one of them, "
             "and would punish generators that specialise. Set one of both to 1."
+        )
+
+
+def _check_augment(c: Mapping[str, Any]) -> None:
+    from tf_mixed_nash.algorithms import ALGORITHMS
+    from tf_mixed_nash.games import augmentation
+
+    game, flat = c["game"], flatten(c)
+    try:
+        policy = augmentation.parse(game["augment"])
+    except InputError as error:
+        raise InputError(f"game.augment: {error}") from None
+    of_p = ("augment_probability", "augment_schedule", "augment_target", "augment_speed")
+    if not policy:
+        if moved := [key for key in of_p if game[key] != _LATER_OF_GAME[key]]:
+            raise InputError(
+                f"game.{moved[0]}={game[moved[0]]!r} is of augmentations, and there are none. Name "
+                "them, such as --config.game.augment=color,translation,cutout."
+            )
+        return
+    _numbers(flat, lambda v: 0 < v <= 1, "in (0, 1]", "game.augment_probability")
+    _numbers(flat, lambda v: 0 <= v < 1, "in [0, 1); 0: off", "game.augment_target")
+    _numbers(flat, lambda v: v > 0, "above 0", "game.augment_speed")
+    if kinds.kind_of(c) == "planar":
+        raise InputError(
+            f"game.augment={game['augment']} is of images, and {c['dataset']} is a data set in the "
+            "plane. Leave it out."
+        )
+    if not game["augment_target"]:
+        return
+    if game["augment_schedule"] != "constant":
+        raise InputError(
+            "game.augment_target lets the probability follow the discriminator, and "
+            "game.augment_schedule says it. Leave one of them out."
+        )
+    if ALGORITHMS[c["algorithm"]].chains:
+        raise InputError(
+            f"game.augment_target follows the newest discriminator, and {c['algorithm']} plays "
+            "against a past of them. Set a probability and its schedule."
+        )
+    if game["objective"] == "wgan" or game["objective"].startswith("relativistic"):
+        raise InputError(
+            f"game.augment_target follows the sign of D(real), and objective={game['objective']} "
+            "knows differences of D alone. Set a probability and its schedule, or another "
+            "objective."
         )
 
 
