@@ -214,13 +214,14 @@ def transformed(x: tf.Tensor, u: tf.Tensor, policy: tuple[str, ...], p: Any) -> 
 def _color(x, column, on):
     """Brightness +- 1/2; saturation times 0 to 2; contrast times 1/2 to 3/2."""
 
-    def amount(name: str, value):
-        return tf.where(on(name), tf.cast(value, x.dtype), tf.zeros([], x.dtype))
+    def amount(name: str, i: int, scale: float, start: float):
+        value = scale * tf.cast(column(i), x.dtype) + start
+        return tf.where(on(name), value, tf.zeros([], x.dtype))
 
-    x += amount("brightness", column(0) - 0.5)
+    x += amount("brightness", 0, 1.0, -0.5)
     if x.shape[-1] > 1:  # grey has none
-        x += amount("saturation", 2.0 * column(1) - 1.0) * (x - tf.reduce_mean(x, -1, True))
-    return x + amount("contrast", column(2) - 0.5) * (x - tf.reduce_mean(x, [1, 2, 3], True))
+        x += amount("saturation", 1, 2.0, -1.0) * (x - tf.reduce_mean(x, -1, True))
+    return x + amount("contrast", 2, 1.0, -0.5) * (x - tf.reduce_mean(x, [1, 2, 3], True))
 
 
 def _translation(x, column, on):
