@@ -273,7 +273,7 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
                 "moves. Leave one of them out."
             )
     _check_averages(c)
-    _choices(flat, answers_of(c), "publish")
+    _choices(flat, ("mixture", "last", "ema", *answers_of(c)[len(ANSWERS) :]), "publish")
     both = lambda *keys: [f"{player}.{key}" for player in PLAYERS for key in keys]  # noqa: E731
     for key in (
         *both("step_size_schedule", "temperature_schedule", "decay_2_schedule"),
