@@ -824,4 +824,46 @@ MUTATIONS: list[Mutation] = [
         ("tests/trainers/system/test_provenance.py",),
         ("return allowed and not forbidden and", "return allowed and"),
     ),
+    *_of(
+        "tf_mixed_nash/games/augmentation.py",
+        _tests("augmentation"),
+        ("scale * tf.cast(column(i), x.dtype) + start", "scale * tf.cast(column(i), x.dtype)"),
+        ("tf.pad(x, around), most - by", "tf.pad(x, around), most + by"),
+        ("size + 1 - box % 2", "size + 1"),
+        ("sign - self.target", "self.target - sign"),
+        ("self.shard.rows(draw, rows)", "draw(rows)"),
+        ("tf.tile(u, [terms, 1, 1])", "tf.repeat(u, terms, axis=0)"),
+    ),
+    *_of(
+        "tf_mixed_nash/training/averages.py",
+        _tests("averages"),
+        ("0.5 ** (batch_size / half_life)", "0.5 ** (half_life / batch_size)"),
+    ),
+    *_of(
+        "tf_mixed_nash/training/loop.py",
+        _tests("averages"),
+        ("used /= tf.cast", "used *= tf.cast"),
+    ),
+    *_of(
+        "tf_mixed_nash/training/reservoir.py",
+        _tests("reservoir"),
+        ("start + np.arange(len(steps))", "np.arange(len(steps))"),
+    ),
+    *_of(
+        "tf_mixed_nash/methods/schedules.py",
+        _tests("schedules"),
+        ("schedule(t), tf.float64) + 0.5 + 1e-9", "schedule(t), tf.float64) + 1e-9"),
+        ("[rising + end - 1 for end", "[end - 1 for end"),
+    ),
+    *_of(
+        "tf_mixed_nash/metrics/scorecard.py",
+        _tests("scorecard"),
+        ("(counts + 0.5)", "(counts + 1.0)"),
+        ("_kl(histogram, masses)", "_kl(masses, histogram)"),
+    ),
+    *_of(
+        "trainers/tasks/data/synthetic.py",
+        ("tests/trainers/tasks/data/test_synthetic.py",),
+        ("u[:, None] >= edges", "u[:, None] <= edges"),
+    ),
 ]
