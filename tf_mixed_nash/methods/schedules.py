@@ -272,9 +272,9 @@ def low_points(kind: str, num_steps: int) -> list[int]:
     name, options = parse(kind)
     if name != "cyclical":
         raise InputError(f"The schedule {kind} has no cycles, and so no low points.")
-    rising = math.ceil(options.get("warmup", 0.0) * num_steps)
-    after = max(num_steps - rising, 1)
-    length = max(math.ceil(after / int(options.get("cycles", 4))), 1)
+    rising = min(math.ceil(options.get("warmup", 0.0) * num_steps), num_steps - 1)
+    after = num_steps - rising
+    length = math.ceil(after / int(options.get("cycles", 4)))
     ends = {min(end, after) for end in range(length, after + length, length)}
     return [rising + end - 1 for end in sorted(ends)]
 
