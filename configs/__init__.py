@@ -9,6 +9,7 @@ CONFIGS = {
     "cifar10": "configs.cifar10_mp",
     "fashion_mnist": "configs.fashion_mnist_mp",
     "gaussians25": "configs.gaussians25_mp",
+    "gaussians25_unbalanced": "configs.gaussians25_unbalanced",
     "gaussians8": "configs.gaussians8_mp",
     "lsun": "configs.lsun_mp",
     "mnist": "configs.mnist_mp",
@@ -20,7 +21,7 @@ CONFIGS = {
 def names() -> list[str]:
     """The built-in experiments, which `--config=NAME` means in any folder."""
     files = Path(__file__).parent.glob("*_*.py")
-    return sorted(p.stem for p in files if p.stem.endswith(("_md", "_mp", "_r3")))
+    return sorted(p.stem for p in files if p.stem.endswith(("_md", "_mp", "_r3", "_unbalanced")))
 
 
 def builtin(name: str) -> Path | None:

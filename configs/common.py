@@ -23,6 +23,7 @@ _HYPERPARAMETERS = {
     "temperature_rate": float,
     "num_inner_steps": int,  # K: K_t = min(K, floor((1 + inner_steps_rate)^t)); rate 0: K_t = K
     "inner_steps_rate": float,
+    "inner_steps_schedule": str,  # as step_size_schedule, of K rounded to whole numbers, at least 1
     "damping": float,  # beta in (0, 1]
     "preconditioner": str,  # rms (pSGLD) or none (SGLD)
     "rms_decay": float,  # a
@@ -89,13 +90,25 @@ def _experiment(dataset: str, algorithm: str, variant: str | None) -> Any:
             "penalty_every": 1,  # on the mini-batches of every n-th outer step, n times as large
             "penalty_schedule": "constant",  # of a factor over the mini-batches
             "packing": 1,  # data that the discriminator reads at once (PacGAN)
+            # Of the images that it reads, such as color,translation,cutout (docs/modern.md).
+            "augment": "",
+            "augment_probability": 1.0,  # of each, on each image
+            "augment_schedule": "constant",  # of a factor on it over the mini-batches
+            "augment_target": 0.0,  # it follows the mean sign of D(real), such as 0.6 (ADA); 0: no
+            "augment_speed": 500_000,  # samples in which it can then go from 0 to 1
             "weight_clip": 0.0,
         }
     )
     # M snapshots, each uniform over this window of the run: the paper's random t-hat.
-    c.mixture = ml_collections.ConfigDict({"num_components": 30, "window": (0.75, 1.0)})
+    # `when` low_points: of these only the ends of the cycles of the generator's step size.
+    c.mixture = ml_collections.ConfigDict(
+        {"num_components": 30, "window": (0.75, 1.0), "when": "random"}
+    )
     c.ema_decay = 0.999  # per mini-batch
-    c.publish = "mixture"  # or last, ema
+    # Of further averages, in samples: (10000, 500000) makes the answers ema_10000 and ema_500000.
+    c.ema_half_lives = ()
+    c.ema_schedule = "constant"  # of a factor on all half-lives, such as constant(warmup=0.1)
+    c.publish = "mixture"  # or last, ema, ema_N
     # Duality gap by K-step best responses of Adam on held-out data: every so many mini-batches,
     # 0 is off. Adds to what is written, not to what is trained. regularized: of the game with its
     # penalties, whose gap has a finite target; a WGAN's payoff alone grows with the critic.
@@ -139,7 +152,8 @@ def _experiment(dataset: str, algorithm: str, variant: str | None) -> Any:
 
 # What differs between the data sets of the plane. At batch 64 the gradients' noise hides the 25
 # Gaussians (docs/results/gaussians25.md).
-_PLANAR = {"gaussians25": {"batch_size": 256, "num_batches": 20_000}}
+_GRID = {"batch_size": 256, "num_batches": 20_000}
+_PLANAR = {"gaussians25": _GRID, "gaussians25_unbalanced": _GRID}
 
 
 def planar(
@@ -148,7 +162,7 @@ def planar(
     """An experiment in the plane: the paper's MLPs (3 x 512 ReLU), WGAN with penalty 0.1.
 
     Args:
-      dataset: gaussians8, gaussians25 or swissroll.
+      dataset: gaussians8, gaussians25, gaussians25_unbalanced or swissroll.
       algorithm: a key of `tf_mixed_nash.algorithms.ALGORITHMS`.
       variant: None; "pure": one generator, as the paper's section 4.2 has it; or "tiny": that, in
         two outer steps of small networks, in seconds.

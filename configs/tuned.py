@@ -16,6 +16,7 @@ ANY = {
     "temperature_rate": 0.0,
     "num_inner_steps": 1,
     "inner_steps_rate": 0.0,
+    "inner_steps_schedule": "constant",
     "damping": 0.9,
     "preconditioner": "rms",
     "rms_decay": 0.99,

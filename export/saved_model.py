@@ -1,7 +1,7 @@
 """Publishes an answer of a run as a SavedModel, from any of its checkpoints.
 
     python -m export.saved_model --workdir=DIR --output=BASE/NAME
-        [--average=last|ema|mixture|theta_bar] [--step=MINI_BATCH]
+        [--average=last|ema|mixture|theta_bar|ema_N] [--step=MINI_BATCH]
 
 BASE/NAME/<version> then holds one SavedModel, whatever the number of generators in the
 mixture: each row of a request draws its component from its own key. Before a version appears it
@@ -47,8 +47,8 @@ def _define_flags() -> None:
     flags.DEFINE_string(
         "average",
         "mixture",
-        "Which answer of the run: last, ema, mixture, or theta_bar (the average of the last inner "
-        "chain).",
+        "Which answer of the run: last, ema, mixture, theta_bar (the average of the last inner "
+        "chain), or ema_N, of its ema_half_lives.",
     )
     flags.DEFINE_integer("step", None, "The mini-batch of the checkpoint; by default the newest.")
     flags.mark_flags_as_required(["workdir", "output"])
@@ -68,10 +68,8 @@ def _run() -> None:
     from trainers.answers import reading
 
     average = {"theta": "last"}.get(f.average, f.average)  # the paper's letter for it
-    if average not in reading.AVERAGES:
-        raise InputError(
-            f"Unknown --average={f.average}. Choose one of: {', '.join(reading.AVERAGES)}."
-        )
+    if average not in reading.AVERAGES and average not in (valid := reading.averages_of(workdir)):
+        raise InputError(f"Unknown --average={f.average}. Choose one of: {', '.join(valid)}.")
     strategy, known = reading.load_answer(workdir, average, f.step)
     metadata = {"strategy": average, **known, **reading.export_metadata(workdir)}
     version = publish_strategy(strategy, base, metadata, isolated=True)

@@ -37,7 +37,10 @@ def test_a_comparison_runs_once_and_tabulates(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--out=/tmp/x", "--dataset=moons"], "gaussians25, gaussians8, lsun"),
+        (
+            ["--out=/tmp/x", "--dataset=moons"],
+            "gaussians25, gaussians25_unbalanced, gaussians8, lsun",
+        ),
         (["--out=/tmp/x", "--algorithms=adam,adan"], "'adan'"),
         (["--out=/tmp/x", "--seeds=a"], "integers"),
         (["--out=/tmp/x", "--budget=0"], "above 0"),

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tf_mixed_nash import rng
 from tf_mixed_nash.ahead import of_key
 from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.games.augmentation import Augmentation, Augmented
 from tf_mixed_nash.games.game import Shard
 from tf_mixed_nash.games.objectives import Objective, wgan
 from tf_mixed_nash.latents import LatentLaw
@@ -132,9 +133,12 @@ class GanGame:
       packing: m > 1: the discriminator reads m data at once, [n / m, ..., m C], each m all real or
         all of one generator (PacGAN, Lin et al. 2018), and so sees their variety. Rows k m to
         k m + m - 1 of the mini-batch make pack k, one after the other along the channels.
+      augmentation: of what the discriminator reads, in `field` and there where m is given; its
+        penalties are at, and by, what it reads.
 
     Raises:
-      InputError: for unknown draws, a regulariser out of its range, or packing below 1.
+      InputError: for unknown draws, a regulariser or augmentation out of its range, or packing
+        below 1.
 
     Example:
       >>> game = GanGame(mlp(2, 2, (4,)), mlp(2, 1, (4,)), latent_dim=2)
@@ -153,9 +157,12 @@ class GanGame:
         draws: ParticleDraws = ParticleDraws(),  # noqa: B008 - immutable
         latent_law: LatentLaw | None = None,
         packing: int = 1,
+        augmentation: Augmentation | None = None,
     ):
         draws.check()
         regularizers.check()
+        if augmentation:
+            augmentation.check(generator.output_shape)
         if packing < 1:
             raise InputError(f"packing is how many data the critic reads at once, got {packing}.")
         self.packing = packing
@@ -167,6 +174,7 @@ class GanGame:
         self.regularizers = regularizers
         self.num_classes = num_classes
         self.latent_law = latent_law
+        self.augmentation = augmentation
 
     @property
     def _loss_scale(self) -> float:
@@ -209,7 +217,8 @@ class GanGame:
     @property
     def reads_the_step(self) -> bool:
         """Whether `field` must be given m, the mini-batch's number."""
-        return self.regularizers.any and self.regularizers.moving
+        moving = self.regularizers.any and self.regularizers.moving
+        return moving or self.augmentation is not None
 
     def field(
         self,
@@ -221,6 +230,7 @@ class GanGame:
         shard=Shard(),  # noqa: B008
         states=None,
         m=None,
+        chance=None,
     ):
         """See `Game.field`; `batch` is real data [n, ...] of the parameters' dtype.
 
@@ -235,9 +245,13 @@ class GanGame:
             [n', S], of its atoms; None, where nothing is kept, or of networks from elsewhere,
             whose states are then those of `Network.settled`.
           m: the mini-batch's number, where `reads_the_step`; without it the penalties are those of
-            every mini-batch, times 1.
+            every mini-batch, times 1, and nothing is augmented.
+          chance: the augmentations' probability, where it follows the critic.
         """
         layers = _Layers(self, key, shard, states, m)
+        if self.augmentation and m is not None:
+            seen = self.augmentation.of_field(player, m, shard, chance, self.num_classes)
+            layers = layers._replace(seen=seen)
         if z.shape.rank == 2 or _mixed(opponent):
             if self.packing > 1:
                 raise InputError(
@@ -358,7 +372,8 @@ class GanGame:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(leaves)
             samples = self.generator.apply(leaves, latents, **layers.one("theta", _GENERATED))
-            fake, real = self.packed(self.labelled(samples, latents)), self.packed(real)
+            fake = self.packed(layers.fake(self.labelled(samples, latents)))
+            real = self.packed(layers.real(real))
             loss = tf.zeros([], theta.dtype)
             for j, (a, w) in enumerate(mu.terms()):
                 # Most objectives do not read the real logits here; the graph drops them then.
@@ -380,12 +395,12 @@ class GanGame:
         drawn = layers.one("theta", _GENERATED)
         weights, fakes = zip(
             *[
-                (a, self.packed(self.labelled(self.generator(z, latents, **drawn), latents)))
-                for a, z in nu.terms()
+                (a, self.packed(layers.fake(self.labelled(of_z, latents))))
+                for a, of_z in ((a, self.generator(z, latents, **drawn)) for a, z in nu.terms())
             ],
             strict=True,
         )
-        real = self.packed(real)
+        real = self.packed(layers.real(real))
         leaves = self.discriminator.unflatten(w)
 
         def f(x, use=_PENALTY, j=0):
@@ -408,7 +423,13 @@ class GanGame:
             )
             total = (loss + penalty) * self._loss_scale
         g = self.discriminator.flatten(self._gradient(tape, total, leaves))
-        return g, {"loss": loss, "penalty": penalty}
+        return g, {"loss": loss, "penalty": penalty, **self._sign(logits[0])}
+
+    def _sign(self, logits) -> dict[str, tf.Tensor]:
+        """For the augmentations' probability: the mean sign of D(real), of all logits."""
+        if not (self.augmentation and self.augmentation.adaptive):
+            return {}
+        return {"sign": tf.reduce_mean(tf.sign(logits))}
 
     # Several atoms of a player, or against `Particles`: everything with leading axes.
 
@@ -428,7 +449,8 @@ class GanGame:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(leaves)
             drawn = layers.many("theta", _GENERATED, num)
-            fake = self._generated(leaves, latents, drawn)  # [n', n, ...]
+            fake = layers.fake(self._generated(leaves, latents, drawn))  # [n', n, ...]
+            real = layers.real(real)
             of = lambda use: layers.many("w", use, of_term, terms)  # noqa: E731
             of_real = self._logits(critics, real[None], of(_REAL))
             of_fake = self._logits(critics, fake, of(_FAKE))
@@ -456,6 +478,7 @@ class GanGame:
             tf.tile(latents, [terms, 1, 1]),
             layers.many("theta", _GENERATED, num, terms),
         )  # [c j, b, ...]
+        fake, real = layers.fake(fake, terms), layers.real(real)
         leaves = self.discriminator.unflatten(w)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(leaves)
@@ -488,7 +511,8 @@ class GanGame:
             penalty = self._penalty(penalties, tf.zeros_like(loss), layers.m)
             total = tf.reduce_sum(loss + penalty) * self._loss_scale
         g = self.discriminator.flatten(self._gradient(tape, total, leaves))
-        return g, {"loss": loss, "penalty": penalty}
+        sign = {name: tf.fill([many], x) for name, x in self._sign(of_real).items()}
+        return g, {"loss": loss, "penalty": penalty, **sign}
 
     def _latents_of(self, num, split, dtype, real, key, shard):
         """What each of `num` generators reads: [num, n or n / num, D (+ k)].
@@ -694,6 +718,15 @@ class _Layers(NamedTuple):
     shard: Shard
     states: Pair | None
     m: Any = None
+    seen: Augmented | None = None
+
+    def real(self, x: tf.Tensor) -> tf.Tensor:
+        """Real data [n, ...] as the critic sees them."""
+        return x if self.seen is None else self.seen.real(x)
+
+    def fake(self, x: tf.Tensor, terms: int = 1) -> tf.Tensor:
+        """Generated data as it does; see `Augmented.fake`."""
+        return x if self.seen is None else self.seen.fake(x, terms)
 
     def key(self, player: Player, use: int, j: int = 0):
         """int32[2], of the draws for this use, by term or atom number j; None without any."""

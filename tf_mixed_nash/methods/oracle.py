@@ -53,6 +53,7 @@ class Oracle:
         self._history_keys = {p: rng.stream(seed, f"history/{p}") for p in PLAYERS}
         self._state_key = rng.stream(seed, "states")
         self._states: Pair | None = None
+        self._chance: Any = None
 
     def with_batches(self, batch_at: Callable[[Any], Any]) -> Oracle:
         """The same oracle on other real data: same latents, same noise."""
@@ -65,6 +66,17 @@ class Oracle:
         other = copy.copy(self)
         other._states = states
         return other
+
+    def with_chance(self, chance: tf.Tensor) -> Oracle:
+        """The same oracle on a game whose augmentations have this probability now."""
+        other = copy.copy(self)
+        other._chance = chance
+        return other
+
+    def logged(self, player: Player) -> tuple[str, ...]:
+        """What the logs of this player's fields have beside "loss" and "penalty"."""
+        augmentation = getattr(self.game, "augmentation", None)
+        return ("sign",) if player == "w" and augmentation and augmentation.adaptive else ()
 
     def of_chain(self, player: Player, j: int) -> Oracle:
         """The oracle that chain j of `player` asks: its own state, against any networks."""
@@ -89,6 +101,8 @@ class Oracle:
         carried: Any = {} if self._states is None else {"states": self._states}
         if getattr(self.game, "reads_the_step", False):
             carried["m"] = m
+        if self._chance is not None:
+            carried["chance"] = self._chance
         return self._evaluate(player, z, opponent, self._batch_at(m), key, **carried)
 
     def noise(self, player: Player, z: tf.Tensor, m) -> tf.Tensor:

@@ -184,6 +184,7 @@ def langevin_mean(sampler: Sampler, num_inner_steps: Schedule, damping: float) -
 
         zero = tf.zeros(anchor.shape[:-1], anchor.dtype)
         logs = {"loss": zero, "penalty": zero, "field_norm": zero, "finite": tf.constant(True)}
+        logs |= dict.fromkeys(oracle.logged(player), zero)
         K = tf.cast(K, tf.int64)
         _, _, z_bar, state, logs = tf.while_loop(
             lambda k, *_: k < K, body, (tf.zeros([], tf.int64), anchor, anchor, state, logs)

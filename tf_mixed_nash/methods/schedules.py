@@ -31,7 +31,9 @@ __all__ = [
     "cyclical",
     "exponential",
     "growing_inner_steps",
+    "inner_steps",
     "linear",
+    "low_points",
     "make",
     "of_function",
     "parse",
@@ -104,6 +106,27 @@ def growing_inner_steps(maximum: int, rate: float = 0.0) -> Schedule:
         return tf.cast(tf.minimum(raw, float(maximum)), tf.int64)
 
     return schedule
+
+
+def inner_steps(schedule: Schedule) -> Schedule:
+    """K_t: the whole number nearest to a schedule's value, at least 1.
+
+    Args:
+      schedule: of t, of one that is a Python number too.
+    """
+    if (value := getattr(schedule, "value", None)) is not None:
+        return constant(max(int(value + 0.5), 1))
+
+    def whole(t):
+        # 1e-9: halves must not be rounded by the error of what computed them, here and there.
+        raw = tf.floor(tf.cast(schedule(t), tf.float64) + 0.5 + 1e-9)
+        return tf.cast(tf.maximum(raw, 1.0), tf.int64)
+
+    def steps(t):
+        # A function of the user's knows single numbers; who counts mini-batches asks for many.
+        return tf.vectorized_map(whole, t) if tf.is_tensor(t) and t.shape.rank else whole(t)
+
+    return steps if getattr(schedule, "own", False) else whole
 
 
 def cyclical(
@@ -240,6 +263,26 @@ def _unwarmed(
     return exponential(value, rate) if name == "exponential" else constant(value)
 
 
+def low_points(kind: str, num_steps: int) -> list[int]:
+    """The steps of [0, T) at which a cyclical schedule is lowest: the last of every cycle.
+
+    Args:
+      kind: see `make`.
+      num_steps: T. The last cycle ends there, a few steps short where T is no multiple of a cycle.
+
+    Raises:
+      InputError: for a schedule that has no cycles.
+    """
+    name, options = parse(kind)
+    if name != "cyclical":
+        raise InputError(f"The schedule {kind} has no cycles, and so no low points.")
+    rising = min(math.ceil(options.get("warmup", 0.0) * num_steps), num_steps - 1)
+    after = num_steps - rising
+    length = math.ceil(after / int(options.get("cycles", 4)))
+    ends = {min(end, after) for end in range(length, after + length, length)}
+    return [rising + end - 1 for end in sorted(ends)]
+
+
 def of_function(function: Callable[[tf.Tensor], Any], what: str) -> tuple[Schedule, float]:
     """A schedule of the user's own.
 
@@ -266,6 +309,7 @@ def of_function(function: Callable[[tf.Tensor], Any], what: str) -> tuple[Schedu
         ) from None
     if not (math.isfinite(first) and first >= 0):
         raise InputError(f"{what} as a function of t must be at least 0; of t = 0 it is {first}.")
+    schedule.own = True
     return schedule, first
 
 

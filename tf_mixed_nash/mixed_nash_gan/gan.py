@@ -95,6 +95,13 @@ class MixedNashGAN:
         (docs/modern.md).
       packing: m >= 1 data that the discriminator reads at once, side by side in the last axis
         (PacGAN).
+      augment: of the images that the discriminator reads, such as "color,translation,cutout"
+        (docs/modern.md); "": none.
+      augment_probability: in (0, 1], with which each is done to each image.
+      augment_schedule: of a factor on it over the mini-batches, such as "linear(end=0.5)".
+      augment_target: in (0, 1): the probability follows the mean sign of D(real), as in ADA, up to
+        `augment_probability`; 0: it does not.
+      augment_speed: samples in which it can then go from 0 to 1.
       weight_clip: > 0 clips the discriminator's weights to [-c, c]; 0 does not.
       num_particles: n' >= 1, networks of the mixed strategy of each player (docs/particles_gan.md);
         of one player alone, compile(generator={"num_particles": 4}).
@@ -133,6 +140,11 @@ class MixedNashGAN:
         penalty_every: int = 1,
         penalty_schedule: str = "constant",
         packing: int = 1,
+        augment: str = "",
+        augment_probability: float = 1.0,
+        augment_schedule: str = "constant",
+        augment_target: float = 0.0,
+        augment_speed: int = 500_000,
         weight_clip: float = 0.0,
         num_particles: int = 1,
     ):
@@ -178,6 +190,11 @@ class MixedNashGAN:
                 "penalty_every": penalty_every,
                 "penalty_schedule": penalty_schedule,
                 "packing": packing,
+                "augment": augment,
+                "augment_probability": augment_probability,
+                "augment_schedule": augment_schedule,
+                "augment_target": augment_target,
+                "augment_speed": augment_speed,
                 "weight_clip": weight_clip,
             },
             self.latent_dim,
@@ -202,6 +219,7 @@ class MixedNashGAN:
         temperature_rate: float | None = None,
         num_inner_steps: int | None = None,
         inner_steps_rate: float | None = None,
+        inner_steps_schedule: str | None = None,
         damping: float | None = None,
         preconditioner: str | None = None,
         rms_decay: float | None = None,
@@ -225,8 +243,11 @@ class MixedNashGAN:
         seed: int = 0,
         discriminator_steps: int = 1,
         ema_decay: float = 0.999,
+        ema_half_lives: Sequence[int] = (),
+        ema_schedule: str = "constant",
         num_components: int = 30,
         window: tuple[float, float] = (0.75, 1.0),
+        when: str = "random",
         particle_batch: str = "split",
         particle_latents: str = "own",
         kappa: float = 1.0,
@@ -246,6 +267,7 @@ class MixedNashGAN:
           temperature_rate: the same.
           num_inner_steps: K >= 1, Langevin steps of an outer step (the Mirror algorithms).
           inner_steps_rate: K_t = min(K, floor((1 + rate)^t)); 0: K at once.
+          inner_steps_schedule: as of the step size, rounded: "linear(end=0.2)" from K to K / 5.
           damping: beta in (0, 1].
           preconditioner: "rms" (pSGLD) or "none" (SGLD).
           rms_decay: a in [0, 1) of the preconditioner.
@@ -269,8 +291,12 @@ class MixedNashGAN:
           seed: in [0, 2^62), of every draw: data, latents, noise, snapshots.
           discriminator_steps: n >= 1 outer steps of the discriminator per one of the generator.
           ema_decay: in [0, 1), per mini-batch.
+          ema_half_lives: of further averages, in samples: (10000,) makes the answer "ema_10000".
+          ema_schedule: of a factor on all half-lives, such as "constant(warmup=0.1)".
           num_components: M >= 1, snapshots of the mixture.
           window: of which part of the run they are, 0 <= first < last <= 1.
+          when: "random", or "low_points": of these only the ends of the cycles of the generator's
+            step size, whose schedule is cyclical.
           particle_batch: how several generators share a mini-batch: "split", "full" or "thin".
           particle_latents: "own" or "shared".
           kappa: >= 0, of chambolle_pock.
@@ -290,8 +316,10 @@ class MixedNashGAN:
             seed=seed,
             discriminator_steps=discriminator_steps,
             ema_decay=ema_decay,
+            ema_half_lives=tuple(ema_half_lives),
+            ema_schedule=ema_schedule,
             compile=xla,
-            mixture={"num_components": num_components, "window": tuple(window)},
+            mixture={"num_components": num_components, "window": tuple(window), "when": when},
             particles={"batch": particle_batch, "latents": particle_latents},
             chambolle_pock={"kappa": kappa, "extrapolate": extrapolate},
         )
@@ -508,10 +536,10 @@ class MixedNashGAN:
         self._loop, self._open, self._drawn = None, None, {}
 
     def _strategy(self, answer: str) -> tuple[MixedStrategy, Callable]:
-        if answer not in settings.ANSWERS:
-            raise InputError(
-                f"Unknown answer {answer!r}. Choose one of: {', '.join(settings.ANSWERS)}."
-            )
+        config = (self._configuration.base or {}) if self._loop is None else self._loop.run.config
+        valid = settings.answers_of({"ema_half_lives": (), **config})
+        if answer not in valid:
+            raise InputError(f"Unknown answer {answer!r}. Choose one of: {', '.join(valid)}.")
         if answer not in self._drawn:
             loop = self._trained
             strategy = loop.run.strategy(*loop.answers()[answer])

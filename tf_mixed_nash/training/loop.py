@@ -24,6 +24,8 @@ from tf_mixed_nash import rng
 from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.compile import fused
 from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.methods.schedules import computed_in
+from tf_mixed_nash.training import averages
 from tf_mixed_nash.training.feeds import Feed, of_one_length
 from tf_mixed_nash.training.reservoir import Reservoir
 from tf_mixed_nash.training.run import Training
@@ -72,10 +74,16 @@ class Loop(Generic[R]):
         # Only of players whose layers keep something: others have no such name in a checkpoint.
         kept = run.initial_states((run.scheme.points or run.scheme.output)(state))
         states = {p: tf.Variable(s) for p in PLAYERS if (s := kept.of(p)) is not None}
+        self._decays = averages.decays(run.ema_half_lives, run.batch_size)
+        emas = {name: tf.Variable(theta) for name in self._decays}
+        adaptive = (augmentation := run.game.augmentation) is not None and augmentation.adaptive
+        chance = tf.zeros([], theta.dtype)
         sums = {p: {k: tf.zeros([], tf.float64) for k in SUMMED} for p in PLAYERS}
         self._state = {
             "scheme": tf.nest.map_structure(tf.Variable, state),
             "ema": tf.Variable(theta),
+            **({"emas": emas} if emas else {}),
+            **({"augment_probability": tf.Variable(chance)} if adaptive else {}),
             "anchor": tf.Variable(theta),
             "t": tf.Variable(zero),
             "m": tf.Variable(zero),
@@ -94,6 +102,7 @@ class Loop(Generic[R]):
             rng.stream(run.seed, "reservoir"),
             Pair(tuple(theta.shape), tuple(w.shape)),
             theta.dtype,
+            run.kept_among,
         )
         self._ema = fused(lambda ema, theta, weight: ema + weight * (theta - ema))
 
@@ -103,7 +112,7 @@ class Loop(Generic[R]):
         feed = self.run.feed(self.run.networks.theta.dtype)
         if self.run.compile == "parts":
             return feed
-        return of_one_length(feed, int(self.run.scheme.num_batches(self.run.num_outer_steps)))
+        return of_one_length(feed, self.run.most_batches)
 
     @functools.cached_property
     def _parts(self):
@@ -264,6 +273,13 @@ class Loop(Generic[R]):
         """The exponential moving average of the generator's output: [d]; of each atom, [n', d]."""
         return tf.convert_to_tensor(self._state["ema"])
 
+    def augment_probability(self) -> float | None:
+        """The augmentations' probability now; None without any."""
+        if (augmentation := self.run.game.augmentation) is None:
+            return None
+        p = self._state.get("augment_probability")
+        return float(augmentation.chance(self.step) if p is None else p)
+
     def answers(self, take: bool = False) -> dict[str, Measure]:
         """What the run answers: mixed strategies of the generator.
 
@@ -273,14 +289,17 @@ class Loop(Generic[R]):
         Returns:
           "last", all atoms of the output with their weights; "ema", the moving average of each,
           with those weights; "mixture", the measures of all kept outer steps, each with mass 1 / M,
-          one after the other: [M n', d]. That is the last one while none is kept.
+          one after the other: [M n', d]. That is the last one while none is kept. Behind these the
+          further averages (`averages.names`).
         """
         last = self.latest().theta
-        ema = _mean_of(self.ema()[None], self.weights().theta)
+        weights = self.weights().theta
+        ema = _mean_of(self.ema()[None], weights)
+        others = {n: _mean_of(x[None], weights) for n, x in self._state.get("emas", {}).items()}
         kept = self.reservoir.weights(self.outer_step).theta
         snapshots = self.mixture(take)
         mixture = _mean_of(snapshots, kept) if len(snapshots) else last
-        return {"last": last, "ema": ema, "mixture": mixture}
+        return {"last": last, "ema": ema, "mixture": mixture, **others}
 
     def latest(self) -> Pair[Measure]:
         """The output now, as a mixed strategy of each player."""
@@ -373,18 +392,22 @@ class Loop(Generic[R]):
           m: its first mini-batch.
 
         Returns:
-          ("scheme", "state" if there is one, "anchor" and "ema" after it; the scheme's logs).
+          ("scheme", "anchor", "ema" after it, and where there are such "state", "emas" and
+          "augment_probability"; the scheme's logs).
         """
         scheme = self.run.scheme
         states = self._of_players(s["state"]) if "state" in s else None
-        asked = oracle.with_states(states)
+        asked, p = oracle.with_states(states), s.get("augment_probability")
+        asked = asked if p is None else asked.with_chance(p)
         state, logs = scheme.step(asked, s["scheme"], t, m)
         theta = scheme.output(state).theta
         used = tf.cast(scheme.num_batches(t), tf.int64)
         anchor = scheme.anchor(s["scheme"]).theta if scheme.anchor else theta
-        ema = s["ema"]
+        ema, emas = s["ema"], s.get("emas", {})
         if "parents" in logs.theta:  # an atom that was reborn has its parent's past
-            anchor, ema = (tf.gather(x, logs.theta["parents"]) for x in (anchor, ema))
+            parents = logs.theta["parents"]
+            anchor, ema = (tf.gather(x, parents) for x in (anchor, ema))
+            emas = {name: tf.gather(x, parents) for name, x in emas.items()}
         if states is not None:
             states = _reborn(states, logs)
             points = (scheme.points or scheme.output)(state)
@@ -394,8 +417,18 @@ class Loop(Generic[R]):
             "scheme": state,
             **({} if states is None else {"state": _named(states)}),
             "anchor": anchor,
-            "ema": self._ema(ema, theta, self._ema_weight(used, theta.dtype)),
+            "ema": self._ema(
+                ema, theta, self._ema_weight(self.run.ema_decay, used, t, theta.dtype)
+            ),
         }
+        if p is not None:
+            moved: Any = self.run.game.augmentation
+            new["augment_probability"] = moved.moved(p, logs.w["sign"], used * self.run.batch_size)
+        if emas:
+            weights = {
+                n: self._ema_weight(d, used, t, theta.dtype) for n, d in self._decays.items()
+            }
+            new["emas"] = {n: self._ema(x, theta, weights[n]) for n, x in emas.items()}
         return new, logs
 
     def _many_steps(self, until, block):
@@ -430,10 +463,16 @@ class Loop(Generic[R]):
         (end,) = tf.while_loop(lambda s: s["m"] < until, body, (start,))
         tf.nest.map_structure(lambda variable, x: variable.assign(x), self._state, end)
 
-    def _ema_weight(self, used, dtype):
-        """1 - decay^used: the decay is per mini-batch, so that all algorithms look back alike."""
-        decay = tf.constant(self.run.ema_decay, tf.float64)
-        return tf.cast(1.0 - decay ** tf.cast(used, tf.float64), dtype)
+    def _ema_weight(self, decay, used, t, dtype):
+        """1 - decay^used: the decay is per mini-batch, so that all algorithms look back alike.
+
+        A factor f on the half-life makes it 1 - decay^(used / f).
+        """
+        used = tf.cast(used, tf.float64)
+        if self.run.ema_factor is not None:
+            with computed_in(dtype if compiling.in_whole() else tf.float64):
+                used /= tf.cast(self.run.ema_factor(t), tf.float64)
+        return tf.cast(1.0 - tf.constant(decay, tf.float64) ** used, dtype)
 
 
 def _reborn(states: Pair, logs: Pair) -> Pair:

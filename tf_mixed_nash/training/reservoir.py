@@ -3,15 +3,17 @@
 The paper's answer is the output at a random outer step (section 4.1); reservoir sampling keeps M
 of them, each uniform over the window, without knowing how many there will be. Which step goes
 where is a function of the seed alone, so the loop stops exactly where a snapshot is due: M (1 +
-ln(n / M)) times in a window of n steps. The snapshots lie in the host's memory, once: 4 M (d + e)
-bytes in float32, 63 MB each for theta and w with M = 30 and three layers of 512 units.
+ln(n / M)) times in a window of n steps. Where only some steps of the window may be kept, such as
+the ends of a schedule's cycles, each is uniform over those. The snapshots lie in the host's memory,
+once: 4 M (d + e) bytes in float32, 63 MB each for theta and w with M = 30 and three layers of 512
+units.
 """
 
 from __future__ import annotations
 
 import bisect
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,6 +53,7 @@ class Reservoir:
       key: int32[2], of the reservoir's stream.
       shapes: of the players' outputs, (d,) and (e,), or (n', d) of a measure of n' atoms.
       dtype: of both players.
+      steps: the outer steps that may be kept, ascending; None: all of the window.
 
     Attributes:
       names: of what `rows` gives.
@@ -63,8 +66,14 @@ class Reservoir:
         key: tf.Tensor,
         shapes: Pair,
         dtype: tf.DType,
+        steps: Sequence[int] | None = None,
     ):
-        self._num_components, self._window, self._key = num_components, window, key
+        self._num_components, self._key = num_components, key
+        first, last = window
+        # Those that may be kept: element number i of the reservoir's stream is self._steps[i].
+        self._steps = (
+            range(first, last) if steps is None else [t for t in steps if first <= t < last]
+        )
         self._dtype = np.dtype(dtype.as_numpy_dtype)
         # Of a snapshot's weights and of the players' own, by name.
         self._weights: dict[str, tuple[Player, tuple[int, ...]]] = {
@@ -81,38 +90,36 @@ class Reservoir:
 
     def next(self, t: int) -> int | None:
         """The first outer step from t on whose output is kept; None if there is none."""
-        first, last = self._window
-        t = max(t, first)
-        while t < last:
-            chunk = (t - first) // _CHUNK
+        number = bisect.bisect_left(self._steps, t)
+        while number < len(self._steps):
+            chunk = number // _CHUNK
             steps, _ = self._due(chunk)
             if (i := bisect.bisect_left(steps, t)) < len(steps):
                 return steps[i]
-            t = first + (chunk + 1) * _CHUNK
+            number = (chunk + 1) * _CHUNK
         return None
 
     def _slot(self, t: int) -> int:
-        steps, slots = self._due((t - self._window[0]) // _CHUNK)
+        steps, slots = self._due(bisect.bisect_left(self._steps, t) // _CHUNK)
         return slots[bisect.bisect_left(steps, t)]
 
     def _due(self, chunk: int) -> tuple[list[int], list[int]]:
-        """The kept steps of a chunk of the window, ascending, and their slots."""
+        """The kept steps of a chunk of those that may be, ascending, and their slots."""
         if chunk not in self._drawn:
-            first, last = self._window
-            start = first + chunk * _CHUNK
-            steps = np.arange(start, min(start + _CHUNK, last))
-            slots = self._draw(tf.constant(steps, tf.int64)).numpy()
+            start = chunk * _CHUNK
+            steps = np.array(self._steps[start : start + _CHUNK], np.int64)
+            slots = self._draw(steps, start + np.arange(len(steps))).numpy()
             kept = slots >= 0
             self._drawn = {chunk: (steps[kept].tolist(), slots[kept].tolist())}
         return self._drawn[chunk]
 
     @functools.cached_property
     def _draw(self):
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)], autograph=False)
-        def draw(steps):
+        @tf.function(input_signature=2 * [tf.TensorSpec([None], tf.int64)], autograph=False)
+        def draw(steps, numbers):
             with tf.device("CPU"):
                 keys = rng.keys(self._key, steps)
-                return reservoir_slot(steps - self._window[0], self._num_components, keys)
+                return reservoir_slot(numbers, self._num_components, keys)
 
         return draw.get_concrete_function()
 
@@ -132,8 +139,7 @@ class Reservoir:
 
     def num_kept(self, t: int) -> int:
         """How many there are after t outer steps."""
-        seen = min(t, self._window[1]) - self._window[0]
-        return max(0, min(seen, self._num_components))
+        return min(bisect.bisect_left(self._steps, t), self._num_components)
 
     def mixture(self, t: int, take: bool = False) -> tf.Tensor:
         """The kept snapshots of the generator after t outer steps: [m, d] or [m, n', d].

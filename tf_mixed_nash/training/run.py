@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import tensorflow as tf
@@ -13,6 +13,7 @@ from tf_mixed_nash import rng
 from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.games.gan import GanGame
 from tf_mixed_nash.methods.oracle import Oracle
+from tf_mixed_nash.methods.schedules import Schedule
 from tf_mixed_nash.methods.schemes import Scheme
 from tf_mixed_nash.strategies.mixed import MixedStrategy
 from tf_mixed_nash.training.feeds import Feed
@@ -42,7 +43,11 @@ class Training:
       batch_size: B.
       num_components: M, the snapshots that are kept.
       window: of which part of the training, as fractions 0 <= first < last <= 1.
+      kept_among: the outer steps of it whose outputs may be kept, ascending; None: all.
       ema_decay: per mini-batch, in [0, 1).
+      ema_half_lives: of further averages, see `averages`.
+      ema_factor: a schedule of the outer step, of what the half-lives of all averages are times;
+        None: 1.
       compile: "parts" or "whole" (tf_mixed_nash/compile.py).
       or_parts: what XLA cannot compile whole is run in parts, and `Loop.refused` says why; else
         it is an error.
@@ -60,7 +65,10 @@ class Training:
     batch_size: int
     num_components: int = 30
     window: tuple[float, float] = (0.75, 1.0)
+    kept_among: Sequence[int] | None = None
     ema_decay: float = 0.999
+    ema_half_lives: Sequence[int] = ()
+    ema_factor: Schedule | None = None
     compile: str = "parts"
     or_parts: bool = False
 
@@ -79,6 +87,15 @@ class Training:
         """The window in outer steps, [first, last)."""
         first, last = self.window
         return int(first * self.num_outer_steps), int(last * self.num_outer_steps)
+
+    @property
+    def most_batches(self) -> int:
+        """The most mini-batches that an outer step uses."""
+        per_step = self.scheme.num_batches(0)
+        if not tf.is_tensor(per_step):
+            return per_step
+        steps = tf.range(self.num_outer_steps + 1, dtype=tf.int64)
+        return int(tf.reduce_max(self.scheme.num_batches(steps)))
 
     def initial_state(self) -> Pair:
         """The scheme's state at t = 0, inside the players' parameter sets.

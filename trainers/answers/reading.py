@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from trainers.workdir.folder import ANSWERS, CHECKPOINTS, read_card
 __all__ = [
     "AVERAGES",
     "answers_of",
+    "averages_of",
     "export_metadata",
     "load_answer",
     "load_loop",
@@ -31,12 +33,13 @@ __all__ = [
     "scored",
 ]
 
-# The words of --average: theta_bar, the average of the last inner chain, is never scored.
+# The words of --average: theta_bar, the average of the last inner chain, is never scored. A run may
+# have further averages.
 AVERAGES = (*ANSWERS, "theta_bar")
 
 
 def answers_of(loop: Loop[Run], take: bool = False) -> dict[str, MixedStrategy]:
-    """The three answers of a run: last iterate, EMA, and mixture of snapshots.
+    """The answers of a run: last iterate, EMA, mixture of snapshots, and further averages.
 
     Before the mixture's window begins, the mixture is the last iterate. See `Loop.answers`.
 
@@ -46,14 +49,29 @@ def answers_of(loop: Loop[Run], take: bool = False) -> dict[str, MixedStrategy]:
     """
     answers = loop.answers(take)
     # One after the other: where normalisation layers are calibrated, atoms are copied.
-    return {name: loop.run.strategy(*answers.pop(name)) for name in ANSWERS}
+    return {name: loop.run.strategy(*answers.pop(name)) for name in tuple(answers)}
+
+
+def averages_of(workdir: Path) -> tuple[str, ...]:
+    """AVERAGES of this run, with its further averages.
+
+    Raises:
+      InputError: if the folder is no workdir.
+    """
+    return (*settings.answers_of(settings.load_workdir_config(workdir)), "theta_bar")
 
 
 def sampler(strategy: MixedStrategy) -> Sampler:
     """A compiled sampler of a strategy."""
     signature = [tf.TensorSpec([None, 2], tf.int64)]
-    draw = tf.function(strategy.sample, input_signature=signature, autograph=False)
-    return lambda seeds: draw(seeds).numpy()
+
+    @functools.cache
+    def draw() -> Any:
+        function = tf.function(strategy.sample, input_signature=signature, autograph=False)
+        # Called as it was traced: else TensorFlow warns a process with five answers.
+        return function.get_concrete_function()
+
+    return lambda seeds: draw()(tf.convert_to_tensor(seeds, tf.int64)).numpy()
 
 
 def load_answer(
@@ -63,7 +81,7 @@ def load_answer(
 
     Args:
       workdir: of trainers.run.
-      answer: one of AVERAGES.
+      answer: one of `averages_of`.
       step: the mini-batch of the checkpoint; None for the newest.
 
     Returns:
@@ -71,7 +89,7 @@ def load_answer(
       this answer, `scorecard` and `real_data_ceiling`.
 
     Raises:
-      InputError: if there is no such checkpoint, or the algorithm has no theta_bar.
+      InputError: if there is no such checkpoint or answer, or the algorithm has no theta_bar.
     """
     loop = load_loop(workdir, step)
     if answer == "theta_bar":
@@ -79,11 +97,14 @@ def load_answer(
         atoms = theta_bar if loop.run.num_particles > 1 else theta_bar[None]
         strategy = loop.run.strategy(atoms, loop.weights().theta)
     else:
-        strategy = answers_of(loop)[answer]
+        answers = loop.answers()
+        if answer not in answers:
+            raise InputError(f"Unknown answer {answer!r}. Choose one of: {', '.join(answers)}.")
+        strategy = loop.run.strategy(*answers[answer])
     known: dict[str, Any] = {"average": answer, "step": loop.step}
     # It is written at the end of a run.
     card = read_card(Path(workdir))
-    if card and loop.step >= loop.run.num_batches and answer in ANSWERS:
+    if card and loop.step >= loop.run.num_batches and answer in card["strategies"]:
         known |= scored(card, answer)
     return strategy, known
 

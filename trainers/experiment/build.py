@@ -6,9 +6,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import tensorflow as tf
+
 from tf_mixed_nash import algorithms
 from tf_mixed_nash.algorithms import Hyperparameters
 from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.games import augmentation
+from tf_mixed_nash.games.augmentation import Augmentation
 from tf_mixed_nash.games.gan import GanGame, ParticleDraws, Penalty, Regularizers
 from tf_mixed_nash.games.objectives import OBJECTIVES, Objective
 from tf_mixed_nash.latents import LatentLaw
@@ -114,17 +118,21 @@ def build(
     choice = ways.choose(config["compile"], options.devices)
     nets = task.networks()
     schedules = given.schedules if given else {}
-    first = _scheme(config, schedules, 1)[0]
+    # How many outer steps T there are depends on K_t alone; the step sizes depend on T.
+    num_steps, horizon = _outer_steps(config, schedules)
+    cuts = [recovery.outer_step for recovery in recoveries]
+    scheme, hyperparameters = _scheme(config, schedules, num_steps, horizon, cuts)
     game = GanGame(
         nets.theta,
         nets.w,
         config["model"]["latent_dim"],
         given.objective if given and given.objective else _objective(config["game"]["objective"]),
-        _regularizers(config, given, int(first.num_batches(0))),
+        _regularizers(config, given, int(scheme.num_batches(0))),
         task.num_classes,
         ParticleDraws(**config["particles"]),
         given.latents if given else _latents(config),
         config["game"]["packing"],
+        _augmentation(config, options.seed),
     )
     oracle = Oracle(
         game,
@@ -133,10 +141,6 @@ def build(
         devices.evaluator(game, devices.make_strategy(options.devices), config["accumulate"]),
         [recovery.step for recovery in recoveries],
     )
-    # How many outer steps T there are depends on K_t alone; the step sizes depend on T.
-    num_steps = num_outer_steps(first, options.num_batches)
-    cuts = [recovery.outer_step for recovery in recoveries]
-    scheme, hyperparameters = _scheme(config, schedules, num_steps, cuts)
     return Run(
         algorithm=options.algorithm,
         oracle=oracle,
@@ -150,7 +154,10 @@ def build(
         batch_size=config["batch_size"],
         num_components=config["mixture"]["num_components"],
         window=tuple(config["mixture"]["window"]),
+        kept_among=_kept_among(config, num_steps),
         ema_decay=config["ema_decay"],
+        ema_half_lives=tuple(config["ema_half_lives"]),
+        ema_factor=_moving(_schedule(config["ema_schedule"], 1.0, num_steps)),
         compile=choice.way,
         or_parts=choice.asked == "auto",
         choice=choice,
@@ -161,10 +168,39 @@ def build(
     )
 
 
+def _kept_among(config: Mapping[str, Any], num_steps: int) -> list[int] | None:
+    if config["mixture"]["when"] == "random":
+        return None
+    return schedules.low_points(config["generator"]["step_size_schedule"], num_steps)
+
+
+def _outer_steps(
+    config: Mapping[str, Any], given: Mapping[tuple[str, str], Schedule]
+) -> tuple[int, int]:
+    """(T, the number of steps at which a schedule of K_t ends).
+
+    The second is what makes the first: the least that gives enough mini-batches by itself.
+    """
+    num_batches = config["num_batches"]
+
+    def of(horizon: int) -> Scheme:
+        return _scheme(config, given, 1, horizon)[0]
+
+    texts = {config[player]["inner_steps_schedule"] for player in ("generator", "discriminator")}
+    low, high = 1, num_batches  # every step has a mini-batch
+    while low < high and texts != {"constant"}:
+        middle = (low + high) // 2
+        used = of(middle).num_batches(tf.range(middle, dtype=tf.int64))
+        used = middle * used if isinstance(used, int) else int(tf.reduce_sum(used))
+        low, high = (low, middle) if used >= num_batches else (middle + 1, high)
+    return num_outer_steps(of(low), num_batches), low
+
+
 def _scheme(
     config: Mapping[str, Any],
     given: Mapping[tuple[str, str], Schedule],
     num_steps: int,
+    horizon: int,
     cuts: Sequence[int] = (),
 ) -> tuple[Scheme, Pair]:
     theta, w = (
@@ -172,11 +208,12 @@ def _scheme(
         for player in ("generator", "discriminator")
     )
     both = Pair(
-        _hyperparameters(config["generator"], theta, num_steps, num_steps + 1, cuts),
+        _hyperparameters(config["generator"], theta, num_steps, horizon, num_steps + 1, cuts),
         _hyperparameters(
             config["discriminator"],
             w,
             num_steps,
+            horizon,
             num_steps * config["discriminator_steps"] + 1,
             cuts,
         ),
@@ -190,6 +227,7 @@ def _hyperparameters(
     h: Mapping[str, Any],
     given: Mapping[str, Schedule],
     num_steps: int,
+    horizon: int,
     num_strategies: int,
     cuts: Sequence[int],
 ) -> Hyperparameters:
@@ -198,7 +236,10 @@ def _hyperparameters(
             return given[key]
         return _schedule(h[f"{key}_schedule"], h[key], num_steps, h.get(f"{key}_rate", 0.0))
 
-    decay_2 = schedule("decay_2")
+    decay_2, K = schedule("decay_2"), h["num_inner_steps"]
+    growing = schedules.growing_inner_steps(K, h["inner_steps_rate"])
+    moving = h["inner_steps_schedule"] != "constant"
+    inner_steps = schedules.inner_steps(_schedule(h["inner_steps_schedule"], float(K), horizon))
     same = ("damping", "preconditioner", "rms_decay", "stability", "decay_1")
     same += ("num_chains", "history", "history_batch", "mirror_step")
     same += ("rms_correction", "prior_std", "weight_decay")
@@ -206,7 +247,7 @@ def _hyperparameters(
     return Hyperparameters(
         step_size=schedules.reduced(schedule("step_size"), cuts),
         temperature=schedule("temperature"),
-        num_inner_steps=schedules.growing_inner_steps(h["num_inner_steps"], h["inner_steps_rate"]),
+        num_inner_steps=inner_steps if moving else growing,
         weight_step=schedules.constant(h["weight_step"]),
         decay_2=getattr(decay_2, "value", decay_2),
         # A common flag does not concern a player that is one point.
@@ -249,8 +290,27 @@ def _regularizers(config: Mapping[str, Any], given: Given | None, span: int) -> 
         own,
         game["penalty_every"],
         span,
-        None if getattr(factor, "value", None) == 1.0 else factor,
+        _moving(factor),
     )
+
+
+def _augmentation(config: Mapping[str, Any], seed: int) -> Augmentation | None:
+    game = config["game"]
+    if not (policy := augmentation.parse(game["augment"])):
+        return None
+    return Augmentation(
+        policy,
+        seed,
+        game["augment_probability"],
+        _moving(_schedule(game["augment_schedule"], 1.0, config["num_batches"])),
+        game["augment_target"],
+        game["augment_speed"],
+    )
+
+
+def _moving(factor: Schedule) -> Schedule | None:
+    """None for a factor that is always 1."""
+    return None if getattr(factor, "value", None) == 1.0 else factor
 
 
 def _latents(config: Mapping[str, Any]) -> None:

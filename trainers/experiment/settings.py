@@ -23,6 +23,7 @@ __all__ = [
     "HYPERPARAMETERS",
     "LATER",
     "METRICS",
+    "answers_of",
     "assign",
     "check",
     "differences",
@@ -80,13 +81,16 @@ LATER = {
     for key in (
         *("num_chains", "history", "history_capacity", "history_batch", "mirror_step"),
         *("num_particles", "weights", "weight_step", "weight_floor"),
-        *("rebirth_below", "rebirth_noise", "decay_2_schedule"),
+        *("rebirth_below", "rebirth_noise", "decay_2_schedule", "inner_steps_schedule"),
         *("rms_correction", "prior_std", "weight_decay"),
     )
 }
+_LATER_OF_MIXTURE = {"when": "random"}
 _LATER_KEYS = {
     "accumulate": 1,
     "compile": "parts",
+    "ema_half_lives": [],
+    "ema_schedule": "constant",
     "particles": {"batch": "split", "latents": "own"},
 }
 # What runs of earlier versions do not say of their models.
@@ -97,6 +101,11 @@ _LATER_OF_GAME = {
     "penalty_every": 1,
     "penalty_schedule": "constant",
     "packing": 1,
+    "augment": "",
+    "augment_probability": 1.0,
+    "augment_schedule": "constant",
+    "augment_target": 0.0,
+    "augment_speed": 500_000,
 }
 _NORMALIZATIONS = ("generator_normalization", "discriminator_normalization")
 _LATER_OF_IMAGES = {"family": "dcgan", "discriminator_width": 0}
@@ -258,11 +267,19 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
             f"compile=whole makes one program for one device; there are {num_replicas} replicas "
             f"of strategy={c['strategy']}. Choose --config.compile=auto, or parts."
         )
-    _choices(flat, ("mixture", "last", "ema"), "publish")
+    for player in PLAYERS:
+        if c[player]["inner_steps_rate"] and c[player]["inner_steps_schedule"] != "constant":
+            raise InputError(
+                f"{player}.inner_steps_rate and {player}.inner_steps_schedule both say how K_t "
+                "moves. Leave one of them out."
+            )
+    _check_averages(c)
+    _choices(flat, ("mixture", "last", "ema", *answers_of(c)[len(ANSWERS) :]), "publish")
     both = lambda *keys: [f"{player}.{key}" for player in PLAYERS for key in keys]  # noqa: E731
     for key in (
         *both("step_size_schedule", "temperature_schedule", "decay_2_schedule"),
-        "game.penalty_schedule",
+        *both("inner_steps_schedule"),
+        *("game.penalty_schedule", "game.augment_schedule", "ema_schedule"),
     ):
         _schedule(flat, key)
     _choices(flat, ("rms", "none"), *both("preconditioner"))
@@ -315,6 +332,7 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
     if ".py:" not in c["game"]["objective"] and not c["game"]["objective"].startswith("python:"):
         _choices(flat, (*OBJECTIVES, "FILE.py:NAME"), "game.objective")
     _check_packing(c, num_replicas * c["accumulate"])
+    _check_augment(c)
     _choices(flat, ("measure", "parameters"), "chambolle_pock.extrapolate")
     window = tuple(c["mixture"]["window"])
     if len(window) != 2 or not 0 <= window[0] < window[1] <= 1:
@@ -322,6 +340,7 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
             "mixture.window must be fractions of the run with 0 <= start < end <= 1, got "
             f"({', '.join(map(str, window))})."
         )
+    _check_low_points(c)
     checks = {"images": _check_images, "planar": _check_planar, "custom": _check_custom}
     checks[kinds.kind_of(c)](flat)
 
@@ -358,6 +377,34 @@ def _check_particles(c: Mapping[str, Any]) -> None:
             )
 
 
+def answers_of(c: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a run of this config answers: ANSWERS, and its further averages."""
+    from tf_mixed_nash.training import averages
+
+    return (*ANSWERS, *averages.names(c["ema_half_lives"]))
+
+
+def _check_averages(c: Mapping[str, Any]) -> None:
+    half_lives = c["ema_half_lives"]
+    good = [h for h in half_lives if isinstance(h, int) and not isinstance(h, bool) and h >= 1]
+    if len(set(good)) < len(half_lives):
+        raise InputError(
+            "ema_half_lives must be whole numbers of samples of at least 1, no two alike, such as "
+            f"(10000, 500000); got ({', '.join(map(str, half_lives))})."
+        )
+
+
+def _check_low_points(c: Mapping[str, Any]) -> None:
+    _choices(flatten(c), ("random", "low_points"), "mixture.when")
+    text = c["generator"]["step_size_schedule"]
+    if c["mixture"]["when"] == "low_points" and not text.strip().startswith("cyclical"):
+        raise InputError(
+            "mixture.when=low_points takes snapshots at the ends of the cycles of the generator's "
+            f"step size, and its schedule is {text!r}. Set --config.step_size_schedule=cyclical, "
+            "or --config.mixture.when=random."
+        )
+
+
 def _check_packing(c: Mapping[str, Any], parts: int) -> None:
     packing = c["game"]["packing"]
     if packing == 1:
@@ -372,6 +419,51 @@ def _check_packing(c: Mapping[str, Any], parts: int) -> None:
         raise InputError(
             f"game.packing={packing} with several generators: a pack holds data of one of them, "
             "and would punish generators that specialise. Set one of both to 1."
+        )
+
+
+def _check_augment(c: Mapping[str, Any]) -> None:
+    from tf_mixed_nash.algorithms import ALGORITHMS
+    from tf_mixed_nash.games import augmentation
+
+    game, flat = c["game"], flatten(c)
+    try:
+        policy = augmentation.parse(game["augment"])
+    except InputError as error:
+        raise InputError(f"game.augment: {error}") from None
+    of_p = ("augment_probability", "augment_schedule", "augment_target", "augment_speed")
+    if not policy:
+        if moved := [key for key in of_p if game[key] != _LATER_OF_GAME[key]]:
+            raise InputError(
+                f"game.{moved[0]}={game[moved[0]]!r} is of augmentations, and there are none. Name "
+                "them, such as --config.game.augment=color,translation,cutout."
+            )
+        return
+    _numbers(flat, lambda v: 0 < v <= 1, "in (0, 1]", "game.augment_probability")
+    _numbers(flat, lambda v: 0 <= v < 1, "in [0, 1); 0: off", "game.augment_target")
+    _numbers(flat, lambda v: v > 0, "above 0", "game.augment_speed")
+    if kinds.kind_of(c) == "planar":
+        raise InputError(
+            f"game.augment={game['augment']} is of images, and {c['dataset']} is a data set in the "
+            "plane. Leave it out."
+        )
+    if not game["augment_target"]:
+        return
+    if game["augment_schedule"] != "constant":
+        raise InputError(
+            "game.augment_target lets the probability follow the discriminator, and "
+            "game.augment_schedule says it. Leave one of them out."
+        )
+    if ALGORITHMS[c["algorithm"]].chains:
+        raise InputError(
+            f"game.augment_target follows the newest discriminator, and {c['algorithm']} plays "
+            "against a past of them. Set a probability and its schedule."
+        )
+    if game["objective"] == "wgan" or game["objective"].startswith("relativistic"):
+        raise InputError(
+            f"game.augment_target follows the sign of D(real), and objective={game['objective']} "
+            "knows differences of D alone. Set a probability and its schedule, or another "
+            "objective."
         )
 
 
@@ -499,6 +591,8 @@ def load_workdir_config(workdir: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, OSError) as error:
         raise InputError(f"{path} cannot be read: {error}.") from None
     config = {**_LATER_KEYS, **config}
+    if "mixture" in config:
+        config["mixture"] = {**_LATER_OF_MIXTURE, **config["mixture"]}
     if "game" in config:
         config["game"] = {**_LATER_OF_GAME, **config["game"]}
     if "image" in config:

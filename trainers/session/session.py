@@ -400,6 +400,8 @@ def record_of(loop: Loop[Run]) -> dict[str, Any]:
         if ALGORITHMS[run.algorithm].langevin:
             record[f"temperature/{player}"] = float(h.temperature(t))
             record[f"inner_steps/{player}"] = int(h.num_inner_steps(t))
+    if (p := loop.augment_probability()) is not None:
+        record["augment_probability"] = p
     return record
 
 

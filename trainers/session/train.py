@@ -239,6 +239,12 @@ def _bytes(spec: Any) -> int:
 
 def _check_window(run: Run) -> None:
     (first, last), kept = run.window, run.kept_steps
+    among = run.kept_among
+    if among is not None and not any(kept[0] <= t < kept[1] for t in among):
+        raise InputError(
+            f"mixture.window ({first}, {last}) holds none of the ends of the {len(among)} cycles "
+            "of the step size (mixture.when=low_points). Widen it."
+        )
     if kept[0] >= kept[1]:
         raise InputError(
             f"mixture.window ({first}, {last}) holds none of the run's {run.num_outer_steps} "

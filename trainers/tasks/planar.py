@@ -17,7 +17,7 @@ from trainers.tasks.data import synthetic
 from trainers.tasks.kinds import PlanarCard, PlanarSpec
 from trainers.tasks.tables import Column
 
-__all__ = ["COLUMNS", "PlanarFeed", "PlanarTask", "score_samplers"]
+__all__ = ["COLUMNS", "UNBALANCED", "PlanarFeed", "PlanarTask", "score_samplers"]
 
 _PICTURE_SAMPLES = 2_500
 _LISTED = 12  # modes of an atom, in a terminal
@@ -33,6 +33,11 @@ COLUMNS = {
     "law_distance": Column("law distance", 4, "law"),
     "principal_std_log": Column("log principal std", 3, "log std"),
     "bridge_mass": Column("bridges", 4),
+}
+# And of data whose modes are not equal.
+UNBALANCED = {
+    "mode_kl": Column("KL(data || model)", 4, "mode KL"),
+    "rarest_mode_mass": Column("rarest mode", 5, "rarest"),
 }
 
 
@@ -77,11 +82,12 @@ class PlanarTask(Task):
     """
 
     num_classes, is_image = 0, False
-    columns = COLUMNS
 
     def __init__(self, spec: PlanarSpec):
         self.spec, self.name = spec, spec.dataset
         self.data = synthetic.make(self.name)
+        balanced = getattr(self.data, "masses", None) is None
+        self.columns = COLUMNS if balanced else {**COLUMNS, **UNBALANCED}
 
     def networks(self, salt=""):
         spec = self.spec
@@ -151,7 +157,7 @@ class PlanarTask(Task):
 
     def format_table(self, scores, published=None):
         """See `tasks.Task.format_table`; of measures of several atoms, what each covers."""
-        text = tables.terminal(scores, COLUMNS, published)
+        text = tables.terminal(scores, self.columns, published)
         return "\n".join([text, *_atom_lines(scores["strategies"])])
 
     def export_metadata(self):

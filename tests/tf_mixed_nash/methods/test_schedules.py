@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import assert_close
+from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.methods import schedules
 from tf_mixed_nash.methods.schedules import make
 
@@ -155,3 +156,29 @@ def test_a_window_of_constant_temperature():
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_inner_steps_are_a_schedule_rounded():
+    K = schedules.inner_steps(schedules.linear(5.0, T, end=0.0))
+    assert [int(K(t)) for t in range(T + 2)] == [5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 1, 1]
+    np.testing.assert_array_equal(K(tf.range(4, dtype=tf.int64)), [5, 5, 4, 4])
+    assert schedules.inner_steps(schedules.constant(2.6))(0) == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "num_steps", "expected"),
+    [
+        ("cyclical", 12, [2, 5, 8, 11]),
+        ("cyclical(cycles=3)", 10, [3, 7, 9]),
+        ("cyclical(cycles=2, warmup=0.2)", 10, [5, 9]),
+        ("cyclical(cycles=8)", 4, [0, 1, 2, 3]),
+    ],
+)
+def test_low_points_are_where_a_cyclical_schedule_is_lowest(kind, num_steps, expected):
+    assert schedules.low_points(kind, num_steps) == expected
+    values = [float(make(kind, 1.0, num_steps)(t)) for t in range(num_steps)]
+    for t in expected[:-1]:
+        assert values[t + 1] == 1.0, "a new cycle"
+        assert values[t] < 1.0 or num_steps == 4
+    with pytest.raises(InputError, match="no cycles"):
+        schedules.low_points("cosine", 10)

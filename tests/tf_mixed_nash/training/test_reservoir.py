@@ -145,3 +145,20 @@ def test_of_a_measure_all_atoms_and_their_weights_are_kept():
         np.testing.assert_array_equal(a.theta, [weights(t) for t in steps.numpy()])
     with pytest.raises(InputError, match=r"mixture_weights has shape \[3, 2\] there, \[3, 3\]"):
         again.assign({**rows, "mixture_weights": np.zeros((3, 2))}, 500)
+
+
+def test_some_steps_alone_may_be_kept():
+    """Of 200 ends of cycles of 10 steps three, each by its number among them."""
+    some = list(range(9, 2_000, 10))
+    among = [t for t in some if t >= FIRST]
+    reservoir = Reservoir(M, (FIRST, LAST), KEY, Pair((2,), (4,)), tf.float32, some)
+    slots = {}
+    for i, t in enumerate(among):
+        slot = int(reservoir_slot(i, M, rng.fold_in(KEY, t)))
+        if slot >= 0:
+            slots[slot] = t
+    assert set(due(reservoir)[:M]) == {9, 19, 29}
+    assert [reservoir.num_kept(t) for t in (9, 10, 20, 30, 10**6)] == [0, 1, 2, 3, 3]
+    fill(reservoir, LAST)
+    assert reservoir.pairs(LAST)[1].numpy().tolist() == [slots[i] for i in range(M)]
+    assert max(slots.values()) > 29, "the reservoir must have replaced a snapshot"

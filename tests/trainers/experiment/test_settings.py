@@ -5,7 +5,7 @@ import json
 import pytest
 
 from configs import common, tuned
-from tests.trainers.conftest import tiny
+from tests.trainers.conftest import tiny, tiny_images
 from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.errors import InputError
 from trainers.experiment import settings
@@ -61,11 +61,46 @@ def test_a_players_flag_beats_the_common_flag_which_beats_the_tuned_default():
         ({"mixture__num_components": 0}, ["num_components"]),
         ({"model__hidden_units": ()}, ["hidden_units"]),
         ({"ema_decay": 1.0}, ["ema_decay"]),
+        ({"ema_half_lives": (10, 10)}, ["ema_half_lives", "no two alike", "(10, 10)"]),
+        ({"ema_half_lives": (0.5,)}, ["ema_half_lives", "(0.5)"]),
+        ({"ema_half_lives": (9,), "publish": "ema_8"}, ["ema_8", "ema, ema_9"]),
+        ({"ema_schedule": "warm"}, ["ema_schedule", "constant, linear"]),
+        ({"inner_steps_schedule": "up"}, ["inner_steps_schedule", "constant, linear"]),
+        (
+            {"inner_steps_schedule": "linear", "inner_steps_rate": 0.1},
+            ["generator.inner_steps_rate", "both"],
+        ),
+        ({"mixture__when": "often"}, ["mixture.when", "random, low_points"]),
+        ({"mixture__when": "low_points"}, ["'linear'", "step_size_schedule=cyclical"]),
+        ({"game__augment": "cutout"}, ["of images", "gaussians8"]),
+        ({"game__augment_target": 0.6}, ["game.augment_target=0.6", "there are none"]),
     ],
 )
 def test_bad_values_are_named_with_what_is_valid(overrides, says):
     with pytest.raises(InputError) as error:
         tiny("mirror_gan", **overrides)
+    for part in says:
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        ({"augment": "cutuot"}, ["game.augment", "Did you mean 'cutout'"]),
+        ({"augment_probability": 0.0}, ["augment_probability", "(0, 1]"]),
+        ({"augment_speed": 0}, ["augment_speed", "above 0"]),
+        ({"augment_schedule": "lineer"}, ["augment_schedule", "'linear'"]),
+        ({"augment_target": 1.0}, ["augment_target", "[0, 1)"]),
+        ({"augment_target": 0.6, "augment_schedule": "linear"}, ["Leave one of them out"]),
+        ({"augment_target": 0.6, "objective": "relativistic"}, ["differences of D alone"]),
+        ({"augment_target": 0.6, "algorithm": "sample_md"}, ["a past of them"]),
+    ],
+)
+def test_augmentations_that_cannot_be(overrides, says):
+    algorithm = overrides.get("algorithm", "adam")
+    game = {f"game__{k}": v for k, v in overrides.items() if k != "algorithm"}
+    with pytest.raises(InputError) as error:
+        tiny_images(algorithm, **{"game__augment": "cutout", **game})
     for part in says:
         assert part in str(error.value)
 
@@ -138,9 +173,10 @@ def test_overrides_are_of_the_types_of_the_keys():
 
 def test_a_run_of_an_earlier_version_has_the_penalties_it_had(tmp_path):
     config = tiny("adam")
-    for key in ("r2", "penalty", "penalty_every", "penalty_schedule", "packing"):
-        del config["game"][key]
+    kept = ("objective", "gradient_penalty", "r1", "weight_clip")
+    config["game"] = {key: config["game"][key] for key in kept}
+    del config["mixture"]["when"], config["ema_half_lives"], config["ema_schedule"]
     for player in settings.PLAYERS:
-        del config[player]["decay_2_schedule"]
+        del config[player]["decay_2_schedule"], config[player]["inner_steps_schedule"]
     (tmp_path / settings.CONFIG).write_text(settings.to_json(config))
     assert settings.load_workdir_config(tmp_path) == tiny("adam")

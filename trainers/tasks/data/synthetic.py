@@ -3,6 +3,11 @@
 Set-up as in Gulrajani et al. 2017: 8 Gaussians on a circle of radius 2, sigma 0.02, all
 divided by 1.414; 25 Gaussians on 2 * {-2..2}^2, sigma 0.05, divided by 2.828; Swiss roll with
 noise 0.25, two columns, divided by 7.5.
+
+`gaussians25_unbalanced`, which is ours, are the same 25 modes with unequal masses: a geometric
+sequence from 0.177 down to 0.00177, a hundredth of it (UNBALANCED). A mini-batch of 256 has a datum
+of the rarest mode in every second or third of them, 10,000 samples have 18. Neighbours on the grid
+are apart in the order of masses, so that a rare mode has heavy ones beside it.
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.metrics.law import Law, weights_of
 
-__all__ = ["DATASETS", "GaussianMixture", "PlanarData", "SwissRoll", "make"]
+__all__ = ["DATASETS", "UNBALANCED", "GaussianMixture", "PlanarData", "SwissRoll", "make"]
 
 tfd = tfp.distributions
 
@@ -59,16 +64,26 @@ class PlanarData(Protocol):
 
 
 class GaussianMixture(PlanarData):
-    """An equal mixture of isotropic Gaussians, as a `tfp` distribution.
+    """A mixture of isotropic Gaussians, as a `tfp` distribution.
+
+    Args:
+      name: of the data set.
+      modes: [m, 2], the means.
+      sigma: the standard deviation of each.
+      masses: [m], above 0, of any sum; None: equal ones.
 
     Attributes:
       modes: [m, 2] float64, the means.
+      masses: float64 [m] of sum 1; None: equal ones.
       distribution: the exact law, with `log_prob` (float64).
     """
 
-    def __init__(self, name: str, modes: np.ndarray, sigma: float):
+    def __init__(
+        self, name: str, modes: np.ndarray, sigma: float, masses: np.ndarray | None = None
+    ):
         self.name = name
         self.modes = np.asarray(modes, np.float64)
+        self.masses = None if masses is None else np.asarray(masses, np.float64) / np.sum(masses)
         self.num_modes = len(self.modes)
         self.sigma = sigma
         reach = 1.25 * float(np.abs(self.modes).max()) + 3 * sigma
@@ -77,8 +92,9 @@ class GaussianMixture(PlanarData):
     @property
     def distribution(self) -> Any:
         """The exact law, a `tfp.distributions.Distribution`."""
+        logits = np.zeros(self.num_modes) if self.masses is None else np.log(self.masses)
         return tfd.MixtureSameFamily(
-            tfd.Categorical(logits=tf.zeros([self.num_modes], tf.float64)),
+            tfd.Categorical(logits=tf.constant(logits, tf.float64)),
             tfd.MultivariateNormalDiag(
                 loc=tf.constant(self.modes, tf.float64),
                 scale_diag=tf.fill([self.num_modes, 2], tf.constant(self.sigma, tf.float64)),
@@ -92,7 +108,13 @@ class GaussianMixture(PlanarData):
 
     def sample(self, key, num, dtype=tf.float32):
         modes, sigma = tf.constant(self.modes, dtype), tf.constant(self.sigma, dtype)
-        mode = rng.integer(key, num, self.num_modes, at=0)
+        if self.masses is None:
+            mode = rng.integer(key, num, self.num_modes, at=0)
+        else:
+            # Comparisons, which `ahead` can make for many mini-batches at once, and no search.
+            edges = tf.constant(np.cumsum(self.masses)[:-1], tf.float64)
+            u = rng.uniform(key, num, tf.float64, at=0)
+            mode = tf.reduce_sum(tf.cast(u[:, None] >= edges, tf.int64), axis=1)
         return tf.gather(modes, mode) + sigma * rng.normal(key, [num, 2], dtype, at=1)
 
     def nearest_mode(self, x):
@@ -157,13 +179,28 @@ def _gaussians8() -> GaussianMixture:
     return GaussianMixture("gaussians8", modes, 0.02 / 1.414)
 
 
-def _gaussians25() -> GaussianMixture:
+def _gaussians25(name: str = "gaussians25", masses: np.ndarray | None = None) -> GaussianMixture:
     grid = 2.0 * np.arange(-2, 3)
     modes = np.stack(np.meshgrid(grid, grid, indexing="ij"), -1).reshape(-1, 2) / 2.828
-    return GaussianMixture("gaussians25", modes, 0.05 / 2.828)
+    return GaussianMixture(name, modes, 0.05 / 2.828, masses)
 
 
-DATASETS = {"gaussians8": _gaussians8, "gaussians25": _gaussians25, "swissroll": SwissRoll}
+# The lightest mode's mass over the heaviest one's.
+UNBALANCED = 1.0 / 100.0
+
+
+def _gaussians25_unbalanced() -> GaussianMixture:
+    # 7 and 25 have no common divisor, so that every rank occurs once.
+    rank = 7 * np.arange(25) % 25
+    return _gaussians25("gaussians25_unbalanced", UNBALANCED ** (rank / 24.0))
+
+
+DATASETS = {
+    "gaussians8": _gaussians8,
+    "gaussians25": _gaussians25,
+    "swissroll": SwissRoll,
+    "gaussians25_unbalanced": _gaussians25_unbalanced,
+}
 
 
 def make(name: str) -> PlanarData:

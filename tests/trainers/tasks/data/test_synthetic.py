@@ -29,6 +29,29 @@ def test_gaussians_have_their_modes_and_spread(name):
     assert np.abs(offset.mean(0)).max() < 5 * sigma / N**0.5
 
 
+def test_unbalanced_modes_have_a_geometric_sequence_of_masses():
+    data = synthetic.make("gaussians25_unbalanced")
+    np.testing.assert_array_equal(data.modes, synthetic.make("gaussians25").modes)
+    masses = np.sort(data.masses)[::-1]
+    ratio = 100.0 ** (-1 / 24)
+    np.testing.assert_allclose(masses[1:] / masses[:-1], ratio, rtol=1e-12)
+    np.testing.assert_allclose(masses[0], (1 - ratio) / (1 - ratio**25), rtol=1e-12)
+    # Beside the rarest mode there are heavy ones.
+    rows = data.masses.reshape(5, 5)
+    i, j = np.unravel_index(rows.argmin(), rows.shape)
+    beside = [rows[a, b] for a, b in ((i - 1, j), (i + 1, j), (i, j - 1), (i, j + 1))
+              if 0 <= a < 5 and 0 <= b < 5]  # fmt: skip
+    assert max(beside) > 10 * rows.min()
+    index, offset = data.nearest_mode(draw("gaussians25_unbalanced"))
+    counts, expected = np.bincount(index, minlength=25), N * data.masses
+    assert (np.abs(counts - expected) < 5 * np.sqrt(expected)).all()
+    assert abs(offset.std() / data.sigma - 1) < 5 / (2 * N**0.5)
+    kernel = np.exp(-(((data.modes[0] - data.modes) / data.sigma) ** 2).sum(1) / 2)
+    density = (data.masses * kernel).sum() / (2 * np.pi * data.sigma**2)
+    log_prob = data.distribution.log_prob(tf.constant(data.modes[0], tf.float64))
+    assert float(log_prob) == pytest.approx(np.log(density), rel=1e-10)
+
+
 @pytest.mark.parametrize("name", GAUSSIANS)
 def test_the_noise_of_a_gaussian_does_not_depend_on_its_mode(name):
     """The squared distance of each mode's n samples, in units of 2 sigma^2, has mean 1 and

@@ -1,0 +1,91 @@
+"""MixedNashGAN on images, with augmentation, several averages, low points, schedules of K."""
+
+import keras
+import numpy as np
+import pytest
+
+from tests.tf_mixed_nash.mixed_nash_gan.conftest import points
+from tf_mixed_nash import InputError, MixedNashGAN
+from trainers.workdir import folder
+from trainers.workdir.checkpoints import Checkpoints
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 1)).astype(np.uint8)
+
+
+def dense(n, seed, activation=None):
+    return keras.layers.Dense(
+        n, activation, kernel_initializer=keras.initializers.GlorotNormal(seed=seed)
+    )
+
+
+def game(**options):
+    generator = keras.Sequential(
+        [keras.Input((4,)), dense(64, 1, "tanh"), keras.layers.Reshape((8, 8, 1))]
+    )
+    discriminator = keras.Sequential(
+        [keras.Input((8, 8, 1)), keras.layers.Flatten(), dense(8, 2, "relu"), dense(1, 3)]
+    )
+    given = {"objective": "nonsaturating", "augment": "color,translation,cutout", **options}
+    return MixedNashGAN(generator, discriminator, algorithm="mirror_gan", **given)
+
+
+def fitted(workdir=None, callbacks=()):
+    gan = game(augment_target=0.3, augment_speed=500)
+    gan.compile(
+        seed=4,
+        num_inner_steps=2,
+        inner_steps_schedule="linear(end=0.5)",
+        ema_half_lives=(64,),
+        ema_schedule="constant(warmup=0.2)",
+        step_size_schedule="cyclical(cycles=2)",
+        window=(0.0, 1.0),
+        when="low_points",
+    )
+    history = gan.fit(
+        IMAGES,
+        batch_size=8,
+        num_batches=12,
+        steps_per_epoch=4,
+        verbose=0,
+        workdir=workdir,
+        callbacks=list(callbacks),
+        picture_every=10**6,
+        publish="ema_64",
+    )
+    return gan, history.history
+
+
+@pytest.mark.usefixtures("without_publishing")
+def test_a_run_that_stops_goes_on_as_if_it_had_not(tmp_path):
+    whole, history = fitted()
+    assert whole.mixture().num_components == 2
+    p = history["augment_probability"]
+    # It moves by 8 of 500 samples for each mini-batch, or not at all at 0.
+    assert p[-1] > 0
+    assert all(round(x * 500 / 8, 3) == int(round(x * 500 / 8, 3)) for x in p)
+    work = tmp_path / "run"
+    stop = keras.callbacks.EarlyStopping("step", mode="min", patience=0)
+    fitted(work, [stop])
+    found = Checkpoints(work / "checkpoints").read()
+    assert found.saved.step < 12
+    assert float(found.tensors["augment_probability"]) == pytest.approx(p[1], rel=1e-6)
+    gan, _ = fitted(work)
+    for answer in ("last", "ema_64", "mixture"):
+        np.testing.assert_array_equal(gan.sample(4, answer=answer), whole.sample(4, answer=answer))
+    assert folder.read_card(work)["strategies"].keys() == {"last", "ema", "mixture", "ema_64"}
+    again = MixedNashGAN.load(work)
+    np.testing.assert_array_equal(again.sample(3, answer="ema_64"), gan.sample(3, answer="ema_64"))
+    assert again.generator("ema_64").predict(np.zeros((1, 4)), verbose=0).shape == (1, 8, 8, 1)
+    with pytest.raises(InputError, match="last, ema, mixture, ema_64"):
+        gan.sample(3, answer="ema_65")
+
+
+def test_rows_that_are_no_images_are_refused():
+    gan = MixedNashGAN(
+        keras.Sequential([keras.Input((2,)), dense(2, 1)]),
+        keras.Sequential([keras.Input((2,)), dense(1, 1)]),
+        augment="cutout",
+    )
+    gan.compile()
+    with pytest.raises(InputError, match="augmentations of images"):
+        gan.fit(points(16), batch_size=8, num_batches=2, verbose=0)
