@@ -100,6 +100,10 @@ def _experiment(dataset: str, algorithm: str, variant: str | None) -> Any:
     # Scores of the strategies in metrics.jsonl, every so many mini-batches, 0 is off. Adds to what
     # is written as well.
     c.score_every = 0
+    c.score_samples = placeholder(int)  # of how many samples; by default 2,500 or the scorecard's
+    # The health monitor (docs/diagnosis.md): looks every so many mini-batches, by default 20 times
+    # in a run; 0 is off. Adds to what is written alone.
+    c.health_every = placeholder(int)
     c.data = ml_collections.ConfigDict(
         {
             "path": placeholder(str),  # LMDB directory, folder of images, .npy or .npz

@@ -57,6 +57,8 @@ _FREE = (
     "data",
     "duality_gap",
     "score_every",
+    "score_samples",
+    "health_every",
 )
 
 # What keep_best may name.
@@ -284,11 +286,22 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
     _integers(flat, 1, "log_every", "picture_every", "checkpoint_every", "keep_last")
     _integers(flat, 1, "model.latent_dim", "mixture.num_components", "duality_gap.num_samples")
     _integers(flat, 0, "keep_every", "max_rollbacks", "score_every")
+    if flat.get("score_samples") is not None:
+        _integers(flat, 16, "score_samples")
+    if flat.get("health_every") is not None:
+        _integers(flat, 0, "health_every", symbol=" (0: off)")
     _integers(flat, 0, "duality_gap.every", symbol=" (0: off)")
     _integers(flat, 1, "duality_gap.num_steps", symbol=" (K)")
     _choices(flat, ("stop", "rollback"), "on_divergence")
     if c["keep_best"]:
-        _choices(flat, [f"{k}:{m}" for k in ("min", "max") for m in METRICS], "keep_best")
+        scores = kinds.monitored(c)
+        names = (*METRICS, *scores, *(f"{a}/{m}" for a in ANSWERS for m in scores))
+        _choices(flat, [f"{k}:{m}" for k in ("min", "max") for m in names], "keep_best")
+        if not c["score_every"] and c["keep_best"].partition(":")[2] not in METRICS:
+            raise InputError(
+                f"keep_best={c['keep_best']} is by a score. Set --config.score_every to the "
+                "mini-batches between two scores."
+            )
         if c["keep_best"].endswith("duality_gap") and not c["duality_gap"]["every"]:
             raise InputError(
                 f"keep_best={c['keep_best']} needs the monitor. Set --config.duality_gap.every."
