@@ -110,6 +110,11 @@ def _experiment(dataset: str, algorithm: str, variant: str | None) -> Any:
             "tfds_dir": placeholder(str),  # where TFDS data sets are prepared
         }
     )
+    # A warm start (docs/modern.md): a workdir, a published model or a .keras file whose weights the
+    # networks begin with, where they fit. A run that has begun goes on without it.
+    c.init_from = ""
+    c.init_players = ""  # generator, discriminator or both; "": whichever are there
+    c.init_answer = "last"  # of a workdir, which the generators are; or ema, mixture
     c.log_every = 100
     c.picture_every = 3_000
     c.checkpoint_every = 3_000

@@ -53,7 +53,7 @@ def _define_flags() -> None:
     flags.DEFINE_string(
         "step",
         None,
-        "The mini-batch of the checkpoint, or best (of the run's keep_best); by default the newest.",
+        "The mini-batch of the checkpoint, or best (of keep_best); by default the newest.",
     )
     flags.mark_flags_as_required(["workdir", "output"])
 

@@ -60,6 +60,8 @@ _FREE = (
     "score_samples",
     "health_every",
 )
+# Where a run began: what has begun goes on, whatever they say now.
+_OF_BEGINNING = ("init_from", "init_players", "init_answer")
 
 # What keep_best may name.
 METRICS = (
@@ -308,6 +310,7 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
             )
     if not (isinstance(c["seed"], int) and 0 <= c["seed"] < 2**62):
         raise InputError(f"seed must be an integer in [0, 2**62), got {c['seed']!r}.")
+    _check_beginning(c)
     _check_particles(c)
     parts = num_replicas * c["accumulate"]
     atoms = c["generator"]["num_particles"] if c["particles"]["batch"] != "full" else 1
@@ -335,6 +338,16 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
         )
     checks = {"images": _check_images, "planar": _check_planar, "custom": _check_custom}
     checks[kinds.kind_of(c)](flat)
+
+
+def _check_beginning(c: Mapping[str, Any]) -> None:
+    if "init_from" not in c:  # of an earlier version
+        return
+    _choices(c, ("", *PLAYERS, "both"), "init_players")
+    _choices(c, ANSWERS, "init_answer")
+    for key, default in (("init_players", ""), ("init_answer", "last")):
+        if c[key] != default and not c["init_from"]:
+            raise InputError(f"{key}={c[key]} says nothing without --config.init_from=WORKDIR.")
 
 
 def _check_particles(c: Mapping[str, Any]) -> None:
@@ -528,7 +541,7 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
     return [
         f"{key}: {flat_theirs.get(key)!r} there, {flat_ours.get(key)!r} now"
         for key in sorted(flat_ours.keys() | flat_theirs.keys())
-        if key.split(".")[0] not in _FREE
+        if key.split(".")[0] not in (*_FREE, *_OF_BEGINNING)
         and flat_ours.get(key) != flat_theirs.get(key)
         and not (key in _LATER_FACTS and key not in flat_theirs)
     ]
@@ -537,6 +550,7 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
 def fingerprint(resolved: Mapping[str, Any]) -> int:
     """A number of 52 bits that is equal for configs that describe the same run."""
     flat = {k: v for k, v in flatten(resolved).items() if k.split(".")[0] not in _FREE}
+    flat = {k: v for k, v in flat.items() if v or k not in _OF_BEGINNING}
     text = json.dumps(flat, sort_keys=True).encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 12
 

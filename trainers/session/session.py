@@ -85,6 +85,7 @@ class Session:
       workers: the processes.
       stop: what asks to stop.
       hooks: of the program that trains.
+      beginning: of a warm start, for provenance.json.
 
     Attributes:
       loop: of the run.
@@ -98,8 +99,9 @@ class Session:
         workers: Workers,
         stop: StopRequest,
         hooks: Hooks = Hooks(),  # noqa: B008 - immutable
+        beginning: Mapping[str, Any] | None = None,
     ):
-        self._hooks = hooks
+        self._hooks, self._beginning = hooks, beginning
         self.workdir, self.workers, self.stop = workdir, workers, stop
         self.lost = False
         # Spent in steps, over all sessions: without tracing, scoring, pictures, checkpoints.
@@ -129,7 +131,8 @@ class Session:
         step = self._restore()
         if self.workers.chief:
             run = self.loop.run
-            provenance.record(self.workdir, run.config, step, run.choice._asdict())
+            more = {"init_from": self._beginning} if self._beginning else {}
+            provenance.record(self.workdir, run.config, step, run.choice._asdict(), more)
             print(f"compile={run.compile}: {run.choice.reason}.")
         if self._hooks.begin:
             self._hooks.begin(step)
@@ -391,7 +394,8 @@ class Session:
             return False
         self.workers.gather(0)
         self.loop.close()
-        self._begin(build(config, recoveries, self.loop.run.given))
+        run = self.loop.run
+        self._begin(build(config, recoveries, run.given, run.start))
         if found:
             self.loop.assign(found.tensors)
         return True
