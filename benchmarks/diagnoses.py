@@ -31,17 +31,17 @@ _PLANE, _IMAGES = "configs/gaussians8_mp.py:pure", "configs/mnist_mp.py:pure"
 _MODELS = "benchmarks/ill_models.py"
 _PLANAR = {
     "algorithm": "adam",
-    "step_size": 5e-4,
-    "batch_size": 256,
-    "num_batches": 4_000,
-    "model.hidden_units": (128, 128, 128),
+    "step_size": 1e-3,
+    "batch_size": 128,
+    "num_batches": 3_000,
+    "model.hidden_units": (64, 64, 64),
 }
 _DCGAN = {
     "algorithm": "adam",
     "image.size": 28,
-    "model.width": 12,
+    "model.width": 8,
     "model.latent_dim": 32,
-    "num_batches": 2_000,
+    "num_batches": 1_000,
     "duality_gap.every": 0,
 }
 
@@ -82,11 +82,11 @@ def cases(tfds_dir: str) -> dict[str, Case]:
     found = {
         "plane/wgan": plane("healthy"),
         "plane/relativistic": plane("healthy", **relativistic),
-        "plane/mirror_prox": plane("healthy", algorithm="mirror_prox_gan", num_batches=6_000),
+        "plane/mirror_prox": plane("healthy", algorithm="mirror_prox_gan"),
         "plane/swissroll": plane("healthy", dataset="swissroll"),
         "plane/gaussians25": plane("healthy", dataset="gaussians25", **relativistic),
         "plane/huge_step": plane(
-            "step size 1,000 times as large", _HUGE + _COLLAPSED, step_size=0.5
+            "step size 1,000 times as large", _HUGE + _COLLAPSED, step_size=1.0
         ),
         "plane/fast_discriminator": plane(
             "the discriminator learns 100 times faster",

@@ -4,7 +4,7 @@
     --config.init_from=BASE/NAME          the generators of a published model
     --config.init_from=FILE.keras         one player's Keras model
     --config.init_players=generator       of one player alone (or discriminator)
-    --config.init_answer=ema              the generators are those of this answer (last, ema, mixture)
+    --config.init_answer=ema              the generators are of this answer (last, ema, mixture)
 
 Layers are taken whole: those of the same weights' names and shapes, in the same order, as many
 parameters as possible; so that a network of another size gives what fits. What begins is the

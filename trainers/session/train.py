@@ -88,6 +88,8 @@ def train(
         try:
             if _agree_to_begin(config, workdir, workers):
                 if workers.chief:
+                    if note:
+                        warn(note)
                     card = workdir / CARD
                     print(f"{workdir} holds this run, finished. Its scorecard: {card}")
                 return cli.DONE

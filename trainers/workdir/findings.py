@@ -21,6 +21,7 @@ from trainers.workdir.folder import METRICS, whole_lines
 
 __all__ = [
     "HELP",
+    "LOOK",
     "LOOKS",
     "PREFIX",
     "Finding",
@@ -28,6 +29,8 @@ __all__ = [
     "entries",
     "find",
     "lines",
+    "looked",
+    "of_look",
     "read",
     "said",
 ]
@@ -213,6 +216,15 @@ def find(records: Sequence[Mapping[str, Any]], num_batches: int) -> list[Finding
     return found
 
 
+def of_look(look: Mapping[str, Any]) -> list[Finding]:
+    """Of one look alone, which must hold `step`: of a checkpoint that was looked at later."""
+    found = []
+    for rule in _RULES:
+        if _ill(rule, look):
+            found.append(Finding(rule.name, rule.player, rule.say(_measures(look)), look["step"]))
+    return found
+
+
 def looked(records: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the monitor looked at the run at all."""
     return any(key.startswith(LOOK) for record in records for key in record)
@@ -253,17 +265,18 @@ def _measures(look: Mapping[str, Any]) -> dict[str, float]:
     return {"known": 1.0, **found}
 
 
-def _held(rule: _Rule, looks: Sequence[Mapping[str, Any]], num_batches: int) -> Finding | None:
-    def ill(look: Mapping[str, Any]) -> bool:
-        try:
-            return rule.ill(_measures(look))
-        except KeyError:  # this look could not measure it
-            return False
+def _ill(rule: _Rule, look: Mapping[str, Any]) -> bool:
+    try:
+        return rule.ill(_measures(look))
+    except KeyError:  # this look could not measure it
+        return False
 
+
+def _held(rule: _Rule, looks: Sequence[Mapping[str, Any]], num_batches: int) -> Finding | None:
     counted = [x for x in looks if rule.early or x["step"] >= _GRACE * num_batches]
     run = []
     for look in reversed(counted):
-        if not ill(look):
+        if not _ill(rule, look):
             break
         run.append(look)
     if len(run) < LOOKS:
