@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 
 __all__ = ["constant_image", "constant_point", "narrow_image", "narrow_point"]
 
-
-def _latents(dim: int, scale: float) -> list[Any]:
-    return [keras.Input((dim,)), keras.layers.Rescaling(scale)]
+_NARROW = 0.1
 
 
-def _point(scale: float) -> keras.Model:
-    hidden = [keras.layers.Dense(32, activation="relu") for _ in range(2)]
-    return keras.Sequential([*_latents(2, scale), *hidden, keras.layers.Dense(2)])
+def _point(spread: float) -> keras.Model:
+    """A point that is learnt, and around it what the latents may change."""
+    latents = keras.Input((2,))
+    centre = keras.layers.Dense(2)(keras.layers.Rescaling(0.0)(latents))
+    x = keras.layers.Dense(32, activation="relu")(latents)
+    x = keras.layers.Dense(2, activation="tanh")(x)
+    return keras.Model(latents, keras.layers.Add()([centre, keras.layers.Rescaling(spread)(x)]))
 
 
-def _image(scale: float) -> keras.Model:
-    return keras.Sequential(
-        [
-            *_latents(32, scale),
-            keras.layers.Dense(7 * 7 * 24, activation="relu"),
-            keras.layers.Reshape((7, 7, 24)),
-            keras.layers.Conv2DTranspose(12, 4, 2, "same", activation="relu"),
-            keras.layers.Conv2DTranspose(1, 4, 2, "same", activation="tanh"),
-        ]
+def _image(spread: float) -> keras.Model:
+    latents = keras.Input((32,))
+    x = keras.layers.Dense(32, activation="tanh")(latents)
+    x = keras.layers.Rescaling(spread)(x)
+    x = keras.layers.Dense(7 * 7 * 24, activation="relu")(x)
+    x = keras.layers.Reshape((7, 7, 24))(x)
+    x = keras.layers.Conv2DTranspose(12, 4, 2, "same", activation="relu")(x)
+    x = keras.layers.Conv2DTranspose(1, 4, 2, "same")(x)
+    # Whatever the weights, the images lie so near to one that is learnt.
+    centre = keras.layers.Dense(28 * 28)(keras.layers.Rescaling(0.0)(latents))
+    centre = keras.layers.Reshape((28, 28, 1))(centre)
+    moved = keras.layers.Rescaling(spread)(keras.layers.Activation("tanh")(x))
+    return keras.Model(
+        latents, keras.layers.Activation("tanh")(keras.layers.Add()([centre, moved]))
     )
 
 
@@ -36,8 +41,8 @@ def constant_point() -> keras.Model:
 
 
 def narrow_point() -> keras.Model:
-    """Into the plane: latents so small that the samples stay together."""
-    return _point(0.02)
+    """Into the plane: a spot of the width of a mode."""
+    return _point(_NARROW)
 
 
 def constant_image() -> keras.Model:
@@ -46,5 +51,5 @@ def constant_image() -> keras.Model:
 
 
 def narrow_image() -> keras.Model:
-    """To 28 x 28 pixels: latents so small that the images are of one kind."""
-    return _image(0.02)
+    """To 28 x 28 pixels: variations of one image."""
+    return _image(_NARROW)

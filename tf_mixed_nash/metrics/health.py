@@ -22,7 +22,7 @@ __all__ = ["FIELDS", "KINDS", "Reference", "coarse", "measures", "separation"]
 
 FIELDS, KINDS = 8, 10
 # Twins: as near as so small a part of the mean distance of real rows.
-_TWIN = 1e-4
+_TWIN = 1e-5
 # A kind is reached by a tenth of the share which it has in the data; those of less than a quarter
 # of the mean share are not looked for, since chance decides about them.
 _SHARE, _LEAST = 0.1, 0.25

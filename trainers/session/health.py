@@ -116,8 +116,10 @@ class Health:
             for player, values in zip(PLAYERS, zip(*pulls, strict=True), strict=True):
                 found[f"pull/{player}"] = float(np.mean([v.numpy() for v in values]))
         for player, z, network in zip(PLAYERS, points, run.networks, strict=True):
-            lengths = np.linalg.norm(np.asarray(z, np.float64), axis=1)
-            first = float(np.linalg.norm(np.asarray(network.initial(), np.float64)))
+            # Without the padding, which the noise moves, too.
+            used = network.num_parameters
+            lengths = np.linalg.norm(z.numpy().astype(np.float64)[:, :used], axis=1)
+            first = float(np.linalg.norm(network.initial().numpy()[:used].astype(np.float64)))
             if first:
                 found[f"growth/{player}"] = float(lengths.max() / first)
         return found
@@ -126,7 +128,7 @@ class Health:
         both = np.concatenate([real, fake])
         if not np.isfinite(both).all():
             return {}
-        self.histograms = {f"{LOOK}d_real": real, f"{LOOK}d_fake": fake}
+        self.histograms = {f"{LOOK}histogram/d_{k}": x for k, x in (("real", real), ("fake", fake))}
         return {
             "d_real": float(real.mean()),
             "d_fake": float(fake.mean()),

@@ -115,7 +115,7 @@ def _growth(player: str) -> _Rule:
     return _Rule(
         "exploding_parameters",
         player,
-        lambda x: x[key] > 50.0,
+        lambda x: x[key] > 20.0,
         lambda x: (
             f"the {_NAMES[player]}'s parameters are {x[key]:.3g} times as long as at the "
             "beginning (usual: below 10)"
@@ -163,7 +163,7 @@ _RULES = (
     _Rule(
         "discriminator_saturated",
         "w",
-        lambda x: x["pull/w"] < 0.02 and _apart(x),
+        lambda x: x["pull/w"] < 0.01 and _apart(x),
         lambda x: (
             f"its loss pulls at its answers with {x['pull/w']:.2g} of its strength, and it "
             f"puts {x['separation']:.1%} of the pairs of real and generated rows in order: it has "
@@ -173,7 +173,7 @@ _RULES = (
     _Rule(
         "generator_without_signal",
         "theta",
-        lambda x: x["pull/theta"] < 0.02 and _apart(x),
+        lambda x: x["pull/theta"] < 0.01 and _apart(x),
         lambda x: (
             f"its loss pulls at the discriminator's answers with {x['pull/theta']:.2g} of "
             "its strength, while its samples are not the data"
