@@ -124,12 +124,21 @@ def _experiment(dataset: str, algorithm: str, variant: str | None) -> Any:
     # Scores of the strategies in metrics.jsonl, every so many mini-batches, 0 is off. Adds to what
     # is written as well.
     c.score_every = 0
+    c.score_samples = placeholder(int)  # of how many samples; by default 2,500 or the scorecard's
+    # The health monitor (docs/diagnosis.md): looks every so many mini-batches, by default 20 times
+    # in a run; 0 is off. Adds to what is written alone.
+    c.health_every = placeholder(int)
     c.data = ml_collections.ConfigDict(
         {
             "path": placeholder(str),  # LMDB directory, folder of images, .npy or .npz
             "tfds_dir": placeholder(str),  # where TFDS data sets are prepared
         }
     )
+    # A warm start (docs/modern.md): a workdir, a published model or a .keras file whose weights the
+    # networks begin with, where they fit. A run that has begun goes on without it.
+    c.init_from = ""
+    c.init_players = ""  # generator, discriminator or both; "": whichever are there
+    c.init_answer = "last"  # of a workdir, which the generators are; or ema, mixture
     c.log_every = 100
     c.picture_every = 3_000
     c.checkpoint_every = 3_000

@@ -1,7 +1,7 @@
 """Publishes an answer of a run as a SavedModel, from any of its checkpoints.
 
     python -m export.saved_model --workdir=DIR --output=BASE/NAME
-        [--average=last|ema|mixture|theta_bar|ema_N] [--step=MINI_BATCH]
+        [--average=last|ema|mixture|theta_bar|ema_N] [--step=MINI_BATCH|best]
 
 BASE/NAME/<version> then holds one SavedModel, whatever the number of generators in the
 mixture: each row of a request draws its component from its own key. Before a version appears it
@@ -50,7 +50,11 @@ def _define_flags() -> None:
         "Which answer of the run: last, ema, mixture, theta_bar (the average of the last inner "
         "chain), or ema_N, of its ema_half_lives.",
     )
-    flags.DEFINE_integer("step", None, "The mini-batch of the checkpoint; by default the newest.")
+    flags.DEFINE_string(
+        "step",
+        None,
+        "The mini-batch of the checkpoint, or best (of keep_best); by default the newest.",
+    )
     flags.mark_flags_as_required(["workdir", "output"])
 
 

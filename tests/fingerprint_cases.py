@@ -19,7 +19,13 @@ _ALGORITHMS = (
 _COMMANDS = (
     *("trainers.run", "trainers.evaluate", "trainers.compare", "trainers.sweep"),
     *("trainers.reproduce", "trainers.solve", "trainers.mixtures", "trainers.replay"),
-    *("trainers.features", "trainers.checkpoint", "export.saved_model", "export.sample"),
+    *(
+        "trainers.features",
+        "trainers.checkpoint",
+        "trainers.diagnose",
+        "export.saved_model",
+        "export.sample",
+    ),
     *("export.serve", "export.verify", "export.convert", "export.tfserving"),
 )
 _CONFIGS = ("gaussians25_md", "swissroll_mp", "fashion_mnist_mp", "lsun_md")

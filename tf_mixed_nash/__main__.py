@@ -31,6 +31,7 @@ COMMANDS = {
     "replay": "trainers.replay",
     "features": "trainers.features",
     "checkpoint": "trainers.checkpoint",
+    "diagnose": "trainers.diagnose",
     "sample": "export.sample",
     "serve": "export.serve",
     "verify": "export.verify",

@@ -1,6 +1,6 @@
 """Scores a workdir or an exported model, beside fresh real samples.
 
-python -m trainers.evaluate --workdir=DIR
+python -m trainers.evaluate --workdir=DIR [--step=MINI_BATCH|best]
 python -m trainers.evaluate --model=BASE/NAME [--dataset=gaussians8]
 
 With --intervals=100, in the plane, every number has a 95 % interval: of these samples of this
@@ -85,13 +85,15 @@ def main() -> int:
     if bool(workdir) == bool(model):
         raise InputError("Give one of --workdir=DIR and --model=BASE/NAME.")
     replicates = flags.FLAGS.intervals
+    if model and flags.FLAGS.step:
+        raise InputError("--step is of a workdir's checkpoints. Leave it out with --model.")
     if output:
         make_writable(Path(output).resolve().parent, "--output")
     import_tensorflow()
     from trainers.answers import reading
 
     if workdir:
-        loop = reading.load_loop(Path(workdir))
+        loop = reading.load_loop(Path(workdir), flags.FLAGS.step)
         task, published = loop.run.task, loop.run.options.publish
         task = _with_intervals(task, replicates)
         answers = reading.answers_of(loop)
@@ -110,6 +112,7 @@ def main() -> int:
 
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "A workdir of trainers.run: scores its newest checkpoint.")
+    flags.DEFINE_string("step", None, "The mini-batch of its checkpoint, or best (of keep_best).")
     flags.DEFINE_string("model", None, "An exported model: BASE/NAME or BASE/NAME/VERSION.")
     flags.DEFINE_string("dataset", None, "The data set, where the model does not say it.")
     flags.DEFINE_integer(

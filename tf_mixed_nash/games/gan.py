@@ -361,6 +361,40 @@ class GanGame:
         classes = tf.reshape(latents[:, self.latent_dim :], [-1, *ones, self.num_classes])
         return tf.concat([fake, tf.broadcast_to(classes, shape)], axis=-1)
 
+    def judged(
+        self, points: Pair, real: tf.Tensor, key: tf.Tensor, states: Pair | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Samples as the training draws them, and what the discriminators say.
+
+        Args:
+          points: Pair of atoms [n', d] and [m', e]. Each generator draws as many samples.
+          real: [n, ...], with the classes of a conditional game.
+          key: int32[2], of latents and draws.
+          states: of the layers: Pair of [S], or of [n', S]; None of a player without any.
+
+        Returns:
+          (samples [n, ...] without classes, logits of the real rows, those of the samples, each a
+          mean over the discriminators [n / packing, ...]); n is cut to a multiple of n'.
+        """
+        theta, w = points.theta[: real.shape[0]], points.w
+        num, many = theta.shape[0], w.shape[0]
+        real = real[: real.shape[0] // num * num]
+        layers = _Layers(self, key, Shard(), states)
+        latents = self._latents_of(num, True, theta.dtype, real, key, Shard())
+        drawn = layers.many("theta", _GENERATED, num)
+        fake = self._generated(self.generator.unflatten(theta), latents, drawn)
+        fake = tf.reshape(fake, [-1, *fake.shape[2:]])
+        leaves = self.discriminator.unflatten(w)
+        logits = (
+            tf.reduce_mean(
+                self._logits(leaves, self.packed(x)[None], layers.many("w", use, many))[:, 0], 0
+            )
+            for x, use in ((real, _REAL), (fake, _FAKE))
+        )
+        of_real, of_fake = logits
+        samples = fake[..., : -self.num_classes] if self.num_classes else fake
+        return samples, of_real, of_fake
+
     def project(self, player, z):
         """Clips w to its box, where there is one."""
         c = self.regularizers.weight_clip

@@ -84,6 +84,7 @@ class Epochs:
     Attributes:
       history: the `keras.callbacks.History`.
       model: what the callbacks take for the model.
+      records: of the whole run, once it ended.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Epochs:
     ):
         self._steps, self._num_batches = steps, num_batches
         self._records: list[Mapping[str, Any]] = []
+        self.records: Sequence[Mapping[str, Any]] = ()
         self._started = False
         self.model: Any = _Model(save)
         self.history = keras.callbacks.History()
@@ -142,6 +144,7 @@ class Epochs:
 
     def whole(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Takes the records of the whole run into the history, those of earlier sessions too."""
+        self.records = records
         self.history.history, self.history.epoch = {}, []
         for record in records:
             self.history.epoch.append((record["step"] - 1) // self._steps)

@@ -39,7 +39,7 @@ from trainers.system.files import write_atomically
 from trainers.tasks import user_models, vector_scores
 from trainers.tasks.base import SEED
 from trainers.tasks.data import user_data
-from trainers.workdir import folder
+from trainers.workdir import findings, folder
 from trainers.workdir.checkpoints import Checkpoints
 
 __all__ = ["MixedNashGAN"]
@@ -337,6 +337,8 @@ class MixedNashGAN:
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
         steps_per_epoch: int = 100,
         score_every: int = 0,
+        score_samples: int | None = None,
+        health_every: int | None = None,
         verbose: int = 1,
         publish: str = "mixture",
         picture_every: int = 3_000,
@@ -379,13 +381,18 @@ class MixedNashGAN:
           score_every: every so many mini-batches the scores of every answer are logged, as
             score/ANSWER/METRIC: energy_distance, precision, recall, density, coverage, ks_max,
             ks_mean; 0: never. EarlyStopping(monitor="score/ema/energy_distance", mode="min").
+          score_samples: of how many samples; by default 2,000.
+          health_every: every so many mini-batches the run's health is looked at, by default 20
+            times (docs/diagnosis.md): what is wrong is a warning at the end, and finding/NAME and
+            health/MEASURE of the history. 0: never.
           verbose: 0 shows nothing, 1 a bar and lines.
           publish: the answer that the workdir publishes: "mixture", "last" or "ema".
           picture_every: mini-batches between pictures, in the workdir.
           checkpoint_every: mini-batches between checkpoints, in the workdir.
           keep_last: >= 1, checkpoints that stay.
           keep_every: and the first at or after each multiple of so many mini-batches; 0: none.
-          keep_best: and the best by "min:KEY" or "max:KEY"; "": none.
+          keep_best: and the best by "min:KEY" or "max:KEY", a score ("min:energy_distance") or
+            a record's entry ("min:loss/w"); "": none. `load(workdir, step="best")` reads it.
           on_divergence: "stop", or "rollback" to the last checkpoint with half the step sizes.
           max_rollbacks: >= 0.
           accumulate: parts of a mini-batch that are computed one after the other.
@@ -419,6 +426,8 @@ class MixedNashGAN:
             batch_size=batch_size,
             log_every=steps_per_epoch,
             score_every=score_every,
+            score_samples=score_samples,
+            health_every=health_every,
             publish=publish,
             picture_every=picture_every,
             checkpoint_every=checkpoint_every,
@@ -449,6 +458,7 @@ class MixedNashGAN:
         else:
             del run
             self._fit_in_folder(config, Path(workdir), given, epochs, bool(verbose))
+        _warn_of_findings(epochs.records, num_batches)
         return epochs.history
 
     def _data(self, data, batch_size, labels, validation_data, validation_split):
@@ -747,7 +757,7 @@ class MixedNashGAN:
         discriminator: keras.Model | Callable[[], keras.Model] | None = None,
         objective: Objective | None = None,
         latents: Any = None,
-        step: int | None = None,
+        step: int | str | None = None,
         penalty: Penalty | None = None,
     ) -> Self:
         """A game from a folder of `save`, or from a workdir of `fit` or `trainers.run`.
@@ -758,7 +768,8 @@ class MixedNashGAN:
           discriminator: the same.
           objective: where it is a function of your own; needed only to train on.
           latents: where they are not N(0, I).
-          step: of a workdir, the checkpoint of this mini-batch; by default the newest.
+          step: of a workdir, the checkpoint of this mini-batch, or "best" of `keep_best`; by
+            default the newest.
           penalty: where it is a function of your own; needed only to train on.
 
         Raises:
@@ -853,9 +864,18 @@ def _raise_for(code: int) -> None:
         raise SystemExit(code)
 
 
+def _warn_of_findings(records: Sequence[Mapping[str, Any]], num_batches: int) -> None:
+    """What the health monitor found at its last look, as one warning."""
+    found = findings.find(records, num_batches) if findings.looked(records) else []
+    if found:
+        text = "\n".join(["This training looks ill:", *findings.lines(found)])
+        warnings.warn(f"{text}\n(docs/diagnosis.md; health_every=0 looks no more)", stacklevel=3)
+
+
 def _untimed(record: Mapping[str, Any]) -> dict[str, Any]:
     """Without what differs from one run to the same again."""
     times = ("ms_per_batch", "data_wait", "seconds", "score_seconds", "duality_gap_seconds")
+    times += ("health_seconds",)
     return {k: v for k, v in record.items() if k not in times}
 
 

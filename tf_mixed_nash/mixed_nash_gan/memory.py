@@ -16,6 +16,7 @@ from trainers.session import watchers
 from trainers.session.session import record_of
 from trainers.session.watchers import crossed
 from trainers.system.stopping import StopRequest
+from trainers.workdir import findings
 
 __all__ = ["train"]
 
@@ -38,7 +39,7 @@ def train(
     """
     run, every = loop.run, loop.run.options.log_every
     looks = watchers.make(run)
-    pace, traced = 1, False
+    pace, traced, records = 1, False, list[Mapping[str, Any]]()
     progress = tqdm(
         total=run.num_batches,
         unit="batch",
@@ -67,6 +68,9 @@ def train(
             for watcher in looks:
                 if crossed(before, loop.step, watcher.every):
                     record |= watcher.look(loop)
+            if findings.looked([record]):
+                record |= findings.entries(findings.find([*records, record], run.num_batches))
+            records.append(record)
             progress.set_postfix_str(
                 f"generator {record['loss/theta']:.3f}, discriminator {record['loss/w']:.3f}",
                 refresh=False,

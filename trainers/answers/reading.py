@@ -17,7 +17,7 @@ from trainers.experiment.build import Given, Run, build, task_of
 from trainers.experiment.options import options_of
 from trainers.system import provenance
 from trainers.tasks.base import Sampler, Task
-from trainers.workdir import recoveries
+from trainers.workdir import best, recoveries
 from trainers.workdir.checkpoints import Checkpoints
 from trainers.workdir.folder import ANSWERS, CHECKPOINTS, read_card
 
@@ -75,14 +75,14 @@ def sampler(strategy: MixedStrategy) -> Sampler:
 
 
 def load_answer(
-    workdir: Path, answer: str, step: int | None = None
+    workdir: Path, answer: str, step: int | str | None = None
 ) -> tuple[MixedStrategy, dict[str, Any]]:
     """One answer of a run, from any of its checkpoints, and what is known of it.
 
     Args:
       workdir: of trainers.run.
       answer: one of `averages_of`.
-      step: the mini-batch of the checkpoint; None for the newest.
+      step: the mini-batch of the checkpoint, or "best"; None for the newest.
 
     Returns:
       The mixed strategy, and `average` (the answer), `step` and, where the run's scorecard is of
@@ -115,12 +115,14 @@ def scored(scores: Mapping[str, Any], answer: str) -> dict[str, Any]:
     return {"scorecard": scores["strategies"][answer], **known}
 
 
-def load_loop(workdir: Path, step: int | None = None, given: Given | None = None) -> Loop[Run]:
+def load_loop(
+    workdir: Path, step: int | str | None = None, given: Given | None = None
+) -> Loop[Run]:
     """The loop of a workdir, at its newest checkpoint or that of mini-batch `step`.
 
     Args:
       workdir: of the run.
-      step: None for the newest.
+      step: or "best", of keep_best; None for the newest.
       given: what its config only describes, where it is at hand.
 
     Raises:
@@ -129,6 +131,7 @@ def load_loop(workdir: Path, step: int | None = None, given: Given | None = None
     workdir = Path(workdir)
     # One process reads what many may have trained.
     config = {**settings.load_workdir_config(workdir), "strategy": "default"}
+    step = best.step_of(workdir, step)
     loop = Loop(build(config, recoveries.read(workdir), given))
     found = Checkpoints(workdir / CHECKPOINTS).read(step)
     if not found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -31,6 +31,9 @@ from trainers.tasks.base import Task
 from trainers.tasks.kinds import CustomSpec, ImageSpec, PlanarSpec
 
 __all__ = ["Given", "Run", "build", "task_of"]
+
+# (networks, number of the particle): writes initial weights into their models.
+Warm = Callable[[Pair, int], None]
 
 # How a config calls an object of a Python program.
 PYTHON = "python:"
@@ -66,6 +69,7 @@ class Run(Training):
       config: resolved, for the files that must hold all of it; nobody reads its keys.
       choice: of `compile`, and why.
       given: what the config could only describe, to build the run again.
+      start: what wrote other initial weights into the networks, the same.
     """
 
     task: Task
@@ -73,6 +77,7 @@ class Run(Training):
     config: Mapping[str, Any]
     choice: Choice
     given: Given | None = None
+    start: Warm | None = None
 
 
 def task_of(config: Mapping[str, Any] | PlanarSpec | ImageSpec | CustomSpec) -> Task:
@@ -101,7 +106,10 @@ def task_of(config: Mapping[str, Any] | PlanarSpec | ImageSpec | CustomSpec) -> 
 
 
 def build(
-    config: Mapping[str, Any], recoveries: Sequence[Recovery] = (), given: Given | None = None
+    config: Mapping[str, Any],
+    recoveries: Sequence[Recovery] = (),
+    given: Given | None = None,
+    start: Warm | None = None,
 ) -> Run:
     """Builds a run. Reads no data (but see `task_of`).
 
@@ -110,13 +118,21 @@ def build(
       recoveries: of the run so far; from each on, the step sizes are half of what they were and
         the noise is other.
       given: what the config only describes.
+      start: of a warm start; None: the networks begin at their own initialisation.
 
     Raises:
       InputError: if a file of the user's holds something else than the config says.
     """
     options, task = options_of(config), given.task if given else task_of(config)
     choice = ways.choose(config["compile"], options.devices)
-    nets = task.networks()
+
+    def networks(j: int = 0) -> Pair:
+        made = task.networks(f"/{j}" if j else "")
+        if start:
+            start(made, j)
+        return made
+
+    nets = networks()
     schedules = given.schedules if given else {}
     # How many outer steps T there are depends on K_t alone; the step sizes depend on T.
     num_steps, horizon = _outer_steps(config, schedules)
@@ -147,7 +163,7 @@ def build(
         scheme=scheme,
         hyperparameters=hyperparameters,
         feed=task.feed,
-        other_networks=lambda j: task.networks(f"/{j}"),
+        other_networks=networks,
         seed=options.seed,
         num_batches=options.num_batches,
         num_outer_steps=num_steps,
@@ -165,6 +181,7 @@ def build(
         options=options,
         config=config,
         given=given,
+        start=start,
     )
 
 

@@ -80,6 +80,8 @@ class Options:
     on_divergence: str = "stop"
     max_rollbacks: int = 3
     score_every: int = 0
+    score_samples: int | None = None
+    health_every: int | None = None
     duality_gap: GapOptions = GapOptions()
 
 

@@ -58,7 +58,11 @@ _FREE = (
     "data",
     "duality_gap",
     "score_every",
+    "score_samples",
+    "health_every",
 )
+# Where a run began: what has begun goes on, whatever they say now.
+_OF_BEGINNING = ("init_from", "init_players", "init_answer")
 
 # What keep_best may name.
 METRICS = (
@@ -303,17 +307,29 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
     _integers(flat, 1, "log_every", "picture_every", "checkpoint_every", "keep_last")
     _integers(flat, 1, "model.latent_dim", "mixture.num_components", "duality_gap.num_samples")
     _integers(flat, 0, "keep_every", "max_rollbacks", "score_every")
+    if flat.get("score_samples") is not None:
+        _integers(flat, 16, "score_samples")
+    if flat.get("health_every") is not None:
+        _integers(flat, 0, "health_every", symbol=" (0: off)")
     _integers(flat, 0, "duality_gap.every", symbol=" (0: off)")
     _integers(flat, 1, "duality_gap.num_steps", symbol=" (K)")
     _choices(flat, ("stop", "rollback"), "on_divergence")
     if c["keep_best"]:
-        _choices(flat, [f"{k}:{m}" for k in ("min", "max") for m in METRICS], "keep_best")
+        scores = kinds.monitored(c)
+        names = (*METRICS, *scores, *(f"{a}/{m}" for a in ANSWERS for m in scores))
+        _choices(flat, [f"{k}:{m}" for k in ("min", "max") for m in names], "keep_best")
+        if not c["score_every"] and c["keep_best"].partition(":")[2] not in METRICS:
+            raise InputError(
+                f"keep_best={c['keep_best']} is by a score. Set --config.score_every to the "
+                "mini-batches between two scores."
+            )
         if c["keep_best"].endswith("duality_gap") and not c["duality_gap"]["every"]:
             raise InputError(
                 f"keep_best={c['keep_best']} needs the monitor. Set --config.duality_gap.every."
             )
     if not (isinstance(c["seed"], int) and 0 <= c["seed"] < 2**62):
         raise InputError(f"seed must be an integer in [0, 2**62), got {c['seed']!r}.")
+    _check_beginning(c)
     _check_particles(c)
     parts = num_replicas * c["accumulate"]
     atoms = c["generator"]["num_particles"] if c["particles"]["batch"] != "full" else 1
@@ -343,6 +359,16 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
     _check_low_points(c)
     checks = {"images": _check_images, "planar": _check_planar, "custom": _check_custom}
     checks[kinds.kind_of(c)](flat)
+
+
+def _check_beginning(c: Mapping[str, Any]) -> None:
+    if "init_from" not in c:  # of an earlier version
+        return
+    _choices(c, ("", *PLAYERS, "both"), "init_players")
+    _choices(c, ANSWERS, "init_answer")
+    for key, default in (("init_players", ""), ("init_answer", "last")):
+        if c[key] != default and not c["init_from"]:
+            raise InputError(f"{key}={c[key]} says nothing without --config.init_from=WORKDIR.")
 
 
 def _check_particles(c: Mapping[str, Any]) -> None:
@@ -611,7 +637,7 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
     return [
         f"{key}: {flat_theirs.get(key)!r} there, {flat_ours.get(key)!r} now"
         for key in sorted(flat_ours.keys() | flat_theirs.keys())
-        if key.split(".")[0] not in _FREE
+        if key.split(".")[0] not in (*_FREE, *_OF_BEGINNING)
         and flat_ours.get(key) != flat_theirs.get(key)
         and not (key in _LATER_FACTS and key not in flat_theirs)
     ]
@@ -620,6 +646,7 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
 def fingerprint(resolved: Mapping[str, Any]) -> int:
     """A number of 52 bits that is equal for configs that describe the same run."""
     flat = {k: v for k, v in flatten(resolved).items() if k.split(".")[0] not in _FREE}
+    flat = {k: v for k, v in flat.items() if v or k not in _OF_BEGINNING}
     text = json.dumps(flat, sort_keys=True).encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 12
 

@@ -12,8 +12,10 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
+import numpy as np
 import tensorflow as tf
 
 from trainers.system.files import write_atomically
@@ -35,7 +37,7 @@ class Journal:
 
     Attributes:
       last: the last record; {} before the first.
-      num_records: so far, with those of earlier sessions.
+      records: all so far, with those of earlier sessions.
     """
 
     def __init__(
@@ -43,8 +45,7 @@ class Journal:
     ):
         from tqdm import tqdm
 
-        self.last: dict[str, Any] = {}
-        self.num_records = 0
+        self.records: list[dict[str, Any]] = []
         self._path, self._times = workdir / METRICS, workdir / TIMES
         self._silent = silent
         self._step, self._total = step, total
@@ -73,15 +74,30 @@ class Journal:
         self._bar.close()
         self._board.close()
 
-    def write(self, record: Mapping[str, Any], times: Mapping[str, float]) -> None:
+    @property
+    def last(self) -> dict[str, Any]:
+        """See the class."""
+        return self.records[-1] if self.records else {}
+
+    @property
+    def num_records(self) -> int:
+        """How many there are."""
+        return len(self.records)
+
+    def write(
+        self,
+        record: Mapping[str, Any],
+        times: Mapping[str, float],
+        histograms: Mapping[str, np.ndarray] = MappingProxyType({}),
+    ) -> None:
         """Writes a record.
 
         Args:
           record: `step` and what else is the same in every run of this config.
           times: what is not; for times.jsonl and TensorBoard.
+          histograms: numbers whose distribution TensorBoard shows.
         """
-        self.last = dict(record)
-        self.num_records += 1
+        self.records.append(dict(record))
         if self._silent:
             return
         with self._path.open("a") as file:
@@ -92,6 +108,16 @@ class Journal:
         with self._board.as_default():
             for name, value in {**record, **times}.items():
                 tf.summary.scalar(name, value, step=record["step"])
+            for name, values in histograms.items():
+                tf.summary.histogram(name, values, step=record["step"])
+
+    def picture(self, path: Path, step: int) -> None:
+        """Shows a PNG file in TensorBoard, too."""
+        if self._silent or not path.is_file():
+            return
+        with self._board.as_default():
+            image = tf.io.decode_png(tf.io.read_file(str(path)), channels=3)
+            tf.summary.image("samples", image[None], step=step)
 
     def show(self, step: int, text: str) -> None:
         """Moves the bar."""
@@ -117,10 +143,7 @@ class Journal:
 
     def _truncate(self, step: int) -> None:
         """Drops the lines after `step`, and one that was cut off."""
-        kept = _truncate(self._path, step)
-        self.num_records = len(kept)
-        if kept:
-            self.last = json.loads(kept[-1])
+        self.records = [json.loads(line) for line in _truncate(self._path, step)]
         _truncate(self._times, step)
 
 

@@ -20,12 +20,13 @@ from tf_mixed_nash.training.loop import Divergence, Loop
 from tf_mixed_nash.types import PLAYERS
 from trainers.answers import publishing
 from trainers.experiment.build import Run, build
-from trainers.session import divergence, watchers
+from trainers.session import divergence, health, watchers
 from trainers.session.journal import Journal
 from trainers.session.watchers import crossed
 from trainers.system import cli, devices, lock, provenance, user_files
 from trainers.system.devices import Workers
 from trainers.system.stopping import StopRequest
+from trainers.workdir import best, findings
 from trainers.workdir.checkpoints import Checkpoints, Retention
 from trainers.workdir.folder import CHECKPOINTS, METRICS, SAMPLES, whole_lines
 
@@ -84,6 +85,7 @@ class Session:
       workers: the processes.
       stop: what asks to stop.
       hooks: of the program that trains.
+      beginning: of a warm start, for provenance.json.
 
     Attributes:
       loop: of the run.
@@ -97,8 +99,9 @@ class Session:
         workers: Workers,
         stop: StopRequest,
         hooks: Hooks = Hooks(),  # noqa: B008 - immutable
+        beginning: Mapping[str, Any] | None = None,
     ):
-        self._hooks = hooks
+        self._hooks, self._beginning = hooks, beginning
         self.workdir, self.workers, self.stop = workdir, workers, stop
         self.lost = False
         # Spent in steps, over all sessions: without tracing, scoring, pictures, checkpoints.
@@ -106,6 +109,8 @@ class Session:
         o = run.options
         retention = Retention(o.keep_last, o.keep_every, o.keep_best)
         self._checkpoints = Checkpoints(workdir / CHECKPOINTS, retention)
+        self._best = best.Best.of(run.config)
+        self._found: list[findings.Finding] = []
         self._begin(run)
 
     def _begin(self, run: Run) -> None:
@@ -126,7 +131,8 @@ class Session:
         step = self._restore()
         if self.workers.chief:
             run = self.loop.run
-            provenance.record(self.workdir, run.config, step, run.choice._asdict())
+            more = {"init_from": self._beginning} if self._beginning else {}
+            provenance.record(self.workdir, run.config, step, run.choice._asdict(), more)
             print(f"compile={run.compile}: {run.choice.reason}.")
         if self._hooks.begin:
             self._hooks.begin(step)
@@ -211,6 +217,7 @@ class Session:
         with Journal(
             self.workdir, run.algorithm, loop.step, total, not chief, self._hooks.bar
         ) as journal:
+            self._found = findings.find(journal.records, total)
             for stretch in self._stretches(last):
                 if stretch.lost:
                     self._without_others(stretch.lost, journal)
@@ -226,9 +233,10 @@ class Session:
                     if self._hooks.observe:
                         wished = self._hooks.observe(loop, journal.last)
                 if chief and (stretch.crossed(every.picture_every) or ended):
-                    self._picture()
+                    journal.picture(self._picture(), loop.step)
                 stops = code or wished or stretch.now >= last
-                if chief and (stretch.crossed(every.checkpoint_every) or stops):
+                due = stretch.crossed(every.checkpoint_every) or self._is_best(journal)
+                if chief and (due or stops):
                     self._save(journal)
                 if wished:
                     break
@@ -286,25 +294,43 @@ class Session:
 
     def _record(self, journal: Journal, stretch: _Stretch) -> None:
         loop = self.loop
-        before = journal.last.get("step", 0)
+        before, histograms = journal.last.get("step", 0), dict[str, Any]()
         record = record_of(loop)
         times = {"ms_per_batch": stretch.ms, "data_wait": stretch.waiting, "seconds": self._seconds}
         for watcher in self._watchers:
             if crossed(before, loop.step, watcher.every):
-                record |= watcher.look(loop)
-                times[watcher.time_key] = watcher.seconds[-1]
-        journal.write(record, times)
+                looked = watcher.look(loop)
+                record |= looked
+                if looked:
+                    times[watcher.time_key] = watcher.seconds[-1]
+                    histograms |= watcher.histograms
+        if findings.looked([record]):
+            self._found = findings.find([*journal.records, record], loop.run.num_batches)
+            record |= findings.entries(self._found)
+        journal.write(record, times, histograms)
         journal.show(
             loop.step,
             f"{stretch.ms:.1f} ms/batch, generator {record['loss/theta']:.3f}, "
-            f"discriminator {record['loss/w']:.3f}",
+            f"discriminator {record['loss/w']:.3f}"
+            + "".join(f", {text}" for text in self._notable(journal) if text),
         )
 
-    def _picture(self) -> None:
+    def _notable(self, journal: Journal) -> tuple[str, str]:
+        """The newest scores of the published answer, and the names of the findings."""
+        options = self.loop.run.options
+        scores = best.said(journal.records, options.publish) if options.score_every else ""
+        return scores, findings.said(self._found)
+
+    def _is_best(self, journal: Journal) -> bool:
+        """Whether the newest record holds a better score than all before: a checkpoint is due."""
+        return bool(self._best) and self._best.beats(journal.records)
+
+    def _picture(self) -> Path:
         run, step = self.loop.run, self.loop.step
         title = f"{run.algorithm}, last iterate, {step:,} mini-batches"
         path = self.workdir / SAMPLES / f"step_{step:08d}.png"
         self._draw(path, title)
+        return path
 
     def _draw(self, path: Path, title: str) -> None:
         several, task = self.loop.run.num_particles > 1, self.loop.run.task
@@ -325,6 +351,8 @@ class Session:
         """Begins a checkpoint of now; its records are on the disk before it is."""
         journal.sync()
         metrics = {k: v for k, v in journal.last.items() if math.isfinite(v)}
+        if self._best and journal.last.get("step") == self.loop.step:
+            metrics |= self._best.entry(journal.last)
         facts = facts_of(self.loop, journal.num_records, self._seconds, metrics)
         self._checkpoints.save(self.loop.step, self.loop.tensors(), facts)
 
@@ -366,7 +394,8 @@ class Session:
             return False
         self.workers.gather(0)
         self.loop.close()
-        self._begin(build(config, recoveries, self.loop.run.given))
+        run = self.loop.run
+        self._begin(build(config, recoveries, run.given, run.start))
         if found:
             self.loop.assign(found.tensors)
         return True
@@ -386,8 +415,31 @@ class Session:
         ends = [watcher.conclude(self.loop) for watcher in self._watchers]
         self._good = {}  # gives its memory back
         entries = {key: value for more, _ in ends for key, value in more.items()}
-        said = "\n".join(text for _, text in ends if text)
+        entries |= self._conclusion()
+        said = "\n".join([*(text for _, text in ends if text), *self._last_words()])
         publishing.finish(self.loop, self.workdir, entries, said)
+
+    def _conclusion(self) -> dict[str, Any]:
+        """What scorecard.json says of the whole run."""
+        records, more = findings.read(self.workdir), dict[str, Any]()
+        if findings.looked(records):
+            more["health"] = [f._asdict() | {"helps": f.helps} for f in self._found]
+        if self._best and (found := self._best.of_records(records)):
+            more["best"] = found._asdict()
+        return more
+
+    def _last_words(self) -> list[str]:
+        lines = [*findings.lines(self._found)]
+        for watcher in self._watchers:
+            if isinstance(watcher, health.Health) and watcher.broken:
+                lines.append(f"health       not looked at to the end: {watcher.broken}")
+        if self._best and (found := self._best.of_records(findings.read(self.workdir))):
+            lines.append(f"best         {found}")
+            lines.append(
+                "             publish it: python -m export.saved_model --step=best "
+                f"--workdir={self.workdir} --output=models/best"
+            )
+        return lines
 
 
 def record_of(loop: Loop[Run]) -> dict[str, Any]:

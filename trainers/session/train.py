@@ -20,6 +20,7 @@ from tf_mixed_nash.types import PLAYERS, Pair
 from trainers.experiment import settings
 from trainers.experiment.build import Given, Run, build
 from trainers.experiment.options import options_of
+from trainers.session import start
 from trainers.session.divergence import NAMES
 from trainers.session.session import Hooks, Session, warn
 from trainers.system import cli, devices, lock
@@ -37,7 +38,8 @@ _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, err
 
 def describe(config: Mapping[str, Any]) -> str:
     """The resolved config, the model sizes and the length of the run, for --dry_run."""
-    run = build(config)
+    begin = start.read(config)
+    run = build(config, start=begin and begin.give)
     _check_memory(run)
     lines = [settings.to_json(config).rstrip()]
     for player in PLAYERS:
@@ -50,6 +52,8 @@ def describe(config: Mapping[str, Any]) -> str:
         several = f", {num} particles" if num > 1 else ""
         size = f"{network.num_parameters:>10,} parameters   {widths}{several}"
         lines.append(f"{NAMES[player]:<14}{size}")
+    if begin:
+        lines.append(begin.text())
     lines.append(f"{run.num_outer_steps:,} outer steps use {run.num_batches:,} mini-batches")
     return "\n".join(lines)
 
@@ -78,22 +82,30 @@ def train(
       InputError: if the workdir cannot be used, is in use by another trainer, or can no longer
         be written.
     """
+    config, note = start.kept(config, workdir)
     workers = devices.workers(options_of(config).devices)
     with StopRequest() as stop, _disk_errors(workdir):
         try:
             if _agree_to_begin(config, workdir, workers):
                 if workers.chief:
+                    if note:
+                        warn(note)
                     card = workdir / CARD
                     print(f"{workdir} holds this run, finished. Its scorecard: {card}")
                 return cli.DONE
             with deterministic():
-                run = build(config, recoveries.read(workdir), given)
+                begin = None if start.has_begun(workdir) else start.read(config)
+                run = build(config, recoveries.read(workdir), given, begin and begin.give)
                 check(run)
-                if workers.chief and (said := run.task.describe()):
-                    print(said)
+                if workers.chief:
+                    for said in (run.task.describe(), begin.text() if begin else ""):
+                        if said:
+                            print(said)
+                    if note:
+                        warn(note)
                 with (
                     _prepared(config, workdir, workers),
-                    Session(run, workdir, workers, stop, hooks) as s,
+                    Session(run, workdir, workers, stop, hooks, begin and begin.facts) as s,
                 ):
                     code = s.run(until)
                     return code if s.lost else _leave_together(workers, code)

@@ -14,7 +14,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,11 +29,13 @@ from tf_mixed_nash.training.loop import Loop
 from tf_mixed_nash.types import Measure, Pair
 from trainers.experiment.build import Run
 from trainers.experiment.settings import ANSWERS
+from trainers.session import health
 from trainers.tasks import image_scores
 from trainers.tasks.base import SEED, Sampler
 from trainers.tasks.imaging import ImageTask, draw_pixels
 from trainers.tasks.kinds import MONITORED
 from trainers.tasks.planar import PlanarTask
+from trainers.tasks.stacked import StackedTask, mode_card
 
 __all__ = ["Monitor", "Scores", "Watcher", "crossed", "make", "sampler"]
 
@@ -49,11 +52,13 @@ class Watcher(Protocol):
       every: n >= 1.
       time_key: the name of a look's seconds in times.jsonl.
       seconds: the wall time of each look so far; the first includes tracing.
+      histograms: numbers of the last look, for TensorBoard.
     """
 
     every: int
     time_key: str
     seconds: list[float]
+    histograms: Mapping[str, np.ndarray] = MappingProxyType({})
 
     def look(self, loop: Loop[Run]) -> dict[str, float]:
         """What goes into the record of now."""
@@ -76,6 +81,8 @@ def make(run: Run) -> list[Watcher]:
         watchers.append(Monitor(run))
     if options.score_every:
         watchers.append(Scores(run))
+    if health.every(run):
+        watchers.append(health.Health(run))
     return watchers
 
 
@@ -174,11 +181,13 @@ class Scores(Watcher):
     def __init__(self, run: Run):
         task = run.task
         self.every, self.seconds = run.options.score_every, list[float]()
-        self._of = _scoring(task)
+        self._of = _scoring(task, run.options.score_samples)
         self._draw = sampler(run)
 
     def look(self, loop: Loop[Run]) -> dict[str, float]:
         """`score/ANSWER/METRIC` of last, ema and, once its window has begun, mixture.
+
+        `score/ANSWER/num_samples` says of how many samples.
 
         What does not exist (the std_ratio of no captured mode, the scores of samples that are not
         finite) is left out.
@@ -205,41 +214,58 @@ class Scores(Watcher):
 _Scoring = Callable[[Sampler], dict[str, float]]
 
 
-def _scoring(task: Any) -> _Scoring:
-    """What scores a sampler during the training, by the kind of task."""
+def _scoring(task: Any, num: int | None) -> _Scoring:
+    """What scores a sampler during the training, by the kind of task; num samples, if given."""
     if isinstance(task, PlanarTask):
-        return _planar_scores(task)
-    return _image_scores(task) if isinstance(task, ImageTask) else _custom_scores(task)
+        return _planar_scores(task, num)
+    if isinstance(task, ImageTask):
+        return _image_scores(task, num)
+    return _custom_scores(task, num)
 
 
-def _planar_scores(task: PlanarTask) -> _Scoring:
+def _planar_scores(task: PlanarTask, num: int | None) -> _Scoring:
     capture = task.spec.card.capture_samples
-    reference = task.data.sample(rng.stream(SEED, "reference"), _WASSERSTEIN_SAMPLES).numpy()
+    num = num or max(_SAMPLES, capture)
+    capture, few = min(capture, num), min(_WASSERSTEIN_SAMPLES, num)
+    reference = task.data.sample(rng.stream(SEED, "reference"), few).numpy()
 
     def score(sample):
         # Here, because it loads POT, which --dry_run need not wait for.
         from tf_mixed_nash.metrics.scorecard import scorecard
 
-        samples = sample(seed_rows(SEED, max(_SAMPLES, capture)))
-        card = scorecard(samples, reference, task.data, capture, _WASSERSTEIN_SAMPLES)
-        return {metric: card[metric] for metric in MONITORED["planar"] if metric in card}
+        samples = sample(seed_rows(SEED, num))
+        card = scorecard(samples, reference, task.data, capture, few)
+        found = {metric: card[metric] for metric in MONITORED["planar"] if metric in card}
+        return _counted(found, num)
 
     return score
 
 
-def _image_scores(task: ImageTask) -> _Scoring:
+def _counted(scores: dict[str, float], num: int) -> dict[str, float]:
+    return {**scores, "num_samples": num}
+
+
+def _image_scores(task: ImageTask, num: int | None) -> _Scoring:
+    num = min(num or _SAMPLES, task.spec.card.num_samples)
+
     def score(sample):
-        images = draw_pixels(sample, SEED, min(_SAMPLES, task.spec.card.num_samples))
+        images = draw_pixels(sample, SEED, num)
         card = image_scores.scorecard(images, task.real, task.features, task.spec.card)
-        return {metric: card[metric] for metric in MONITORED["images"]}
+        found = {metric: card[metric] for metric in MONITORED["images"]}
+        if isinstance(task, StackedTask):
+            modes = mode_card(images, task.classifier, task.source.frequencies)
+            found |= {metric: modes[metric] for metric in ("modes_captured", "reverse_kl")}
+        return _counted(found, num)
 
     return score
 
 
-def _custom_scores(task: Any) -> _Scoring:
+def _custom_scores(task: Any, num: int | None) -> _Scoring:
+    num = num or task.spec.card.num_samples
+
     def score(sample):
-        card = task.quick(sample(seed_rows(SEED, task.spec.card.num_samples)))
-        return {metric: card[metric] for metric in MONITORED["custom"]}
+        card = task.quick(sample(seed_rows(SEED, num)))
+        return _counted({metric: card[metric] for metric in MONITORED["custom"]}, num)
 
     return score
 

@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import tensorflow as tf
@@ -63,7 +64,11 @@ def describe(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def record(
-    workdir: Path, config: Mapping[str, Any], resumed_from: int, compile: Mapping[str, str]
+    workdir: Path,
+    config: Mapping[str, Any],
+    resumed_from: int,
+    compile: Mapping[str, str],
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Writes provenance.json, or adds this session to it.
 
@@ -72,9 +77,10 @@ def record(
       config: resolved.
       resumed_from: the mini-batch at which this session begins.
       compile: how its steps are compiled, and why: asked, way, reason.
+      more: of the run's beginning; of its first session alone.
     """
     path = workdir / FILE
-    now = {**describe(config), "compile": dict(compile)}
+    now = {**describe(config), "compile": dict(compile), **more}
     first: dict[str, Any] = now
     try:
         before = json.loads(path.read_text())

@@ -94,6 +94,14 @@ class Task(Protocol):
         """num real data [num, ...] of a stream apart from the training's."""
         ...
 
+    def some_data(self, num: int, dtype: tf.DType) -> tuple[tf.Tensor, int | None]:
+        """At most num different training rows [m, ...], as `feed` gives them, and how many are.
+
+        None where their number is not known, or there is no end of them. Nothing is counted or
+        kept of what cannot be read: the run stays as it is.
+        """
+        return self.held_out("health", num, dtype), None
+
     def draw_step(
         self, path: Path, title: str, sample: Sampler, atoms: Sampler | None = None
     ) -> None:

@@ -143,6 +143,13 @@ class CustomTask(Task):
         """See `tasks.Task.held_out`."""
         return self.batches(stream, 1, num, dtype)(0)
 
+    def some_data(self, num, dtype):
+        """See `tasks.Task.some_data`; of arrays how many rows there are is known."""
+        known = isinstance(self.data, user_data.ArrayData)
+        total = len(self.data.x) if known else None
+        x, y = self.data.other(user_data.order_seed(SEED, "health"), min(num, total or num))
+        return user_data.with_classes(tf.constant(x), y, self.num_classes, dtype), total
+
     def _rows(self, stream: str, num: int) -> tuple[np.ndarray, np.ndarray | None]:
         source = self._held_out or self.data
         return source.other(user_data.order_seed(self.spec.seed, stream), num)

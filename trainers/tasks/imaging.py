@@ -13,6 +13,7 @@ from tf_mixed_nash import models, rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.models import dcgan_discriminator, dcgan_generator
 from tf_mixed_nash.strategies.mixed import MixedStrategy, seed_rows
+from tf_mixed_nash.training import order
 from tf_mixed_nash.types import Pair
 from trainers.system import devices
 from trainers.system.files import save_arrays
@@ -39,6 +40,7 @@ _STRIPS, _STEPS = 8, 10  # interpolation.png
 _CLASSES, _OF_CLASS = 20, 16  # classes.png: at most so many, and images of each
 # Two for each half, the reference and the ceiling: of one there is no covariance.
 _FEWEST = 4
+_SOME = 0x1005E  # the order of `some_data`
 
 
 class ImageFeed:
@@ -282,6 +284,14 @@ class ImageTask(Task):
     def held_out(self, stream, num, dtype):
         """See `tasks.Task.held_out`: records in another order; the training has seen them."""
         return self.batches(stream, 1, num, dtype)(tf.constant(0, tf.int64))
+
+    def some_data(self, num, dtype):
+        """See `tasks.Task.some_data`; unreadable records are passed over."""
+        total = len(self.images)
+        indices = order.permutation(np.arange(min(num, total)), total, _SOME)
+        pixels, labels = self.images.look(indices)
+        block = tf.constant(0, tf.int64), tf.constant(pixels[None]), tf.constant(labels[None])
+        return _batch_at(block, tf.constant(0, tf.int64), self.num_classes, dtype), total
 
     def draw_step(self, path, title, sample, atoms=None):
         """See `tasks.Task.draw_step`: a grid of the samples of fixed latents."""

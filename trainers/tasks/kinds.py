@@ -18,6 +18,7 @@ __all__ = [
     "PlanarCard",
     "PlanarSpec",
     "kind_of",
+    "monitored",
 ]
 
 # The numbers of a scorecard, by kind of task. What a search looks for by itself comes first.
@@ -46,6 +47,15 @@ MONITORED = {
     "images": ("fid", "kid", "precision", "recall", "density", "coverage"),
     "custom": SCORES["custom"],
 }
+
+
+# Beside them, of one data set.
+_OF_DATASET = {"stacked_mnist": ("modes_captured", "reverse_kl")}
+
+
+def monitored(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The scores that `score_every` measures of a config's task."""
+    return (*_OF_DATASET.get(config["dataset"], ()), *MONITORED[kind_of(config)])
 
 
 def kind_of(config: Mapping[str, Any]) -> Literal["planar", "images", "custom"]:

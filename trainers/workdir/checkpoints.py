@@ -130,6 +130,11 @@ class Checkpoints:
         paths = self._paths()
         return paths[max(paths)] if paths else None
 
+    @property
+    def best(self) -> int | None:
+        """The mini-batch of the one that `Retention.best` keeps; None if there is none."""
+        return self._best({s: _manifest_or_none(p) or {} for s, p in self._paths().items()})
+
     def read(self, step: int | None = None) -> Checkpoint | None:
         """The newest good checkpoint, or that of mini-batch `step`.
 

@@ -89,7 +89,7 @@ class Plan:
     def _score_every(self, config: Any) -> int:
         if self.spec.pruner == "none":
             return config.score_every
-        monitored = kinds.MONITORED[kinds.kind_of(config)]
+        monitored = kinds.monitored(config)
         if self.objective.metric not in monitored:
             raise InputError(
                 f"--pruner={self.spec.pruner} cannot see {self.objective.metric} during the "

@@ -88,6 +88,23 @@ class Images:
             images[i], labels[i] = image, label
         return images, labels
 
+    def look(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `at`, without those that cannot be read, which are not counted."""
+        if self._cached is not None:
+            return self.at(indices)
+
+        def readable(index):
+            try:
+                record = self.source.read(index)
+                label = -1 if record.label is None else record.label
+                return decode(record.image, self.preprocessing), label
+            except (ValueError, OSError):
+                return None
+
+        found = [x for x in self._pool.map(readable, indices.tolist()) if x is not None]
+        images = np.array([image for image, _ in found], np.uint8).reshape(-1, *self.shape)
+        return images, np.array([label for _, label in found], np.int64)
+
     def batch(
         self, m: int, seed: int | None = None, size: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,220 @@
+"""The health monitor disturbs nothing, is exact on resume, and finds what was made ill."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.trainers.conftest import tiny, tiny_images
+from tf_mixed_nash import MixedNashGAN
+from tf_mixed_nash.games.objectives import OBJECTIVES
+from tf_mixed_nash.training.loop import Loop
+from trainers import diagnose
+from trainers.answers import reading
+from trainers.experiment import settings
+from trainers.experiment.build import build
+from trainers.session import health as sut
+from trainers.session import train, watchers
+from trainers.system import cli
+from trainers.workdir import best, findings, folder
+
+ILL = """
+import keras
+
+def constant():
+    return keras.Sequential([keras.Input((2,)), keras.layers.Rescaling(0.0), keras.layers.Dense(2)])
+"""
+
+
+def config(**more):
+    more = {"num_batches": 12, "mixture__window": (0.8, 1.0), "health_every": 2, **more}
+    return tiny("mirror_gan", **more)
+
+
+def lines(workdir):
+    return [json.loads(x) for x in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def plain(records):
+    return [
+        {k: v for k, v in x.items() if not k.startswith(("health/", "finding/", "score/"))}
+        for x in records
+    ]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """One run without the monitor; with it, ill, kept by a score; and that in two sessions."""
+    path = tmp_path_factory.mktemp("health")
+    (path / "ill.py").write_text(ILL)
+    own = {"model__generator": f"{path / 'ill.py'}:constant"}
+    scored = {"score_every": 2, "score_samples": 64, "keep_best": "min:wasserstein2"}
+    scored |= {"keep_last": 1, "checkpoint_every": 100, "picture_every": 6}
+    assert train.train(config(**own, health_every=0), path / "off", until=10) == cli.STOPPED
+    assert train.train(config(**own, **scored), path / "on", until=10) == cli.STOPPED
+    assert train.train(config(**own, **scored), path / "parts", until=6) == cli.STOPPED
+    assert train.train(config(**own, **scored), path / "parts", until=10) == cli.STOPPED
+    return path
+
+
+def test_the_run_is_bitwise_the_same_with_and_without_it(runs):
+    off, on = (reading.load_loop(runs / name).tensors() for name in ("off", "on"))
+    assert off.keys() == on.keys()
+    for name in off:
+        np.testing.assert_array_equal(np.array(off[name]), np.array(on[name]), name)
+    assert lines(runs / "off") == plain(lines(runs / "on"))
+    assert not findings.looked(lines(runs / "off"))
+
+
+def test_a_resumed_run_finds_the_same(runs):
+    there, here = (runs / name / "metrics.jsonl" for name in ("on", "parts"))
+    assert there.read_bytes() == here.read_bytes()
+
+
+def test_a_constant_generator_is_found_by_name(runs):
+    last = lines(runs / "on")[-1]
+    assert last["health/duplicates"] == 1.0
+    assert last["health/kinds"] == 1.0
+    assert last["finding/duplicates"] == last["finding/collapsed_samples"] == 1.0
+    found = {f.name: f for f in findings.find(lines(runs / "on"), 12)}
+    assert found["duplicates"].since == 4  # after a fifth of the run
+    times = folder.records(runs / "on")[-1]
+    assert times["health_seconds"] > 0
+    assert "health_seconds" not in last
+
+
+def test_the_best_checkpoint_stays_and_is_read(runs):
+    records = lines(runs / "on")
+    wanted = best.Best.of(config(score_every=2, keep_best="min:wasserstein2")).of_records(records)
+    assert wanted.num_samples == 64
+    for name in ("on", "parts"):
+        loop = reading.load_loop(runs / name, "best")
+        assert loop.step == wanted.step
+        strategy, known = reading.load_answer(runs / name, "last", "best")
+        assert known["step"] == wanted.step
+        assert strategy.num_components == 1
+
+
+def test_tensorboard_has_histograms_and_numbers(runs):
+    events = EventAccumulator(str(runs / "on" / "tensorboard"), {"tensors": 0}).Reload()
+    tags = events.Tags()["tensors"]
+    assert {"health/d_real", "health/d_fake", "finding/duplicates", "samples"} <= {*tags}
+    kinds = {tag: events.summary_metadata[tag].plugin_data.plugin_name for tag in tags}
+    assert kinds["health/histogram/d_real"] == kinds["health/histogram/d_fake"] == "histograms"
+    assert kinds["samples"] == "images"
+
+
+def test_diagnose_reads_and_looks(runs, capsys):
+    facts = diagnose.diagnose(runs / "on")
+    names = {f["name"] for f in facts["findings"]}
+    assert {"duplicates", "collapsed_samples", "lost_modes"} <= names
+    assert (facts["step"], facts["looked_at"], facts["finished"]) == (10, 10, False)
+    assert facts["measures"]["duplicates"] == 1.0
+    text = diagnose.text(facts)
+    assert "finding      duplicates: 100% of the samples have a twin" in text
+    assert "usually helps:" in text
+    # A run without looks, as old ones are, has them now.
+    now = diagnose.diagnose(runs / "off")
+    assert names <= {f["name"] for f in now["findings"]}
+    only = diagnose.diagnose(runs / "off", records_only=True)
+    assert not only["findings"]
+    assert "nobody looked at it" in only["notes"][0]
+
+
+def test_what_a_users_code_raises_ends_the_looks_and_not_the_run():
+    loop = Loop(build(config()))
+    loop.run.game.objective = lambda real, fake: 1 / 0
+    watcher = sut.Health(loop.run)
+    assert watcher.look(loop) == {}
+    assert "ZeroDivisionError" in watcher.broken
+    assert watcher.look(loop) == {}
+
+
+@pytest.mark.parametrize(
+    ("num_batches", "asked", "every"),
+    [(100, None, 0), (200, None, 200), (18_000, None, 900), (100, 7, 7), (18_000, 0, 0)],
+)
+def test_how_often_it_looks(num_batches, asked, every):
+    more = {} if asked is None else {"health_every": asked}
+    run = build(tiny(num_batches=num_batches, **more))
+    assert sut.every(run) == every
+    assert bool(watchers.make(run)) == bool(every)
+
+
+@pytest.mark.parametrize("name", ["wgan", "nonsaturating", "hinge", "relativistic"])
+def test_pulls_are_the_losses_derivatives(name):
+    real, fake = np.random.default_rng(0).normal(size=(2, 5, 1)).astype(np.float32)
+    found = sut._pulls(OBJECTIVES[name], tf.constant(real), tf.constant(fake))
+    step = 1e-2
+
+    def slope(player, which, i):
+        ends = []
+        for sign in (1, -1):
+            moved = [real.copy(), fake.copy()]
+            moved[which][i] += sign * step
+            losses = OBJECTIVES[name](*map(tf.constant, moved))
+            ends.append(float(getattr(losses, player)))
+        return abs(ends[0] - ends[1]) / (2 * step) * len(real)
+
+    w = np.mean([slope("discriminator", k, i) for k in (0, 1) for i in range(5)])
+    theta = np.mean([slope("generator", 1, i) for i in range(5)])
+    assert float(found.w) == pytest.approx(w, abs=0.05)
+    assert float(found.theta) == pytest.approx(theta, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"algorithm": "mirror_gan", "num_particles": 2},
+        {"algorithm": "sample_md", "num_chains": 2},
+        {"algorithm": "adam", "game__packing": 2},
+    ],
+)
+def test_every_kind_of_player_is_looked_at(more):
+    loop = Loop(build(tiny(health_every=2, **more)))
+    watcher = sut.Health(loop.run, rows=40)
+    found = watcher.look(loop)
+    assert not watcher.broken
+    assert found["health/growth/theta"] == pytest.approx(1.0, rel=0.2)
+    assert 0 <= found["health/separation"] <= 1
+
+
+@pytest.mark.slow
+def test_conditional_images_and_their_training_records(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (30, 28, 28, 1), np.uint8)
+    np.savez(tmp_path / "a.npz", images=images, labels=np.arange(30) % 3)
+    more = {"data__path": str(tmp_path / "a.npz"), "model__conditional": True, "model__width": 4}
+    loop = Loop(build(tiny_images("adam", health_every=2, **more)))
+    watcher = sut.Health(loop.run, rows=16)
+    found = watcher.look(loop)
+    assert not watcher.broken
+    assert found["health/known"] == 1.0
+    assert found["health/memorised"] == 0.0
+    loop.close()
+
+
+def test_a_fit_warns_and_keeps_the_findings_in_its_history():
+    generator = keras.Sequential(
+        [keras.Input((2,)), keras.layers.Rescaling(0.0), keras.layers.Dense(2)]
+    )
+    gan = MixedNashGAN(
+        generator,
+        keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]),
+        algorithm="adam",
+    )
+    gan.compile(step_size=1e-3)
+    rows = np.random.default_rng(0).normal(size=(64, 2))
+    with pytest.warns(UserWarning, match=r"(?s)looks ill.*duplicates: 100%"):
+        history = gan.fit(
+            rows, batch_size=16, num_batches=8, steps_per_epoch=1, health_every=1, verbose=0
+        )
+    assert history.history["finding/duplicates"][-1] == 1.0
+    assert history.history["health/duplicates"] == [1.0] * 8
+
+
+def test_a_config_of_an_earlier_version_has_no_say():
+    old = {k: v for k, v in config().items() if not k.startswith(("health_", "init_", "score_s"))}
+    assert settings.differences(config(), old) == []

@@ -1,0 +1,184 @@
+"""The health monitor: looks at a run now and then, and says what is wrong with it.
+
+On by default; `--config.health_every=N` mini-batches (by itself a twentieth of the run, at least
+200), 0: off. It draws from a stream of its own and keeps no state: parameters, draws and
+all other records are the same with and without it, and a resumed run finds the same. What its
+measures mean is `trainers.workdir.findings`'s.
+
+    health/diversity, kinds, num_kinds, duplicates, distance, memorised, by_chance
+                                      of samples beside real rows (tf_mixed_nash/metrics/health.py)
+    health/known                      the part of the training rows that memorised looks at
+    health/d_real, d_fake             the discriminator's mean answers (logits)
+    health/d_spread                   the standard deviation of all of them
+    health/separation                 P(D(real) > D(fake))
+    health/pull/theta, pull/w         how strongly a player's loss pulls at an answer, a mean of
+                                      |n dL / dD|: 1 for wgan, 0 where an objective is saturated
+    health/growth/theta, growth/w     the parameters' norm over that of the initial ones
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mixed_nash import rng
+from tf_mixed_nash.metrics import health
+from tf_mixed_nash.training.loop import Loop
+from tf_mixed_nash.types import PLAYERS, Pair
+from trainers.experiment.build import Run
+from trainers.tasks.planar import PlanarTask
+from trainers.workdir.findings import LOOK
+
+__all__ = ["Health", "every"]
+
+_LOOKS, _LEAST = 20, 200
+_ROWS = 512
+_IMAGES = 256  # each costs a pass of both networks
+_KNOWN = 1_000  # training rows that a sample may be a copy of
+
+
+def every(run: Run) -> int:
+    """Mini-batches between two looks; 0: there are none."""
+    asked = run.options.health_every
+    if asked is not None:
+        return asked
+    by_itself = max(_LEAST, run.num_batches // _LOOKS)
+    return by_itself if run.num_batches >= by_itself else 0
+
+
+class Health:
+    """See the module, and `watchers.Watcher`.
+
+    Args:
+      run: what is looked at.
+      rows: how many samples a look draws at least; by default few.
+
+    Attributes:
+      histograms: of the last look, for TensorBoard.
+      broken: why it looks no more; "" while it does.
+    """
+
+    time_key = "health_seconds"
+
+    def __init__(self, run: Run, rows: int | None = None):
+        self.every, self.seconds = every(run), list[float]()
+        self.histograms: dict[str, np.ndarray] = {}
+        self.broken = ""
+        self._run = run
+        self._rows = rows or (_IMAGES if run.task.is_image else _ROWS)
+        self._prepared: tuple[Any, health.Reference, float] | None = None
+        self._judge = tf.function(self._judged, autograph=False)
+
+    def look(self, loop: Loop[Run]) -> dict[str, float]:
+        """The measures of now; what cannot be measured is left out.
+
+        Whatever goes wrong here ends the looks, and not the run.
+        """
+        if self.broken:
+            return {}
+        began = time.perf_counter()
+        try:
+            found = self._look(loop)
+        except Exception as error:  # whatever code of the user's raises
+            self.broken = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            return {}
+        self.seconds.append(time.perf_counter() - began)
+        # Six digits are more than is meant, and hide how a product of matrices was cut.
+        return {f"{LOOK}{k}": float(f"{v:.6g}") for k, v in found.items() if np.isfinite(v)}
+
+    def conclude(self, loop: Loop[Run]) -> tuple[dict[str, Any], str]:
+        """Nothing: the session says the findings."""
+        return {}, ""
+
+    def _look(self, loop: Loop[Run]) -> dict[str, float]:
+        run = self._run
+        data, reference, known = self._reference()
+        size = min(run.batch_size, self._rows)
+        key = rng.fold_in(rng.stream(run.seed, "health"), tf.constant(loop.step, tf.int64))
+        points = Pair(*(_atoms(z) for z in loop.last()))
+        states = Pair(*(_of_atoms(s, z) for s, z in zip(loop.states(), points, strict=True)))
+        parts = []
+        for i in range(-(-self._rows // size)):
+            rows = tf.gather(data, (np.arange(size) + i * size) % len(data))
+            parts.append(self._judge(points, rows, rng.fold_in(key, i), states))
+        samples, real, fake, pulls = zip(*parts, strict=True)
+        samples, real, fake = (
+            np.concatenate([np.asarray(x, np.float64) for x in xs]) for xs in (samples, real, fake)
+        )
+        found = health.measures(samples, reference)
+        if "memorised" in found:
+            found["known"] = known
+        found |= self._answers(real.reshape(-1), fake.reshape(-1))
+        if pulls[0] is not None:
+            for player, values in zip(PLAYERS, zip(*pulls, strict=True), strict=True):
+                found[f"pull/{player}"] = float(np.mean([v.numpy() for v in values]))
+        for player, z, network in zip(PLAYERS, points, run.networks, strict=True):
+            # Without the padding, which the noise moves, too.
+            used = network.num_parameters
+            lengths = np.linalg.norm(z.numpy().astype(np.float64)[:, :used], axis=1)
+            first = float(np.linalg.norm(network.initial().numpy()[:used].astype(np.float64)))
+            if first:
+                found[f"growth/{player}"] = float(lengths.max() / first)
+        return found
+
+    def _answers(self, real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
+        both = np.concatenate([real, fake])
+        if not np.isfinite(both).all():
+            return {}
+        self.histograms = {f"{LOOK}histogram/d_{k}": x for k, x in (("real", real), ("fake", fake))}
+        return {
+            "d_real": float(real.mean()),
+            "d_fake": float(fake.mean()),
+            "d_spread": float(both.std()),
+            "separation": health.separation(real, fake),
+        }
+
+    def _reference(self) -> tuple[Any, health.Reference, float]:
+        """(real rows with their classes, what samples are compared with, health/known)."""
+        if self._prepared is None:
+            run, num_classes = self._run, self._run.game.num_classes
+            dtype = run.networks.theta.dtype
+            rows, total = run.task.some_data(max(self._rows, _KNOWN), dtype)
+            plain = np.asarray(rows[..., :-num_classes] if num_classes else rows, np.float64)
+            data = run.task.data if isinstance(run.task, PlanarTask) else None
+            modes = getattr(data, "modes", None)
+            compared = plain[: self._rows]
+            training = plain if total else None
+            reference = health.Reference.of(compared, modes, training)
+            self._prepared = rows, reference, len(plain) / total if total else 1.0
+        return self._prepared
+
+    def _judged(self, points: Pair, rows: tf.Tensor, key: tf.Tensor, states: Pair):
+        """(samples, logits of real rows, of samples, Pair of pulls or None), all float32."""
+        game = self._run.game
+        samples, real, fake = game.judged(points, rows, key, states)
+        real, fake = tf.cast(real, tf.float32), tf.cast(fake, tf.float32)
+        pulls = _pulls(game.objective, real, fake)
+        return tf.cast(samples, tf.float32), real, fake, pulls
+
+
+def _pulls(objective: Any, real: tf.Tensor, fake: tf.Tensor) -> Pair | None:
+    """Means of |n dL / dD| of both players' losses."""
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+        tape.watch((real, fake))
+        losses = objective(real, fake)
+    zero = tf.UnconnectedGradients.ZERO
+    of_w = tape.gradient(losses.discriminator, [real, fake], unconnected_gradients=zero)
+    of_theta = tape.gradient(losses.generator, fake, unconnected_gradients=zero)
+    n = tf.cast(tf.shape(real)[0], real.dtype)
+    w = tf.add_n([n * tf.reduce_mean(tf.abs(g)) for g in of_w]) / 2.0
+    return Pair(n * tf.reduce_mean(tf.abs(of_theta)), w)
+
+
+def _atoms(z: tf.Tensor) -> tf.Tensor:
+    return z if z.shape.rank == 2 else z[None]
+
+
+def _of_atoms(state: Any, atoms: tf.Tensor) -> Any:
+    """What the layers of these atoms keep; of chains of which the output is one, the first's."""
+    if state is None or state.shape.rank == 1 or state.shape[0] == atoms.shape[0]:
+        return state
+    return state[: atoms.shape[0]]
