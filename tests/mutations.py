@@ -560,9 +560,9 @@ MUTATIONS: list[Mutation] = [
         "trainers/campaigns/jobs.py",
         ("tests/trainers/campaigns/test_jobs.py",),
         ("if not free(self.job.workdir):", "if False:"),
-        ("if self._starts < _STARTS or stopping:", "if stopping:"),
+        ("if self._starts < STARTS or stopping:", "if stopping:"),
         ('in_a_row + 1 if ended.how == "failed" else 0', 'in_a_row + (ended.how == "failed")'),
-        ("(code == FAILED and _NOT_FINITE in said)", "False"),
+        ("(code == FAILED and is_divergence(said))", "False"),
     ),
     *_of(
         "trainers/system/processes.py",

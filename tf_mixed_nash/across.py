@@ -1,7 +1,7 @@
 """A function of many rows at once, compiled parts and all: `tf.vectorized_map` as we need it.
 
-TensorFlow rewrites each operation of a function for inputs with one more leading axis. Two things it
-does otherwise than a training needs, and both are mended while a function is traced here:
+TensorFlow rewrites each operation of a function for inputs with one more leading axis. Two things
+it does otherwise than a training needs, and both are mended while a function is traced here:
 
 - A function that XLA compiles by itself (`compile.fused`) is taken apart into a plain graph's
   operations; here it stays one compiled function, of all rows.

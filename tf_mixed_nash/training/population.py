@@ -27,7 +27,12 @@ from tf_mixed_nash.training.loop import Divergence, Loop
 from tf_mixed_nash.training.run import Training
 from tf_mixed_nash.training.whole import COUNTERS, LENGTH, WIDTH, counted, first_batches, row_of
 
-__all__ = ["Population", "of_runs", "refusal"]
+__all__ = ["CHAINS", "LAZY", "REBORN", "Population", "of_runs", "refusal"]
+
+# Why some runs cannot be.
+CHAINS = "{} remembers the players' past, for which there is no such program"
+LAZY = "penalties are computed on every {}th mini-batch, for which there is no such program"
+REBORN = "atoms are reborn (rebirth_below), each run's at other steps"
 
 # Which run is traced: an integer tensor [].
 _run: contextvars.ContextVar[tf.Tensor] = contextvars.ContextVar("run")
@@ -56,9 +61,11 @@ def of_runs(schedules: Sequence[Schedule]) -> Schedule:
 def refusal(run: Training) -> str:
     """Why a run cannot be one of a population; "" if it can."""
     if ALGORITHMS[run.algorithm].chains:
-        return f"{run.algorithm} remembers every player's past, for which there is no such program"
+        return CHAINS.format(run.algorithm)
     if any(h.num_particles > 1 and h.rebirth_below for h in run.hyperparameters):
-        return "atoms are reborn (rebirth_below), each run's at other steps"
+        return REBORN
+    if run.game.regularizers.every > 1:
+        return LAZY.format(run.game.regularizers.every)
     if any(network.constants for network in run.networks):
         return "its networks have weights that are not trained, each run's its own"
     return ""
@@ -175,7 +182,13 @@ class Population:
             autograph=False,
             jit_compile=self.compile == "whole" or None,
         )
-        return compiled.get_concrete_function()
+        try:
+            return compiled.get_concrete_function()
+        except ValueError as error:  # of across
+            raise InputError(
+                "These runs cannot be one population: TensorFlow does not know how to make many of "
+                f"one of their operations ({str(error).strip().splitlines()[-1]}). Run each alone."
+            ) from error
 
     @property
     def _signature(self) -> tuple[tf.TensorSpec, ...]:

@@ -1,4 +1,4 @@
-"""Which configs may be runs of one population (tf_mixed_nash/training/population.py), and theirs."""
+"""Which configs may be runs of one population (tf_mixed_nash/training/population.py)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.methods.schedules import Schedule
 from tf_mixed_nash.training import population
@@ -15,7 +16,7 @@ from trainers.experiment.settings import PLAYERS, flatten
 from trainers.system import devices
 from trainers.tasks import kinds
 
-__all__ = ["OWN", "check", "kind_of", "template"]
+__all__ = ["OWN", "check", "expected", "kind_of", "refusal", "template"]
 
 _SCHEDULES = ("step_size", "temperature")
 # In what the runs of a population may differ.
@@ -42,9 +43,25 @@ def refusal(config: Mapping[str, Any]) -> str:
     """Why a resolved config cannot be a run of a population, as far as it says; "" if it can."""
     if kinds.kind_of(config) == "images":
         return "there is no such program for convolutions"
-    if devices.num_replicas(config["strategy"]) > 1:
-        return "a population is of one device"
+    if config["strategy"] != "default":
+        return f"a population is of one device, and strategy={config['strategy']} is of several"
+    if ALGORITHMS[config["algorithm"]].chains:
+        return population.CHAINS.format(config["algorithm"])
+    if config["game"]["penalty_every"] > 1:
+        return population.LAZY.format(config["game"]["penalty_every"])
+    if any(config[p]["num_particles"] > 1 and config[p]["rebirth_below"] for p in PLAYERS):
+        return population.REBORN
     return ""
+
+
+def expected(config: Mapping[str, Any]) -> bool:
+    """Whether its networks are perceptrons of ours, of which there is such a program for certain.
+
+    Args:
+      config: resolved.
+    """
+    own = any(config["model"].get(player) for player in PLAYERS)
+    return kinds.kind_of(config) == "planar" and not own and not refusal(config)
 
 
 def check(runs: Sequence[Run]) -> None:
@@ -52,6 +69,11 @@ def check(runs: Sequence[Run]) -> None:
     for run in runs:
         if reason := refusal(run.config) or population.refusal(run):
             raise InputError(f"These runs cannot be one population: {reason}. Run each alone.")
+    if devices.num_replicas(runs[0].options.devices) > 1:
+        raise InputError(
+            "A population is of one device, and this machine has several GPUs. Start one with "
+            "CUDA_VISIBLE_DEVICES=0, others with 1, 2, ..."
+        )
     first = flatten(runs[0].config)
     for run in runs[1:]:
         other = flatten(run.config)
