@@ -25,7 +25,15 @@ from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.methods.schedules import Schedule, computed_type
 from tf_mixed_nash.training.loop import Divergence, Loop
 from tf_mixed_nash.training.run import Training
-from tf_mixed_nash.training.whole import COUNTERS, LENGTH, WIDTH, counted, first_batches, row_of
+from tf_mixed_nash.training.whole import (
+    COUNTERS,
+    LENGTH,
+    WIDTH,
+    counted,
+    first_batches,
+    row_of,
+    text_of,
+)
 
 __all__ = ["CHAINS", "LAZY", "REBORN", "Population", "of_runs", "refusal"]
 
@@ -157,7 +165,7 @@ class Population:
             self._made(count, blocks)
 
     def _made(self, count: int, blocks: Sequence[Any]) -> None:
-        together = tf.nest.map_structure(lambda *each: tf.stack(each), *blocks)
+        together = self._together(blocks)
         many, rest = divmod(count, LENGTH)
         for _ in range(many):
             if self.compile == "whole":
@@ -169,21 +177,37 @@ class Population:
 
     @functools.cached_property
     def _many(self):
-        return self._function(lambda block: self._steps(LENGTH, block), [self._signature])
+        return self._traced(self._of_length())
 
     @functools.cached_property
     def _rest(self):
-        return self._function(self._steps, [tf.TensorSpec([], tf.int32), self._signature])
+        return self._traced(
+            self._function(self._steps, [tf.TensorSpec([], tf.int32), self._signature])
+        )
+
+    def _of_length(self) -> Any:
+        return self._function(lambda block: self._steps(LENGTH, block), [self._signature])
+
+    def program_text(self, stage: str = "optimized_hlo") -> str:
+        """XLA's program of LENGTH outer steps of all runs, see `whole.Calls.text`."""
+        block = self._together([loop._feed.block(0, 1) for loop in self.loops])
+        with compiling.deterministic():
+            return text_of(self._of_length(), block, stage)
+
+    def _together(self, blocks: Sequence[Any]) -> Any:
+        return tf.nest.map_structure(lambda *each: tf.stack(each), *blocks)
 
     def _function(self, function: Callable, signature: list[Any]) -> Any:
-        compiled = tf.function(
+        return tf.function(
             function,
             input_signature=signature,
             autograph=False,
             jit_compile=self.compile == "whole" or None,
         )
+
+    def _traced(self, function: Any) -> Any:
         try:
-            return compiled.get_concrete_function()
+            return function.get_concrete_function()
         except ValueError as error:  # of across
             raise InputError(
                 "These runs cannot be one population: TensorFlow does not know how to make many of "

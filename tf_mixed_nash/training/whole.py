@@ -26,7 +26,17 @@ from tf_mixed_nash.training.feeds import Feed
 from tf_mixed_nash.training.run import Training
 from tf_mixed_nash.types import PLAYERS, Pair
 
-__all__ = ["COUNTERS", "LENGTH", "SUMMED", "WIDTH", "Calls", "counted", "first_batches", "row_of"]
+__all__ = [
+    "COUNTERS",
+    "LENGTH",
+    "SUMMED",
+    "WIDTH",
+    "Calls",
+    "counted",
+    "first_batches",
+    "row_of",
+    "text_of",
+]
 
 # Outer steps: it divides the 100 mini-batches after which runs log, of two a step, too.
 LENGTH = 25
@@ -88,14 +98,7 @@ class Calls:
           stage: of `tf.function.experimental_get_compiler_ir`: "hlo" is what TensorFlow gives XLA,
             "optimized_hlo" what XLA makes of it on this machine.
         """
-        block = self._feed.block(0, 1)
-        kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-        device = tf.config.list_logical_devices(kind)[0].name
-        compiled = self._compiled(known=True).experimental_get_compiler_ir(block)
-        with warnings.catch_warnings():
-            # Deprecated; but without it TensorFlow finds the device by a draw without a seed.
-            warnings.simplefilter("ignore")
-            return compiled(stage=stage, device_name=device)
+        return text_of(self._compiled(known=True), self._feed.block(0, 1), stage)
 
     def _steps(self, count, block) -> None:
         feed = self._feed
@@ -119,6 +122,17 @@ class Calls:
             )
         new = {**end, **counted(counters, table.stack(), count, first)}
         tf.nest.map_structure(lambda variable, x: variable.assign(x), self._state, new)
+
+
+def text_of(function: Any, block: tuple[Any, ...], stage: str = "optimized_hlo") -> str:
+    """XLA's program of a compiled function of a block, as `Calls.text`."""
+    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    device = tf.config.list_logical_devices(kind)[0].name
+    compiled = function.experimental_get_compiler_ir(block)
+    with warnings.catch_warnings():
+        # Deprecated; but without it TensorFlow finds the device by a draw without a seed.
+        warnings.simplefilter("ignore")
+        return compiled(stage=stage, device_name=device)
 
 
 def first_batches(num_batches: Callable[[Any], Any], t, m) -> tuple[Any, tf.Tensor]:

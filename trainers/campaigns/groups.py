@@ -136,6 +136,7 @@ class _Group:
     def wait(self) -> list[tuple[Job, Ended]]:
         """Waits for the end of the trainer, which was asked to stop; as `advance`."""
         if self._process is None:
+            self._folder.cleanup()
             return [(job, Ended("stopped", 0.0, "")) for job in self._jobs]
         while (code := self._process.poll()) is None:
             time.sleep(_POLL_SECONDS)
@@ -173,8 +174,10 @@ class _Group:
         self._seconds += time.monotonic() - self._since
         said = process.said()
         if code == cli.BAD_INPUT:
+            self._folder.cleanup()
+            name, others = self._jobs[0].name, len(self._jobs) - 1
             raise InputError(
-                f"{self._jobs[0].name} and {len(self._jobs) - 1} more could not be run: {said}"
+                f"{name[:1].upper()}{name[1:]} and {others} more could not be run: {said}"
             )
         outcomes = self._read()
         ends = [
@@ -183,10 +186,10 @@ class _Group:
         ]
         if any(e.how == "stopped" for e in ends) and not stopping and self._starts < STARTS:
             return []
-        if stopping:
-            return list(zip(self._jobs, ends, strict=True))
-        lost = [e._replace(how="failed") if e.how == "stopped" else e for e in ends]
-        return list(zip(self._jobs, lost, strict=True))
+        self._folder.cleanup()
+        if not stopping:
+            ends = [e._replace(how="failed") if e.how == "stopped" else e for e in ends]
+        return list(zip(self._jobs, ends, strict=True))
 
     def _read(self) -> list[dict[str, str]]:
         """What the trainer wrote of each; nothing is known of any after a kill."""
