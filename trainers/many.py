@@ -36,7 +36,9 @@ def main() -> int:
     """The command."""
     f = flags.FLAGS
     jobs = _of_file(f.runs) if f.runs else list(_of_flags(f))
-    import_tensorflow()
+    tf: Any = import_tensorflow()
+    # Every run has samplers of its own, which TensorFlow takes for one that is traced too often.
+    tf.get_logger().setLevel("ERROR")
     from trainers.experiment import settings
     from trainers.session.together import Member, train_together
 

@@ -35,9 +35,10 @@ from tf_mixed_nash.training.whole import (
     text_of,
 )
 
-__all__ = ["CHAINS", "LAZY", "REBORN", "Population", "of_runs", "refusal"]
+__all__ = ["CHAINS", "DATA", "LAZY", "REBORN", "Population", "of_runs", "refusal"]
 
 # Why some runs cannot be.
+DATA = "only data that the program draws itself, those of the plane, are each run's own in it"
 CHAINS = "{} remembers the players' past, for which there is no such program"
 LAZY = "penalties are computed on every {}th mini-batch, for which there is no such program"
 REBORN = "atoms are reborn (rebirth_below), each run's at other steps"
@@ -84,7 +85,8 @@ class Population:
 
     Args:
       loops: of the runs, all at the same mini-batch. They differ by seeds and by what `run` makes
-        of their schedules, and by nothing else.
+        of their schedules, and by nothing else. Their feeds have a `key`, of which all their data
+        are drawn, and `with_key`.
       run: the first of the runs with `of_runs` of all their schedules.
 
     Raises:
@@ -105,6 +107,8 @@ class Population:
                 f"The runs of a population go on from the same mini-batch, and these stand at "
                 f"{steps}. Advance each to the last of them first."
             )
+        if not hasattr(loops[0]._feed, "key"):
+            raise InputError(f"These runs cannot be one population: {DATA}. Run each alone.")
         self.loops = list(loops)
         self.compile, self.refused = run.compile, ""
         self._compiled = False
@@ -126,15 +130,13 @@ class Population:
           What `Loop.advance` gives, of each run; None of one that has left.
         """
         first = self.loops[0]
-        while (m := first.step) < until:
+        while first.step < until:
             t = first.outer_step
             dues = [self._due(loop, t) for loop in self.loops]
             due = min((d for d in dues if d is not None), default=None)
-            limit = min(loop._feed.limit(m, until) for loop in self.loops)
-            end, count = first._end_of_call(limit, due)
-            blocks = [loop._feed.block(m, end) for loop in self.loops]
+            _, count = first._end_of_call(until, due)
             with compiling.deterministic():
-                self._call(count, blocks)
+                self._call(count)
             now = first.outer_step
             for loop, mine in zip(self.loops, dues, strict=True):
                 if mine is not None and now == mine + 1:
@@ -153,27 +155,26 @@ class Population:
     def _due(self, loop: Loop, t: int) -> int | None:
         return None if id(loop) in self._left else loop.reservoir.next(t)
 
-    def _call(self, count: int, blocks: Sequence[Any]) -> None:
+    def _call(self, count: int) -> None:
         try:
-            self._made(count, blocks)
+            self._made(count)
             self._compiled = True
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
             if self._compiled or self.compile == "parts" or not self._one.run.or_parts:
                 raise
             self.compile, self.refused = "parts", error.message.strip().splitlines()[0]
             self.release()
-            self._made(count, blocks)
+            self._made(count)
 
-    def _made(self, count: int, blocks: Sequence[Any]) -> None:
-        together = self._together(blocks)
+    def _made(self, count: int) -> None:
         many, rest = divmod(count, LENGTH)
         for _ in range(many):
             if self.compile == "whole":
-                self._many(together)
+                self._many()
             else:
-                self._rest(tf.constant(LENGTH, tf.int32), together)
+                self._rest(tf.constant(LENGTH, tf.int32))
         if rest:
-            self._rest(tf.constant(rest, tf.int32), together)
+            self._rest(tf.constant(rest, tf.int32))
 
     @functools.cached_property
     def _many(self):
@@ -181,21 +182,15 @@ class Population:
 
     @functools.cached_property
     def _rest(self):
-        return self._traced(
-            self._function(self._steps, [tf.TensorSpec([], tf.int32), self._signature])
-        )
+        return self._traced(self._function(self._steps, [tf.TensorSpec([], tf.int32)]))
 
     def _of_length(self) -> Any:
-        return self._function(lambda block: self._steps(LENGTH, block), [self._signature])
+        return self._function(lambda: self._steps(LENGTH), [])
 
     def program_text(self, stage: str = "optimized_hlo") -> str:
         """XLA's program of LENGTH outer steps of all runs, see `whole.Calls.text`."""
-        block = self._together([loop._feed.block(0, 1) for loop in self.loops])
         with compiling.deterministic():
-            return text_of(self._of_length(), block, stage)
-
-    def _together(self, blocks: Sequence[Any]) -> Any:
-        return tf.nest.map_structure(lambda *each: tf.stack(each), *blocks)
+            return text_of(self._of_length(), stage)
 
     def _function(self, function: Callable, signature: list[Any]) -> Any:
         return tf.function(
@@ -214,13 +209,7 @@ class Population:
                 f"one of their operations ({str(error).strip().splitlines()[-1]}). Run each alone."
             ) from error
 
-    @property
-    def _signature(self) -> tuple[tf.TensorSpec, ...]:
-        size = len(self.loops)
-        given = self.loops[0]._feed.signature
-        return tuple(tf.TensorSpec([size, *spec.shape], spec.dtype) for spec in given)
-
-    def _steps(self, count, blocks) -> None:
+    def _steps(self, count) -> None:
         """Makes `count` outer steps of all runs, at most LENGTH."""
         states = [tf.nest.map_structure(tf.convert_to_tensor, x._state) for x in self.loops]
         counters = [{name: state.pop(name) for name in COUNTERS} for state in states]
@@ -232,7 +221,7 @@ class Population:
         def body(i, s, table):
             number = tf.cast(i, tf.int64)
             at = m + number * per_step if isinstance(per_step, int) else tf.gather(first, i)
-            s, rows = self._step(s, t + number, at, blocks, dtype)
+            s, rows = self._step(s, t + number, at, dtype)
             return i + 1, s, table.write(i, rows)
 
         table = tf.TensorArray(dtype, LENGTH, element_shape=[size, WIDTH])
@@ -247,23 +236,23 @@ class Population:
             new = {**mine, **counted(counters[r], rows[:, r], count, first)}
             tf.nest.map_structure(lambda variable, x: variable.assign(x), loop._state, new)
 
-    def _step(self, s, t, m, blocks, dtype):
+    def _step(self, s, t, m, dtype):
         """One outer step of all runs: (their state, their rows of the table [S, WIDTH])."""
         oracle = self._one.run.oracle
         feed: Any = self.loops[0]._feed
 
         def one(given):
-            run, s, keys, data, block = given
+            run, s, keys, data = given
             token = _run.set(run)
             try:
-                own = feed if data is None else feed.with_key(data)
-                asked = oracle.with_keys(keys).with_batches(lambda m: own.batch_at(block, m))
+                own = feed.with_key(data)
+                asked = oracle.with_keys(keys).with_batches(lambda m: own.batch_at((), m))
                 s, logs = self._one._step(asked, s, t, m)
             finally:
                 _run.reset(token)
             return s, row_of(logs, dtype)
 
-        return across(one, (tf.range(len(self.loops)), s, *self._keys(), blocks))
+        return across(one, (tf.range(len(self.loops)), s, *self._keys()))
 
     def _keys(self) -> tuple[Any, Any]:
         """The keys of the runs' oracles and of their data, a leading axis of runs."""
@@ -271,6 +260,6 @@ class Population:
         def together(keys: Sequence[Any]) -> Any:
             return tf.nest.map_structure(lambda *each: tf.stack(each), *keys)
 
-        data = [getattr(loop._feed, "key", None) for loop in self.loops]
+        feeds: Any = [loop._feed for loop in self.loops]
         oracles = together([loop.run.oracle.keys for loop in self.loops])
-        return oracles, None if data[0] is None else together(data)
+        return oracles, together([feed.key for feed in feeds])

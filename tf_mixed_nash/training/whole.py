@@ -98,7 +98,7 @@ class Calls:
           stage: of `tf.function.experimental_get_compiler_ir`: "hlo" is what TensorFlow gives XLA,
             "optimized_hlo" what XLA makes of it on this machine.
         """
-        return text_of(self._compiled(known=True), self._feed.block(0, 1), stage)
+        return text_of(self._compiled(known=True), stage, self._feed.block(0, 1))
 
     def _steps(self, count, block) -> None:
         feed = self._feed
@@ -124,11 +124,11 @@ class Calls:
         tf.nest.map_structure(lambda variable, x: variable.assign(x), self._state, new)
 
 
-def text_of(function: Any, block: tuple[Any, ...], stage: str = "optimized_hlo") -> str:
-    """XLA's program of a compiled function of a block, as `Calls.text`."""
+def text_of(function: Any, stage: str, *arguments: Any) -> str:
+    """XLA's program of a compiled function of these arguments, as `Calls.text`."""
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     device = tf.config.list_logical_devices(kind)[0].name
-    compiled = function.experimental_get_compiler_ir(block)
+    compiled = function.experimental_get_compiler_ir(*arguments)
     with warnings.catch_warnings():
         # Deprecated; but without it TensorFlow finds the device by a draw without a seed.
         warnings.simplefilter("ignore")

@@ -41,8 +41,8 @@ def kind_of(config: Mapping[str, Any]) -> str:
 
 def refusal(config: Mapping[str, Any]) -> str:
     """Why a resolved config cannot be a run of a population, as far as it says; "" if it can."""
-    if kinds.kind_of(config) == "images":
-        return "there is no such program for convolutions"
+    if kinds.kind_of(config) != "planar":
+        return population.DATA
     if config["strategy"] != "default":
         return f"a population is of one device, and strategy={config['strategy']} is of several"
     if ALGORITHMS[config["algorithm"]].chains:
@@ -61,7 +61,7 @@ def expected(config: Mapping[str, Any]) -> bool:
       config: resolved.
     """
     own = any(config["model"].get(player) for player in PLAYERS)
-    return kinds.kind_of(config) == "planar" and not own and not refusal(config)
+    return not own and not refusal(config)
 
 
 def check(runs: Sequence[Run]) -> None:

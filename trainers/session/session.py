@@ -232,8 +232,13 @@ class Session:
 
     # Training.
 
-    def train(self, until: int | None) -> tuple[int, Divergence | None]:
-        """To the end, `until`, a stop, or a divergence; (exit code, divergence)."""
+    def train(self, until: int | None, say: bool = True) -> tuple[int, Divergence | None]:
+        """To the end, `until`, a stop, or a divergence; (exit code, divergence).
+
+        Args:
+          until: a mini-batch.
+          say: that it stopped before the end.
+        """
         total = self.loop.run.num_batches
         last, code = total if until is None else min(total, until), cli.DONE
         with self.journal() as journal:
@@ -249,7 +254,7 @@ class Session:
             self.settle()
         if self.loop.step >= total:
             return cli.DONE, None
-        if self.workers.chief:
+        if self.workers.chief and say:
             print(f"Stopped after {self._checkpoints.latest}; the same command resumes.")
         return code or cli.STOPPED, None
 

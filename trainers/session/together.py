@@ -165,7 +165,7 @@ class _Group:
         for i, session in together.items():
             if steps[i] < front and not self.stop.code:
                 print(f"{session.workdir} goes on alone from mini-batch {steps[i]} to {front}.")
-                _, at = session.train(front)
+                _, at = session.train(front, say=False)
                 if at:
                     diverged[i] = at
         return diverged
