@@ -824,4 +824,25 @@ MUTATIONS: list[Mutation] = [
         ("tests/trainers/system/test_provenance.py",),
         ("return allowed and not forbidden and", "return allowed and"),
     ),
+    *_of(
+        "tf_mixed_nash/training/population.py",
+        ("tests/tf_mixed_nash/training/test_population.py",),
+        ("own = feed.with_key(data)", "own = feed"),
+        ("asked = oracle.with_keys(keys)", "asked = oracle"),
+        ("tf.gather(tf.constant(which), _run.get())", "0"),
+        ("if mine is not None and now == mine + 1:", "if mine is not None:"),
+        ("None if id(x) in self._left else x.divergence", "x.divergence"),
+    ),
+    *_of(
+        "tf_mixed_nash/across.py",
+        ("tests/tf_mixed_nash/training/test_population.py",),
+        ("jit_compile=compiled", "jit_compile=None"),
+        ("axes += tf.cast(axes >= 0, axes.dtype)", "axes += 0"),
+    ),
+    *_of(
+        "trainers/campaigns/groups.py",
+        ("tests/trainers/campaigns/test_groups.py",),
+        ("or kind != self._kind(group[0])", "or False"),
+        ('Ended("failed" if how == "done" else how,', "Ended(how,"),
+    ),
 ]
