@@ -31,10 +31,9 @@ def tensors(workdir):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:overflow encountered")  # in the norms of what diverged
 @pytest.mark.usefixtures("without_publishing", "quick_samplers")
 def test_a_population_that_is_killed_goes_on_and_ends_as_its_runs_alone(tmp_path, monkeypatch):
-    configs = [config(seed=1), config(seed=2, step_size=3e-3), config(seed=3, step_size=1e200)]
+    configs = [config(seed=1), config(seed=2, step_size=3e-3), config(seed=3, step_size=1e140)]
     names = ["one", "two", "lost"]
     for name, each in zip(names[:2], configs, strict=False):
         assert train.train(each, tmp_path / "alone" / name) == cli.DONE
