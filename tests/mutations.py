@@ -563,9 +563,9 @@ MUTATIONS: list[Mutation] = [
         "trainers/campaigns/jobs.py",
         ("tests/trainers/campaigns/test_jobs.py",),
         ("if not free(self.job.workdir):", "if False:"),
-        ("if self._starts < _STARTS or stopping:", "if stopping:"),
+        ("if self._starts < STARTS or stopping:", "if stopping:"),
         ('in_a_row + 1 if ended.how == "failed" else 0', 'in_a_row + (ended.how == "failed")'),
-        ("(code == FAILED and _NOT_FINITE in said)", "False"),
+        ("(code == FAILED and is_divergence(said))", "False"),
     ),
     *_of(
         "trainers/system/processes.py",
@@ -868,5 +868,26 @@ MUTATIONS: list[Mutation] = [
         "trainers/tasks/data/synthetic.py",
         ("tests/trainers/tasks/data/test_synthetic.py",),
         ("u[:, None] >= edges", "u[:, None] <= edges"),
+    ),
+    *_of(
+        "tf_mixed_nash/training/population.py",
+        ("tests/tf_mixed_nash/training/test_population.py",),
+        ("own = feed.with_key(data)", "own = feed"),
+        ("asked = oracle.with_keys(keys)", "asked = oracle"),
+        ("tf.gather(tf.constant(which), _run.get())", "0"),
+        ("if mine is not None and now == mine + 1:", "if mine is not None:"),
+        ("None if id(x) in self._left else x.divergence", "x.divergence"),
+    ),
+    *_of(
+        "tf_mixed_nash/across.py",
+        ("tests/tf_mixed_nash/training/test_population.py",),
+        ("jit_compile=compiled", "jit_compile=None"),
+        ("axes += tf.cast(axes >= 0, axes.dtype)", "axes += 0"),
+    ),
+    *_of(
+        "trainers/campaigns/groups.py",
+        ("tests/trainers/campaigns/test_groups.py",),
+        ("or kind != self._kind(group[0])", "or False"),
+        ('Ended("failed" if how == "done" else how,', "Ended(how,"),
     ),
 ]

@@ -9,7 +9,8 @@ Every run is a normal workdir, OUT/ALGORITHM/seedN. Finished runs are not repeat
 ones are resumed. Each algorithm takes its own tuned defaults; --set=KEY=VALUE sets a
 config key for all of them. Writes table.md, table.json and figure_{last,ema,mixture}.png.
 What the trainers print is in OUT/ALGORITHM/seedN.log; of one at a time it is shown, too.
---jobs runs are made side by side. --budget=MINUTES stops them; the same command goes on.
+--jobs runs are made side by side; on a GPU the seeds of an algorithm are one program (--together).
+--budget=MINUTES stops them; the same command goes on.
 --timings takes the milliseconds per mini-batch from a file of benchmarks.step: times of runs
 that were made one after the other, or beside other work, cannot be compared.
 Exit codes: 0 done or budget spent, 1 some runs failed, 2 bad input, 143 and 130 stopped by SIGTERM
@@ -26,7 +27,7 @@ from absl import flags
 
 import configs
 from tf_mixed_nash.errors import InputError
-from trainers.campaigns import jobs
+from trainers.campaigns import groups, jobs
 from trainers.campaigns.cells import NO_VALUE, Cell
 from trainers.system import cli
 from trainers.system.files import make_writable
@@ -69,7 +70,9 @@ def main() -> int:
     make_writable(out, "--out")
     check(runs)
     comparison = Comparison(list(runs.values()))
-    code = jobs.run(comparison, f.jobs, f.threads, f.budget, show=f.jobs == 1)
+    show = f.jobs == 1
+    starter = groups.Together(groups.most(f.together), f.threads, show)
+    code = jobs.run(comparison, f.jobs, f.threads, f.budget, show, starter)
     if code in (cli.STOPPED, cli.INTERRUPTED):
         print("Stopped; the same command goes on where this one was.")
         return code
@@ -121,6 +124,13 @@ if __name__ == "__main__":
     )
     flags.DEFINE_string("timings", None, "A file of benchmarks.step, for a column of times.")
     flags.DEFINE_integer("jobs", 1, "Runs side by side.", lower_bound=1)
+    flags.DEFINE_integer(
+        "together",
+        0,
+        "Runs of one program, alike but for seeds, step sizes and temperatures; 0: 16 on a GPU, "
+        "1 on CPUs (docs/many.md).",
+        lower_bound=0,
+    )
     flags.DEFINE_integer("threads", 0, "Of each run; 0: TensorFlow's choice.", lower_bound=0)
     flags.DEFINE_float("budget", None, "Minutes after which the command stops; none: no limit.")
     flags.DEFINE_multi_string("set", [], "KEY=VALUE: a config key for all runs.")

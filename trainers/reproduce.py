@@ -88,6 +88,7 @@ def _options(f) -> Options:
         datasets=_some("datasets", f.datasets, PROTOCOLS[f.protocol].datasets),
         stages=_some("stages", f.stages, STAGES),
         compile=f.compile,
+        together=f.together,
     )
 
 
@@ -134,6 +135,13 @@ if __name__ == "__main__":
     flags.DEFINE_string("protocol", "full", f"How much: {', '.join(PROTOCOLS)}.")
     flags.DEFINE_integer("jobs", 2, "Runs side by side.", lower_bound=1)
     flags.DEFINE_integer("threads", 1, "Threads of each run.", lower_bound=1)
+    flags.DEFINE_integer(
+        "together",
+        0,
+        "Runs of one program, alike but for seeds, step sizes and temperatures; 0: 16 on a GPU, "
+        "1 on CPUs (docs/many.md).",
+        lower_bound=0,
+    )
     flags.DEFINE_list("datasets", [], "The session's share: runs of these data sets; none: all.")
     flags.DEFINE_list("stages", [], f"The session's share: of {', '.join(STAGES)}; none: all.")
     flags.DEFINE_string("compile", "auto", f"How steps are compiled: {', '.join(COMPILE)}.")

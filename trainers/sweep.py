@@ -91,6 +91,12 @@ def _define_flags() -> None:
     flags.DEFINE_integer("jobs", 1, "Trials at once.")
     flags.DEFINE_integer("threads", 2, "Of each trial; 0: TensorFlow's choice.")
     flags.DEFINE_integer("seed", 0, "Of the sampler.")
+    flags.DEFINE_integer(
+        "together",
+        0,
+        "Trials of one program, without pruning (docs/many.md); 0: 16 on a GPU for a grid or a "
+        "random search, else 1.",
+    )
     flags.DEFINE_multi_string("set", [], "KEY=VALUE: a config key for all trials.")
 
 

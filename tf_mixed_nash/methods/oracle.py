@@ -19,6 +19,8 @@ from tf_mixed_nash.types import PLAYERS, Measure, Pair, Player
 
 __all__ = ["Oracle"]
 
+_STREAMS = ("_field_keys", "_noise_keys", "_history_keys", "_state_key")
+
 
 class Oracle:
     """Fields and noise of one run.
@@ -59,6 +61,17 @@ class Oracle:
         """The same oracle on other real data: same latents, same noise."""
         other = copy.copy(self)
         other._batch_at = batch_at
+        return other
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """The streams of all that is drawn, a nest of int32[2]; of the seed alone."""
+        return {name: getattr(self, name) for name in _STREAMS}
+
+    def with_keys(self, keys: dict[str, Any]) -> Oracle:
+        """The same oracle with the draws of another run, whose `keys` these are."""
+        other = copy.copy(self)
+        vars(other).update(keys)
         return other
 
     def with_states(self, states: Pair | None) -> Oracle:

@@ -26,6 +26,7 @@ __all__ = [
     "SCHEDULES",
     "Schedule",
     "computed_in",
+    "computed_type",
     "constant",
     "cosine",
     "cyclical",
@@ -57,8 +58,13 @@ def computed_in(dtype: tf.DType) -> Iterator[None]:
         _dtype.reset(token)
 
 
+def computed_type() -> tf.DType:
+    """The type in which schedules are computed here."""
+    return _dtype.get() or tf.float64
+
+
 def _float(t) -> tf.Tensor:
-    return tf.cast(t, _dtype.get() or tf.float64)
+    return tf.cast(t, computed_type())
 
 
 def constant(value: float) -> Schedule:

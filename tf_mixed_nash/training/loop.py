@@ -163,6 +163,11 @@ class Loop(Generic[R]):
                 self._call(end, count, block)
             if due is not None and self.outer_step == due + 1:
                 self.reservoir.keep(due, self.last(), self.weights())
+        return self.divergence
+
+    @property
+    def divergence(self) -> Divergence | None:
+        """Where it left the finite numbers, if it did."""
         steps = {p: int(self._state["diverged_at"].of(p)) for p in PLAYERS}
         first = min(steps.values())
         if first == _NEVER:

@@ -26,13 +26,26 @@ from tf_mixed_nash.training.feeds import Feed
 from tf_mixed_nash.training.run import Training
 from tf_mixed_nash.types import PLAYERS, Pair
 
-__all__ = ["LENGTH", "SUMMED", "Calls"]
+__all__ = [
+    "COUNTERS",
+    "LENGTH",
+    "SUMMED",
+    "WIDTH",
+    "Calls",
+    "counted",
+    "first_batches",
+    "row_of",
+    "text_of",
+]
 
 # Outer steps: it divides the 100 mini-batches after which runs log, of two a step, too.
 LENGTH = 25
 SUMMED = ("loss", "penalty", "field_norm")
 # What a row of the table has of each player.
 _LOGGED = (*SUMMED, "finite")
+WIDTH = len(PLAYERS) * len(_LOGGED)
+# Of the loop's state, what no step reads.
+COUNTERS = ("t", "m", "sums", "summed_steps", "diverged_at")
 
 
 class Calls:
@@ -85,69 +98,95 @@ class Calls:
           stage: of `tf.function.experimental_get_compiler_ir`: "hlo" is what TensorFlow gives XLA,
             "optimized_hlo" what XLA makes of it on this machine.
         """
-        block = self._feed.block(0, 1)
-        kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-        device = tf.config.list_logical_devices(kind)[0].name
-        compiled = self._compiled(known=True).experimental_get_compiler_ir(block)
-        with warnings.catch_warnings():
-            # Deprecated; but without it TensorFlow finds the device by a draw without a seed.
-            warnings.simplefilter("ignore")
-            return compiled(stage=stage, device_name=device)
+        return text_of(self._compiled(known=True), stage, self._feed.block(0, 1))
 
     def _steps(self, count, block) -> None:
         feed = self._feed
         start = tf.nest.map_structure(tf.convert_to_tensor, self._state)
-        t, m = start.pop("t"), start.pop("m")
-        sums, summed = start.pop("sums"), start.pop("summed_steps")
-        diverged = start.pop("diverged_at")
+        counters = {name: start.pop(name) for name in COUNTERS}
+        t, m = counters["t"], counters["m"]
         oracle = self._run.oracle.with_batches(lambda m: feed.batch_at(block, m))
-        per_step, first = self._batches(t, m)
+        per_step, first = first_batches(self._run.scheme.num_batches, t, m)
         dtype = start["ema"].dtype
 
         def body(i, s, table):
             number = tf.cast(i, tf.int64)
             at = m + number * per_step if isinstance(per_step, int) else tf.gather(first, i)
             s, logs = self._step(oracle, s, t + number, at)
-            row = [tf.cast(logs.of(p)[k], dtype) for p in PLAYERS for k in _LOGGED]
-            return i + 1, s, table.write(i, tf.stack(row))
+            return i + 1, s, table.write(i, row_of(logs, dtype))
 
-        width = len(PLAYERS) * len(_LOGGED)
-        table = tf.TensorArray(dtype, LENGTH, element_shape=[width])
+        table = tf.TensorArray(dtype, LENGTH, element_shape=[WIDTH])
         with compiling.whole(), ahead.batches(m, per_step * LENGTH):
             _, end, table = tf.while_loop(
                 lambda i, *_: i < count, body, (tf.constant(0), start, table)
             )
-        made = tf.range(LENGTH) < count
-        rows = tf.reshape(table.stack(), [LENGTH, len(PLAYERS), len(_LOGGED)])
-        lost = made[:, None] & (rows[:, :, -1] == 0)
-        where = tf.where(lost, first[:-1, None], tf.int64.max)
-        added = tf.where(made[:, None, None], tf.cast(rows, tf.float64), 0.0)
-        added = tf.reduce_sum(added, axis=0)
-        used = tf.cast(count, tf.int64)
-        new = {
-            **end,
-            "t": t + used,
-            "m": tf.gather(first, count),
-            "sums": {
-                p: {k: sums[p][k] + added[i, j] for j, k in enumerate(SUMMED)}
-                for i, p in enumerate(PLAYERS)
-            },
-            "summed_steps": summed + used,
-            "diverged_at": Pair(
-                *(
-                    tf.minimum(diverged.of(p), tf.reduce_min(where[:, i]))
-                    for i, p in enumerate(PLAYERS)
-                )
-            ),
-        }
+        new = {**end, **counted(counters, table.stack(), count, first)}
         tf.nest.map_structure(lambda variable, x: variable.assign(x), self._state, new)
 
-    def _batches(self, t, m) -> tuple[Any, tf.Tensor]:
-        """(mini-batches of a step, the first one of each step and of the one after the last)."""
-        num_batches = self._run.scheme.num_batches
-        per_step = num_batches(t)
-        index = tf.range(LENGTH + 1, dtype=tf.int64)
-        if isinstance(per_step, int):
-            return per_step, m + index * per_step
-        used = tf.cast(num_batches(t + index), tf.int64)
-        return per_step, m + tf.cumsum(used, exclusive=True)
+
+def text_of(function: Any, stage: str, *arguments: Any) -> str:
+    """XLA's program of a compiled function of these arguments, as `Calls.text`."""
+    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    device = tf.config.list_logical_devices(kind)[0].name
+    compiled = function.experimental_get_compiler_ir(*arguments)
+    with warnings.catch_warnings():
+        # Deprecated; but without it TensorFlow finds the device by a draw without a seed.
+        warnings.simplefilter("ignore")
+        return compiled(stage=stage, device_name=device)
+
+
+def first_batches(num_batches: Callable[[Any], Any], t, m) -> tuple[Any, tf.Tensor]:
+    """Of the next LENGTH outer steps, from step t and mini-batch m on.
+
+    Args:
+      num_batches: of a scheme.
+      t: int64.
+      m: int64.
+
+    Returns:
+      (mini-batches of a step; the first one of each step and of the one after the last, int64).
+    """
+    per_step = num_batches(t)
+    index = tf.range(LENGTH + 1, dtype=tf.int64)
+    if isinstance(per_step, int):
+        return per_step, m + index * per_step
+    used = tf.cast(num_batches(t + index), tf.int64)
+    return per_step, m + tf.cumsum(used, exclusive=True)
+
+
+def row_of(logs: Pair, dtype: tf.DType) -> tf.Tensor:
+    """A step's logs as a row of the table: [WIDTH]."""
+    return tf.stack([tf.cast(logs.of(p)[k], dtype) for p in PLAYERS for k in _LOGGED])
+
+
+def counted(counters: dict[str, Any], table: tf.Tensor, count, first: tf.Tensor) -> dict[str, Any]:
+    """The loop's COUNTERS after `count` steps, of which the first rows of a table are.
+
+    Args:
+      counters: before them.
+      table: [LENGTH, WIDTH], rows of `row_of`.
+      count: int, or int32.
+      first: of `first_batches`.
+    """
+    made = tf.range(LENGTH) < count
+    rows = tf.reshape(table, [LENGTH, len(PLAYERS), len(_LOGGED)])
+    lost = made[:, None] & (rows[:, :, -1] == 0)
+    where = tf.where(lost, first[:-1, None], tf.int64.max)
+    added = tf.where(made[:, None, None], tf.cast(rows, tf.float64), 0.0)
+    added = tf.reduce_sum(added, axis=0)
+    used = tf.cast(count, tf.int64)
+    return {
+        "t": counters["t"] + used,
+        "m": tf.gather(first, count),
+        "sums": {
+            p: {k: counters["sums"][p][k] + added[i, j] for j, k in enumerate(SUMMED)}
+            for i, p in enumerate(PLAYERS)
+        },
+        "summed_steps": counters["summed_steps"] + used,
+        "diverged_at": Pair(
+            *(
+                tf.minimum(counters["diverged_at"].of(p), tf.reduce_min(where[:, i]))
+                for i, p in enumerate(PLAYERS)
+            )
+        ),
+    }

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tf_mixed_nash.errors import InputError
 from trainers.system import cli
@@ -24,12 +24,24 @@ from trainers.system.processes import TRAINER, Process
 from trainers.system.stopping import StopRequest
 from trainers.workdir.folder import Watch, free, read_card
 
-__all__ = ["FAILED", "Campaign", "Ended", "Job", "Scores", "run"]
+__all__ = [
+    "FAILED",
+    "STARTS",
+    "Alone",
+    "Campaign",
+    "Ended",
+    "Job",
+    "Scores",
+    "Starter",
+    "is_divergence",
+    "run",
+    "warn",
+]
 
 FAILED = 1
 _POLL_SECONDS = 0.2
 # A trainer that others stop is started so often.
-_STARTS = 4
+STARTS = 4
 # After so many jobs in a row that ended as none should, the campaign ends.
 _FAILURES = 3
 # The last words of a run whose parameters are finite and whose samples are not: it diverged, too.
@@ -106,6 +118,7 @@ def run(
     threads: int = 0,
     minutes: float | None = None,
     show: bool = False,
+    starter: Starter | None = None,
 ) -> int:
     """Runs the campaign's jobs until it has no more.
 
@@ -115,6 +128,7 @@ def run(
       threads: of each trainer; 0: TensorFlow's choice.
       minutes: after which the trainers are stopped; None: no limit.
       show: copies what the trainers print to stderr.
+      starter: of the jobs, with these threads and `show`; None: each by itself.
 
     Returns:
       cli.DONE, also if the minutes are over; cli.STOPPED or cli.INTERRUPTED after a signal;
@@ -123,24 +137,26 @@ def run(
     Raises:
       InputError: if a trainer ended with it (exit code 2), or the campaign raises it.
     """
-    active: list[_Active] = []
+    active: list[Any] = []
+    starter = starter or Starter(threads, show)
     deadline = float("inf") if minutes is None else time.monotonic() + 60.0 * minutes
     in_a_row = 0
     with StopRequest() as stop:
         try:
             while not stop.code and time.monotonic() < deadline and in_a_row < _FAILURES:
-                while len(active) < side_by_side and (job := campaign.next(len(active))):
-                    active.append(_Active(job, threads, show))
+                while len(active) < side_by_side and (more := starter.start(campaign, len(active))):
+                    active.append(more)
                 if not active:
                     break
                 for each in list(active):
-                    if ended := each.advance(campaign):
-                        active.remove(each)
+                    for job, ended in each.advance(campaign):
+                        if each in active:
+                            active.remove(each)
                         in_a_row = in_a_row + 1 if ended.how == "failed" else 0
-                        _take(campaign, each.job, ended)
+                        _take(campaign, job, ended)
                 time.sleep(_POLL_SECONDS)
         finally:
-            _stop(active, campaign)
+            _stop(active, starter.left, campaign)
     return stop.code or (FAILED if in_a_row >= _FAILURES else cli.DONE)
 
 
@@ -148,24 +164,55 @@ def _take(campaign: Campaign, job: Job, ended: Ended) -> None:
     if line := campaign.take(job, ended):
         print(line, flush=True)
     if ended.how == "failed":
-        _warn(f"{job.name} failed: {ended.said} (log: {job.log})")
+        warn(f"{job.name} failed: {ended.said} (log: {job.log})")
 
 
-def _stop(active: Sequence[_Active], campaign: Campaign) -> None:
+def is_divergence(said: str) -> bool:
+    """Whether a run that failed with these last words diverged."""
+    return _NOT_FINITE in said
+
+
+def _stop(active: Sequence[Any], left: Sequence[Job], campaign: Campaign) -> None:
     """Stops all that run, and waits for their checkpoints; one may have finished meanwhile."""
     for each in active:
         each.stop()
     for each in active:
         # The error that ends the session is the one to see.
         with contextlib.suppress(InputError):
-            _take(campaign, each.job, each.wait())
+            for job, ended in each.wait():
+                _take(campaign, job, ended)
+    for job in left:
+        _take(campaign, job, Ended("stopped", 0.0, ""))
 
 
-def _warn(text: str) -> None:
+def warn(text: str) -> None:
+    """Prints a warning."""
     print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
-class _Active:
+class Starter:
+    """Starts a campaign's jobs, each by itself.
+
+    Args:
+      threads: of each trainer; 0: TensorFlow's choice.
+      show: copies what the trainers print to stderr.
+
+    Attributes:
+      left: jobs that the campaign has given and that were not started.
+    """
+
+    left: Sequence[Job] = ()
+
+    def __init__(self, threads: int = 0, show: bool = False):
+        self.threads, self.show = threads, show
+
+    def start(self, campaign: Campaign, running: int) -> Any:
+        """What runs the campaign's next job, beside so many; None if it has none now."""
+        job = campaign.next(running)
+        return None if job is None else Alone(job, self.threads, self.show)
+
+
+class Alone:
     """A job at work: from the wait for its workdir to its end."""
 
     def __init__(self, job: Job, threads: int, show: bool):
@@ -176,8 +223,12 @@ class _Active:
         self._starts, self._since, self._seconds = 0, 0.0, 0.0
         self._waits = self._given_up = False
 
-    def advance(self, campaign: Campaign) -> Ended | None:
-        """Goes on; how it ended, once it has."""
+    def advance(self, campaign: Campaign) -> list[tuple[Job, Ended]]:
+        """Goes on; the job and how it ended, once it has."""
+        ended = self._advance(campaign)
+        return [(self.job, ended)] if ended else []
+
+    def _advance(self, campaign: Campaign) -> Ended | None:
         if self._process is None:
             return self._begin(campaign)
         code = self._process.poll()
@@ -192,8 +243,11 @@ class _Active:
         if self._process:
             self._process.stop()
 
-    def wait(self) -> Ended:
-        """Waits for the end of the trainer, which was asked to stop."""
+    def wait(self) -> list[tuple[Job, Ended]]:
+        """Waits for the end of the trainer, which was asked to stop; as `advance`."""
+        return [(self.job, self._wait())]
+
+    def _wait(self) -> Ended:
         if self._process is None:
             return self._ended("stopped")
         while (code := self._process.poll()) is None:
@@ -204,7 +258,7 @@ class _Active:
     def _begin(self, campaign: Campaign) -> Ended | None:
         if not free(self.job.workdir):
             if not self._waits:
-                _warn(f"another trainer works in {self.job.workdir}; waiting for its end.")
+                warn(f"another trainer works in {self.job.workdir}; waiting for its end.")
             self._waits = True
             return None
         if read_card(self.job.workdir) is not None:
@@ -224,14 +278,14 @@ class _Active:
         if code == cli.BAD_INPUT:
             name = self.job.name
             raise InputError(f"{name[:1].upper()}{name[1:]} could not be run: {said}")
-        if code == cli.DIVERGED or (code == FAILED and _NOT_FINITE in said):
+        if code == cli.DIVERGED or (code == FAILED and is_divergence(said)):
             return self._ended("diverged", said)
         if code == cli.DONE and read_card(self.job.workdir) is not None:
             return self._ended("done", said)
         if code < 0 or code in (cli.STOPPED, cli.INTERRUPTED):
             if self._given_up:
                 return self._ended("given up", said)
-            if self._starts < _STARTS or stopping:
+            if self._starts < STARTS or stopping:
                 return None
         return self._ended("failed", f"exit code {code}, {said}")
 

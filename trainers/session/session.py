@@ -30,13 +30,22 @@ from trainers.workdir import best, findings
 from trainers.workdir.checkpoints import Checkpoints, Retention
 from trainers.workdir.folder import CHECKPOINTS, METRICS, SAMPLES, whole_lines
 
-__all__ = ["Hooks", "Session", "facts_of", "record_of", "warn"]
+__all__ = [
+    "CALL_SECONDS",
+    "Hooks",
+    "Session",
+    "Stretch",
+    "facts_of",
+    "next_after",
+    "record_of",
+    "warn",
+]
 
 # A wish to stop is looked for between compiled calls; they are cut to take about so long.
-_CALL_SECONDS = 2.0
+CALL_SECONDS = 2.0
 
 
-class _Stretch(NamedTuple):
+class Stretch(NamedTuple):
     """What was trained between two places where something is due.
 
     Attributes:
@@ -90,6 +99,7 @@ class Session:
     Attributes:
       loop: of the run.
       lost: whether another worker was lost.
+      together: how many runs one program trains, this one among them (together.py).
     """
 
     def __init__(
@@ -103,7 +113,7 @@ class Session:
     ):
         self._hooks, self._beginning = hooks, beginning
         self.workdir, self.workers, self.stop = workdir, workers, stop
-        self.lost = False
+        self.lost, self.together = False, 1
         # Spent in steps, over all sessions: without tracing, scoring, pictures, checkpoints.
         self._seconds = 0.0
         o = run.options
@@ -128,17 +138,31 @@ class Session:
 
     def run(self, until: int | None = None) -> int:
         """Trains to the end, scores and publishes; returns the exit code. See `train.train`."""
+        step = self.begin()
+        if self._hooks.begin:
+            self._hooks.begin(step)
+        return self.go_on(until)
+
+    def begin(self, say: bool = True) -> int:
+        """Takes the newest checkpoint, and records the session; returns its mini-batch.
+
+        Args:
+          say: how the steps are compiled.
+        """
         step = self._restore()
         if self.workers.chief:
             run = self.loop.run
             more = {"init_from": self._beginning} if self._beginning else {}
             provenance.record(self.workdir, run.config, step, run.choice._asdict(), more)
-            print(f"compile={run.compile}: {run.choice.reason}.")
-        if self._hooks.begin:
-            self._hooks.begin(step)
-        code, diverged = self._train(until)
-        while diverged and self._roll_back(diverged):
-            code, diverged = self._train(until)
+            if say:
+                print(f"compile={run.compile}: {run.choice.reason}.")
+        return step
+
+    def go_on(self, until: int | None = None) -> int:
+        """`run` from where the loop stands."""
+        code, diverged = self.train(until)
+        while diverged and self.roll_back(diverged):
+            code, diverged = self.train(until)
         if code == cli.DONE and self.workers.chief:
             with self.stop.at_once():
                 self._finish()
@@ -172,11 +196,17 @@ class Session:
                 warn(note)
         return step
 
+    @property
+    def _way(self) -> str:
+        """How the steps are compiled: what makes another rounding."""
+        number = f", {self.together} runs" if self.together > 1 else ""
+        return f"{self.loop.compile}{number}"
+
     def _notes(self, manifest: Mapping[str, Any]) -> Iterator[str]:
         """What makes this session go on otherwise than the one before would have."""
         if not manifest:
             return
-        mine = _circumstances(self.loop.run, self.loop.compile)
+        mine = _circumstances(self.loop.run, self._way)
         for key, what in (
             ("code", "code"),
             ("versions", "packages"),
@@ -208,51 +238,86 @@ class Session:
 
     # Training.
 
-    def _train(self, until: int | None) -> tuple[int, Divergence | None]:
-        """To the end, `until`, a stop, or a divergence; (exit code, divergence)."""
-        loop, run, chief = self.loop, self.loop.run, self.workers.chief
-        total, every = run.num_batches, run.options
-        last = total if until is None else min(total, until)
-        self._good, code = loop.tensors(reservoir=False), cli.DONE
-        with Journal(
-            self.workdir, run.algorithm, loop.step, total, not chief, self._hooks.bar
-        ) as journal:
-            self._found = findings.find(journal.records, total)
+    def train(self, until: int | None, say: bool = True) -> tuple[int, Divergence | None]:
+        """To the end, `until`, a stop, or a divergence; (exit code, divergence).
+
+        Args:
+          until: a mini-batch.
+          say: that it stopped before the end.
+        """
+        total = self.loop.run.num_batches
+        last, code = total if until is None else min(total, until), cli.DONE
+        with self.journal() as journal:
             for stretch in self._stretches(last):
                 if stretch.lost:
                     self._without_others(stretch.lost, journal)
                     return cli.STOPPED, None
                 if stretch.diverged:
                     return cli.DIVERGED, stretch.diverged
-                code, ended = stretch.code, stretch.now >= total
-                wished = False
-                if stretch.crossed(every.log_every) or ended:
-                    # On every worker: it starts the sums anew.
-                    self._record(journal, stretch)
-                    self._good = loop.tensors(reservoir=False)
-                    if self._hooks.observe:
-                        wished = self._hooks.observe(loop, journal.last)
-                if chief and (stretch.crossed(every.picture_every) or ended):
-                    journal.picture(self._picture(), loop.step)
-                stops = code or wished or stretch.now >= last
-                due = stretch.crossed(every.checkpoint_every) or self._is_best(journal)
-                if chief and (due or stops):
-                    self._save(journal)
-                if wished:
+                code = stretch.code
+                if self.take(journal, stretch, last):
                     break
-            self._checkpoints.wait()
-        if loop.step >= total:
+            self.settle()
+        if self.loop.step >= total:
             return cli.DONE, None
-        if chief:
+        if self.workers.chief and say:
             print(f"Stopped after {self._checkpoints.latest}; the same command resumes.")
         return code or cli.STOPPED, None
 
-    def _stretches(self, last: int) -> Iterator[_Stretch]:
+    def journal(self) -> Journal:
+        """Of the session from here on, where the run is finite."""
+        loop = self.loop
+        self._good = loop.tensors(reservoir=False)
+        total, silent = loop.run.num_batches, not self.workers.chief
+        name, bar = loop.run.algorithm, self._hooks.bar
+        journal = Journal(self.workdir, name, loop.step, total, silent, bar)
+        self._found = findings.find(journal.records, total)
+        return journal
+
+    def take(self, journal: Journal, stretch: Stretch, last: int) -> bool:
+        """Writes what is due at the end of a stretch.
+
+        Args:
+          journal: of the session.
+          stretch: that was trained, and is finite.
+          last: where the training ends.
+
+        Returns:
+          Whether the program that trains wishes to stop.
+        """
+        loop, chief = self.loop, self.workers.chief
+        total, every = loop.run.num_batches, loop.run.options
+        ended, wished = stretch.now >= total, False
+        if stretch.crossed(every.log_every) or ended:
+            # On every worker: it starts the sums anew.
+            self._record(journal, stretch)
+            self._good = loop.tensors(reservoir=False)
+            if self._hooks.observe:
+                wished = self._hooks.observe(loop, journal.last)
+        if chief and (stretch.crossed(every.picture_every) or ended):
+            journal.picture(self._picture(), loop.step)
+        stops = stretch.code or wished or stretch.now >= last
+        due = stretch.crossed(every.checkpoint_every) or self._is_best(journal)
+        if chief and (due or stops):
+            self._save(journal)
+        return wished
+
+    def spend(self, seconds: float) -> None:
+        """Adds to the seconds spent in steps what others measured."""
+        self._seconds += seconds
+
+    def settle(self) -> None:
+        """Waits for the checkpoint that is being written."""
+        self._checkpoints.wait()
+
+    def _stretches(self, last: int) -> Iterator[Stretch]:
         """Trains to `last`, or less if it ends before; each stretch to where something is due."""
         loop, o = self.loop, self.loop.run.options
         while loop.step < last:
             before, began, waited = loop.step, time.perf_counter(), loop.waited
-            due = (_next(before, n) for n in (o.log_every, o.picture_every, o.checkpoint_every))
+            due = (
+                next_after(before, n) for n in (o.log_every, o.picture_every, o.checkpoint_every)
+            )
             diverged, code, lost = None, 0, None
             try:
                 diverged, code = self._advance(min(last, *due))
@@ -262,7 +327,7 @@ class Session:
                 lost = error
             seconds, now = time.perf_counter() - began, loop.step
             ms, waiting = seconds * 1e3 / max(now - before, 1), (loop.waited - waited) / seconds
-            yield _Stretch(before, now, ms, waiting, diverged, code, lost)
+            yield Stretch(before, now, ms, waiting, diverged, code, lost)
             if code:
                 return
 
@@ -278,7 +343,7 @@ class Session:
             if not self._traced and loop.refused:
                 self._say_refused()
             if self._traced:  # else its time says nothing of the next call's
-                self._pace = max(1, min(4 * self._pace, int(_CALL_SECONDS / slowest)))
+                self._pace = max(1, min(4 * self._pace, int(CALL_SECONDS / slowest)))
                 self._seconds += elapsed
             self._traced = True
             if diverged or codes or loop.step >= until:
@@ -292,7 +357,7 @@ class Session:
             choice = run.choice._replace(way=self.loop.compile, reason=reason)
             provenance.correct(self.workdir, choice._asdict())
 
-    def _record(self, journal: Journal, stretch: _Stretch) -> None:
+    def _record(self, journal: Journal, stretch: Stretch) -> None:
         loop = self.loop
         before, histograms = journal.last.get("step", 0), dict[str, Any]()
         record = record_of(loop)
@@ -354,6 +419,7 @@ class Session:
         if self._best and journal.last.get("step") == self.loop.step:
             metrics |= self._best.entry(journal.last)
         facts = facts_of(self.loop, journal.num_records, self._seconds, metrics)
+        facts["compile"] = self._way
         self._checkpoints.save(self.loop.step, self.loop.tensors(), facts)
 
     # When it goes wrong.
@@ -382,7 +448,7 @@ class Session:
             f"{self.loop.step}; {what}. Start the same command on every worker to resume"
         )
 
-    def _roll_back(self, diverged: Divergence) -> bool:
+    def roll_back(self, diverged: Divergence) -> bool:
         """Says what happened; True if the run goes on from the last good checkpoint."""
         draw = self._picture_of_divergence if self.workers.chief else lambda: None
         facts = divergence.examine(self.loop, self._good, diverged, draw)
@@ -500,7 +566,8 @@ def warn(message: str) -> None:
     print(f"warning: {message}.", file=sys.stderr)
 
 
-def _next(step: int, every: int) -> int:
+def next_after(step: int, every: int) -> int:
+    """The first multiple of `every` after `step`."""
     return (step // every + 1) * every
 
 

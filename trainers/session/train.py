@@ -30,7 +30,7 @@ from trainers.system.stopping import Stopped, StopRequest
 from trainers.workdir import law, recoveries
 from trainers.workdir.folder import CARD, CHECKPOINTS, CONFIG, SAMPLES
 
-__all__ = ["check", "describe", "train"]
+__all__ = ["check", "describe", "disk_errors", "finished_before", "prepared", "train"]
 
 # What goes wrong with a disk, as opposed to with this program.
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG}
@@ -84,7 +84,7 @@ def train(
     """
     config, note = start.kept(config, workdir)
     workers = devices.workers(options_of(config).devices)
-    with StopRequest() as stop, _disk_errors(workdir):
+    with StopRequest() as stop, disk_errors(workdir):
         try:
             if _agree_to_begin(config, workdir, workers):
                 if workers.chief:
@@ -104,7 +104,7 @@ def train(
                     if note:
                         warn(note)
                 with (
-                    _prepared(config, workdir, workers),
+                    prepared(config, workdir, workers),
                     Session(run, workdir, workers, stop, hooks, begin and begin.facts) as s,
                 ):
                     code = s.run(until)
@@ -138,7 +138,7 @@ def _leave_together(workers: Workers, code: int) -> int:
 
 def _agree_to_begin(config: Mapping[str, Any], workdir: Path, workers: Workers) -> bool:
     """Whether the run is finished already; the chief looks, all know."""
-    finished = _on_chief(workers, workdir, lambda: _finished_before(config, workdir))
+    finished = _on_chief(workers, workdir, lambda: finished_before(config, workdir))
     if others := devices.first_difference(workers.gather(settings.fingerprint(config))):
         raise InputError(
             f"Worker {others[0]} runs another config than the first. Give all workers the same "
@@ -148,7 +148,7 @@ def _agree_to_begin(config: Mapping[str, Any], workdir: Path, workers: Workers) 
 
 
 @contextlib.contextmanager
-def _prepared(config: Mapping[str, Any], workdir: Path, workers: Workers) -> Iterator[None]:
+def prepared(config: Mapping[str, Any], workdir: Path, workers: Workers) -> Iterator[None]:
     """The workdir with its folders, and its lock; the chief makes them, all wait for it."""
     with contextlib.ExitStack() as held:
 
@@ -183,7 +183,12 @@ def _on_chief(workers: Workers, workdir: Path, do: Callable[[], bool]) -> bool:
     return bool(answers[0, 0])
 
 
-def _finished_before(config: Mapping[str, Any], workdir: Path) -> bool:
+def finished_before(config: Mapping[str, Any], workdir: Path) -> bool:
+    """Whether the workdir holds this run, finished.
+
+    Raises:
+      InputError: if it holds something else, or a run that cannot be resumed.
+    """
     if not (workdir / CONFIG).is_file():
         if workdir.is_dir() and not all(
             p.name == lock.FILE or is_temporary(p) for p in workdir.iterdir()
@@ -206,7 +211,7 @@ def _finished_before(config: Mapping[str, Any], workdir: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _disk_errors(workdir: Path) -> Iterator[None]:
+def disk_errors(workdir: Path) -> Iterator[None]:
     """Errors of the disk as one clear message."""
     try:
         yield

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from tf_mixed_nash import shadows
 
-__all__ = ["TRAINER", "Process"]
+__all__ = ["MANY", "TRAINER", "Process"]
 
 TRAINER = (sys.executable, "-m", "trainers.run")
+MANY = (sys.executable, "-m", "trainers.many")
 # A trainer that has not ended so long after a SIGTERM is killed; its checkpoints are whole anyway.
 _PATIENCE = 120.0
 # Runs argv[2:], to which the kernel sends SIGTERM when process argv[1], which started it, dies.
@@ -39,7 +40,7 @@ class Process:
         self._log, self._show = log, show
         self._stopped_at: float | None = None
         # Ours must be ours in whatever folder; another command is its giver's.
-        ours = shadows.environment() if tuple(command[:3]) == TRAINER else {}
+        ours = shadows.environment() if tuple(command[:3]) in (TRAINER, MANY) else {}
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             self._begin = self._shown = output.tell()

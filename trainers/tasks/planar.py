@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -49,7 +50,13 @@ class PlanarFeed:
 
     def __init__(self, data: synthetic.PlanarData, seed: int, batch_size: int, dtype):
         self._data, self._size, self._dtype = data, batch_size, dtype
-        self._key = rng.stream(seed, "data")
+        self.key = rng.stream(seed, "data")
+
+    def with_key(self, key):
+        """The same feed with the draws of another run, whose `key` this is."""
+        other = copy.copy(self)
+        other.key = key
+        return other
 
     def limit(self, start, end):
         """See `feeds.Feed.limit`."""
@@ -63,7 +70,7 @@ class PlanarFeed:
         """See `feeds.Feed.batch_at`."""
 
         def sample(m):
-            return self._data.sample(rng.fold_in(self._key, m), self._size, self._dtype)
+            return self._data.sample(rng.fold_in(self.key, m), self._size, self._dtype)
 
         return of_batch(sample, m)
 

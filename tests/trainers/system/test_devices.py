@@ -52,6 +52,15 @@ if made is not None and devices.workers(strategy).count == 1:
     theta = loop.last().theta
     seen = made.experimental_local_results(made.run(lambda z: z * 1.0, args=(theta,)))
     assert len(seen) == 2 and all((x.numpy() == theta.numpy()).all() for x in seen)
+    # Where it is placed: one state, on the first device; the products of the fields on both alike.
+    from collections import Counter
+    assert {v.device[-5:] for v in loop.variables.values()} == {"CPU:0"}
+    graph = loop._parts.graph
+    loops = (op for op in graph.get_operations() if op.type in ("While", "StatelessWhile"))
+    body = graph._get_function(next(loops).get_attr("body").name.encode()).graph
+    products = Counter(op.device[-5:] for op in body.get_operations()
+                       if op.type in ("MatMul", "BatchMatMulV2", "Conv2D"))
+    assert set(products) == {"CPU:0", "CPU:1"} and len(set(products.values())) == 1, products
 np.savez(path, **{n.replace("/", "."): np.array(v) for n, v in loop.tensors().items()})
 assert loop.step == 50
 """

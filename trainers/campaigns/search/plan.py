@@ -12,6 +12,7 @@ import numpy as np
 import optuna
 
 from tf_mixed_nash.errors import InputError
+from trainers.campaigns import groups
 from trainers.campaigns.jobs import Job
 from trainers.campaigns.search import space
 from trainers.campaigns.search.spec import PRUNERS, SAMPLERS, Spec
@@ -54,9 +55,18 @@ class Plan:
             ("jobs", spec.jobs, 1),
             ("threads", spec.threads, 0),
             ("seed", spec.seed, 0),
+            ("together", spec.together, 0),
         ):
             if not isinstance(value, int) or value < low:
                 raise InputError(f"--{flag} must be an integer of at least {low}, got {value}.")
+        if spec.together > 1 and spec.pruner != "none":
+            raise InputError(
+                f"--together={spec.together} trains trials as one program, of which --pruner="
+                f"{spec.pruner} cannot stop one. Set --pruner=none."
+            )
+        # Who looks at the trials that ended before the next is chosen gets one at a time.
+        blind = spec.pruner == "none" and spec.sampler in ("grid", "random")
+        self.together = groups.most(spec.together) if blind or spec.together else 1
         self.searches = space.parse_searches(spec.search)
         self.points = space.grid(self.searches) if spec.sampler == "grid" else []
         self.limit = min(spec.num_trials, len(self.points) or spec.num_trials)

@@ -34,6 +34,8 @@ class Spec:
       threads: of each; 0 leaves them to TensorFlow.
       seed: of the sampler, which with it is a function of the trials before. The runs' own is
         set=("seed=1",).
+      together: trials of one program at most (docs/many.md); 0: 16 on a GPU, for a grid and random
+        search without pruning, else 1.
       set: KEY=VALUE each, for all runs.
     """
 
@@ -50,6 +52,7 @@ class Spec:
     jobs: int = 1
     threads: int = 2
     seed: int = 0
+    together: int = 0
     set: Sequence[str] = ()
 
 

@@ -26,7 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import URL, make_url
 
 from tf_mixed_nash.errors import InputError
-from trainers.campaigns import jobs
+from trainers.campaigns import groups, jobs
 from trainers.campaigns.jobs import Campaign, Ended, Job, Scores
 from trainers.campaigns.search import report
 from trainers.campaigns.search.plan import Plan
@@ -130,7 +130,8 @@ class Sweep(Campaign):
         """Runs what is missing; returns all trials."""
         spec = self.plan.spec
         try:
-            code = jobs.run(self, spec.jobs, spec.threads)
+            starter = groups.Together(self.plan.together, spec.threads)
+            code = jobs.run(self, spec.jobs, spec.threads, starter=starter)
         finally:
             for trial in self._mine.values():
                 trial.close()

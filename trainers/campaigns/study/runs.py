@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import configs
-from trainers.campaigns import jobs
+from trainers.campaigns import groups, jobs
 from trainers.campaigns.jobs import FAILED, Campaign, Ended, Job
 from trainers.campaigns.study.protocol import (
     PROTOCOLS,
@@ -60,6 +60,7 @@ class Options:
       datasets: whose runs this session does; () for all.
       stages: whose runs this session does; () for all.
       compile: how the steps are compiled; see configs/common.py.
+      together: runs of one program at most, see `groups.most`.
     """
 
     figure: str
@@ -73,6 +74,7 @@ class Options:
     datasets: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
     compile: str = "auto"
+    together: int = 1
 
     def of_this_session(self, runs: Sequence[Planned]) -> list[Planned]:
         """Those of the runs that this session does; others may be another machine's."""
@@ -123,7 +125,8 @@ def run_study(options: Options) -> int:
     make_writable(options.results, "--results")
     with lock.hold(options.runs):
         study = Study(options)
-        code = jobs.run(study, options.jobs, options.threads, options.budget)
+        starter = groups.Together(groups.most(options.together), options.threads)
+        code = jobs.run(study, options.jobs, options.threads, options.budget, starter=starter)
         return code or (FAILED if study.failed else cli.DONE)
 
 
