@@ -272,7 +272,7 @@ class _Rest:
                 Code.INVALID_ARGUMENT, "The header Expect may be 100-continue.", http=417
             )
         if expected and (request.content_length or 0) <= limit and request.version >= (1, 1):
-            writer = request._payload_writer
+            writer: Any = request.writer
             await writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             writer.output_size = 0
 

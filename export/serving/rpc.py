@@ -46,6 +46,7 @@ __all__ = ["make_server"]
 _log = logging.getLogger(__name__)
 
 _OTHER_BYTES = 2**16  # of a message that holds no tensors
+_METHODS = ("Predict", "GetModelMetadata", "GetModelStatus")
 _FEW, _LARGE_REPLY = 128, 2**18  # rows and bytes of a reply that is written at once
 
 Method = Callable[[Any, grpc.aio.ServicerContext, dict[str, Any]], Awaitable[Any]]
@@ -115,6 +116,8 @@ class _Services:
         most = _OTHER_BYTES
         if name == "Predict" and len(data) > most:
             most = self.predictor.message_bytes()
+        if name not in _METHODS and len(data) > LARGE:
+            return None  # it is refused anyway
         if len(data) > most:
             raise ServingError(
                 Code.RESOURCE_EXHAUSTED,

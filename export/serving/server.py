@@ -148,7 +148,7 @@ class Server:
             raise InputError(_taken("rest_api_port", s.host, port, error)) from None
         for one in sockets:
             context = self._tls.context if self._tls else None
-            await web.SockSite(runner, one, ssl_context=context).start()
+            await web.SockSite(runner, one, ssl_context=context, backlog=1024).start()
         self.rest_port = sockets[0].getsockname()[1]
 
     async def _start_grpc(self, predictor: Predictor, addresses: list[str], port: int) -> None:
