@@ -33,11 +33,13 @@ __all__ = [
     "ARCHITECTURE",
     "GOLDEN",
     "MANIFEST",
+    "MAX_VERSION",
     "check_writable",
     "find_version",
     "next_version",
     "publish",
     "read_manifest",
+    "version_paths",
     "versions",
     "write_manifest",
 ]
@@ -48,6 +50,9 @@ GOLDEN = "assets.extra/golden.npz"
 # There too: the generator's layers, as Keras writes them (`export.keras_model`).
 ARCHITECTURE = "assets.extra/generator.json"
 
+# A version is an int64 in every protocol.
+MAX_VERSION = 2**63 - 1
+
 _LAST_VERSION = ".last-version"
 _BUILDING = ".building-"
 
@@ -55,9 +60,9 @@ _BUILDING = ".building-"
 def versions(base: Path) -> list[int]:
     """The version numbers in a model's folder, sorted; [] if it does not exist.
 
-    Every child whose name is a whole number counts, whatever is in it.
+    Every child whose name is a whole number up to 2^63 - 1 counts, whatever is in it.
     """
-    return sorted(_version_paths(base))
+    return sorted(version_paths(base))
 
 
 def next_version(base: Path) -> int:
@@ -178,7 +183,7 @@ def find_version(model: Path) -> Path:
     """
     if (model / "saved_model.pb").is_file():
         return model
-    if found := _version_paths(model):
+    if found := version_paths(model):
         return found[max(found)]
     if _is_version(model.name) and (siblings := versions(model.parent)):
         what = "is not a SavedModel" if model.exists() else "does not exist"
@@ -210,16 +215,29 @@ def check_writable(folder: Path) -> None:
 
 
 def _is_version(name: str) -> bool:
-    return name.isascii() and name.isdecimal()
+    return name.isascii() and name.isdecimal() and len(name) <= 255 and int(name) <= MAX_VERSION
 
 
-def _version_paths(base: Path) -> dict[int, Path]:
-    return {int(p.name): p for p in base.iterdir() if _is_version(p.name)} if base.is_dir() else {}
+def version_paths(base: Path) -> dict[int, Path]:
+    """The version numbers in a model's folder -> their folders; {} if it does not exist.
+
+    As TensorFlow Serving reads them: 007 is version 7, unless there is a 7, and what is no int64 is
+    no version.
+    """
+    if not base.is_dir():
+        return {}
+    paths = sorted(p for p in base.iterdir() if _is_version(p.name))  # 007 comes before 7
+    return {int(p.name): p for p in paths}
 
 
 def _choose(base: Path, version: int | None) -> int:
     """The number of the new version, if it may be used now."""
     free = next_version(base)
+    if max(free, version or 0) > MAX_VERSION:
+        raise InputError(
+            f"The next version of {base} would be above 2^63 - 1, which no server reads. Remove "
+            "the folder with the largest number, or publish elsewhere."
+        )
     if version is None:
         return free
     if version in versions(base):

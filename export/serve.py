@@ -6,8 +6,9 @@
 
 The flags are those of tensorflow_model_server where it has them. It listens on loopback unless
 --host says otherwise. New versions of a model are found, loaded, warmed up and swapped in without
-losing a request. SIGTERM and SIGINT end it after the requests in flight are answered. The page is
-at http://127.0.0.1:8501/. docs/serving.md lists what is served of TF Serving's protocol.
+losing a request. SIGTERM and SIGINT end it after the requests in flight are answered, a second one
+at once; SIGHUP opens the access log anew. The page is at http://127.0.0.1:8501/. docs/serving.md
+lists what is served of TF Serving's protocol, docs/serving_security.md what it withstands.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import logging
 import os
 import signal
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags
@@ -38,7 +41,7 @@ def _define_flags() -> None:
     d.DEFINE_string("model_config_file", "", "Many models: a ModelServerConfig in text form.")
     d.DEFINE_integer("rest_api_port", 8501, "Port of REST and the page; 0: any free one; -1: off.")
     d.DEFINE_integer("port", 8500, "Port of gRPC; 0: any free one; -1: off.")
-    d.DEFINE_string("host", "127.0.0.1", "The address to listen at; 0.0.0.0 for all.")
+    d.DEFINE_string("host", "127.0.0.1", "Name or address to listen at; 0.0.0.0 or :: for all.")
     d.DEFINE_boolean("enable_batching", True, "Whether requests that wait together run as one.")
     d.DEFINE_string("batching_parameters_file", "", "BatchingParameters in text form.")
     d.DEFINE_string("monitoring_config_file", "", "MonitoringConfig in text form.")
@@ -46,9 +49,16 @@ def _define_flags() -> None:
     d.DEFINE_integer("rest_api_timeout_in_ms", 30000, "A request's time, at most.")
     d.DEFINE_integer("max_rows", 1024, "Rows of a request, at most.")
     d.DEFINE_integer("max_body_bytes", 16 * 2**20, "Bytes of a request, at most.")
+    d.DEFINE_integer("max_reply_bytes", 64 * 2**20, "Bytes of a reply's arrays, at most.")
     d.DEFINE_float("drain_seconds", 30.0, "For the requests in flight when it is stopped.")
     d.DEFINE_string("auth_token_file", "", "Requests must bear the token in this file.")
     d.DEFINE_string("access_log", "-", "JSON lines: a file, - for stderr, empty for none.")
+    d.DEFINE_string("ssl_certificate", "", "TLS, both protocols: the certificate chain, PEM.")
+    d.DEFINE_string("ssl_key", "", "Its key, PEM, not encrypted.")
+    d.DEFINE_string("ssl_client_ca", "", "Clients need a certificate of these authorities, PEM.")
+    d.DEFINE_string("ssl_config_file", "", "Instead of these three: an SSLConfig in text form.")
+    d.DEFINE_string("allowed_hosts", "", "Names of this server for browsers, comma-separated.")
+    d.DEFINE_string("cors_origins", "", "Pages that may read replies: scheme://host[:port],...")
 
 
 def _run() -> int:
@@ -61,11 +71,12 @@ def _run() -> int:
             "given.",
             file=sys.stderr,
         )
-    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    # What gRPC's C++ side logs of each bad connection would fill a pipe that nobody reads.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     runtime.import_tensorflow()
     try:
-        from export.serving import config, server
-        from export.serving.predictor import Limits
+        from export.serving import config, lines, origins, server
+        from export.serving.bounds import Limits
     except ModuleNotFoundError as error:
         raise InputError(
             f"Serving needs the package {error.name}. Install the extra: pip install "
@@ -89,42 +100,75 @@ def _run() -> int:
     metrics_path = "/monitoring/prometheus/metrics"
     if f.monitoring_config_file:
         metrics_path = config.read_monitoring_path(Path(f.monitoring_config_file))
-    settings = server.Settings(
-        models=models,
-        models_file=models_file,
-        host=f.host,
-        rest_port=None if f.rest_api_port < 0 else f.rest_api_port,
-        grpc_port=None if f.port < 0 else f.port,
-        batching=batching._replace(enabled=f.enable_batching),
-        limits=Limits(f.max_rows, f.max_body_bytes, f.rest_api_timeout_in_ms / 1000),
-        poll_seconds=f.file_system_poll_wait_seconds,
-        drain_seconds=f.drain_seconds,
-        token=token,
-        metrics_path=metrics_path,
-        access_log=f.access_log,
-    )
-    return server.run(_serve(server.Server(settings)))
+    with contextlib.ExitStack() as exits:
+        tls = None
+        if f.ssl_config_file:
+            folder = exits.enter_context(tempfile.TemporaryDirectory())
+            tls = config.read_ssl(Path(f.ssl_config_file), Path(folder))
+        elif f.ssl_certificate:
+            ca = Path(f.ssl_client_ca) if f.ssl_client_ca else None
+            tls = config.TlsFiles(Path(f.ssl_certificate), Path(f.ssl_key), ca)
+        settings = server.Settings(
+            models=models,
+            models_file=models_file,
+            host=f.host,
+            rest_port=None if f.rest_api_port < 0 else f.rest_api_port,
+            grpc_port=None if f.port < 0 else f.port,
+            batching=batching._replace(enabled=f.enable_batching),
+            limits=Limits(
+                f.max_rows, f.max_body_bytes, f.rest_api_timeout_in_ms / 1000, f.max_reply_bytes
+            ),
+            poll_seconds=f.file_system_poll_wait_seconds,
+            drain_seconds=f.drain_seconds,
+            token=token,
+            metrics_path=metrics_path,
+            access_log=f.access_log,
+            tls=tls,
+            allowed_hosts=tuple(origins.read_hosts(f.allowed_hosts)) or None,
+            cors_origins=tuple(origins.read_origins(f.cors_origins)),
+        )
+        # From here on nothing waits for a reader of stdout or stderr.
+        sys.stdout.flush()
+        stdout, stderr = lines.Lines(1), lines.Lines(2)
+        handler = lines.LineHandler(stderr)
+        handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+        logging.basicConfig(level=logging.INFO, handlers=[handler])
+        try:
+            return server.run(_serve(server.Server(settings, stderr), stdout.write))
+        finally:
+            stdout.close()
+            stderr.close()
 
 
-async def _serve(server) -> int:
+async def _serve(server, say: Callable[[str], None]) -> int:
+    from export.serving.listening import in_url
+
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def end(number: signal.Signals) -> None:
+        if stop.is_set():  # again: at once, as if nobody had listened
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, end, number)
+    loop.add_signal_handler(signal.SIGHUP, server.reopen_log)
     try:
         await server.start()
-        host = server.settings.host
+        host = in_url(server.settings.host)
+        scheme = "https" if server.settings.tls else "http"
         for name in server.models.names:
             numbers = ", ".join(map(str, sorted(server.models.loaded(name))))
-            print(f"Serving {name} (version {numbers})")
+            say(f"Serving {name} (version {numbers})")
         if server.rest_port is not None:
-            print(f"REST  http://{host}:{server.rest_port}/v1/models/")
-            print(f"page  http://{host}:{server.rest_port}/")
+            say(f"REST  {scheme}://{host}:{server.rest_port}/v1/models/")
+            say(f"page  {scheme}://{host}:{server.rest_port}/")
         if server.grpc_port is not None:
-            print(f"gRPC  {host}:{server.grpc_port}")
-        sys.stdout.flush()
+            say(f"gRPC  {host}:{server.grpc_port}")
         await stop.wait()
-        print("Stopping: requests in flight are answered first.", flush=True)
+        say("Stopping: requests in flight are answered first.")
     finally:
         await server.drain()
     return cli.DONE
@@ -148,8 +192,17 @@ def _check_flags() -> None:
     for name in ("rest_api_port", "port"):
         if int(f[name].value or 0) > 65535:
             raise InputError(f"--{name}={f[name].value} is no port: 0 to 65535, or -1 for off.")
+    if f.ssl_config_file and (f.ssl_certificate or f.ssl_key or f.ssl_client_ca):
+        raise InputError(
+            "Give either --ssl_config_file, or --ssl_certificate and --ssl_key, not both."
+        )
+    if bool(f.ssl_certificate) != bool(f.ssl_key) or (f.ssl_client_ca and not f.ssl_certificate):
+        raise InputError(
+            "TLS needs both --ssl_certificate=FILE and --ssl_key=FILE; --ssl_client_ca=FILE goes "
+            "with them."
+        )
     for name in ("file_system_poll_wait_seconds", "rest_api_timeout_in_ms", "max_rows",
-                 "max_body_bytes"):  # fmt: skip
+                 "max_body_bytes", "max_reply_bytes"):  # fmt: skip
         if float(f[name].value or 0) <= 0:
             raise InputError(f"--{name} must be positive, got {f[name].value}.")
     if f.drain_seconds < 0:

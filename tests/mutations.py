@@ -890,4 +890,30 @@ MUTATIONS: list[Mutation] = [
         ("or kind != self._kind(group[0])", "or False"),
         ('Ended("failed" if how == "done" else how,', "Ended(how,"),
     ),
+    *_of(
+        "export/serving/batching.py",
+        ("tests/export/serving/test_admission.py",),
+        ("if self.queued_rows + rows > self._limit:", "if self.queued_rows > self._limit:"),
+        ("size = min(size, share, room)", "size = min(size, room)"),
+        ("task.queued = now", "pass"),
+        (
+            "            if task.left:\n                self._drop(key, queue, task)",
+            "            pass",
+        ),
+    ),
+    *_of(
+        "export/serving/bodies.py",
+        ("tests/cases/test_server_requests.py",),
+        ("decoder.decompress(data, left + 1)", "decoder.decompress(data)[: limit]"),
+    ),
+    *_of(
+        "export/client.py",
+        ("tests/export/serving/test_client.py",),
+        ("version = answered if version is None else version", "version = self._version"),
+    ),
+    *_of(
+        "export/serving/versions.py",
+        ("tests/cases/test_version_folders.py",),
+        ("for look in (os.lstat, os.stat):", "for look in (os.lstat,):"),
+    ),
 ]

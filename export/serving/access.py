@@ -4,51 +4,66 @@ from __future__ import annotations
 
 import datetime
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
+from export.serving.lines import Lines
 from tf_mixed_nash.errors import InputError
 
 __all__ = ["AccessLog"]
 
 
 class AccessLog:
-    """Writes lines of JSON.
+    """Writes lines of JSON, and never waits: see Lines.
 
     Args:
       target: a file that is appended to, "-" for stderr, "" for none.
+      stderr: what writes to stderr; None where "-" is to open it.
 
     Raises:
       InputError: if the file cannot be opened.
     """
 
-    def __init__(self, target: str):
-        self._file = sys.stderr if target == "-" else None
-        if target in ("", "-"):
-            return
-        try:
-            self._file = Path(target).open("a", buffering=1)  # noqa: SIM115  # until close()
-        except OSError as error:
-            raise InputError(f"--access_log={target} cannot be written ({error}).") from None
+    def __init__(self, target: str, stderr: Lines | None = None):
+        self._lines = self._own = None
+        self._said = 0
+        if target == "-" and stderr is not None:
+            self._lines = stderr
+        elif target:
+            try:
+                self._lines = self._own = Lines(2 if target == "-" else Path(target))
+            except OSError as error:
+                raise InputError(f"--access_log={target} cannot be written ({error}).") from None
 
     @property
     def on(self) -> bool:
         """Whether lines go anywhere."""
-        return self._file is not None
+        return self._lines is not None
+
+    @property
+    def lost(self) -> int:
+        """How many lines were dropped, since they could not be written."""
+        return self._lines.lost if self._lines else 0
 
     def write(self, seconds: float, **facts: Any) -> None:
-        """Writes a line: the time, the milliseconds, and what else is known."""
-        if self._file is None:
+        """Writes a line: the time, the milliseconds, and what else is known.
+
+        After lines were dropped the next one says how many: `lost`, since the start.
+        """
+        if self._lines is None:
             return
+        if self._lines.lost != self._said:
+            self._said = self._lines.lost
+            facts["lost"] = self._said
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({"time": now, "ms": round(1000 * seconds, 3), **facts})
-        try:
-            self._file.write(line + "\n")
-        except OSError:  # a full disk must not fail requests
-            self._file = None
+        self._lines.write(json.dumps({"time": now, "ms": round(1000 * seconds, 3), **facts}))
+
+    def reopen(self) -> None:
+        """Opens the file anew by its name, after it was moved away."""
+        if self._own:
+            self._own.reopen()
 
     def close(self) -> None:
-        """Closes the file."""
-        if self._file not in (None, sys.stderr):
-            self._file.close()
+        """Writes what waits, if that takes no longer than a second, and closes the file."""
+        if self._own:
+            self._own.close()

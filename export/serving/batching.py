@@ -7,6 +7,10 @@ one of its queue runs: TensorFlow uses all cores for one batch, and two halves c
 whole. Under light load a request so runs at once and alone, under heavy load batches fill by
 themselves.
 
+A request of more rows than a batch is admitted whole or refused whole, and runs in slices: each
+batch takes a share of every request that waits, so that a large one holds up nobody. A request
+whose client left, or whose time is up, is not computed any further.
+
 Outputs do not depend on the batch (`export.verify`, gate "seeds"), so nothing can leak from one
 request into another.
 """
@@ -17,8 +21,9 @@ import asyncio
 import collections
 import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -28,28 +33,74 @@ from export.serving.errors import Code, ServingError
 __all__ = ["Scheduler"]
 
 _SWEEP_SECONDS = 0.02
+# Networks compute whole groups of 8 rows (`export.rounding`): smaller slices cost as much.
+_GROUP = 8
+# Of the seconds for a row, what a batch changes. Their number is that of models and signatures.
+_NEWEST, _MOST_PACES = 0.2, 256
+_LARGE = 2**18  # bytes that are copied on a thread
 
 Arrays = Mapping[str, np.ndarray]
 Run = Callable[[Arrays], Arrays]
 
 
 class _Task:
-    __slots__ = ("deadline", "enqueued", "future", "inputs", "rows")
+    """A request: the rows that wait are the last `left` ones."""
+
+    __slots__ = ("deadline", "future", "inputs", "left", "missing", "parts", "queued", "rows")
 
     def __init__(self, inputs: Arrays, rows: int, deadline: float):
         self.inputs, self.rows, self.deadline = inputs, rows, deadline
-        self.enqueued = time.monotonic()
+        self.queued = time.monotonic()  # since when it waits for its next slice
+        self.left = self.missing = rows  # rows that wait, and that are not answered
+        self.parts: dict[int, Arrays] = {}  # first row -> outputs
         self.future: asyncio.Future = asyncio.get_running_loop().create_future()
+
+    def slice(self, rows: int) -> _Slice:
+        """Takes the next rows."""
+        start = self.rows - self.left
+        self.left -= rows
+        return _Slice(self, start, rows)
+
+
+class _Slice:
+    """Consecutive rows of a request."""
+
+    __slots__ = ("inputs", "rows", "start", "task")
+
+    def __init__(self, task: _Task, start: int, rows: int):
+        self.task, self.start, self.rows = task, start, rows
+        self.inputs = task.inputs
+        if rows < task.rows:
+            self.inputs = {n: v[start : start + rows] for n, v in task.inputs.items()}
+
+    def done(self, result: Any) -> None:
+        """Takes the outputs of these rows, or the exception that they raised."""
+        task = self.task
+        if task.future.done():
+            return
+        if isinstance(result, BaseException):
+            task.future.set_exception(result)
+            return
+        task.parts[self.start] = result
+        task.missing -= self.rows
+        if not task.missing:
+            task.future.set_result([task.parts[start] for start in sorted(task.parts)])
 
 
 class _Queue:
-    """What waits for one version and signature."""
+    """What waits for one version and signature. Tasks that are over have no rows left."""
 
     __slots__ = ("rows", "run", "tasks")
 
     def __init__(self, run: Run):
         self.run, self.rows = run, 0
         self.tasks: collections.deque[_Task] = collections.deque()
+
+    def first(self) -> _Task:
+        """The request that waits for the longest time."""
+        while not self.tasks[0].left:
+            self.tasks.popleft()
+        return self.tasks[0]
 
 
 class Scheduler:
@@ -67,13 +118,16 @@ class Scheduler:
         self._free = batching.num_batch_threads
         self._queues: dict[tuple, _Queue] = {}  # none is empty
         self._running: collections.Counter[tuple] = collections.Counter()
+        self._paces: dict[tuple, float] = {}  # seconds for a row of full batches, by queue
         self._waiting: asyncio.TimerHandle | None = None
         self._open: set[_Task] = set()
         self._sweep: asyncio.TimerHandle | None = None
         self._limit = batching.max_enqueued_batches * batching.max_batch_size
         self.queued_rows = 0
 
-    async def submit(self, key: tuple, run: Run, inputs: Arrays, rows: int, deadline: float):
+    async def submit(
+        self, key: tuple, run: Run, inputs: Arrays, rows: int, deadline: float
+    ) -> dict[str, np.ndarray]:
         """Runs inputs, joined with others of the same key.
 
         Args:
@@ -81,22 +135,18 @@ class Scheduler:
           run: calls that signature with joined inputs; every output has as many rows. It is
             called on a thread.
           inputs: arrays of `rows` rows.
-          rows: at most max_batch_size where batching is enabled.
+          rows: any number; where batching is enabled at most max_batch_size run at once.
           deadline: on the clock of time.monotonic.
 
         Returns:
           The outputs of these rows.
 
         Raises:
-          ServingError: RESOURCE_EXHAUSTED if too many rows wait, DEADLINE_EXCEEDED.
+          ServingError: RESOURCE_EXHAUSTED if too many rows wait, or more than can be run before the
+            deadline; DEADLINE_EXCEEDED.
           Exception: what `run` raises for these inputs alone.
         """
-        if self.queued_rows + rows > self._limit:
-            raise ServingError(
-                Code.RESOURCE_EXHAUSTED,
-                f"The queue is full: {self.queued_rows} rows wait, the limit is {self._limit}. "
-                "Try again later.",
-            )
+        self.check_room(rows, deadline)
         task = _Task(inputs, rows, deadline)
         queue = self._queues.get(key)
         if queue is None:
@@ -108,9 +158,46 @@ class Scheduler:
         try:
             self._watch()
             self._dispatch()
-            return await task.future
+            parts = await task.future
         finally:
             self._open.discard(task)
+            if task.left:
+                self._drop(key, queue, task)
+        if len(parts) > 1 and sum(x.nbytes for part in parts for x in part.values()) > _LARGE:
+            return await asyncio.get_running_loop().run_in_executor(None, _join, parts)
+        return _join(parts)
+
+    def check_room(self, rows: int = 1, deadline: float | None = None) -> None:
+        """Raises ServingError if a request of so many rows would be refused now.
+
+        Where nothing waits, any is taken.
+        """
+        if not self.queued_rows:
+            return
+        wait = sum(queue.rows * self._paces.get(key, 0.0) for key, queue in self._queues.items())
+        if self.queued_rows + rows > self._limit:
+            raise ServingError(
+                Code.RESOURCE_EXHAUSTED,
+                f"The queue is full: {self.queued_rows} rows wait, the limit is {self._limit}. "
+                "Try again later.",
+                retry_after=wait / 2,
+            )
+        if deadline is not None and wait > (time_left := deadline - time.monotonic()):
+            # It would be computed for nothing, and so would those that come after it.
+            raise ServingError(
+                Code.RESOURCE_EXHAUSTED,
+                f"The queue is full: {self.queued_rows} rows wait, which take {wait:.1f} s, and "
+                f"the request has {max(0.0, time_left):.1f} s. Try again later.",
+                retry_after=wait / 2,
+            )
+
+    def _drop(self, key: tuple, queue: _Queue, task: _Task) -> None:
+        """Forgets the rows of a request that is over before all of them ran."""
+        queue.rows -= task.left
+        self.queued_rows -= task.left
+        task.left = 0
+        if not queue.rows and self._queues.get(key) is queue:
+            del self._queues[key]
 
     def _watch(self) -> None:
         """Fails the requests whose time is up, now and again while there are any.
@@ -135,24 +222,22 @@ class Scheduler:
     def _dispatch(self) -> None:
         while self._free and (key := self._ready()):
             queue = self._queues[key]
-            tasks = self._take(queue)
-            if tasks:
+            slices = self._take(key, queue)
+            if slices:
                 self._free -= 1
                 self._running[key] += 1
-                batch = asyncio.ensure_future(self._run(key, queue.run, tasks))
+                batch = asyncio.ensure_future(self._run(key, queue.run, slices))
                 batch.add_done_callback(lambda _: None)
-            if not queue.tasks:
-                del self._queues[key]
 
     def _ready(self) -> tuple | None:
-        """The queue whose first request came first, if it may run now."""
+        """The queue whose first request waits for the longest time, if it may run now."""
         now, wait = time.monotonic(), self.batching.batch_timeout_micros * 1e-6
         due = []
         for key, queue in self._queues.items():
             full = queue.rows >= self.batching.max_batch_size
             if self.batching.enabled and not full and self._running[key]:
                 continue
-            first = queue.tasks[0].enqueued
+            first = queue.first().queued
             at = first if full else first + wait
             due.append((at, key))
         if not due:
@@ -165,62 +250,89 @@ class Scheduler:
         self._waiting = asyncio.get_running_loop().call_later(at - now, self._dispatch)
         return None
 
-    def _take(self, queue: _Queue) -> list[_Task]:
-        tasks, taken, rows = queue.tasks, [], 0
+    def _take(self, key: tuple, queue: _Queue) -> list[_Slice]:
+        """The next batch: requests as they came, of each large one a share."""
+        most = self.batching.max_batch_size
+        taken: list[_Slice] = []
+        room = most
+        share = max(_GROUP, most // max(1, len(queue.tasks)) // _GROUP * _GROUP)
         now = time.monotonic()
-        while tasks:
-            task = tasks[0]
-            if task.future.done():  # its client left, or its time was up
-                pass
-            elif task.deadline <= now:
-                task.future.set_exception(_too_late())
-            elif taken and rows + task.rows > self.batching.max_batch_size:
+        while queue.rows:
+            task = queue.first()
+            if task.future.done() or task.deadline <= now:  # its client left, or its time was up
+                if not task.future.done():
+                    task.future.set_exception(_too_late())
+                self._drop(key, queue, task)
+                continue
+            size = task.left
+            if self.batching.enabled and task.rows > most:
+                size = min(size, share, room)
+            # A last slice smaller than a group is left to the next batch.
+            if taken and (size > room or size < min(_GROUP, task.left)):
                 break
-            else:
-                taken.append(task)
-                rows += task.rows
-            tasks.popleft()
-            queue.rows -= task.rows
-            self.queued_rows -= task.rows
-            if taken and not self.batching.enabled:
+            taken.append(task.slice(size))
+            room -= size
+            queue.rows -= size
+            self.queued_rows -= size
+            queue.tasks.popleft()
+            if task.left:
+                task.queued = now
+                queue.tasks.append(task)
+            if room <= 0 or not self.batching.enabled:
                 break
+        if not queue.rows and self._queues.get(key) is queue:
+            del self._queues[key]
         return taken
 
-    async def _run(self, key: tuple, run: Run, tasks: list[_Task]) -> None:
+    async def _run(self, key: tuple, run: Run, slices: list[_Slice]) -> None:
         loop = asyncio.get_running_loop()
-        self._on_batch(sum(task.rows for task in tasks), len(tasks))
+        rows = sum(part.rows for part in slices)
+        self._on_batch(rows, len({part.task for part in slices}))
+        beside, began = self.batching.num_batch_threads - self._free, time.monotonic()
         try:
-            results = await loop.run_in_executor(self._threads, _run_joined, run, tasks)
+            results = await loop.run_in_executor(self._threads, _run_joined, run, slices)
         finally:
             self._free += 1
             self._running[key] -= 1
             if not self._running[key]:
                 del self._running[key]
-        for task, result in zip(tasks, results, strict=True):
-            if task.future.done():
-                continue
-            if isinstance(result, BaseException):
-                task.future.set_exception(result)
-            else:
-                task.future.set_result(result)
+        # Rows of small batches cost more than those of full ones, which a long queue has.
+        if 2 * rows >= self.batching.max_batch_size:
+            self._note_pace(key, (time.monotonic() - began) / rows / beside)
+        for part, result in zip(slices, results, strict=True):
+            part.done(result)
         self._dispatch()
 
+    def _note_pace(self, key: tuple, seconds: float) -> None:
+        before = self._paces.get(key)
+        if before is None and len(self._paces) >= _MOST_PACES:
+            self._paces.clear()
+        pace = seconds if before is None else before + _NEWEST * (seconds - before)
+        self._paces[key] = pace
 
-def _run_joined(run: Run, tasks: list[_Task]) -> list:
-    """The outputs of each task, or the exception that it alone raises."""
-    if len(tasks) == 1:
-        return [_attempt(run, tasks[0].inputs)]
+
+def _run_joined(run: Run, slices: list[_Slice]) -> list:
+    """The outputs of each slice, or the exception that it alone raises."""
+    if len(slices) == 1:
+        return [_attempt(run, slices[0].inputs)]
     joined = {
-        name: np.concatenate([task.inputs[name] for task in tasks]) for name in tasks[0].inputs
+        name: np.concatenate([part.inputs[name] for part in slices]) for name in slices[0].inputs
     }
     outputs = _attempt(run, joined)
     if isinstance(outputs, BaseException):
-        # One request's bad values must not fail the others.
-        return [_attempt(run, task.inputs) for task in tasks]
-    edges = np.cumsum([0, *(task.rows for task in tasks)])
+        # One request's bad values must not fail the others, nor make each of them run alone.
+        half = len(slices) // 2
+        return [*_run_joined(run, slices[:half]), *_run_joined(run, slices[half:])]
+    edges = np.cumsum([0, *(part.rows for part in slices)])
     return [
         {name: value[a:b] for name, value in outputs.items()} for a, b in itertools.pairwise(edges)
     ]
+
+
+def _join(parts: Sequence[Arrays]) -> dict[str, np.ndarray]:
+    if len(parts) == 1:
+        return dict(parts[0])
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _attempt(run: Run, inputs: Arrays):

@@ -1,9 +1,9 @@
 """TF Serving's own configuration files, read with its own field names.
 
-`models.config` is parsed with the official proto. BatchingParameters and MonitoringConfig are not
-in the tensorflow-serving-api package: their descriptors are built here, field for field as in
-tensorflow/serving (servables/tensorflow/session_bundle_config.proto and
-config/monitoring_config.proto).
+`models.config` is parsed with the official proto. BatchingParameters, MonitoringConfig and
+SSLConfig are not in the tensorflow-serving-api package: their descriptors are built here, field for
+field as in tensorflow/serving (servables/tensorflow/session_bundle_config.proto,
+config/monitoring_config.proto and config/ssl_config.proto).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from google.protobuf import (
     wrappers_pb2,
 )
 
+from export.serving.tls import TlsFiles
 from tf_mixed_nash.errors import InputError
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "read_batching",
     "read_models",
     "read_monitoring_path",
+    "read_ssl",
 ]
 
 
@@ -166,6 +168,30 @@ def read_monitoring_path(path: Path) -> str | None:
     return given.prometheus_config.path or "/monitoring/prometheus/metrics"
 
 
+def read_ssl(path: Path, folder: Path) -> TlsFiles:
+    """The PEM parts of an ssl_config_file, which holds them as text, as files.
+
+    Args:
+      path: an SSLConfig in text form.
+      folder: where the parts are written, readable for this user alone.
+
+    Raises:
+      InputError: if it cannot be read or parsed, or the key or the certificate is missing.
+    """
+    given: Any = _parse(path, _messages()["SSLConfig"](), "SSLConfig")
+    if not given.server_key or not given.server_cert:
+        raise InputError(f"{path} needs both server_key and server_cert, in PEM.")
+    if given.client_verify and not given.custom_ca:
+        raise InputError(f"{path}: client_verify needs custom_ca, the authorities of clients.")
+    parts = {"certificate": given.server_cert, "key": given.server_key, "ca": given.custom_ca}
+    for name, text in parts.items():
+        file = folder / f"{name}.pem"
+        file.touch(0o600)
+        file.write_text(text)
+    ca = folder / "ca.pem" if given.client_verify else None
+    return TlsFiles(folder / "certificate.pem", folder / "key.pem", ca)
+
+
 def _parse(path: Path, message, kind: str):
     try:
         return text_format.Parse(path.read_text(), message)
@@ -208,6 +234,14 @@ def _messages() -> dict[str, type]:
     file.message_type[0].field[5].label = field.LABEL_REPEATED
     message("PrometheusConfig", ("enable", field.TYPE_BOOL), ("path", field.TYPE_STRING))
     message("MonitoringConfig", ("prometheus_config", ".tf_mixed_nash.serving.PrometheusConfig"))
+    text_field, switch = field.TYPE_STRING, field.TYPE_BOOL
+    message(
+        "SSLConfig",
+        ("server_key", text_field),
+        ("server_cert", text_field),
+        ("custom_ca", text_field),
+        ("client_verify", switch),
+    )
     pool = descriptor_pool.DescriptorPool()
     wrappers = descriptor_pb2.FileDescriptorProto()
     wrappers_pb2.DESCRIPTOR.CopyToProto(wrappers)

@@ -13,6 +13,7 @@ class Code(enum.Enum):
     OK = 200
     INVALID_ARGUMENT = 400
     UNAUTHENTICATED = 401
+    PERMISSION_DENIED = 403
     NOT_FOUND = 404
     CANCELLED = 499
     RESOURCE_EXHAUSTED = 429
@@ -38,10 +39,21 @@ class ServingError(Exception):
     Args:
       code: what kind.
       message: for the client; names what was expected. It is cut to 500 characters.
+      http: the HTTP status, where it is not the code's.
+      retry_after: seconds after which the same request may be answered; None where asking again
+        is of no use.
     """
 
-    def __init__(self, code: Code, message: str):
+    def __init__(
+        self,
+        code: Code,
+        message: str,
+        http: int | None = None,
+        retry_after: float | None = None,
+    ):
         if len(message) > _LONGEST:
             message = f"{message[: _LONGEST - 3]}..."
         super().__init__(message)
         self.code, self.message = code, message
+        self.http = code.http if http is None else http
+        self.retry_after = retry_after

@@ -47,6 +47,11 @@ class Metrics:
         self.queued_rows = Gauge(
             f"{prefix}_queued_rows", "Rows that wait for a thread.", registry=self.registry
         )
+        self.lost_lines = Gauge(
+            f"{prefix}_lost_log_lines",
+            "Lines of the log that were dropped, since nobody took them.",
+            registry=self.registry,
+        )
         self.loaded = Gauge(
             f"{prefix}_version_loaded",
             "1 for each version that serves.",

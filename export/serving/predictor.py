@@ -3,38 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import time
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from export import runtime
 from export.serving.batching import Scheduler
+from export.serving.bounds import Bounds, Limits, bounds_of, check_reply
 from export.serving.errors import Code, ServingError
 from export.serving.versions import Models, Version
 
-__all__ = ["DEFAULT_SIGNATURE", "Limits", "Predictor", "Target"]
+__all__ = ["DEFAULT_SIGNATURE", "LARGE", "Limits", "Predictor", "Target"]
 
 DEFAULT_SIGNATURE = "serving_default"
 
+# Bytes; handling more than that takes long enough to be done on a thread.
+LARGE = 2**14
+# Two, so that one large reply does not hold up all other large requests.
+_WORKERS = 2
+
 # TensorFlow writes each datum of a failed check in brackets.
 _ASSERTION = re.compile(r"assertion failed: (\[.*)")
-
-
-class Limits(NamedTuple):
-    """What one request may ask for.
-
-    Attributes:
-      rows: at most.
-      body_bytes: of a request, at most.
-      seconds: until it must be answered, at most.
-    """
-
-    rows: int = 1024
-    body_bytes: int = 16 * 2**20
-    seconds: float = 30.0
 
 
 class Target(NamedTuple):
@@ -64,6 +58,27 @@ class Predictor:
         self.models, self.scheduler, self.limits = models, scheduler, limits
         errors = runtime.import_tensorflow().errors
         self._invalid, self._exhausted = errors.InvalidArgumentError, errors.ResourceExhaustedError
+        self._workers = ThreadPoolExecutor(_WORKERS, "work")
+
+    async def off_loop(self, function: Callable[..., Any], *args: Any) -> Any:
+        """What function(*args) returns, called on a thread: for what takes milliseconds."""
+        return await asyncio.get_running_loop().run_in_executor(self._workers, function, *args)
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self._workers.shutdown(wait=False)
+
+    def bounds(self, version: Version) -> Bounds:
+        """What a request for a version is at most."""
+        if version.bounds is None:
+            version.bounds = bounds_of(version.served.signatures, self.limits)
+        return version.bounds
+
+    def message_bytes(self) -> int:
+        """Of a gRPC message for any of the loaded versions, at most."""
+        loaded = (self.models.loaded(name).values() for name in self.models.names)
+        versions = itertools.chain.from_iterable(loaded)
+        return max((self.bounds(version).message_bytes for version in versions), default=0)
 
     def signature(self, version: Version, name: str) -> str:
         """The signature that a request means by `name`.
@@ -101,6 +116,7 @@ class Predictor:
             deadline.
         """
         rows = check_inputs(version.served.signatures[signature], inputs, self.limits.rows)
+        check_reply(rows, version.served.outputs[signature], self.limits)
         most = self.limits.seconds
         deadline = time.monotonic() + (most if seconds is None else min(most, seconds))
         key = (version.model, version.number, id(version), signature)
@@ -108,26 +124,12 @@ class Predictor:
         def call(joined):
             return version.served.run(signature, joined)
 
-        batching = self.scheduler.batching
-        step = batching.max_batch_size if batching.enabled else rows
         try:
-            if rows <= step:
-                return await self.scheduler.submit(key, call, inputs, rows, deadline)
-            parts = (
-                {name: value[a : a + step] for name, value in inputs.items()}
-                for a in range(0, rows, step)
-            )
-            done = await asyncio.gather(
-                *(
-                    self.scheduler.submit(key, call, part, min(step, rows - i * step), deadline)
-                    for i, part in enumerate(parts)
-                )
-            )
+            return await self.scheduler.submit(key, call, inputs, rows, deadline)
         except self._invalid as error:
             raise ServingError(Code.INVALID_ARGUMENT, _reason(error)) from None
         except self._exhausted as error:
             raise ServingError(Code.RESOURCE_EXHAUSTED, _reason(error)) from None
-        return {name: np.concatenate([part[name] for part in done]) for name in done[0]}
 
 
 def check_inputs(specs: runtime.Specs, inputs: Mapping[str, np.ndarray], max_rows: int) -> int:
@@ -140,7 +142,7 @@ def check_inputs(specs: runtime.Specs, inputs: Mapping[str, np.ndarray], max_row
         raise ServingError(
             Code.INVALID_ARGUMENT,
             f"input must have the keys: {','.join(sorted(specs))}. Instead found: "
-            f"{','.join(sorted(inputs)) or 'none'}",
+            f"{','.join(sorted(itertools.islice(inputs, 20))) or 'none'}",
         )
     counts = set()
     for name, value in inputs.items():

@@ -6,6 +6,7 @@
     GET  /monitoring/prometheus/metrics
     GET  /                                              the page
     GET  /page/models.json, /card/M/N                   what the page shows
+    GET  /healthz, /readyz                              whether it lives, and serves every model
 
 Errors are {"error": "..."} with TF Serving's statuses. Names and paths are looked up in tables of
 what is served; none of a request's text reaches a file system.
@@ -17,6 +18,7 @@ import asyncio
 import hmac
 import json
 import logging
+import math
 import re
 import time
 from collections.abc import Callable
@@ -27,12 +29,15 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 from google.protobuf import json_format
 
+from export.serving import bodies, rest_json
 from export.serving import metrics as metrics_module
-from export.serving import rest_json
 from export.serving.access import AccessLog
+from export.serving.bounds import check_values
 from export.serving.errors import Code, ServingError
+from export.serving.health import Health
 from export.serving.metrics import Metrics
-from export.serving.predictor import Predictor, Target
+from export.serving.origins import Origins
+from export.serving.predictor import LARGE, Predictor, Target
 
 __all__ = ["PAGE_FILES", "make_server"]
 
@@ -46,6 +51,7 @@ _METADATA = re.compile(_TARGET + r"/metadata")
 _STATUS = re.compile(_TARGET)
 _CARD = re.compile(r"/card/(?P<model>[^/:]+)/(?P<version>[0-9]{1,19})(?P<picture>/samples\.png)?")
 _MAX_VERSION = 2**63 - 1
+_FEW = 128  # rows whose reply is written at once
 _STATES = {10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
 
 PAGE_FILES = {
@@ -77,11 +83,14 @@ class _Rest:
         predictor: Predictor,
         metrics: Metrics,
         log: AccessLog,
+        health: Health,
         token: str | None,
         metrics_path: str | None,
+        origins: Origins,
     ):
         self.predictor, self.metrics, self.log = predictor, metrics, log
         self.models = predictor.models
+        self.health, self.origins = health, origins
         self.token, self.metrics_path = token, metrics_path
         folder = resources.files("export.serving") / "page"
         self.files = {
@@ -96,10 +105,7 @@ class _Rest:
             response = await self._answer(request, facts)
         except ServingError as error:
             code = error.code
-            response = _error(code.http, error.message)
-        except web.HTTPException as error:  # aiohttp's own, such as 413
-            code = Code.INVALID_ARGUMENT
-            response = _error(error.status, error.reason)
+            response = _refusal(error)
         except asyncio.CancelledError:
             self._record(facts, Code.CANCELLED, began, request, None)
             raise
@@ -110,6 +116,11 @@ class _Rest:
             _log.exception("A request failed")
             code = Code.INTERNAL
             response = _error(code.http, "Internal error; the server's log says more.")
+        if "Origin" in request.headers:
+            response.headers.update(self.origins.headers(request.headers["Origin"]))
+        if "Expect" in request.headers and not request.content.is_eof():
+            # The client may send the body or not, so what it sends next cannot be told apart.
+            response.force_close()
         self._record(facts, code, began, request, response)
         return response
 
@@ -130,15 +141,25 @@ class _Rest:
 
     async def _answer(self, request: web.BaseRequest, facts: dict[str, Any]) -> web.Response:
         path, method = request.path, request.method
-        if method in ("GET", "HEAD") and path in self.files:
-            body, kind = self.files[path]
-            return web.Response(body=body, headers={"Content-Type": kind, **_HEADERS})
+        self._check_host(request)
+        if method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            return self._preflight(request)
+        if method in ("GET", "HEAD"):
+            if path in self.files:
+                body, kind = self.files[path]
+                return web.Response(body=body, headers={"Content-Type": kind, **_HEADERS})
+            if path == "/healthz":
+                return _text(200, "ok\n")
+            if path == "/readyz":
+                missing = self.health.missing()
+                return _text(503 if missing else 200, f"{missing or 'ok'}\n")
         self._check_token(request)
         if method == "POST" and (found := _PREDICT.fullmatch(path)):
             return await self._predict(request, found, facts)
         if method in ("GET", "HEAD"):
             if path == self.metrics_path:
                 self.metrics.queued_rows.set(self.predictor.scheduler.queued_rows)
+                self.metrics.lost_lines.set(self.log.lost)
                 kind = {"Content-Type": metrics_module.CONTENT_TYPE}
                 return web.Response(body=self.metrics.text(), headers=kind)
             if found := _METADATA.fullmatch(path):
@@ -152,6 +173,27 @@ class _Rest:
         if path.startswith("/v1/"):
             raise ServingError(Code.INVALID_ARGUMENT, f"Malformed request: {method} {path}"[:300])
         raise ServingError(Code.NOT_FOUND, f"Nothing is at {path}"[:300])
+
+    def _check_host(self, request: web.BaseRequest) -> None:
+        hosts = request.headers.getall("Host", [])
+        if len(hosts) > 1:
+            raise ServingError(Code.INVALID_ARGUMENT, "Malformed HTTP: more than one Host.")
+        if hosts and not self.origins.allows_host(hosts[0]):
+            raise ServingError(
+                Code.PERMISSION_DENIED,
+                f"{hosts[0][:100]} is no name of this server. Ask it by its address, or start it "
+                "with --allowed_hosts=NAME.",
+            )
+
+    def _preflight(self, request: web.BaseRequest) -> web.Response:
+        headers = self.origins.preflight(request.headers.get("Origin"))
+        if headers is None:
+            raise ServingError(
+                Code.PERMISSION_DENIED,
+                "Pages of other origins may not ask this server; --cors_origins names those that "
+                "may.",
+            )
+        return web.Response(status=204, headers=headers)
 
     def _check_token(self, request: web.BaseRequest) -> None:
         if self.token is None:
@@ -170,24 +212,48 @@ class _Rest:
                 Code.UNIMPLEMENTED, f"{found['method']} is not implemented; use predict."
             )
         facts["method"] = "predict"
-        document = rest_json.load(await self._read(request))
-        with self.models.lease(*_target(found)) as version:
-            signature = self.predictor.signature(version, document.get("signature_name", ""))
-            facts |= {"model": version.model, "version": version.number, "signature": signature}
-            specs = version.served.signatures[signature]
-            inputs = rest_json.read_inputs(document, specs)
+        target = _target(found)
+        with self.models.lease(*target) as version:
+            bounds = self.predictor.bounds(version)
+        encoding = bodies.encoding_of(request)
+        body = await self._read(request, bounds.json_bytes)
+        # Before it is parsed: refusing must cost little while the queue is full.
+        self.predictor.scheduler.check_room()
+        # Another version may be the newest by now.
+        with self.models.lease(*target) as version:
+            bounds = self.predictor.bounds(version)
+
+            def parse():
+                text = bodies.decode(body, encoding, bounds.json_bytes)
+                check_values(text, bounds, self.predictor.limits)
+                document = rest_json.load(text)
+                signature = self.predictor.signature(version, document.get("signature_name", ""))
+                facts.update(model=version.model, version=version.number, signature=signature)
+                inputs = rest_json.read_inputs(document, version.served.signatures[signature])
+                return signature, inputs, "instances" in document
+
+            if encoding or len(body) > LARGE:
+                signature, inputs, by_row = await self.predictor.off_loop(parse)
+            else:
+                signature, inputs, by_row = parse()
             outputs = await self.predictor.run(version, signature, inputs)
+            del inputs
             rows = len(next(iter(outputs.values())))
             facts["rows"] = rows
             self.metrics.answered(version.model, version.number, rows)
-            return _json(rest_json.write_outputs(outputs, by_row="instances" in document))
+            if rows > _FEW or sum(value.nbytes for value in outputs.values()) > LARGE:
+                return _json(
+                    await self.predictor.off_loop(rest_json.write_outputs, outputs, by_row)
+                )
+            return _json(rest_json.write_outputs(outputs, by_row))
 
-    async def _read(self, request: web.BaseRequest) -> bytes:
+    async def _read(self, request: web.BaseRequest, limit: int) -> bytes:
         try:
             if request.content.is_eof():  # it is here already: no timer
-                return await request.read()
+                return await bodies.read(request, limit)
             async with asyncio.timeout(self.predictor.limits.seconds):
-                return await request.read()
+                await self._go_on(request, limit)
+                return await bodies.read(request, limit)
         except (HttpProcessingError, web.RequestPayloadError) as error:
             raise ServingError(
                 Code.INVALID_ARGUMENT,
@@ -197,6 +263,18 @@ class _Rest:
             raise ServingError(
                 Code.DEADLINE_EXCEEDED, "The request's body took too long."
             ) from None
+
+    async def _go_on(self, request: web.BaseRequest, limit: int) -> None:
+        """Answers Expect: 100-continue, unless the body is too large anyway."""
+        expected = request.headers.get("Expect", "").strip().lower()
+        if expected and expected != "100-continue":
+            raise ServingError(
+                Code.INVALID_ARGUMENT, "The header Expect may be 100-continue.", http=417
+            )
+        if expected and (request.content_length or 0) <= limit and request.version >= (1, 1):
+            writer: Any = request.writer
+            await writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            writer.output_size = 0
 
     def _status(self, target: Target, facts) -> web.Response:
         facts["method"] = "status"
@@ -292,6 +370,18 @@ def _json(body: bytes) -> web.Response:
     return web.Response(body=body, headers=_JSON_HEADERS)
 
 
+def _text(status: int, text: str) -> web.Response:
+    headers = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
+    return web.Response(status=status, body=text.encode(), headers=headers)
+
+
+def _refusal(error: ServingError) -> web.Response:
+    response = _error(error.http, error.message)
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    return response
+
+
 def _error(status: int, message: str) -> web.Response:
     response = _json(json.dumps({"error": message}).encode())
     response.set_status(status)
@@ -335,16 +425,25 @@ class _Server(web.Server):
 
     def __call__(self) -> web.RequestHandler:
         loop = asyncio.get_running_loop()
-        return _Connection(self, self._refuse, loop=loop, keepalive_timeout=75, access_log=None)
+        return _Connection(
+            self,
+            self._refuse,
+            loop=loop,
+            keepalive_timeout=75,
+            access_log=None,
+            # Nothing is decoded before the request is known to be allowed to have it.
+            auto_decompress=False,
+        )
 
 
 def make_server(
     predictor: Predictor,
     metrics: Metrics,
     log: AccessLog,
+    health: Health,
     token: str | None = None,
     metrics_path: str | None = "/monitoring/prometheus/metrics",
-    draining: Callable[[], bool] = lambda: False,
+    origins: Origins | None = None,
 ) -> web.Server:
     """The REST server, for an aiohttp runner.
 
@@ -352,16 +451,17 @@ def make_server(
       predictor: answers.
       metrics: counts.
       log: gets a line for each request.
+      health: says whether the server is ready, and whether it is ending.
       token: that requests must bear; None for no authentication.
       metrics_path: of the metrics; None where they are off.
-      draining: whether the server takes no new requests.
+      origins: which names and pages are allowed; None for any name, and no other page.
     """
-    rest = _Rest(predictor, metrics, log, token, metrics_path)
+    rest = _Rest(predictor, metrics, log, health, token, metrics_path, origins or Origins())
     limit = predictor.limits.body_bytes
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         response = await rest.handle(request)
-        if draining():
+        if health.draining:
             response.force_close()
         return response
 
@@ -371,4 +471,5 @@ def make_server(
             message, payload, protocol, writer, task, loop, client_max_size=limit
         )
 
-    return _Server(handle, rest.refuse, request_factory=make_request)
+    # A client that leaves cancels its request, so that nothing more is computed for it.
+    return _Server(handle, rest.refuse, request_factory=make_request, handler_cancellation=True)

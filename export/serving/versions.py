@@ -3,7 +3,8 @@
 The folders are polled. A new version is checked against its manifest, loaded and warmed up in a
 thread while the old one serves; then the next request gets the new one, and the old one is
 closed when its last request is answered. A version that does not load is reported and leaves the
-served one alone; it is tried again when its files change.
+served one alone; it is tried again when anything about its files changes, and now and again anyway,
+since what was missing may be elsewhere: memory, file descriptors, a file system.
 
 Everything but loading happens on the event loop's thread, so there are no locks.
 """
@@ -13,11 +14,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from export import publish, runtime, warmup
+from export.serving.bounds import Bounds
 from export.serving.config import ModelConfig
 from export.serving.errors import Code, ServingError
 from tf_mixed_nash.errors import InputError
@@ -25,6 +28,9 @@ from tf_mixed_nash.errors import InputError
 __all__ = ["Models", "State", "Version", "VersionStatus"]
 
 _log = logging.getLogger(__name__)
+
+# Seconds until a version that did not load is tried again though nothing has changed; they double.
+_FIRST_WAIT, _LONGEST_WAIT = 5.0, 300.0
 
 
 class State:
@@ -55,10 +61,12 @@ class Version:
       manifest: its manifest.
       directory: its folder.
       in_use: requests that hold it.
+      bounds: what a request for it is at most, once it was worked out.
     """
 
-    def __init__(self, model: str, directory: Path):
-        self.model, self.number, self.directory = model, int(directory.name), directory
+    def __init__(self, model: str, number: int, directory: Path):
+        self.model, self.number, self.directory = model, number, directory
+        self.bounds: Bounds | None = None
         self.manifest = publish.read_manifest(directory)
         self.served = runtime.ServedModel(directory)
         self.in_use = 0
@@ -70,6 +78,14 @@ class Version:
             raise
 
 
+class _Failure(NamedTuple):
+    """A version that did not load: its files then, when it is tried again, and the wait."""
+
+    files: Any
+    again: float
+    wait: float
+
+
 class _Model:
     def __init__(self, config: ModelConfig):
         self.config = config
@@ -77,8 +93,8 @@ class _Model:
         self.labels = dict(config.labels)
         self.loaded: dict[int, Version] = {}
         self.status: dict[int, VersionStatus] = {}
-        # Of versions that failed to load: their files when they did.
-        self.failed: dict[int, Any] = {}
+        self.failed: dict[int, _Failure] = {}
+        self.said: set[str] = set()  # warnings of its folder
 
     def move_labels(self) -> None:
         """Points labels where the config says, but for one whose new version does not serve yet.
@@ -200,12 +216,18 @@ class Models:
     async def poll(self) -> None:
         """Looks at the folders once; loads and unloads."""
         for model in list(self._models.values()):
-            await self._follow(model)
+            try:
+                await self._follow(model)
+            except OSError as error:  # of its folder: other models are followed all the same
+                _warn(model, f"{model.config.base_path} cannot be read ({error.strerror})")
 
     async def _follow(self, model: _Model) -> None:
         config = model.config
         loop = asyncio.get_running_loop()
-        there = await loop.run_in_executor(None, publish.versions, config.base_path)
+        paths, odd = await loop.run_in_executor(None, _look, config.base_path)
+        there = sorted(paths)
+        for text in odd:
+            _warn(model, text)
         for gone in set(model.failed) - set(there):
             del model.failed[gone]
         # A version that does not load must not hide an older one that is not loaded yet: each
@@ -215,7 +237,7 @@ class Models:
             aspired = config.policy.choose([n for n in there if n not in failed])
             for number in aspired:
                 if number not in model.loaded:
-                    await self._load(model, number)
+                    await self._load(model, number, paths[number])
             keep = [n for n in aspired if n in model.loaded]
             if len(keep) == len(aspired):
                 break
@@ -229,21 +251,28 @@ class Models:
         for number in set(old) - model.waiting():
             self._unload(model, number)
 
-    async def _load(self, model: _Model, number: int) -> None:
+    async def _load(self, model: _Model, number: int, directory: Path) -> None:
         loop = asyncio.get_running_loop()
-        directory = model.config.base_path / str(number)
         files = await loop.run_in_executor(None, _fingerprint, directory)
-        if model.failed.get(number) == files:
-            return
+        before = model.failed.get(number)
+        wait = _FIRST_WAIT
+        if before and before.files == files:
+            if loop.time() < before.again:
+                return
+            wait = min(2 * before.wait, _LONGEST_WAIT)
+        said = model.status.get(number)
         model.status[number] = VersionStatus(State.LOADING)
         try:
-            version = await loop.run_in_executor(None, Version, model.config.name, directory)
+            version = await loop.run_in_executor(
+                None, Version, model.config.name, number, directory
+            )
         except Exception as error:
             reason = str(error).partition("\n")[0] or type(error).__name__
-            if not isinstance(error, InputError):
-                _log.exception("%s does not load", directory)
-            _log.warning("%s does not load: %s", directory, reason)
-            model.failed[number] = files
+            if not (said and said.error == reason):  # not again at every try
+                if not isinstance(error, InputError):
+                    _log.exception("%s does not load", directory)
+                _log.warning("%s does not load: %s", directory, reason)
+            model.failed[number] = _Failure(files, loop.time() + wait, wait)
             model.status[number] = VersionStatus(State.END, reason)
             return
         model.failed.pop(number, None)
@@ -276,11 +305,52 @@ class Models:
             future.add_done_callback(self._closing.discard)
 
 
+def _warn(model: _Model, text: str) -> None:
+    """Logs a warning once."""
+    if text not in model.said:
+        model.said.add(text)
+        _log.warning("%s", text)
+
+
+def _look(base: Path) -> tuple[dict[int, Path], list[str]]:
+    """The versions in a folder, and warnings of what is passed over."""
+    paths = publish.version_paths(base)
+    odd = []
+    names = {path.name for path in paths.values()}
+    for name in os.listdir(base) if base.is_dir() else ():
+        if name in names or not (name.isascii() and name.isdecimal()):
+            continue
+        if int(name) > publish.MAX_VERSION:
+            odd.append(f"{base / name} is passed over: a version is at most 2^63 - 1")
+        elif int(name) in paths:
+            odd.append(f"{base / name} is passed over: {paths[int(name)]} is the same version")
+    return paths, odd
+
+
 def _fingerprint(directory: Path) -> tuple:
-    """Changes when any file in the folder does."""
+    """Changes when anything in the folder does: files, links and what they lead to, permissions."""
     found = []
-    with contextlib.suppress(OSError):
-        for path in sorted(directory.rglob("*")):
-            stat = path.stat()
-            found.append((str(path), stat.st_size, stat.st_mtime_ns))
+
+    def note(path: str) -> None:
+        for look in (os.lstat, os.stat):
+            try:
+                s = look(path)
+                facts = (s.st_mode, s.st_uid, s.st_gid, s.st_ino, s.st_size, s.st_mtime_ns,
+                         s.st_ctime_ns)  # fmt: skip
+            except OSError as error:
+                facts = (error.errno,)
+            found.append((path, *facts))
+
+    note(str(directory))
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, files in os.walk(directory, followlinks=True):
+        with contextlib.suppress(OSError):
+            s = os.stat(folder)
+            if (s.st_dev, s.st_ino) in seen:  # a link to a folder above
+                folders.clear()
+                continue
+            seen.add((s.st_dev, s.st_ino))
+        folders.sort()
+        for name in (*folders, *sorted(files)):
+            note(os.path.join(folder, name))
     return tuple(found)

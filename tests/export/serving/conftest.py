@@ -42,7 +42,7 @@ class Running:
     def __enter__(self):
         self._thread.start()
         try:
-            self.call(self.server.start())
+            self.call(self.server.start(), 300)  # warming up, on a busy machine
         except BaseException:
             self._stop()
             raise

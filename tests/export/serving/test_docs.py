@@ -345,6 +345,12 @@ def check_curl_token(story):
     assert (story.folder / "token").stat().st_mode & 0o77 == 0
 
 
+def check_certificate(story):
+    from export.serving.tls import Tls, TlsFiles
+
+    Tls(TlsFiles(story.folder / "certificate.pem", story.folder / "key.pem"))
+
+
 def check_convert(story):
     names = {path.name for path in (story.folder / "onnx").iterdir()}
     assert names == {"component_00.onnx", "component_01.onnx"}
@@ -373,6 +379,7 @@ CHECKS = {
     "promote": check_promote,
     "roll_back": check_roll_back,
     "curl_token": check_curl_token,
+    "certificate": check_certificate,
     "convert": check_convert,
     "python_onnx": check_component,
     "python_litert": check_component,
@@ -450,6 +457,7 @@ def test_the_limits_it_lists_are_the_defaults():
     assert [says for says, _ in rows] == [
         f"1 to {limits.rows} rows in a request",
         f"{limits.body_bytes // 2**20} MiB in a request",
+        f"{limits.reply_bytes // 2**20} MiB in the arrays of a reply",
         f"{batching.max_enqueued_batches} \u00d7 {batching.max_batch_size} rows that wait",
         f"{limits.seconds:g} s, or a gRPC client's own deadline if shorter",
         f"{Settings([]).drain_seconds:g} s for requests in flight at SIGTERM or SIGINT",

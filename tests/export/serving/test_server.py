@@ -753,6 +753,12 @@ def test_the_command_serves_until_sigterm(models, tmp_path):
         (["{m}", "--auth_token_file={short}"], "at least 16"),
         (["{m}", "--batching_parameters_file=nowhere"], "nowhere cannot be read"),
         (["{m}", "--access_log=no/such/folder"], "--access_log=no/such/folder"),
+        (["{m}", "--max_reply_bytes=0"], "--max_reply_bytes must be positive"),
+        (["{m}", "--ssl_key={short}"], "TLS needs both"),
+        (["{m}", "--ssl_certificate=x", "--ssl_key=y", "--ssl_config_file=z"], "not both"),
+        (["{m}", "--ssl_certificate={short}", "--ssl_key={short}"], "no certificate and its key"),
+        (["{m}", "--cors_origins=example.org"], "no origin"),
+        (["{m}", "--allowed_hosts=http://x"], "no name of a host"),
     ],
 )
 def test_bad_flags(refused, base, tmp_path, arguments, says):
@@ -767,3 +773,75 @@ def test_bad_flags(refused, base, tmp_path, arguments, says):
         else:
             given.append(argument.format(**places))
     assert says in refused(module, *given)
+
+
+@pytest.fixture
+def started(models, tmp_path):
+    """Starts `python -m export.serve` with more flags: (process, address of REST)."""
+    processes = []
+
+    def start(*more, **options):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "export.serve", "--model_name=points",
+             f"--model_base_path={models / 'points'}", "--rest_api_port=0", "--port=0", *more],
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "cwd": ROOT, **options},
+        )  # fmt: skip
+        processes.append(process)
+        for line in process.stdout:
+            if found := re.match(rb"REST  http://(\S+):(\d+)/", line):
+                return process, (found[1].decode(), int(found[2]))
+        raise AssertionError("it did not start")
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait(30)
+        for stream in (process.stdout, process.stderr):
+            if stream:
+                stream.close()
+
+
+@pytest.mark.slow
+def test_an_unread_pipe_stops_neither_requests_nor_sigterm(started):
+    """stdout and stderr are one pipe, of which nobody reads any more."""
+    import http.client
+
+    process, address = started(stderr=subprocess.STDOUT)
+    connection = http.client.HTTPConnection(*address, timeout=20)
+    for _ in range(1200):  # 180 kB of log
+        connection.request("GET", "/v1/models/" + "x" * 60)
+        assert connection.getresponse().read()
+    connection.close()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+
+
+@pytest.mark.slow
+def test_a_second_sigterm_ends_at_once_and_sighup_opens_the_log_anew(started, tmp_path):
+    import socket
+
+    log = tmp_path / "access.jsonl"
+    process, address = started(f"--access_log={log}")
+    with socket.create_connection(address, 20) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"200 OK" in connection.recv(1000)
+        log.rename(tmp_path / "old")
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.2)
+        connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"200 OK" in connection.recv(1000)
+        end = time.monotonic() + 20
+        while not (log.exists() and log.read_text()):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert "/healthz" in (tmp_path / "old").read_text()
+        assert "/readyz" in log.read_text()
+        # A request that never ends holds up the first, for --drain_seconds=30.
+        connection.sendall(b"POST /v1/models/points:predict HTTP/1.1\r\nHost: x\r\n"
+                           b"Content-Length: 100\r\n\r\n{")  # fmt: skip
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == -signal.SIGTERM
