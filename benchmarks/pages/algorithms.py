@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.pages.code import ALGORITHMS as FILE
-from benchmarks.pages.code import ROOT, names_in, piece, pieces_of
+from benchmarks.pages.code import ROOT, Piece, names_in, piece, pieces_of
 from benchmarks.pages.tables import line_of, study, table
 from configs import tuned
 from tests.chaos import CASES as CHAOS
@@ -116,17 +116,13 @@ def page(name: str) -> str:
         f"```text\n{PSEUDO[name]}\n```",
         "`g(z; v)` is the gradient that z's player descends, on one mini-batch, against v.",
         "## The code that runs",
-        *(
-            f"[{p.path}](../../{p.path}), line {p.line}:\n\n```python\n{p.text}\n```"
-            for p in pieces
-            if p.path == FILE and not p.name.startswith("_")
-        ),
+        *(_shown(p) for p in pieces if _is_open(p)),
         "It is composed of",
         *(
             f'<details markdown="1"><summary>{p.name}, of {p.path}</summary>\n\n'
             f"```python\n{p.text}\n```\n\n</details>"
             for p in pieces
-            if p.path != FILE or p.name.startswith("_")
+            if not _is_open(p)
         ),
         "## What it needs",
         _needs(name),
@@ -137,6 +133,16 @@ def page(name: str) -> str:
         _studied(name),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _is_open(piece: Piece) -> bool:
+    """Whether it is read first: the algorithm's own function and its scheme."""
+    own = piece.path == FILE and not piece.name.startswith("_")
+    return own or Path(piece.path).stem in ("schemes", "sampled")
+
+
+def _shown(piece: Piece) -> str:
+    return f"[{piece.path}](../../{piece.path}):\n\n```python\n{piece.text}\n```"
 
 
 def overview() -> str:

@@ -7,9 +7,12 @@ from pathlib import Path
 
 from benchmarks.pages import algorithms, notebooks, reference, regions
 from benchmarks.pages.code import ROOT
-from benchmarks.pages.tables import REGIONS
+from benchmarks.pages.tables import REGIONS as OF_RECORDS
 
-__all__ = ["ROOT", "pages", "stale", "with_regions"]
+__all__ = ["REGIONS", "ROOT", "pages", "stale", "with_regions"]
+
+# What may stand between the marks of a page.
+REGIONS = {**OF_RECORDS, "algorithms overview": algorithms.overview}
 
 
 def with_regions() -> Iterator[Path]:

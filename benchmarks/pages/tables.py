@@ -90,12 +90,6 @@ def _algorithms(prefix: str = "") -> str:
     return table(["algorithm", "`--config.algorithm=`", "source"], rows)
 
 
-def _overview() -> str:
-    from benchmarks.pages.algorithms import overview
-
-    return overview()
-
-
 def _keys() -> str:
     from trainers.system.discovery import KEYS, defaults
 
@@ -106,7 +100,6 @@ def _keys() -> str:
 # What may stand between the marks.
 REGIONS: Mapping[str, Callable[[], str]] = {
     "algorithms": lambda: _algorithms("docs/"),
-    "algorithms overview": _overview,
     "study gaussians8": lambda: _mixtures("gaussians8", "final"),
     "study swissroll": lambda: _mixtures("swissroll", "final"),
     "study gaussians25": lambda: _mixtures("gaussians25", "final"),
