@@ -44,7 +44,8 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["tf_mixed_nash*", "trainers*", "export*", "configs*"]),
     package_data={
-        "trainers.campaigns.study": ["figure_2.md", "report.html"],
+        "trainers.campaigns.study": ["figure_2.md"],
+        "trainers.reports": ["*.html"],
         "trainers.tasks": ["feature_networks/*.npz"],
         "export.serving": ["page/*"],
         "export.tfserving": ["templates/*"],

@@ -23,6 +23,7 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS = {
     "run": "trainers.run",
     "evaluate": "trainers.evaluate",
+    "report": "trainers.report",
     "compare": "trainers.compare",
     "sweep": "trainers.sweep",
     "reproduce": "trainers.reproduce",

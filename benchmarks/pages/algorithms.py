@@ -53,7 +53,9 @@ PSEUDO: Mapping[str, str] = {
     ),
     "mirror_gan": f"{_MD}\n{_INNER}\n{_RMS}",
     "mirror_prox_gan": f"{_TWO}\noutput: (theta_T, w_T)\n{_INNER}\n{_RMS}",
-    "alt_mirror_gan": f"w     <- MD(w; theta)\ntheta <- MD(theta; w)            the new w\n{_INNER}\n{_RMS}",
+    "alt_mirror_gan": (
+        f"w     <- MD(w; theta)\ntheta <- MD(theta; w)            the new w\n{_INNER}\n{_RMS}"
+    ),
     "alt_mirror_prox_gan": (
         "w_t     <- MD(w_tilde; theta_tilde)\n"
         "theta_t <- MD(theta_tilde; w_t)                the new w\n"
@@ -68,13 +70,13 @@ PSEUDO: Mapping[str, str] = {
     ),
     "sample_md": (
         "mu_t, nu_t: n' Langevin chains a player, K_t steps each, of the law\n"
-        "    exp(-(eta / eps_t) sum over s < t of the field's potential against sample s of the past)\n"
+        "    exp(-(eta / eps_t) sum over s < t of the loss against sample s of the past)\n"
         "the opponent's past is remembered: all of it, a reservoir of H, or a window"
     ),
     "sample_mp": (
         "mu_t, nu_t             <- chains from the anchors against the past of the intermediates,\n"
         "                          and the anchors' own samples once more\n"
-        "mu_tilde, nu_tilde     <- chains from the same anchors against the past with (mu_t, nu_t)\n"
+        "mu_tilde, nu_tilde     <- chains from the same anchors against the past, (mu_t, nu_t) too\n"
         "output: a sample of the intermediates"
     ),
 }
@@ -110,8 +112,8 @@ def page(name: str) -> str:
     parts = [
         f"# {title}",
         f"`--config.algorithm={name}` · {source}\n\n"
-        "<!-- Rendered by `python -m benchmarks.pages`: edit benchmarks/pages/algorithms.py, or the "
-        "code that is shown. -->",
+        "<!-- Rendered by `python -m benchmarks.pages`: edit benchmarks/pages/algorithms.py, or "
+        "the code that is shown. -->",
         "## In the paper's letters",
         f"```text\n{PSEUDO[name]}\n```",
         "`g(z; v)` is the gradient that z's player descends, on one mini-batch, against v.",
@@ -176,9 +178,7 @@ def _costs(name: str) -> tuple[int, float]:
     own, dim = tuned.defaults(name), 8
     K = growing_inner_steps(own["num_inner_steps"], own["inner_steps_rate"])
     # A past of one strategy: what each further one adds is said in words.
-    h = Hyperparameters(
-        step_size=constant(own["step_size"]), num_inner_steps=K, history_capacity=1
-    )
+    h = Hyperparameters(step_size=constant(own["step_size"]), num_inner_steps=K, history_capacity=1)
     scheme = build(name, Pair(h, h))
     state = scheme.init(tf.zeros([dim]), tf.zeros([dim])).theta
     sizes = (int(tf.size(x)) for x in tf.nest.flatten(state))
@@ -196,14 +196,14 @@ def _needs(name: str) -> str:
     )
     least = "" if not chains else " (one chain, a past of one)"
     return (
-        f"- {_several(batches, 'mini-batch', 'mini-batches')} an outer step with the tuned defaults, "
-        "of both players, and as many gradients of each;\n"
+        f"- {_several(batches, 'mini-batch', 'mini-batches')} an outer step with the tuned "
+        "defaults, of both players, and as many gradients of each;\n"
         f"- {vectors:g} vectors of the size of a player's parameters{least}, beside the moving "
         f"average and the snapshots{of_each};\n"
         + (
             "- several networks a player by `num_chains`, not by `num_particles`."
             if chains
-            else "- one or several networks a player (`generator.num_particles`), and any Keras model."
+            else "- one or several networks a player (`generator.num_particles`), any Keras model."
         )
     )
 
@@ -266,7 +266,12 @@ def _facts(name: str) -> list[tuple[str, str]]:
     if any(_algorithm_of(flags) == name for flags in CHAOS.values()):
         facts.append(("killed", "at random moments, [again and again](../chaos.md)"))
     if name in STUDIED:
-        facts.append(("studied", f"{len(_runs_of(name))} runs of [the paper's study](../results/study/README.md)"))
+        facts.append(
+            (
+                "studied",
+                f"{len(_runs_of(name))} runs of [the paper's study](../results/study/README.md)",
+            )
+        )
     return facts
 
 

@@ -88,7 +88,8 @@ def pieces_of(algorithm: str) -> tuple[list[Piece], set[str]]:
             elif isinstance(node, ast.Name) and node.id in names_in(ALGORITHMS):
                 left.append(node.id)
             elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                if (path := _MODULES.get(node.value.id)) and node.attr in names_in(path):
+                path = _MODULES.get(node.value.id)
+                if path and node.attr in names_in(path):
                     theirs[node.attr] = piece(path, node.attr)
     common = ("_both", "_weigh", "_rebirth", "Hyperparameters")  # of every algorithm alike
     keys -= {"theta", "w", *_PARTICLES}

@@ -1,4 +1,4 @@
-"""docs/reference/: which names a page documents. Their text is taken from docstrings by the site."""
+"""docs/reference/: which names a page documents. Their text is that of the docstrings."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ def _commands() -> str:
     parts = [
         "# Commands",
         _MADE,
-        "`mixed-nash COMMAND` and `python -m MODULE` are the same. `--help` of each lists its flags; "
-        "that of `run` also what can be chosen. Exit codes: 0 done, 2 bad input, 3 diverged, 4 a "
+        "`mixed-nash COMMAND` and `python -m MODULE` are the same. `--help` of each lists its "
+        "flags; that of `run` also what can be chosen. Exit codes: 0 done, 2 bad input, 3 diverged, 4 a "
         "game solved with a gap above `--tolerance`, 143 and 130 stopped after a checkpoint.",
     ]
     for name, module, text in _docstrings():

@@ -55,8 +55,9 @@ def on_config(config: Any) -> Any:
     def take(*patterns: str) -> list[str]:
         found = []
         for pattern in patterns:
-            names = sorted(n for n in there if Path(n).match(pattern) and n.count("/") ==
-                           pattern.count("/"))
+            names = sorted(
+                n for n in there if Path(n).match(pattern) and n.count("/") == pattern.count("/")
+            )
             found += [n for n in names if n not in used]
             used.update(names)
         return found

@@ -4,9 +4,9 @@
 # # Mixed Nash in ten lines
 #
 # Two children play matching pennies: the row player wins a penny if both show the same side, the
-# column player if not. Whoever always shows heads loses. The answer is a *mixed* strategy: heads and
-# tails, half each. No pair of pure choices is an equilibrium, and a method that looks for one goes
-# around in circles.
+# column player if not. Whoever always shows heads loses. The answer is a *mixed* strategy: heads
+# and tails, half each. No pair of pure choices is an equilibrium, and a method that looks for one
+# goes around in circles.
 
 # %%
 import sys
@@ -61,9 +61,9 @@ gan.compile(step_size=1e-3, seed=0)
 gan.fit(data, batch_size=64, num_batches=8 if TINY else 8_000, verbose=0)
 
 # %% [markdown]
-# Three answers come out: the last generator, the moving average of its weights, and the mixture: 30
-# generators of the last quarter of the training, one of which draws each sample. The mixture is what
-# the theory is about.
+# Three answers come out: the last generator, the moving average of its weights, and the mixture:
+# 30 generators of the last quarter of the training, one of which draws each sample. The mixture is
+# what the theory is about.
 
 # %%
 for answer in ("last", "ema", "mixture"):

@@ -3,8 +3,8 @@
 # %% [markdown]
 # # Your own Keras models
 #
-# Any two Keras models whose shapes fit each other play: here a generator of points with labels, and
-# a discriminator that reads them. Data are two moons, and the label says which.
+# Any two Keras models whose shapes fit each other play: here a generator of points with labels,
+# and a discriminator that reads them. Data are two moons, and the label says which.
 
 # %%
 import sys
@@ -76,7 +76,9 @@ print("the record has", sorted(history.history)[:4])
 # %%
 print({k: round(float(v), 3) for k, v in gan.evaluate(rows[3_000:]).items() if np.ndim(v) == 0})
 upper = gan.sample(500, seed=0, labels=0)
-print("mean of moon 0:", upper.mean(axis=0).round(2), "of the data:", rows[moon == 0].mean(0).round(2))
+print(
+    "mean of moon 0:", upper.mean(axis=0).round(2), "of the data:", rows[moon == 0].mean(0).round(2)
+)
 
 # %% [markdown]
 # What is inside is a Keras model again, with the same outputs to the last bit.

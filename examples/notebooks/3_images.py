@@ -3,9 +3,9 @@
 # %% [markdown]
 # # Images and FID
 #
-# Images come from a folder, an `.npz`, TFDS or LSUN's LMDB. Here they are drawn, so that nothing is
-# downloaded: ten classes of bars and blobs. Put your own `images` (uint8 `[n, height, width, 1 or 3]`)
-# and `labels` in their place.
+# Images come from a folder, an `.npz`, TFDS or LSUN's LMDB. Here they are drawn, so that nothing
+# is downloaded: ten classes of bars and blobs. Put your own `images` (uint8 `[n, height, width, 1
+# or 3]`) and `labels` in their place.
 
 # %%
 import json
@@ -30,8 +30,8 @@ folder = Path(tempfile.mkdtemp())
 np.savez(folder / "bars.npz", images=images, labels=labels)
 
 # %% [markdown]
-# A run is a command: DCGAN of 28 pixels, class by class. What `:tiny` leaves out is size alone. On one
-# GPU a thousand mini-batches take seconds, on two cores minutes.
+# A run is a command: DCGAN of 28 pixels, class by class. What `:tiny` leaves out is size alone. On
+# one GPU a thousand mini-batches take seconds, on two cores minutes.
 
 # %%
 command = [
@@ -47,14 +47,17 @@ done = subprocess.run(command, capture_output=True, text=True, check=True)
 print(done.stdout)
 
 # %% [markdown]
-# FID is the distance of two Gaussians that were fitted to features of generated and of real images.
-# The features are those of a small committed classifier: **not Inception's**, and comparable with
-# scores of the same network alone. Read every score beside that of fresh real data:
+# FID is the distance of two Gaussians that were fitted to features of generated and of real
+# images. The features are those of a small committed classifier: **not Inception's**, and
+# comparable with scores of the same network alone. Read every score beside that of fresh real
+# data:
 
 # %%
 card = json.loads((folder / "run/scorecard.json").read_text())
 for answer, scores in [*card["strategies"].items(), ("real data", card["real_data_ceiling"])]:
-    print(f"{answer:<10}" + "".join(f"{k} {scores[k]:.3f}  " for k in ("fid", "precision", "recall")))
+    print(
+        f"{answer:<10}" + "".join(f"{k} {scores[k]:.3f}  " for k in ("fid", "precision", "recall"))
+    )
 
 # %% [markdown]
 # The pictures are in the run's folder; a class has a row, with its name where the data have names.
@@ -63,4 +66,5 @@ for answer, scores in [*card["strategies"].items(), ("real data", card["real_dat
 print(sorted(p.name for p in (folder / "run/samples").glob("*.png")))
 
 # %% [markdown]
-# Everything else: [images](../images.md), [image metrics](../image_metrics.md). Next: [served](4_served.md).
+# Everything else: [images](../images.md), [image metrics](../image_metrics.md). Next:
+# [served](4_served.md).

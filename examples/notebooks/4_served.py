@@ -3,8 +3,8 @@
 # %% [markdown]
 # # From training to a served endpoint
 #
-# A run ends with a SavedModel; the embedded server speaks TensorFlow Serving's REST and gRPC. It needs
-# the extra `serving`: `pip install 'tf_mixed_nash[serving]'`.
+# A run ends with a SavedModel; the embedded server speaks TensorFlow Serving's REST and gRPC. It
+# needs the extra `serving`: `pip install 'tf_mixed_nash[serving]'`.
 
 # %%
 import json
@@ -27,8 +27,8 @@ subprocess.run(
 )
 
 # %% [markdown]
-# Publish one answer of the run as a version of a model, and verify it: the manifest, the checksums, the
-# signatures, and that the same seeds give the same samples.
+# Publish one answer of the run as a version of a model, and verify it: the manifest, the
+# checksums, the signatures, and that the same seeds give the same samples.
 
 # %%
 model = folder / "models/gaussians8"
@@ -59,7 +59,8 @@ for line in server.stdout:
         break
 
 # %% [markdown]
-# Row `[s, i]` asks for sample number i of seed s: the same numbers whatever else is in the request.
+# Row `[s, i]` asks for sample number i of seed s: the same numbers whatever else is in the
+# request.
 
 # %%
 try:
@@ -75,5 +76,5 @@ finally:
     server.wait(timeout=60)
 
 # %% [markdown]
-# For TensorFlow Serving itself, `python -m export.tfserving` writes the compose and Kubernetes files.
-# Everything else: [serving](../serving.md). Next: [the paper's claims](5_claims.md).
+# For TensorFlow Serving itself, `python -m export.tfserving` writes the compose and Kubernetes
+# files. Everything else: [serving](../serving.md). Next: [the paper's claims](5_claims.md).

@@ -3,9 +3,9 @@
 # %% [markdown]
 # # The paper's claims, judged
 #
-# The study's two hundred runs are committed as records: config, seeds, machine, scorecards, curves. What
-# is concluded is computed from them, never written by hand. This notebook needs a checkout, no GPU and
-# no training.
+# The study's two hundred runs are committed as records: config, seeds, machine, scorecards,
+# curves. What is concluded is computed from them, never written by hand. This notebook needs a
+# checkout, no GPU and no training.
 
 # %%
 from pathlib import Path
@@ -30,8 +30,8 @@ table = quality_table(Stage(records, protocol, "gaussians8", "final"), "mixture"
 print(table.markdown())
 
 # %% [markdown]
-# A claim is a list of comparisons. Each is *held*, *opposite* or *undecided*: two means that are less than
-# two combined standard errors apart decide nothing.
+# A claim is a list of comparisons. Each is *held*, *opposite* or *undecided*: two means that are
+# less than two combined standard errors apart decide nothing.
 
 # %%
 found = claims(records, protocol)
@@ -46,5 +46,5 @@ verdict = found[0].verdicts[0]
 print(verdict.dataset, "|", verdict.text, "|", verdict.outcome)
 
 # %% [markdown]
-# The whole report, with curves and pictures: [the study](../results/study/README.md). To run it again, or
-# another protocol: [reproduction](../reproduction.md).
+# The whole report, with curves and pictures: [the study](../results/study/README.md). To run it
+# again, or another protocol: [reproduction](../reproduction.md).

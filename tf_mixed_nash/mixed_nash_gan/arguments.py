@@ -1,4 +1,4 @@
-"""Unknown keyword arguments answered with the one that was meant, also in another library's word."""
+"""Unknown keyword arguments answered with the one that was meant, also in others' words."""
 
 from __future__ import annotations
 

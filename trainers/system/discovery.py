@@ -1,4 +1,4 @@
-"""What there is to choose from, for `--help` and `--list`; and what a word of another library means.
+"""What there is to choose from, for `--help` and `--list`; what words of other libraries mean.
 
 Free of TensorFlow, as all that answers before it loads.
 """
