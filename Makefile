@@ -2,6 +2,8 @@
 # make test   sets everything up, runs the tests
 # make check  sets everything up, checks format, lint and types
 # make wheel-test  builds the wheel, installs it in a clean environment, tries it in strange folders
+# make docs   builds the site into site/, offline and strict; make pages renders what it takes from records
+# make release  builds and checks sdist and wheel in dist/; publishes nothing
 # make browser  installs a Chromium, for the tests of the served page (as root, with apt-get)
 PYTHON ?= python3
 VENV   ?= .venv
@@ -12,7 +14,7 @@ SEED   ?= 0
 KILLS  ?= 40
 JOBS   ?= 2
 
-.PHONY: run test test-slow wheel-test browser mutate chaos check format bench peers lock clean
+.PHONY: run test test-slow wheel-test docs pages release browser mutate chaos check format bench peers lock clean
 
 run: $(STAMP)
 	$(BIN)/python -m trainers.run --config=configs/gaussians8_mp.py --workdir=$(WORKDIR) --config.seed=$(SEED)
@@ -25,6 +27,24 @@ test-slow: $(STAMP)
 
 wheel-test: $(STAMP)
 	$(BIN)/python -m pytest -q tests/test_wheel.py
+
+# Refused while a page is stale; every warning (a lost link, an unknown name) is an error.
+docs: $(STAMP)
+	$(BIN)/python -m benchmarks.pages --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "site/index.html"
+
+pages: $(STAMP)
+	$(BIN)/python -m benchmarks.pages
+
+# Tools of their own environment: nothing else needs them.
+release:
+	test -x .venv-release/bin/python || $(PYTHON) -m venv .venv-release
+	.venv-release/bin/python -m pip install --quiet --disable-pip-version-check \
+	  'build>=1.2,<2' 'twine>=6,<8'
+	rm -rf dist build
+	.venv-release/bin/python -m build --outdir=dist .
+	.venv-release/bin/python -m twine check --strict dist/*
 
 browser:
 	@command -v chromium >/dev/null || { apt-get update -qq && \
@@ -71,5 +91,5 @@ lock: $(STAMP)
 	$(BIN)/python -m pip freeze --exclude-editable | grep -v '^-e' > constraints.txt
 
 clean:
-	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-release runs build dist site *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -29,6 +29,8 @@ LITERT = ["ai-edge-litert>=2,<3"]
 # Of the benchmarks alone, in an environment of their own: `make peers`.
 BENCH = ["jax>=0.10,<0.11", "jaxlib>=0.10,<0.11", "torch>=2.13,<2.14"]
 SWEEP = ["optuna>=4,<5"]
+# The site: `make docs`.
+DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10", "mkdocstrings[python]>=0.29,<2"]
 # What users need at most, without a machine's (gpu) and the benchmarks' peers.
 ALL = [*SERVING, *TFDS, *LMDB, *METRICS, *ONNX, *LITERT, *SWEEP]
 
@@ -42,13 +44,15 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["tf_mixed_nash*", "trainers*", "export*", "configs*"]),
     package_data={
-        "trainers.campaigns.study": ["figure_2.md", "report.html"],
+        "trainers.campaigns.study": ["figure_2.md"],
+        "trainers.reports": ["*.html"],
         "trainers.tasks": ["feature_networks/*.npz"],
         "export.serving": ["page/*"],
         "export.tfserving": ["templates/*"],
     },
     install_requires=[
         "absl-py>=2.1,<3",
+        "Jinja2>=3.1,<4",  # reports
         "keras>=3.10,<4",
         "Markdown>=3.4,<4",
         "matplotlib>=3.8,<4",
@@ -75,8 +79,10 @@ setup(
         "sweep": SWEEP,
         "all": ALL,
         "bench": BENCH,
+        "docs": DOCS,
         "dev": [
             *ALL,
+            *DOCS,
             "basedpyright>=1.29",
             "hypothesis>=6.100,<7",
             "ovmsclient>=2023.1",

@@ -36,6 +36,7 @@ ORDER = (
     ("tf_mixed_nash",),  # the public names
     ("configs",),
     ("trainers.system",),
+    ("trainers.reports",),
     ("trainers.tasks", "trainers.games"),
     ("trainers.experiment",),
     ("trainers.workdir",),

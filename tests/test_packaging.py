@@ -47,8 +47,9 @@ def test_what_is_locked_satisfies_every_requirement(arguments):
 def test_dev_and_all_hold_every_extra_of_a_user(arguments):
     extras = arguments["extras_require"]
     for name, listed in extras.items():
-        if name not in ("gpu", "bench", "dev"):
+        if name not in ("gpu", "bench", "docs", "dev"):
             assert set(listed) <= set(extras["all"]) <= set(extras["dev"]), name
+    assert set(extras["docs"]) <= set(extras["dev"])
     assert not {Requirement(t).name for t in extras["all"]} & {
         Requirement(t).name for t in arguments["install_requires"]
     }

@@ -24,6 +24,7 @@ COMMANDS = {
     "run": "trainers.run",
     "evaluate": "trainers.evaluate",
     "many": "trainers.many",
+    "report": "trainers.report",
     "compare": "trainers.compare",
     "sweep": "trainers.sweep",
     "reproduce": "trainers.reproduce",

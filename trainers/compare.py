@@ -7,7 +7,8 @@
 
 Every run is a normal workdir, OUT/ALGORITHM/seedN. Finished runs are not repeated, stopped
 ones are resumed. Each algorithm takes its own tuned defaults; --set=KEY=VALUE sets a
-config key for all of them. Writes table.md, table.json and figure_{last,ema,mixture}.png.
+config key for all of them. Writes table.md, table.json, figure_{last,ema,mixture}.png, and
+report.html, which holds all of it.
 What the trainers print is in OUT/ALGORITHM/seedN.log; of one at a time it is shown, too.
 --jobs runs are made side by side; on a GPU the seeds of an algorithm are one program (--together).
 --budget=MINUTES stops them; the same command goes on.
@@ -86,6 +87,7 @@ def main() -> int:
     for answer in ANSWERS:
         print(f"figure  {out / f'figure_{answer}.png'}")
     print(f"table   {out / 'table.md'}")
+    print(f"report  {out / 'report.html'}")
     return cli.DONE
 
 

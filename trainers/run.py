@@ -4,6 +4,7 @@
     python -m trainers.run --config=configs/gaussians25_md.py --config.algorithm=adam \\
         --config.step_size=1e-4 --workdir=runs/adam
     python -m trainers.run --config=configs/gaussians8_mp.py:tiny      two steps, in seconds
+    python -m trainers.run --list           everything that can be named, and every key
 
 The same command on the same workdir resumes. Every key of configs/common.py is a flag.
 Exit codes: 0 done, 2 bad input (or a place that cannot be written), 3 diverged, 143 and 130
@@ -20,7 +21,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from tf_mixed_nash.errors import InputError
-from trainers.system import cli
+from trainers.system import cli, discovery
 from trainers.system.quiet import import_tensorflow
 
 if TYPE_CHECKING:
@@ -31,10 +32,16 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where everything is written (ru
 _DRY_RUN = flags.DEFINE_bool(
     "dry_run", False, "Print the resolved config and the model sizes, and stop."
 )
+_LIST = flags.DEFINE_bool(
+    "list", False, "Print all algorithms, data sets, objectives, experiments and keys, and stop."
+)
 
 
 def main() -> int:
     """The command."""
+    if _LIST.value:
+        print(discovery.everything(_CONFIG.value or cli.load_config("gaussians8_mp")))
+        return cli.DONE
     if _CONFIG.value is None:
         raise InputError(f"Give an experiment with --config. There are: {cli.experiments()}.")
     import_tensorflow()
@@ -56,4 +63,4 @@ def _default_workdir(options: Options) -> str:
 
 
 if __name__ == "__main__":
-    cli.main(main, sys.argv)
+    cli.main(main, sys.argv, discovery.help_text)

@@ -161,6 +161,8 @@ def main() -> int:
     write_atomically(out / "report.md", lambda path: path.write_text(text, encoding="utf-8"))
     report.draw_gaps(out / "gap.png", game, solutions)
     report.draw_strategies(out / "strategies.png", game, solutions[best])
+    page = report.page(text, out)
+    write_atomically(out / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
     # Last: its presence says that the solution is complete.
     content = {**report.to_json(game, solutions[best]), "seconds": seconds, "command": command}
     write_json(out / "solution.json", {**content, "fingerprint": fingerprint})
@@ -189,7 +191,7 @@ def define_flags(values: flags.FlagValues) -> None:
     texts = {
         "game": "FILE.py:NAME, a game, its maker, or a payoff of (x, y); or a file of payoffs: "
         ".csv, .npy, .json, .nfg.",
-        "out": "The folder for solution.json, report.md and the pictures.",
+        "out": "The folder for solution.json, report.md, report.html and the pictures.",
         "method": "One or more, joined by commas. Finite games: mirror_prox (default), "
         "mirror_descent, chambolle_pock, ..., regret_matching_plus, lp. Continuous games: "
         "conic_mirror_prox (default), wfr, langevin, gda, ..., and those of finite games "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.objectives import Objective
 from tf_mixed_nash.latents import LatentLaw
 from tf_mixed_nash.methods.schedules import of_function
+from tf_mixed_nash.mixed_nash_gan.arguments import meant
 from tf_mixed_nash.types import Pair
 from trainers.experiment import settings
 from trainers.experiment.build import PYTHON, Given
@@ -230,8 +230,8 @@ def models_of(given: Pair, seed: int, salt: str = "") -> Pair:
 
 
 def _meant(word: str, words: Any) -> str:
-    close = difflib.get_close_matches(word, list(words), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    close = meant(word, words)
+    return f" Did you mean {close!r}?" if close else ""
 
 
 def _named(function: Any) -> str:

@@ -24,6 +24,7 @@ from tf_mixed_nash.games.gan import Penalty
 from tf_mixed_nash.games.objectives import OBJECTIVES, Objective, check_objective
 from tf_mixed_nash.latents import LatentLaw
 from tf_mixed_nash.mixed_nash_gan import memory
+from tf_mixed_nash.mixed_nash_gan.arguments import answered
 from tf_mixed_nash.mixed_nash_gan.configuration import PLAYERS, Configuration, models_of
 from tf_mixed_nash.mixed_nash_gan.epochs import Epochs
 from tf_mixed_nash.strategies.mixed import MixedStrategy, seed_rows
@@ -123,6 +124,7 @@ class MixedNashGAN:
       (5, 2)
     """
 
+    @answered
     def __init__(
         self,
         generator: keras.Model | Callable[[], keras.Model],
@@ -208,6 +210,7 @@ class MixedNashGAN:
 
     # How it is trained.
 
+    @answered
     def compile(
         self,
         *,
@@ -324,6 +327,7 @@ class MixedNashGAN:
             chambolle_pock={"kappa": kappa, "extrapolate": extrapolate},
         )
 
+    @answered
     def fit(
         self,
         data: Any,

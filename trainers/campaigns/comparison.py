@@ -12,6 +12,7 @@ from tf_mixed_nash.errors import InputError
 from trainers.campaigns.cells import NO_VALUE, Cell, aggregate, markdown
 from trainers.campaigns.jobs import Campaign, Ended, Job
 from trainers.experiment import settings
+from trainers.reports import html
 from trainers.system import cli
 from trainers.system.files import write_atomically, write_json
 from trainers.tasks.pictures import FIGURE_1, FIGURE_2, panel_order
@@ -106,7 +107,7 @@ def write(
     note: str,
     times: Mapping[str, Cell],
 ) -> str:
-    """Writes table.md, table.json and the figures; returns the table.
+    """Writes table.md, table.json, the figures and report.html; returns the table.
 
     Args:
       out: the folder.
@@ -142,8 +143,13 @@ def write(
     table = f"# {task.name}\n\n{markdown(rows, titles, columns)}{note}"
     write_atomically(out / "table.md", lambda p: p.write_text(table))
     write_json(out / "table.json", {"rows": rows, "scorecards": scores})
+    figures = []
     for answer in ANSWERS:
         _draw(out / f"figure_{answer}.png", task, runs, diverged, titles, answer)
+        caption = f"{task.name}, {answer}: samples of the first seed of each"
+        figures.append(f"![{caption}](figure_{answer}.png)\n\n*{caption}*\n")
+    page = html.from_markdown("\n".join([table, *figures]), out)
+    write_atomically(out / "report.html", lambda p: p.write_text(page, encoding="utf-8"))
     return table
 
 

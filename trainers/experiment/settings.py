@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import hashlib
 import json
 import math
@@ -574,8 +575,12 @@ def _check_images(flat: Mapping[str, Any]) -> None:
 def _choices(flat: Mapping[str, Any], valid: Iterable, *keys: str) -> None:
     for key in keys:
         if flat[key] not in valid:
-            choices = ", ".join(str(v) for v in valid)
-            raise InputError(f"Unknown {key} {flat[key]!r}. Choose one of: {choices}.")
+            choices = [str(v) for v in valid]
+            close = difflib.get_close_matches(str(flat[key]).lower().replace("-", "_"), choices, 1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise InputError(
+                f"Unknown {key} {flat[key]!r}.{hint} Choose one of: {', '.join(choices)}."
+            )
 
 
 def _numbers(flat: Mapping[str, Any], holds: Callable, what: str, *keys: str) -> None:

@@ -14,9 +14,10 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from tf_mixed_nash.solvers.solution import Solution
+from trainers.reports import html
 from trainers.system.files import write_atomically
 
-__all__ = ["draw_gaps", "draw_strategies", "markdown", "plain", "slope", "to_json"]
+__all__ = ["draw_gaps", "draw_strategies", "markdown", "page", "plain", "slope", "to_json"]
 
 _DPI = 100
 # Below this a gap is rounding, and its slope says nothing.
@@ -123,6 +124,16 @@ def markdown(game, solutions: Mapping[str, Solution], seconds: Mapping[str, floa
         for player, found in game.payoffs(s).items():
             lines.append(f"| {player} | {_rounded(found['payoff'])} | {found['regret']:.2e} |")
     return "\n".join(lines) + "\n"
+
+
+def page(text: str, folder: Path) -> str:
+    """The text of report.html: `markdown`'s text with the pictures of the folder."""
+    figures = (
+        ("gap.png", "The duality gap over the steps of each method"),
+        ("strategies.png", "The strategies of the best"),
+    )
+    parts = [text, *(f"![{caption}]({name})\n\n*{caption}*\n" for name, caption in figures)]
+    return html.from_markdown("\n".join(parts), folder)
 
 
 def _rounded(value: float) -> str:

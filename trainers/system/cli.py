@@ -19,7 +19,7 @@ from absl import flags
 
 import configs
 from tf_mixed_nash.errors import InputError
-from trainers.system import environment
+from trainers.system import discovery, environment
 
 __all__ = [
     "BAD_INPUT",
@@ -47,20 +47,32 @@ def fail(message: str) -> int:
     return BAD_INPUT
 
 
-def main(run: Callable[[], int | None], argv: list[str] | None = None) -> None:
+def main(
+    run: Callable[[], int | None],
+    argv: list[str] | None = None,
+    more: Callable[[], str] | None = None,
+) -> None:
     """Parses the flags, calls `run()`, and exits with its code (None means 0).
 
     Flag errors and `InputError` become one message on stderr and exit code 2.
+
+    Args:
+      run: the command.
+      argv: its words; `sys.argv` by default.
+      more: what `--help` says between the command's docstring and its flags.
     """
     environment.prepare()
     argv = sys.argv if argv is None else argv
     if any(arg in ("-h", "-help", "--help") for arg in argv[1:]):
         print((sys.modules["__main__"].__doc__ or "").strip())
+        if more:
+            print("\n" + more())
         print("\nFlags:\n" + flags.FLAGS.main_module_help())
         sys.exit(DONE)
     try:
         argv = _with_found_config(argv)
         _check_config(argv)
+        _check_flags(argv)
         rest = flags.FLAGS(argv)[1:]
         if rest:
             raise InputError(f"Unexpected argument {rest[0]!r}: all options are --name=value.")
@@ -163,9 +175,30 @@ def unknown_key(key: str, keys: Iterable[str], flag: str) -> InputError:
       flag: what stands before a key on the command line: "--config.", "--set=", "--search=".
     """
     keys = list(keys)
-    close = difflib.get_close_matches(key, keys, n=1)
-    hint = f" Did you mean {flag}{close[0]}?" if close else ""
+    close = discovery.meant(key, keys)
+    hint = f" Did you mean {flag}{close.replace(' or ', f' or {flag}')}?" if close else ""
     return InputError(f"Unknown config key {flag}{key}.{hint} Choose one of: {', '.join(keys)}.")
+
+
+def _check_flags(argv: list[str]) -> None:
+    """Raises InputError for an unknown flag that is a config key without its `--config.`."""
+    known = set(flags.FLAGS)
+    if "config" not in known:
+        return
+    given = list(_flags(argv[1:]))
+    address = next((value for name, value in given if name == "config"), None)
+    for name, _ in given:
+        own = name.partition("=")[0]
+        if own in known or own.startswith("config") or own.removeprefix("no") in known:
+            continue
+        if own in discovery.FOLDERS and "workdir" in known:
+            raise InputError(f"Unknown flag --{own}. Did you mean --workdir?")
+        keys = keys_of(load_config(address or "gaussians8_mp"))
+        if close := own if own in keys else discovery.meant(own, keys):
+            raise InputError(
+                f"Unknown flag --{own}. Did you mean --config.{close}? Keys of the config are "
+                "flags with --config. before them; --help has the keys that matter."
+            )
 
 
 def _with_found_config(argv: list[str]) -> list[str]:

@@ -106,7 +106,8 @@ def test_augmentations_that_cannot_be(overrides, says):
 
 
 def test_an_unknown_algorithm_names_the_registry():
-    with pytest.raises(InputError, match=rf"'adan'\. Choose one of: {', '.join(ALGORITHMS)}"):
+    said = rf"'adan'\. Did you mean 'adam'\? Choose one of: {', '.join(ALGORITHMS)}"
+    with pytest.raises(InputError, match=said):
         tiny("adan")
 
 

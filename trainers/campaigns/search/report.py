@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainers.campaigns.search.space import Objective
-from trainers.system.files import write_json
+from trainers.reports import html
+from trainers.system.files import write_atomically, write_json
 
 if TYPE_CHECKING:
     from trainers.campaigns.search.plan import Plan
@@ -24,8 +25,10 @@ def best(trials: Sequence[Trial], objective: Objective) -> Trial | None:
 
 
 def write(output: Path, trials: Sequence[Trial], plan: Plan, trainer: Sequence[str]) -> None:
-    """Writes trials.json, and best.json once there is one."""
+    """Writes trials.json and report.html, and best.json once there is one."""
     write_json(output / "trials.json", [_facts(trial) for trial in trials])
+    head, rows = _rows(trials, plan.objective)
+    blocks: list[html.Block] = [html.Table(head, rows, "Trials, the best first")]
     if top := best(trials, plan.objective):
         job = plan.job("", top.params, top.workdir, trainer)
         content = {
@@ -39,6 +42,14 @@ def write(output: Path, trials: Sequence[Trial], plan: Plan, trainer: Sequence[s
             "command": shlex.join(job.command()),
         }
         write_json(output / "best.json", content)
+        blocks += [html.Text("The run of the best:"), html.Code(content["command"])]
+    page = html.page(f"Sweep {plan.study_name}", [html.Text(_looked_for(plan)), *blocks], [])
+    write_atomically(output / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
+
+
+def _looked_for(plan: Plan) -> str:
+    way = "largest" if plan.objective.maximize else "smallest"
+    return f"Looked for: the {way} `{plan.objective.metric}` of an answer."
 
 
 def _facts(trial: Trial) -> dict[str, Any]:
@@ -68,18 +79,25 @@ def progress(trial: Trial, trials: Sequence[Trial], plan: Plan) -> str:
     )
 
 
-def table(trials: Sequence[Trial], objective: Objective) -> str:
-    """The trials as text, the best first, those without a value last."""
+def _rows(trials: Sequence[Trial], objective: Objective) -> tuple[list[str], list[list[str]]]:
+    """(headings, cells), the best first, those without a value last."""
     valued = [t for t in trials if t.value is not None]
     valued.sort(key=lambda t: -t.value if objective.maximize else t.value)  # pyright: ignore
     others = [t for t in trials if t.value is None]
     keys = list(dict.fromkeys(key for t in trials for key in t.params))
     head = ["trial", "state", objective.metric, "answer", *keys, "seconds"]
-    rows = [head]
+    rows = []
     for t in [*valued, *others]:
         value = "-" if t.value is None else f"{t.value:.4f}"
         params = [_text(t.params[key]) if key in t.params else "-" for key in keys]
         rows.append([str(t.number), t.state, value, t.answer or "-", *params, f"{t.seconds:.0f}"])
+    return head, rows
+
+
+def table(trials: Sequence[Trial], objective: Objective) -> str:
+    """The trials as text, the best first, those without a value last."""
+    head, rows = _rows(trials, objective)
+    rows = [head, *rows]
     widths = [max(len(row[c]) for row in rows) for c in range(len(head))]
     return "\n".join(
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))

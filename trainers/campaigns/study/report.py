@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import re
-import string
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-import markdown
 
 from trainers.campaigns.study.claims import Claim, claims
 from trainers.campaigns.study.figures import draw_curves, draw_samples, draw_sweep
@@ -24,11 +18,18 @@ from trainers.campaigns.study.protocol import (
     planned,
 )
 from trainers.campaigns.study.records import DIVERGED, load, machine
-from trainers.campaigns.study.tables import METRICS, Stage, Table, quality_table, speed_table
+from trainers.campaigns.study.tables import (
+    METRICS,
+    Stage,
+    Table,
+    quality_table,
+    speed_table,
+)
+from trainers.reports import html
 from trainers.system.files import write_atomically
 from trainers.workdir.folder import ANSWERS
 
-__all__ = ["render", "to_html"]
+__all__ = ["render"]
 
 _HERE = Path(__file__).parent
 
@@ -44,43 +45,11 @@ def render(protocol: Protocol, results: Path) -> list[Path]:
     records = load(results)
     results.mkdir(parents=True, exist_ok=True)
     text = "\n\n".join(_blocks(protocol, records, results)) + "\n"
-    page = to_html(text, results)
+    page = html.from_markdown(text, results)
     return [
         write_atomically(results / "README.md", lambda p: p.write_text(text)),
         write_atomically(results / "report.html", lambda p: p.write_text(page)),
     ]
-
-
-def to_html(text: str, folder: Path) -> str:
-    """The report as one file that needs no other: pictures are inside, there are no scripts.
-
-    Args:
-      text: Markdown, its title in the first line.
-      folder: of the pictures.
-    """
-    body = markdown.markdown(text, extensions=["tables"])
-    # What Markdown has no words for: captions, headings of columns, numbers that do not break.
-    for pattern, replacement in (
-        (r"<p><strong>(.*)</strong></p>\n<table>", r"<table><caption>\1</caption>"),
-        (r"<table>", r'<div class="wide"><table>'),
-        (r"</table>", r"</table></div>"),
-        (r"<th>", r'<th scope="col">'),
-        (r"<td>(?=.{,25}</td>)", r'<td class="short">'),
-        (r"<p>(<img .*>)</p>\n<p><em>(.*)</em></p>", _FIGURE),
-    ):
-        body = re.sub(pattern, replacement, body)
-    body = re.sub(r'(?<=<img )(.*)src="([^"]*)"', lambda m: m[1] + _inside(folder / m[2]), body)
-    title = html.escape(text.partition("\n")[0].removeprefix("# "))
-    page = string.Template((_HERE / "report.html").read_text())
-    return page.substitute(title=title, body=body)
-
-
-_FIGURE = r"<figure>\1<figcaption>\2</figcaption></figure>"
-
-
-def _inside(picture: Path) -> str:
-    data = base64.b64encode(picture.read_bytes()).decode()
-    return f'src="data:image/png;base64,{data}"'
 
 
 def _blocks(protocol: Protocol, records: Records, results: Path) -> Iterator[str]:

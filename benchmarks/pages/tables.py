@@ -1,0 +1,109 @@
+"""Tables of the committed records, as Markdown: what `<!-- rendered: NAME -->` stands for."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from benchmarks.pages.code import ROOT
+from trainers.campaigns.cells import over
+from trainers.campaigns.study.protocol import ALGORITHMS, PROTOCOLS, planned
+from trainers.campaigns.study.records import load
+from trainers.campaigns.study.tables import METRICS, Stage, show
+from trainers.system import names
+
+__all__ = ["REGIONS", "line_of", "speed", "study", "table"]
+
+_STUDY = ROOT / "docs/results/study"
+_SHOWN = ("high_quality_3sigma", "std_ratio", "reverse_kl", "wasserstein2")
+_MIRRORS = ("mirror_gan", "mirror_prox_gan")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of texts."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(row) + " |" for row in lines)
+
+
+@functools.cache
+def study() -> Mapping[str, Mapping[str, Any]]:
+    """The records of the study, by key."""
+    return planned(PROTOCOLS["full"], load(_STUDY))
+
+
+@functools.cache
+def _stage(data: str, stage: str) -> Stage:
+    return Stage(study(), PROTOCOLS["full"], data, stage)
+
+
+@functools.cache
+def _summaries(data: str, stage: str, answer: str) -> Mapping[str, Mapping[str, Any]]:
+    return _stage(data, stage).summaries(answer)
+
+
+def line_of(data: str, stage: str, answer: str, name: str) -> tuple[list[str], list[str]]:
+    """(headings, cells) of an algorithm's answer in a stage of the study; name "": real data."""
+    metrics = {key: METRICS[key] for key in _SHOWN}
+    head = [f"{m.title} ({m.wish})" for m in metrics.values()]
+    if not name:
+        real = _stage(data, stage).real
+        return head, [show(over([real.get(k)]), m) for k, m in metrics.items()]
+    row = _summaries(data, stage, answer)[name]
+    return head, [show(row[k], m) for k, m in metrics.items()]
+
+
+def _mixtures(data: str, stage: str) -> str:
+    head, rows = ["algorithm"], []
+    for name, one in ALGORITHMS.items():
+        titles, cells = line_of(data, stage, "mixture", name)
+        head = ["algorithm", *titles]
+        rows.append([f"**{one.title}**" if name in _MIRRORS else one.title, *cells])
+    rows.append(["real data", *line_of(data, stage, "mixture", "")[1]])
+    return table(head, rows)
+
+
+def speed() -> str:
+    """Milliseconds a mini-batch of every algorithm, from the records of benchmarks.step."""
+    found = {}
+    for batch in (64, 256):
+        text = (ROOT / f"docs/results/step_all_{batch}.json").read_text()
+        for one in json.loads(text)["results"]:
+            if one["algorithm"] in names.algorithms():
+                found.setdefault(one["algorithm"], {})[batch] = one["ms"]["median"]
+    known = names.algorithms()
+    rows = [
+        [known[name][0], *(f"{found[name][b]:.1f}" if b in found[name] else "-" for b in (64, 256))]
+        for name in known
+        if name in found
+    ]
+    return table(["algorithm", "batch 64, ms a mini-batch", "batch 256"], rows)
+
+
+def _algorithms(prefix: str = "") -> str:
+    """Name, title and source of the registry, a link to each page."""
+    rows = [
+        [f"[{title}]({prefix}algorithms/{name}.md)", f"`{name}`", source]
+        for name, (title, source) in names.algorithms().items()
+    ]
+    return table(["algorithm", "`--config.algorithm=`", "source"], rows)
+
+
+def _keys() -> str:
+    from trainers.system.discovery import KEYS, defaults
+
+    rows = [[f"`{key}`", defaults()[key], meaning] for key, meaning in KEYS.items()]
+    return table(["key", "default", "what it is"], rows)
+
+
+# What may stand between the marks.
+REGIONS: Mapping[str, Callable[[], str]] = {
+    "algorithms": lambda: _algorithms("docs/"),
+    "study gaussians8": lambda: _mixtures("gaussians8", "final"),
+    "study swissroll": lambda: _mixtures("swissroll", "final"),
+    "study gaussians25": lambda: _mixtures("gaussians25", "final"),
+    "study gaussians25 large": lambda: _mixtures("gaussians25", "large"),
+    "speed of all": speed,
+    "keys": _keys,
+}

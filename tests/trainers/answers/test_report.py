@@ -1,0 +1,102 @@
+"""The report of a run, from files as a run leaves them: finished, going on, diverged."""
+
+import json
+import re
+
+import pytest
+from PIL import Image
+
+from tests.trainers.conftest import tiny
+from tf_mixed_nash.errors import InputError
+from trainers.answers import report
+
+CARD = {"num_samples": 500, "high_quality_3sigma": 0.5, "std_ratio": float("nan")}
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    config = tiny("mirror_gan", seed=7)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    records = [
+        {
+            "step": step,
+            "loss/theta": 1.0 / step,
+            "loss/w": -1.0,
+            "field_norm/theta": 2.0,
+            "score/last/wasserstein2": 3.0,
+        }
+        for step in (1, 2)
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    (tmp_path / "samples").mkdir()
+    for name in ("published.png", "step_00000001.png", "step_00000002.png"):
+        Image.new("RGB", (4, 4)).save(tmp_path / "samples" / name)
+    provenance = {
+        "time": "2026-01-01",
+        "command": ["run.py", "--workdir=x"],
+        "versions": {"tensorflow": "2.21"},
+        "code": {"commit": "abc", "dirty": True},
+        "hardware": {"processor": "a <fast> one"},
+        "user_files": {"mine.py": {"text": "x = 1 < 2"}},
+    }
+    (tmp_path / "provenance.json").write_text(json.dumps(provenance))
+    return tmp_path
+
+
+def finish(workdir, **more):
+    answers = {name: {**CARD, **more} for name in ("last", "ema", "mixture")}
+    card = {"strategies": answers, "real_data_ceiling": {**CARD, "high_quality_3sigma": 0.99}}
+    (workdir / "scorecard.json").write_text(json.dumps(card))
+
+
+def test_a_finished_run_has_every_part(workdir):
+    finish(workdir, atoms=[{"weight": 0.25, "modes": [1]}])
+    path = report.write(workdir)
+    text = path.read_text()
+    assert path == workdir / "report.html"
+    for title in ("Samples", "Scores", "Curves", "Configuration", "Where it comes from"):
+        assert f"<h2>{title}</h2>" in text
+    assert "gaussians8 by mirror_gan, seed 7" in text
+    assert ">finished<" in text
+    assert re.search(r"high_quality_3sigma</td>(<td[^>]*>0.5</td>){3}<td[^>]*>0.99<", text)
+    assert re.search(r"std_ratio</td>(<td[^>]*>-</td>){4}", text)  # NaN is no number
+    assert "Each network of mixture" in text
+    assert text.count("data:image/png") == 4  # published, two steps, the curves
+    assert "abc, with changes" in text
+    assert "a &lt;fast&gt; one" in text
+    assert "x = 1 &lt; 2" in text
+    assert "run.py --workdir=x" in text
+
+
+def test_a_run_that_goes_on_says_how_far_it_is(workdir):
+    (workdir / "samples/published.png").unlink()
+    text = report.render(workdir)
+    assert "not finished: 2 of 2 mini-batches so far" in text
+    assert "there is no scorecard yet" in text
+
+
+def test_a_run_without_records_or_provenance_has_a_report(workdir):
+    (workdir / "metrics.jsonl").unlink()
+    (workdir / "provenance.json").unlink()
+    text = report.render(workdir)
+    assert "not yet two records" in text
+    assert "provenance.json is not there" in text
+
+
+def test_recoveries_and_a_divergence_are_shown(workdir):
+    (workdir / "recoveries.json").write_text(json.dumps([{"step": 40, "players": ["w"]}]))
+    Image.new("RGB", (4, 4)).save(workdir / "samples/diverged_00000060.png")
+    text = report.render(workdir)
+    assert "<h2>Recoveries</h2>" in text
+    assert "Before it diverged at 60" in text
+
+
+def test_it_is_written_elsewhere_where_asked(workdir, tmp_path):
+    path = report.write(workdir, tmp_path / "other.html")
+    assert path.read_text().startswith("<!doctype html>")
+    assert not (workdir / "report.html").exists()
+
+
+def test_another_folder_is_refused(tmp_path):
+    with pytest.raises(InputError, match="is not a workdir"):
+        report.render(tmp_path)

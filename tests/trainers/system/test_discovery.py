@@ -1,0 +1,97 @@
+"""What can be named, and what words of other libraries mean."""
+
+import pytest
+
+from configs import common
+from tf_mixed_nash.algorithms import ALGORITHMS
+from tf_mixed_nash.games.objectives import OBJECTIVES
+from trainers import run
+from trainers.system import cli, discovery, names
+from trainers.tasks.data.synthetic import DATASETS
+
+PLANE = cli.keys_of(common.planar("gaussians8", "adam"))
+IMAGES = cli.keys_of(common.images("mnist", "adam"))
+
+
+def test_what_is_read_from_the_text_is_what_is_imported():
+    found = names.algorithms()
+    assert {name: title for name, (title, _) in found.items()} == {
+        name: entry.title for name, entry in ALGORITHMS.items()
+    }
+    assert found["mirror_gan"][1] == "the paper, Algorithm 3"
+    assert not any("[" in source for _, source in found.values())
+    assert names.objectives() == tuple(OBJECTIVES)
+    assert {*DATASETS} < {*names.datasets()}
+
+
+def test_there_are_twenty_keys_that_matter_each_with_its_default():
+    assert len(discovery.KEYS) == 20
+    assert set(discovery.KEYS) <= set(PLANE)
+    found = discovery.defaults()
+    assert found["step_size"] == "0.001"  # the algorithm's tuned one
+    assert found["generator.num_particles"] == "1"
+    assert found["model.hidden_units"] == "512,512,512"
+    assert found["data.path"] == "-"
+
+
+@pytest.mark.parametrize(
+    ("word", "key"),
+    [
+        ("learning_rate", "step_size"),
+        ("lr", "step_size"),
+        ("generator.lr", "generator.step_size"),
+        ("d_lr", "discriminator.step_size"),
+        ("epochs", "num_batches"),
+        ("max-steps", "num_batches"),
+        ("latent_dim", "model.latent_dim"),
+        ("model.z_dim", "model.latent_dim"),
+        ("z_dim", "model.latent_dim"),
+        ("beta_1", "decay_1"),
+        ("epsilon", "stability or temperature"),
+        ("optimizer", "algorithm"),
+        ("loss", "game.objective"),
+        ("objective", "game.objective"),
+        ("n_critic", "discriminator_steps"),
+        ("every", "duality_gap.every"),  # its group left out
+        ("sead", "seed"),
+        ("nothing like it", ""),
+    ],
+)
+def test_words_of_other_libraries_are_understood(word, key):
+    assert discovery.meant(word, PLANE) == key
+
+
+def test_a_word_means_only_what_the_config_has():
+    assert discovery.meant("resolution", IMAGES) == "image.size"
+    assert "image" not in discovery.meant("resolution", PLANE)
+    known = {*PLANE, *IMAGES}
+    for word, keys in discovery.SYNONYMS.items():
+        assert set(keys) <= known, word
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("--config.learning_rate=1", "Did you mean --config.step_size? Choose one of"),
+        ("--config.epsilon=1", "Did you mean --config.stability or --config.temperature?"),
+        ("--lr=1", "Unknown flag --lr. Did you mean --config.step_size?"),
+        ("--seed=1", "Unknown flag --seed. Did you mean --config.seed?"),
+        ("--output_dir=x", "Unknown flag --output_dir. Did you mean --workdir?"),
+    ],
+)
+def test_a_flag_in_anothers_words_is_answered(argument, said, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(run.main, ["run", "--config=gaussians8_mp", argument])
+    assert end.value.code == cli.BAD_INPUT
+    assert said in capsys.readouterr().err
+
+
+def test_the_help_names_all_that_can_be_chosen():
+    text = discovery.help_text()
+    for word in (*ALGORITHMS, *OBJECTIVES, *names.datasets(), *discovery.KEYS):
+        assert f" {word}" in text
+    assert max(map(len, text.splitlines())) <= 120
+    whole = discovery.everything(common.planar("gaussians8", "adam"))
+    assert whole.startswith(text)
+    assert "swissroll_md" in whole
+    assert "  duality_gap.num_steps" in whole
