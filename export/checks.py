@@ -22,8 +22,8 @@ from trainers.system.paths import literal
 
 __all__ = ["Call", "check_calls", "check_graph", "decode_png"]
 
-# Draws that depend on a state or on the time of loading (trap 4); the gradient of a gamma variate is
-# a function of it.
+# Draws that depend on a state or on the time of loading (trap 4); the gradient of a gamma variate
+# is a function of it.
 _STATEFUL_RANDOM = re.compile(
     r"^(Random(?!Dataset|GammaGrad)|TruncatedNormal|ParameterizedTruncatedNormal|Multinomial|Stateful("
     r"Standard|Uniform|Truncated|Random)|Rng|NonDeterministic|AnonymousRandomSeed|Dummy.*Seed)"
