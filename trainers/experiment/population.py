@@ -43,6 +43,8 @@ def refusal(config: Mapping[str, Any]) -> str:
     """Why a resolved config cannot be a run of a population, as far as it says; "" if it can."""
     if kinds.kind_of(config) != "planar":
         return population.DATA
+    if config.get("init_from"):
+        return "it begins where another run ended (init_from), each by itself"
     if config["strategy"] != "default":
         return f"a population is of one device, and strategy={config['strategy']} is of several"
     if ALGORITHMS[config["algorithm"]].chains:
