@@ -99,6 +99,10 @@ def certify(
         f"projected gradient steps each, the best {_NUM_POLISHED} distinct ends polished by "
         "Newton steps; a lower bound on the true gap unless the best basins were hit"
     )
+    return _certificate(x, y, words)
+
+
+def _certificate(x: BestResponse, y: BestResponse, words: str) -> Certificate:
     return Certificate(max(y.value - x.value, 0.0), x, y, words)
 
 
@@ -139,7 +143,7 @@ def check(
         f"best {_NUM_POLISHED} distinct ends polished by Newton steps; a lower bound on the true "
         "gap, and no certificate: basins may be missed"
     )
-    return Certificate(max(y.value - x.value, 0.0), x, y, words)
+    return _certificate(x, y, words)
 
 
 def upper_bound(
