@@ -197,7 +197,7 @@ MUTATIONS: list[Mutation] = [
             "tf.minimum((_float(t) + 1.0) / num_steps, 1.0)",
             "tf.minimum(_float(t) / num_steps, 1.0)",
         ),
-        ("max(num_steps - rising, 1)", "num_steps"),
+        ("max(falling - rising, 1)", "num_steps"),
     ),
     *_of(
         "trainers/tasks/stacked.py",
