@@ -272,9 +272,10 @@ def main() -> int:
         for samples in map(int, f.sizes):
             # W2 reads 2,000 of them, however many there are.
             few = f.wasserstein_draws if samples == min(map(int, f.sizes)) else 0
-            rows += rows_of(name, samples, f.draws, few, f.seed)
+            found = rows_of(name, samples, f.draws, few, f.seed)
+            print(table(found), flush=True)
+            rows += found
     text = table(rows)
-    print(text)
     print(f"{f.draws} draws of each, {time.process_time() - began:.0f} CPU seconds")
     if f.output:
         write_atomically(Path(f.output), lambda p: p.write_text(text))

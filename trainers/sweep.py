@@ -85,7 +85,7 @@ def _define_flags() -> None:
     flags.DEFINE_string(
         "objective",
         None,
-        "min|max:ANSWER/METRIC; last, ema, mixture, best. By default min:best/wasserstein2 in the "
+        "min|max:ANSWER/METRIC; last, ema, mixture, best. By default min:best/law_distance in the "
         "plane, energy_distance of data of your own, fid of images.",
     )
     flags.DEFINE_integer("jobs", 1, "Trials at once.")

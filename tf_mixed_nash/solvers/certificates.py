@@ -1,11 +1,14 @@
-"""Certified gaps of continuous games: best responses by multistart maximisation.
+"""Gaps of continuous games: best responses by multistart maximisation, and upper bounds.
 
     gap(nu, mu) = max_y F(nu, y) - min_x F(x, mu)        (Nikaido-Isoda; 0 at equilibria only)
 
 Both problems are smooth and have d variables, but many local optima. Every start descends by
 projected gradient steps with a step size of its own, all in one compiled call; the best are
 polished by projected Newton steps, so that the optimum is exact to rounding where F is smooth.
-A missed basin makes the gap too small, never too large: it is a lower bound on the true one.
+A missed basin makes the gap too small, never too large: it is a lower bound on the true one, and
+whoever takes the least of many takes the one whose basins were missed. `check` looks again, from
+fresh starts and from every optimum that was seen. A gap is certified only by `upper_bound`, which
+needs a Lipschitz constant of the payoff.
 """
 
 from __future__ import annotations
@@ -20,11 +23,14 @@ from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.boxes import Box
 from tf_mixed_nash.games.continuous import ContinuousGame
-from tf_mixed_nash.types import Measure, Player, other
+from tf_mixed_nash.types import Measure, Pair, Player, other
 
-__all__ = ["BestResponse", "Certificate", "best_response", "certify"]
+__all__ = ["BestResponse", "Certificate", "best_response", "certify", "check", "upper_bound"]
 
 _NUM_POLISHED = 32
+# A check has so many times the starts, of another seed, but at most so many in all.
+_FRESH = 16
+_MOST_FRESH = 4_096
 _NEWTON_STEPS = 20
 
 
@@ -93,7 +99,124 @@ def certify(
         f"projected gradient steps each, the best {_NUM_POLISHED} distinct ends polished by "
         "Newton steps; a lower bound on the true gap unless the best basins were hit"
     )
+    return _certificate(x, y, words)
+
+
+def _certificate(x: BestResponse, y: BestResponse, words: str) -> Certificate:
     return Certificate(max(y.value - x.value, 0.0), x, y, words)
+
+
+def check(
+    game: ContinuousGame,
+    nu: Measure,
+    mu: Measure,
+    seen: Pair,
+    num_starts: int | None = None,
+    num_steps: int = 60,
+    seed: int = 0,
+) -> Certificate:
+    """The gap of (nu, mu) once more, from 16 times as many starts that no search has used.
+
+    Args:
+      game: as of `certify`.
+      nu: of the minimiser.
+      mu: of the maximiser.
+      seen: Pair of optima [k, d] that a search has met, further starts.
+      num_starts: that the search used, see `certify`; of the check at most 4,096.
+      num_steps: as of `certify`.
+      seed: that the search used.
+    """
+    fresh = rng.python_seed(rng.stream(seed, "certificate/check"))
+    found = []
+    for player, opponent, own in (("theta", mu, nu), ("w", nu, mu)):
+        usual = _num_starts(game.set_of(player).dim, num_starts)
+        starts = min(_FRESH * usual, max(_MOST_FRESH, usual))
+        atoms = np.concatenate([own.atoms, *([seen.of(player)] if len(seen.of(player)) else [])])
+        # Random ones: Sobol points would be those of the search again, and some between.
+        found.append(
+            best_response(game, player, opponent, atoms, starts, num_steps, fresh, sobol=False)
+        )
+    x, y = found
+    words = (
+        f"multistart, checked with {x.num_starts} and {y.num_starts} fresh starts (random points, "
+        f"all atoms, every optimum that was seen), {num_steps} projected gradient steps each, the "
+        f"best {_NUM_POLISHED} distinct ends polished by Newton steps; a lower bound on the true "
+        "gap, and no certificate: basins may be missed"
+    )
+    return _certificate(x, y, words)
+
+
+def upper_bound(
+    game: ContinuousGame,
+    nu: Measure,
+    mu: Measure,
+    lipschitz: Pair,
+    tolerance: float = 0.0,
+    max_points: int = 200_000,
+) -> float:
+    """What the gap of (nu, mu) is at most: a certificate, by branch and bound (Piyavskii 1972).
+
+    F(x', mu) >= F(x, mu) - L |x' - x|, so that a cell with the centre x and the half diagonal r has
+    nothing below F(x, mu) - L r. The cells that may hold the optimum are halved until none may
+    hold one that is better by more than the tolerance, or the points are used up: the bound is
+    then what the cells that are left leave open.
+
+    Args:
+      game: of any payoff.
+      nu: of the minimiser.
+      mu: of the maximiser.
+      lipschitz: Pair of L: |F(x, y) - F(x', y)| <= L.theta |x - x'| in Euclid's norm for every y,
+        and likewise of w. It is believed: a wrong one certifies nothing.
+      tolerance: of each of the two bounds.
+      max_points: at which F is evaluated, for each player.
+
+    Returns:
+      max_y F(nu, y) - min_x F(x, mu), or more.
+
+    Raises:
+      InputError: for a constant that is negative or not finite.
+    """
+    for constant in lipschitz:
+        if not 0.0 <= constant < np.inf:
+            raise InputError(f"A Lipschitz constant must be finite and at least 0, got {constant}.")
+    lowest = _least(game, "theta", mu, lipschitz.theta, tolerance, max_points)
+    return -_least(game, "w", nu, lipschitz.w, tolerance, max_points) - lowest
+
+
+def _least(game, player: Player, opponent, constant, tolerance, max_points) -> float:
+    """A lower bound of the player's cost against a measure."""
+    own, sign = game.set_of(player), _sign(player)
+    opponent = _compact(game, other(player), opponent)
+    centres = (own.lower + 0.5 * own.width)[None]
+    halves = 0.5 * own.width[None]
+    best, floor, left, parents = np.inf, np.inf, max_points, np.full(1, -np.inf)
+    while len(centres) and left >= len(centres):
+        left -= len(centres)
+        if player == "theta":
+            values = game.matrix(centres, opponent.atoms).numpy() @ opponent.weights
+        else:
+            values = opponent.weights @ game.matrix(opponent.atoms, centres).numpy()
+        costs = sign * values
+        best = min(best, float(costs.min()))
+        bounds = costs - constant * np.linalg.norm(halves, axis=1)
+        # Nothing in these is better than the best by more than the tolerance.
+        open_ = bounds < best - tolerance
+        floor = min(floor, float(bounds[~open_].min(initial=np.inf)))
+        centres, halves, bounds = centres[open_], halves[open_], bounds[open_]
+        axis = halves.argmax(axis=1)
+        step = np.zeros_like(halves)
+        rows = np.arange(len(halves))
+        step[rows, axis] = 0.5 * halves[rows, axis]
+        parents = bounds
+        centres = np.concatenate([centres - step, centres + step])
+        halves = np.tile(halves - step, (2, 1))
+    if len(centres):  # the points are used up
+        floor = min(floor, float(parents.min()))
+    return floor
+
+
+def _num_starts(dim: int, num_starts: int | None) -> int:
+    return 64 * 2 ** min(dim, 4) if num_starts is None else num_starts
 
 
 def best_response(
@@ -104,6 +227,7 @@ def best_response(
     num_starts: int | None = None,
     num_steps: int = 60,
     seed: int = 0,
+    sobol: bool = True,
 ) -> BestResponse:
     """argmin_x F(x, mu) of "theta", argmax_y F(nu, y) of "w", by multistart.
 
@@ -115,18 +239,19 @@ def best_response(
       num_starts: see `certify`; three of four are Sobol points, the others random.
       num_steps: projected gradient steps of every start.
       seed: of the random points.
+      sobol: False: all starts are random.
 
     Raises:
       InputError: see `certify`.
     """
     own = game.set_of(player)
-    total = 64 * 2 ** min(own.dim, 4) if num_starts is None else num_starts
+    total = _num_starts(own.dim, num_starts)
     if total < 1:
         raise InputError(f"num_starts must be at least 1, got {total}.")
     opponent = _compact(game, other(player), opponent)
     key = rng.stream(seed, f"certificate/{player}")
-    num_random = total // 4
-    starts = [own.sobol(total - num_random, game.dtype)]
+    num_random = total // 4 if sobol else total
+    starts = [own.sobol(total - num_random, game.dtype)] if sobol else []
     if num_random:
         starts.append(own.uniform(key, num_random, game.dtype))
     if atoms is not None:

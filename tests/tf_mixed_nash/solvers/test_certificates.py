@@ -11,8 +11,8 @@ from tests.oracles.continuous_games import GAMES
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.boxes import Box
 from tf_mixed_nash.games.continuous import ContinuousGame
-from tf_mixed_nash.solvers.certificates import best_response, certify
-from tf_mixed_nash.types import Measure
+from tf_mixed_nash.solvers.certificates import best_response, certify, check, upper_bound
+from tf_mixed_nash.types import Measure, Pair
 
 LINE = Box(-1.0, 1.0)
 
@@ -136,3 +136,49 @@ def test_a_payoff_without_a_gradient_is_refused():
     game = ContinuousGame(lambda x, y: tf.round(3.0 * x[0]) * y[0], LINE, LINE)
     with pytest.raises(InputError, match="not differentiable in x"):
         certify(game, delta(0.0), delta(0.0))
+
+
+# x^2 - y^2 has its saddle at 0; a spike a thousandth wide makes the best response 0.7137.
+SPIKE = ContinuousGame(
+    lambda x, y: tf.reduce_sum(x**2 - y**2 + 2.0 * tf.exp(-(((y - 0.7137) / 1e-3) ** 2))),
+    LINE,
+    LINE,
+)
+TRUE_GAP = 2.0 - 0.7137**2
+# The slopes of x^2, and of y^2 and the spike: max |d/du exp(-u^2)| = sqrt(2 / e).
+SLOPES = Pair(2.0, 2.0 + 2.0 * math.sqrt(2.0 / math.e) / 1e-3)
+
+
+def test_a_gap_that_a_search_missed_is_found_by_the_check_and_bounded_by_the_bound():
+    nu = mu = delta(0.0)
+    assert certify(SPIKE, nu, mu).gap < 1e-9, "lower bounds can be too low"
+    none = Pair(np.zeros([0, 1]), np.zeros([0, 1]))
+    checked = check(SPIKE, nu, mu, none)
+    assert checked.gap == pytest.approx(TRUE_GAP, abs=1e-4)
+    assert "2049 and 2049 fresh starts" in checked.words
+    assert "no certificate" in checked.words
+    # Of few starts, by an optimum that was seen.
+    few = check(SPIKE, nu, mu, none, num_starts=1, seed=3)
+    assert few.gap < 1e-9
+    seen = Pair(np.zeros([0, 1]), np.array([[0.7138]]))
+    assert check(SPIKE, nu, mu, seen, num_starts=1, seed=3).gap == pytest.approx(TRUE_GAP, abs=1e-4)
+    bound = upper_bound(SPIKE, nu, mu, SLOPES, tolerance=0.01)
+    assert TRUE_GAP <= bound <= TRUE_GAP + 0.03
+    # With few points the bound is poor, and one all the same.
+    assert bound < upper_bound(SPIKE, nu, mu, SLOPES, max_points=100)
+
+
+def test_the_upper_bound_of_measures_in_the_plane():
+    """F = |x - y|^2 / 4 on [-1, 1]^2 x [-1, 1]^2 against two atoms: by hand."""
+    square = Box([-1.0, -1.0], 1.0)
+    game = ContinuousGame(lambda x, y: 0.25 * tf.reduce_sum((x - y) ** 2), square, square)
+    mu = Measure(np.array([[1.0, 1.0], [-1.0, -1.0]]), np.array([0.5, 0.5]))
+    # Against mu the least is 1/2, the variance, at 0; against 0 the most is 1/2 at a corner.
+    exact = 0.0
+    slope = math.sqrt(2.0)  # |x - y| / 2 is at most sqrt(8) / 2
+    bound = upper_bound(game, delta(0.0, 0.0), mu, Pair(slope, slope), tolerance=0.02)
+    assert exact <= bound <= exact + 0.05
+    wrong = delta(0.5, 0.0)  # the most is (1.5^2 + 1) / 4 = 0.8125
+    assert 0.3125 <= upper_bound(game, wrong, mu, Pair(slope, slope), 0.02) <= 0.37
+    with pytest.raises(InputError, match="must be finite and at least 0, got -1"):
+        upper_bound(game, wrong, mu, Pair(-1.0, 1.0))

@@ -28,7 +28,7 @@ class Spec:
       study: its name there; None: CONFIG-ALGORITHM.
       sampler: one of SAMPLERS.
       pruner: one of PRUNERS.
-      objective: min|max:ANSWER/METRIC; None: min:best/wasserstein2 in the plane, energy_distance
+      objective: min|max:ANSWER/METRIC; None: min:best/law_distance in the plane, energy_distance
         of data of the user's own, fid of images.
       jobs: trials at once.
       threads: of each; 0 leaves them to TensorFlow.

@@ -1,0 +1,56 @@
+"""The judge against fakes, in small: a few draws of a few samples see the large faults."""
+
+import numpy as np
+import pytest
+
+from benchmarks import judge
+
+
+def test_the_objective_ranks_real_data_first_and_w2_does_not():
+    """Collapsed modes, bridges, anisotropy, a lost mode: at 1,500 samples, five draws of each."""
+    few = (
+        *("every mode a point", "35 % on bridges", "anisotropic, 0.6 and 1.35 sigma"),
+        *("the lightest mode lost", "masses swapped, or 0.8 and 1.2 of them"),
+        *("half of the modes 0.75 sigma, half 1.2", "rings of the right variance"),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judge, "FAKES", {name: judge.FAKES[name] for name in few})
+        rows = judge.rows_of("gaussians8", 1_500, 5, 0, seed=1)
+    assert [r.fake for r in rows] == list(few)
+    for row in rows:
+        assert row.preferred["law_distance"] == 1.0, row
+        real, fake = row.means["law_distance"]
+        assert fake > real + 0.01
+    # What each part sees, and what it cannot.
+    points = rows[0].preferred
+    assert points["shape_distance"] == 1.0
+    assert points["bridge_mass"] == 0.5
+    assert rows[1].preferred["bridge_mass"] == 1.0
+    text = judge.table(rows)
+    assert text.count("\n") == 2 + len(few)
+    assert "| gaussians8 | 1,500 | every mode a point | 1.00 |" in text
+    assert judge.fooled(rows) == [], "none of the study's number of samples"
+    study = rows[0]._replace(samples=judge.STUDY_SAMPLES)
+    assert judge.fooled([study]) == []
+    blind = study._replace(preferred={"law_distance": 0.9})
+    assert judge.fooled([study, blind]) == [blind]
+
+
+def test_a_fake_has_its_fault_alone():
+    for name in judge.SETS:
+        made = judge._Set(name)
+        assert made.masses.sum() == pytest.approx(1.0)
+        for fake in judge.FAKES.values():
+            if name in fake.sets:
+                d = made.draw(60, fake.masses(made.masses), np.random.default_rng(0))
+                assert fake.samples(d, made.data.sigma).shape == (60, 2)
+    masses = np.array([0.5, 0.1, 0.4])
+    assert judge._lost(masses).tolist() == [0.5, 0.0, 0.4]
+    assert judge._half_missing(masses).tolist() == [0.5, 0.1, 0.2]
+    assert sorted(judge._swapped(masses).tolist()) == [0.1, 0.4, 0.5]
+    assert judge._swapped(masses).tolist() == [0.5, 0.4, 0.1]
+
+
+def test_equal_numbers_prefer_nobody():
+    assert judge.preferred([1.0, 1.0], [1.0, 2.0]) == 0.75
+    assert judge.preferred([0.0], [0.0]) == 0.5
