@@ -181,7 +181,7 @@ class Augmented(NamedTuple):
         # Those of a row stay with it, however many shards there are.
         u = tf.transpose(self.shard.rows(draw, rows), [1, 0, 2])
         u = tf.reshape(tf.tile(u, [terms, 1, 1]), [-1, _NUM])
-        flat = tf.reshape(x, [-1, *x.shape[2:]])
+        flat: Any = tf.reshape(x, [-1, *x.shape[2:]])
         images = flat[..., : -self.num_classes] if self.num_classes else flat
         images = transformed(images, u, self.policy, self.chance)
         if self.num_classes:

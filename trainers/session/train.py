@@ -238,8 +238,11 @@ def _check_memory(run: Run) -> None:
     init = tf.function(run.scheme.init, autograph=False).get_concrete_function(*points)
     state = sum(map(_bytes, tf.nest.flatten(init.structured_outputs)))
     output = sum(map(_bytes, points))
-    # A step's new state beside the old one, with the average and the anchor; a field; snapshots.
-    need = 2 * (state + 2 * _bytes(points.theta)) + output + run.num_components * output
+    # A step's new state beside the old one, with averages and the anchor; a field; snapshots.
+    averages = 1 + len(run.ema_half_lives)
+    need = (
+        2 * (state + (1 + averages) * _bytes(points.theta)) + output + run.num_components * output
+    )
     have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if need > have:
         raise InputError(
