@@ -174,8 +174,8 @@ _RULES = (
         ),
         lambda x: (
             f"it puts {x['separation']:.1%} of the pairs of training and generated rows in "
-            f"order, though they lie alike (distance {x['distance']:.2g}): it knows the few training "
-            "rows by heart"
+            f"order, though they lie alike (distance {x['distance']:.2g}): it knows the few "
+            "training rows by heart"
         ),
     ),
     _Rule(
