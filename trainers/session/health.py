@@ -69,6 +69,7 @@ class Health:
         self.broken = ""
         self._run = run
         self._rows = rows or (_IMAGES if run.task.is_image else _ROWS)
+        self._first: dict[str, float] = {}  # norms of the initial parameters
         self._prepared: tuple[Any, health.Reference, float] | None = None
         self._judge = tf.function(self._judged, autograph=False)
 
@@ -97,30 +98,26 @@ class Health:
         run = self._run
         data, reference, known = self._reference()
         size = min(run.batch_size, self._rows)
-        key = rng.fold_in(rng.stream(run.seed, "health"), tf.constant(loop.step, tf.int64))
         points = Pair(*(_atoms(z) for z in loop.last()))
         states = Pair(*(_of_atoms(s, z) for s, z in zip(loop.states(), points, strict=True)))
-        parts = []
-        for i in range(-(-self._rows // size)):
-            rows = tf.gather(data, (np.arange(size) + i * size) % len(data))
-            parts.append(self._judge(points, rows, rng.fold_in(key, i), states))
-        samples, real, fake, pulls = zip(*parts, strict=True)
-        samples, real, fake = (
-            np.concatenate([np.asarray(x, np.float64) for x in xs]) for xs in (samples, real, fake)
-        )
+        # As many mini-batches as it takes, since layers may normalise by what is in one.
+        index = np.arange(-(-self._rows // size) * size).reshape(-1, size) % len(data)
+        found_there = self._judge(points, data, tf.constant(index), tf.constant(loop.step), states)
+        samples, real, fake, *pulls = (x.numpy() for x in found_there)
+        samples = samples.reshape(-1, *samples.shape[2:])
         found = health.measures(samples, reference)
         if "memorised" in found:
             found["known"] = known
         found |= self._answers(real.reshape(-1), fake.reshape(-1))
-        if pulls[0] is not None:
-            for player, values in zip(PLAYERS, zip(*pulls, strict=True), strict=True):
-                found[f"pull/{player}"] = float(np.mean([v.numpy() for v in values]))
+        for player, values in zip(PLAYERS, pulls, strict=True):
+            found[f"pull/{player}"] = float(values.mean())
         for player, z, network in zip(PLAYERS, points, run.networks, strict=True):
             # Without the padding, which the noise moves, too.
-            used = network.num_parameters
-            lengths = np.linalg.norm(z.numpy().astype(np.float64)[:, :used], axis=1)
-            first = float(np.linalg.norm(network.initial().numpy()[:used].astype(np.float64)))
-            if first:
+            lengths = _lengths(z.numpy()[:, : network.num_parameters])
+            if player not in self._first:
+                first = network.initial().numpy()[None, : network.num_parameters]
+                self._first[player] = float(_lengths(first)[0])
+            if first := self._first[player]:
                 found[f"growth/{player}"] = float(lengths.max() / first)
         return found
 
@@ -151,16 +148,32 @@ class Health:
             self._prepared = rows, reference, len(plain) / total if total else 1.0
         return self._prepared
 
-    def _judged(self, points: Pair, rows: tf.Tensor, key: tf.Tensor, states: Pair):
-        """(samples, logits of real rows, of samples, Pair of pulls or None), all float32."""
+    def _judged(self, points: Pair, data: tf.Tensor, index: tf.Tensor, step: Any, states: Pair):
+        """Of mini-batches [k, n] of the data: samples, logits of real rows, of samples, pulls.
+
+        All float32, [k, ...]; pulls are the generator's and the discriminator's.
+        """
         game = self._run.game
-        samples, real, fake = game.judged(points, rows, key, states)
-        real, fake = tf.cast(real, tf.float32), tf.cast(fake, tf.float32)
-        pulls = _pulls(game.objective, real, fake)
-        return tf.cast(samples, tf.float32), real, fake, pulls
+        key = rng.fold_in(rng.stream(self._run.seed, "health"), step)
+
+        def one(given):
+            rows, i = given
+            samples, real, fake = game.judged(
+                points, tf.gather(data, rows), rng.fold_in(key, i), states
+            )
+            real, fake = tf.cast(real, tf.float32), tf.cast(fake, tf.float32)
+            return (tf.cast(samples, tf.float32), real, fake, *_pulls(game.objective, real, fake))
+
+        count: Any = index.shape[0]
+        types = (tf.float32,) * 5
+        return tf.map_fn(one, (index, tf.range(count)), fn_output_signature=types)
 
 
-def _pulls(objective: Any, real: tf.Tensor, fake: tf.Tensor) -> Pair | None:
+def _lengths(rows: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+
+
+def _pulls(objective: Any, real: tf.Tensor, fake: tf.Tensor) -> Pair:
     """Means of |n dL / dD| of both players' losses."""
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch((real, fake))

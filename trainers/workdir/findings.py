@@ -49,6 +49,8 @@ HELP = {
     "duplicates": "what helps against lost modes; latents of more dimensions",
     "memorised_data": "more data, image.flip, augmentation; a smaller discriminator; an earlier "
     "checkpoint (keep_best), or init_from a model of more data",
+    "discriminator_overfits": "more data, image.flip, augmentation; game.r1; a smaller "
+    "discriminator; an earlier checkpoint (keep_best); init_from a model of more data",
     "discriminator_saturated": "a smaller discriminator.step_size, or a larger one of the "
     "generator; game.r1 or game.gradient_penalty; more data where it knows the few by heart",
     "discriminator_dead": "a smaller discriminator.step_size; another activation than ReLU; "
@@ -158,6 +160,22 @@ _RULES = (
         lambda x: (
             f"{x['memorised']:.0%} of the samples lie three times as near to one training "
             f"row as to any other (real rows to others: {x['by_chance']:.0%})"
+        ),
+    ),
+    _Rule(
+        "discriminator_overfits",
+        "w",
+        # Of a set that is looked at whole, as few rows are.
+        lambda x: (
+            "memorised" in x
+            and x["known"] == 1.0
+            and x["separation"] > 0.99
+            and x["distance"] < 0.1
+        ),
+        lambda x: (
+            f"it puts {x['separation']:.1%} of the pairs of training and generated rows in "
+            f"order, though they lie alike (distance {x['distance']:.2g}): it knows the few "
+            "training rows by heart"
         ),
     ),
     _Rule(

@@ -131,6 +131,7 @@ def test_particles_begin_at_different_generators(source):
     assert (first != second).any()
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Keras's own, when it saves
 def test_a_keras_file_is_one_player(tmp_path):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(16), keras.layers.Dense(5)])
     model.save(tmp_path / "g.keras")

@@ -17,6 +17,7 @@ ILL = {
     "lost_modes": {"kinds": 4.0},
     "duplicates": {"duplicates": 0.5},
     "memorised_data": {"memorised": 0.5},
+    "discriminator_overfits/w": {"separation": 0.999, "distance": 0.01},
     "discriminator_saturated/w": {"pull/w": 1e-3},
     "generator_without_signal/theta": {"pull/theta": 1e-3},
     "discriminator_dead/w": {"d_spread": 1e-5},
@@ -74,6 +75,12 @@ def test_of_many_training_rows_a_part_is_known():
     assert keys([look(s, memorised=0.04) for s in (70, 80, 90)]) == []
     # In the plane a third of the rows lie so by chance.
     assert keys([look(s, memorised=0.3, by_chance=0.11) for s in (70, 80, 90)]) == []
+
+
+def test_a_discriminator_that_is_right_of_many_rows_or_of_bad_samples_does_not_overfit():
+    right = {"separation": 1.0}
+    for more in ({"distance": 0.01, "known": 0.1}, {"distance": 0.3}):
+        assert keys([look(s, **right, **more) for s in (70, 80, 90)]) == []
 
 
 def test_a_look_that_measured_less_is_no_finding():
