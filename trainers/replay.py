@@ -133,6 +133,8 @@ def _other_circumstances(workdir: Path, config: Mapping[str, Any]) -> Iterator[s
         there = manifest.get("data", {}).get("fingerprint")
         theirs = {"replicas": manifest.get("replicas"), "data (fingerprint)": there}
         yield from _others(theirs, ours)
+        if "," in (way := str(manifest.get("compile", ""))):  # see `Session.together`
+            yield f"the run was one of a population ({way}), and is replayed alone"
     try:
         then = json.loads((workdir / provenance.FILE).read_text())
     except (OSError, ValueError):

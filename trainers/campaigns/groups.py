@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ __all__ = ["AUTO", "Together", "kind_of", "most"]
 # Runs of a population where the flag --together leaves it to us, on a GPU.
 AUTO = 16
 _POLL_SECONDS = 0.05
+_DRIVER = Path("/proc/driver/nvidia")
 
 
 def most(together: int) -> int:
@@ -42,12 +44,17 @@ def most(together: int) -> int:
     Args:
       together: of the flag; 0 leaves it to this rule.
     """
-    if together:
-        return together
-    import tensorflow as tf
+    # A population is of one device.
+    return together or (AUTO if _num_gpus() == 1 else 1)
 
-    # Looking for the devices does not take their memory. A population is of one.
-    return AUTO if len(tf.config.list_physical_devices("GPU")) == 1 else 1
+
+def _num_gpus() -> int:
+    """Those that a trainer would see; without TensorFlow, for which a campaign need not wait."""
+    there = len(list(_DRIVER.glob("gpus/*")))
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        return there
+    return min(there, len([name for name in chosen.split(",") if name.strip() not in ("", "-1")]))
 
 
 def kind_of(job: Job) -> str:

@@ -127,12 +127,27 @@ def test_the_end_of_the_minutes_stops_all_and_gives_back_what_was_not_started(tm
     assert campaign.hows == ["stopped"] * 3
 
 
-def test_where_the_choice_is_ours(monkeypatch):
-    import tensorflow as tf
-
-    for gpus, number in ((0, 1), (1, groups.AUTO), (2, 1)):
-        monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind, n=gpus: ["G"] * n)
-        assert (groups.most(0), groups.most(5)) == (number, 5)
+@pytest.mark.parametrize(
+    ("gpus", "chosen", "most"),
+    [
+        (0, None, 1),
+        (1, None, groups.AUTO),
+        (2, None, 1),
+        (2, "1", groups.AUTO),
+        (2, "0,1", 1),
+        (1, "", 1),
+        (1, "-1", 1),
+        (0, "0", 1),
+    ],
+)
+def test_where_the_choice_is_ours(tmp_path, monkeypatch, gpus, chosen, most):
+    for i in range(gpus):
+        (tmp_path / "gpus" / f"{i}").mkdir(parents=True)
+    monkeypatch.setattr(groups, "_DRIVER", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    assert (groups.most(0), groups.most(5)) == (most, 5)
 
 
 @pytest.mark.parametrize(

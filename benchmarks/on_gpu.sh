@@ -1,0 +1,35 @@
+#!/bin/sh
+# What docs/ calls unmeasured on a GPU, in one sitting, each command with a limit of its own:
+#
+#     sh benchmarks/on_gpu.sh OUT [PYTHON]
+#
+# OUT gets a JSON file and a log for each. A command that fails or takes too long stops no other.
+out=${1:?give a folder for the results}
+python=${2:-python}
+mkdir -p "$out"
+
+measure() { # NAME SECONDS COMMAND...
+    name=$1 limit=$2
+    shift 2
+    echo "$name: $*"
+    timeout "$limit" "$python" -m "$@" >"$out/$name.log" 2>&1 || echo "$name: exit code $?"
+}
+
+# 16 runs as one program beside one run, batch 64 and 256 (docs/many.md).
+measure population 300 benchmarks.population --runs=16 --ways=whole --batch_sizes=64,256 \
+    --steps=500 --rounds=5 --output="$out/population.json"
+# Both ways of compiling, with and without deterministic operations (docs/gpu.md).
+measure compile 300 benchmarks.compile --algorithms=mirror_gan --batch_sizes=64,256 --rounds=5 \
+    --precisions=float32,bfloat16 --determinism --output="$out/compile.json"
+# What a mini-batch is made of in XLA's programs for this GPU (docs/speed.md).
+measure kernels 200 benchmarks.kernels --algorithms=rmsprop,mirror_gan --batch_sizes=64 \
+    --output="$out/kernels.json"
+# Seconds to the first step, with and without kept programs (decision 0024).
+measure startup 300 benchmarks.startup --output="$out/startup.json"
+# bfloat16 from training through the gates of publishing, whole; and resumed (docs/gpu.md).
+measure bfloat16 200 trainers.run --config=configs/gaussians8_mp.py --config.num_batches=400 \
+    --config.precision=mixed_bfloat16 --workdir="$out/bfloat16"
+measure verify 100 export.verify --model="$out/bfloat16/export/generator"
+# Four seeds and two step sizes as one program, from the command to published models.
+measure many 300 trainers.many --config=configs/gaussians8_mp.py:pure --set=num_batches=2000 \
+    --each=seed=0,1,2,3 --each=step_size=1e-4,3e-4 --workdir="$out/many"
