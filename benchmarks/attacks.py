@@ -140,14 +140,18 @@ def _request(**fields: Any):
     return request
 
 
+def _million() -> list[str]:
+    return [f"x{i}" for i in range(1_000_000)]
+
+
 def _names() -> bytes:
-    return _request(output_filter=["x"] * 1_000_000).SerializeToString()
+    return _request(output_filter=_million()).SerializeToString()
 
 
 def _fields() -> bytes:
     from tensorflow_serving.apis import get_model_metadata_pb2
 
-    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["x"] * 1_000_000)
+    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=_million())
     request.model_spec.name = "points"
     return request.SerializeToString()
 
