@@ -74,7 +74,7 @@ class Soak:
         self.by_source: collections.Counter[int] = collections.Counter()
         self.milliseconds: list[float] = []
         self.memory: list[tuple[float, float]] = []
-        self._number = 1
+        self._number, self._good = 1, 0
 
     def run(self) -> None:
         """Runs it."""
@@ -203,7 +203,8 @@ class Soak:
 
     async def _version(self) -> None:
         """A good version is published, and serves; old ones are removed."""
-        number = await self._publish(self.sources[self._number % len(self.sources)], False)
+        self._good += 1
+        number = await self._publish(self.sources[self._good % len(self.sources)], False)
         while await self._state(number) != "AVAILABLE":
             await asyncio.sleep(0.2)
         there = sorted(
@@ -330,6 +331,8 @@ def failed(result: dict[str, Any], code: int | None) -> list[str]:
         found.append(f"{result['lost']} lost")
     if result["mixed"]:
         found.append(f"{result['mixed']} mixed")
+    if result["met"].get("version") and len(result["by_source"]) < 2:
+        found.append("no reply of a new version")
     if result["met"] != result["troubles"]:
         found.append("a trouble was not met")
     if result["mib_growth"] > max(8.0, 0.03 * result["mib_start"]):

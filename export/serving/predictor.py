@@ -74,6 +74,16 @@ class Predictor:
             version.bounds = bounds_of(version.served.signatures, self.limits)
         return version.bounds
 
+    def guess_rows(self, version: Version, size: int) -> int:
+        """The rows of a REST body of so many bytes, rather too few: as those of that size had."""
+        return max(1, int(version.rows_by_size.get(size.bit_length(), 1)))
+
+    def note_rows(self, version: Version, size: int, rows: int) -> None:
+        """Learns how many rows a body had."""
+        known = version.rows_by_size.get(size.bit_length(), rows)
+        # The fewest there were, of which more and more is forgotten.
+        version.rows_by_size[size.bit_length()] = min(1.1 * known, rows)
+
     def message_bytes(self) -> int:
         """Of a gRPC message for any of the loaded versions, at most."""
         loaded = (self.models.loaded(name).values() for name in self.models.names)

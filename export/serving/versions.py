@@ -62,11 +62,13 @@ class Version:
       directory: its folder.
       in_use: requests that hold it.
       bounds: what a request for it is at most, once it was worked out.
+      rows_by_size: binary digits of a REST body's length -> about the fewest rows such a body had.
     """
 
     def __init__(self, model: str, number: int, directory: Path):
         self.model, self.number, self.directory = model, number, directory
         self.bounds: Bounds | None = None
+        self.rows_by_size: dict[int, float] = {}
         self.manifest = publish.read_manifest(directory)
         self.served = runtime.ServedModel(directory)
         self.in_use = 0
