@@ -21,6 +21,7 @@ from tf_mixed_nash.types import PLAYERS
 from trainers.answers import publishing
 from trainers.experiment.build import Run, build
 from trainers.session import divergence, watchers
+from trainers.session.film import Film
 from trainers.session.journal import Journal
 from trainers.session.watchers import crossed
 from trainers.system import cli, devices, lock, provenance, user_files
@@ -113,6 +114,8 @@ class Session:
         self._pace, self._traced = 1, False
         self._sampler = watchers.sampler(run)
         self._watchers = watchers.make(run) if self.workers.chief else []
+        filmed = self.workers.chief and run.options.film
+        self._film = Film(run, self.workdir) if filmed else None
 
     def __enter__(self):
         return self
@@ -294,6 +297,8 @@ class Session:
                 record |= watcher.look(loop)
                 times[watcher.time_key] = watcher.seconds[-1]
         journal.write(record, times)
+        if self._film:
+            self._film.look(loop, before)
         journal.show(
             loop.step,
             f"{stretch.ms:.1f} ms/batch, generator {record['loss/theta']:.3f}, "
@@ -387,6 +392,8 @@ class Session:
         self._good = {}  # gives its memory back
         entries = {key: value for more, _ in ends for key, value in more.items()}
         said = "\n".join(text for _, text in ends if text)
+        if self._film:
+            said += f"{said and chr(10)}film         {self._film.finish()}"
         publishing.finish(self.loop, self.workdir, entries, said)
 
 
