@@ -26,6 +26,7 @@ _OF_ROOT = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "security.md",
+    "NOTICE.md": "notice.md",
 }
 # The four parts; a page of docs/ that is named in none is a how-to guide.
 _TUTORIALS = ("first_run.md", "tutorials/*.md")
@@ -85,6 +86,7 @@ def on_config(config: Any) -> Any:
                 {"Results": results},
                 {"Contributing": "contributing.md"},
                 {"Security": "security.md"},
+                {"Licences": "notice.md"},
                 {"Changelog": "changelog.md"},
             ]
         },
