@@ -40,7 +40,16 @@ _MEASURED = (
     *("particles_gan.md", "sampled.md", "chaos.md", "reproduction.md"),
 )
 _HOW_TO = (
-    *("tour.md", "install.md", "your_own.md", "images.md", "modern.md", "games.md", "mixtures.md"),
+    *(
+        "tour.md",
+        "install.md",
+        "your_own.md",
+        "pictures.md",
+        "images.md",
+        "modern.md",
+        "games.md",
+        "mixtures.md",
+    ),
     *("serving.md", "resuming.md", "sweep.md", "distribution.md"),
 )
 _FENCE = re.compile(r"^(```|~~~).*?^\1[^\n]*$", re.MULTILINE | re.DOTALL)
