@@ -141,6 +141,7 @@ def _experiment(dataset: str, algorithm: str, variant: str | None) -> Any:
     c.init_answer = "last"  # of a workdir, which the generators are; or ema, mixture
     c.log_every = 100
     c.picture_every = 3_000
+    c.film = False  # samples/film.gif: last iterate and mixture side by side over the run
     c.checkpoint_every = 3_000
     c.keep_last = 3  # checkpoints
     c.keep_every = 0  # and the first at or after each multiple of so many mini-batches; 0: none

@@ -64,7 +64,7 @@ def _text(name: str, facts: Mapping[str, Any], picture: str | None, layers: str)
         f"A generator of {kind} {facts['sample_shape']}{classes}, trained on `{dataset}` with "
         f"`{algorithm}` by [tf_mixed_nash]; this is its `{average}`{step}: a mixed strategy of "
         f"{facts['num_components']} generator{'s' if facts['num_components'] > 1 else ''} with "
-        f"weights, of which each sample draws one.{_measures(facts)}",
+        f"weights, of which each sample draws one.{_answer(average)}{_measures(facts)}",
     ]
     if picture:
         parts.append(f"![samples of seed 0]({picture})")
@@ -74,6 +74,7 @@ def _text(name: str, facts: Mapping[str, Any], picture: str | None, layers: str)
         "The rows `(s, 0) ... (s, n-1)` of `seeds` are *n samples of seed s*: the same whatever "
         "*n* and whatever else is in the request. Values are float32"
         + (" in [-1, 1]." if facts["image"] else "."),
+        _seeds(facts),
         "| signature | meaning |\n|---|---|\n"
         + "\n".join(f"| `{s}` | {_MEANING[s]} |" for s in facts["signatures"] if s in _MEANING),
         *(["The classes:", _classes(names)] if names else []),
@@ -89,6 +90,32 @@ def _text(name: str, facts: Mapping[str, Any], picture: str | None, layers: str)
         parts += ["## Training it on", *_fine_tuning(facts, layers)]
     parts += ["## Evaluation", _evaluation(facts), "## Limits", _limits(facts)]
     return "\n\n".join(_wrapped(p) for p in parts) + "\n"
+
+
+# What an answer of a run is.
+_ANSWERS = {
+    "last": "`last` is the last iterate of the training.",
+    "ema": "`ema` is the moving average of the generator's weights over the training.",
+    "mixture": "`mixture` is the answer of the theory: snapshots of a window of the training, each "
+    "as likely.",
+}
+
+
+def _answer(average: str) -> str:
+    return f" {_ANSWERS[average]}" if average in _ANSWERS else ""
+
+
+def _seeds(facts: Mapping[str, Any]) -> str:
+    config = facts.get("config") or {}
+    said = "Seeds are of two kinds. "
+    if "seed" in config:
+        said += (
+            f"The training's was {config['seed']}: weights, data and noise are functions of it. "
+        )
+    return said + (
+        "A sample's is the pair (seed, index) of a request, int64; the picture above has seed 0, "
+        "index 0 and on."
+    )
 
 
 def _classes(names: Sequence[str]) -> str:
@@ -233,10 +260,16 @@ def _front_matter(name: str, facts: Mapping[str, Any]) -> str:
     scores = _numbers(facts.get("scorecard") or {})
     dataset = facts.get("dataset")
     task = "unconditional-image-generation" if facts["image"] else "other"
+    kind = "image-generation" if facts["image"] else "synthetic-data"
+    by_class = ["class-conditional"] if facts["num_classes"] else []
     front: dict[str, Any] = {
         "library_name": "tensorflow",
-        "tags": ["gan", "mixed-nash-equilibrium", "saved-model", "tf_mixed_nash"],
+        "tags": [
+            *("gan", "mixed-nash-equilibrium", "saved-model", "tf_mixed_nash", kind),
+            *by_class,
+        ],
     }
+    # The hub knows one kind of ours; a tag of a kind that it does not know is refused there.
     if facts["image"]:
         front["pipeline_tag"] = task
     if dataset:

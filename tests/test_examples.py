@@ -18,6 +18,14 @@ SAYS = {
     "wgan_gp": "'ks_max': ",
 }
 HELPERS = {"images", "options"}
+# The tutorials, as scripts.
+NOTEBOOKS = {
+    "1_ten_lines": "row player: [0.5 0.5]",
+    "2_own_models": "equal: True",
+    "3_images": "real data fid",
+    "4_served": "[[",
+    "5_claims": "of 24 comparisons: held in 24",
+}
 
 
 def run(name, *arguments):
@@ -44,6 +52,19 @@ def test_every_example_is_tested():
 def test_an_example_runs(name, tmp_path):
     assert SAYS[name] in run(name)
     assert not list(tmp_path.iterdir())
+
+
+def test_every_notebook_is_tested():
+    assert {p.stem for p in (FOLDER / "notebooks").glob("*.py")} == {*NOTEBOOKS}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n == "5_claims" else pytest.mark.slow) for n in NOTEBOOKS],
+)
+def test_a_notebook_runs(name):
+    said = " ".join(run(f"notebooks/{name}").split())  # numbers are aligned
+    assert NOTEBOOKS[name] in said
 
 
 def test_two_moons_are_twenty_lines():

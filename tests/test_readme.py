@@ -63,7 +63,7 @@ def test_the_ten_lines_train_and_publish(tmp_path, monkeypatch):
     (block,) = [text for language, text in BLOCKS if language == "python"]
     code = [line for line in block.splitlines() if line and not line.startswith(("import", "from"))]
     assert len(code) <= 10
-    for long, short in (("num_batches=5_000", "num_batches=4"), ("Dense(128", "Dense(4")):
+    for long, short in (("num_batches=5_000", "num_batches=4"), ("dense(128", "dense(4")):
         assert long in block
         block = block.replace(long, short)
     monkeypatch.chdir(tmp_path)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from tf_mixed_nash.strategies.mixed import MixedStrategy
     from tf_mixed_nash.types import Measure, Pair
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ALGORITHMS", "OBJECTIVES", "Algorithm", "ArrayGame", "Box", "ContinuousGame", "FunctionGame",

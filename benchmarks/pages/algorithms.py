@@ -76,7 +76,7 @@ PSEUDO: Mapping[str, str] = {
     "sample_mp": (
         "mu_t, nu_t             <- chains from the anchors against the past of the intermediates,\n"
         "                          and the anchors' own samples once more\n"
-        "mu_tilde, nu_tilde     <- chains from the same anchors against the past, (mu_t, nu_t) too\n"
+        "mu_tilde, nu_tilde     <- chains from the same anchors against the past and (mu_t, nu_t)\n"
         "output: a sample of the intermediates"
     ),
 }

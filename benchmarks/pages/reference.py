@@ -103,8 +103,9 @@ def _commands() -> str:
         "# Commands",
         _MADE,
         "`mixed-nash COMMAND` and `python -m MODULE` are the same. `--help` of each lists its "
-        "flags; that of `run` also what can be chosen. Exit codes: 0 done, 2 bad input, 3 diverged, 4 a "
-        "game solved with a gap above `--tolerance`, 143 and 130 stopped after a checkpoint.",
+        "flags; that of `run` also what can be chosen. Exit codes: 0 done, 2 bad input, "
+        "3 diverged, 4 a game solved with a gap above `--tolerance`, 143 and 130 stopped after a "
+        "checkpoint.",
     ]
     for name, module, text in _docstrings():
         parts += [f"## {name}", f"`python -m {module}`", f"```text\n{text}\n```"]

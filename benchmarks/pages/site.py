@@ -26,6 +26,7 @@ _OF_ROOT = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "security.md",
+    "NOTICE.md": "notice.md",
 }
 # The four parts; a page of docs/ that is named in none is a how-to guide.
 _TUTORIALS = ("first_run.md", "tutorials/*.md")
@@ -39,7 +40,16 @@ _MEASURED = (
     *("particles_gan.md", "sampled.md", "chaos.md", "reproduction.md"),
 )
 _HOW_TO = (
-    *("tour.md", "install.md", "your_own.md", "images.md", "modern.md", "games.md", "mixtures.md"),
+    *(
+        "tour.md",
+        "install.md",
+        "your_own.md",
+        "pictures.md",
+        "images.md",
+        "modern.md",
+        "games.md",
+        "mixtures.md",
+    ),
     *("serving.md", "resuming.md", "sweep.md", "distribution.md"),
 )
 _FENCE = re.compile(r"^(```|~~~).*?^\1[^\n]*$", re.MULTILINE | re.DOTALL)
@@ -85,6 +95,7 @@ def on_config(config: Any) -> Any:
                 {"Results": results},
                 {"Contributing": "contributing.md"},
                 {"Security": "security.md"},
+                {"Licences": "notice.md"},
                 {"Changelog": "changelog.md"},
             ]
         },

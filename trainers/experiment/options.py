@@ -73,6 +73,7 @@ class Options:
     publish: str = "mixture"
     log_every: int = 100
     picture_every: int = 3_000
+    film: bool = False
     checkpoint_every: int = 3_000
     keep_last: int = 3
     keep_every: int = 0

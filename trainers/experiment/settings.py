@@ -47,6 +47,7 @@ PLAYERS = ("generator", "discriminator")
 _FREE = (
     "log_every",
     "picture_every",
+    "film",
     "checkpoint_every",
     "keep_last",
     "keep_every",
@@ -149,6 +150,8 @@ def _drop_unread(c: dict[str, Any]) -> None:
       InputError: for a key of them that is set.
     """
     kind, model, data = kinds.kind_of(c), c["model"], c.get("data", {})
+    if not c.get("film"):  # as configs of runs without one always were
+        c.pop("film", None)
     if kind == "custom" and "image" in c:
         raise InputError(
             f"dataset={c['dataset']} is of the user's own, and this config is of images. Take a "

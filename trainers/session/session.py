@@ -21,6 +21,7 @@ from tf_mixed_nash.types import PLAYERS
 from trainers.answers import publishing
 from trainers.experiment.build import Run, build
 from trainers.session import divergence, health, watchers
+from trainers.session.film import Film
 from trainers.session.journal import Journal
 from trainers.session.watchers import crossed
 from trainers.system import cli, devices, lock, provenance, user_files
@@ -128,6 +129,8 @@ class Session:
         self._pace, self._traced = 1, False
         self._sampler = watchers.sampler(run)
         self._watchers = watchers.make(run) if self.workers.chief else []
+        filmed = self.workers.chief and run.options.film
+        self._film = Film(run, self.workdir) if filmed else None
 
     def __enter__(self):
         return self
@@ -373,6 +376,8 @@ class Session:
             self._found = findings.find([*journal.records, record], loop.run.num_batches)
             record |= findings.entries(self._found)
         journal.write(record, times, histograms)
+        if self._film:
+            self._film.look(loop, before)
         journal.show(
             loop.step,
             f"{stretch.ms:.1f} ms/batch, generator {record['loss/theta']:.3f}, "
@@ -482,7 +487,8 @@ class Session:
         self._good = {}  # gives its memory back
         entries = {key: value for more, _ in ends for key, value in more.items()}
         entries |= self._conclusion()
-        said = "\n".join([*(text for _, text in ends if text), *self._last_words()])
+        film = [f"film         {self._film.finish()}"] if self._film else []
+        said = "\n".join([*(text for _, text in ends if text), *film, *self._last_words()])
         publishing.finish(self.loop, self.workdir, entries, said)
 
     def _conclusion(self) -> dict[str, Any]:

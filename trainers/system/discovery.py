@@ -37,7 +37,7 @@ KEYS: Mapping[str, str] = {
     "mixture.num_components": "M, snapshots of the published mixture",
     "ema_decay": "of the moving average of the generator, per mini-batch",
     "publish": "the answer that is exported: mixture, last or ema",
-    "picture_every": "mini-batches between pictures; score_every between scores",
+    "picture_every": "mini-batches between pictures (film=true for a film); score_every",
 }
 
 # What other libraries call it: Keras, PyTorch and its GAN repositories, StyleGAN's options. A word

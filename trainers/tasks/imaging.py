@@ -295,7 +295,7 @@ class ImageTask(Task):
 
     def draw_step(self, path, title, sample, atoms=None):
         """See `tasks.Task.draw_step`: a grid of the samples of fixed latents."""
-        pictures.grid(path, draw_pixels(sample, 0, _GRID))
+        pictures.grid(path, draw_pixels(sample, 0, _GRID), title=title)
 
     def draw_published(self, folder, strategies, samplers):
         """See `tasks.Task.draw_published`.
@@ -308,7 +308,8 @@ class ImageTask(Task):
         drawn = {name: draw_pixels(draw, 0, _KEPT) for name, draw in samplers.items()}
         save_arrays(folder / "final.npz", drawn)
         strips = interpolation(strategies[published], _STRIPS, _STEPS)
-        pictures.grid(folder / "interpolation.png", strips, columns=_STEPS)
+        title = f"{published}: between two samples of one generator, from left to right"
+        pictures.grid(folder / "interpolation.png", strips, columns=_STEPS, title=title)
         if self.num_classes:
             self._draw_classes(folder / "classes.png", strategies[published])
         self._draw_nearest(folder / "nearest.png", drawn[published][:_NEIGHBOURS])
@@ -392,7 +393,13 @@ class ImageTask(Task):
         by_features = image_scores.nearest(self.features(samples)[0], self.real.reference)
         by_pixels = image_scores.nearest(samples, pixels)
         rows = [samples, pixels[by_features], pixels[by_pixels]]
-        pictures.grid(path, np.concatenate(rows), columns=len(samples))
+        pictures.grid(
+            path,
+            np.concatenate(rows),
+            columns=len(samples),
+            title=f"{self.spec.publish}: samples, and the training images that are nearest to them",
+            rows=("samples", "by features", "by pixels"),
+        )
 
     def export_metadata(self):
         image, names = self.preprocessing._asdict(), self.class_names

@@ -6,10 +6,12 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle
 
 from trainers.system.files import write_atomically
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = [
     "FIGURE_1",
     "FIGURE_2",
+    "Modes",
+    "film",
     "grid",
     "pairs",
     "panel_order",
@@ -30,7 +34,10 @@ __all__ = [
     "window",
 ]
 
-_DPI = 100
+_DPI = 150  # a panel of a scatter plot is 540 pixels wide
+_SIDE = 512  # pixels of a grid of images, at least
+_REACH = 5.0  # sigma around the enlarged mode
+_PAUSE, _END = 120, 2_000  # milliseconds of a picture of a film, and of its last
 _PAIRED = 6  # columns of a pair plot
 # Of atoms, in turn.
 _ATOMS = (
@@ -62,6 +69,23 @@ def panel_order(
     return [[row[c] for c in columns] for row in rows if any(row)]
 
 
+class Modes(NamedTuple):
+    """The modes of a distribution in the plane, of which one is shown enlarged.
+
+    Attributes:
+      centres: [k, 2].
+      sigma: the standard deviation of each.
+    """
+
+    centres: np.ndarray
+    sigma: float
+
+    def fullest(self, samples: np.ndarray) -> int:
+        """The mode with most of the samples [m, 2] nearby, of equal ones the first."""
+        away = np.linalg.norm(samples[:, None] - self.centres[None], axis=2)
+        return int((away < _REACH * self.sigma).sum(axis=0).argmax())
+
+
 def scatter(
     path: Path,
     real: np.ndarray,
@@ -69,6 +93,7 @@ def scatter(
     window,
     size: float = 3.6,
     atoms: Mapping[str, np.ndarray] = MappingProxyType({}),
+    modes: Modes | None = None,
 ) -> Path:
     """Scatter plots, row by row; atomic.
 
@@ -79,18 +104,80 @@ def scatter(
       window: (xmin, xmax, ymin, ymax).
       size: width of one in inches.
       atoms: by title, who drew each sample, int [m]; their colours. The real data are grey then.
+      modes: shows one of them enlarged with its rings of 1 and 3 sigma, beside a single panel or
+        below each of a row: the spread within a mode cannot be seen at full scale. It is the one
+        with most samples of the last panel, in all of them the same.
     """
+    close = _enlarged(rows, modes) if modes else None
+    if close:
+        rows = _with_close_ups(rows, close)
 
     def draw(ax, title, fake):
+        if close and title in close:
+            draw_close(ax, close[title], fake)
+            return
+        points(ax, title, fake, 2)
+        ax.set(xlim=window[:2], ylim=window[2:], xticks=[], yticks=[], aspect="equal")
+
+    def draw_close(ax, of, fake):
+        assert modes
+        centre, reach = modes.centres[of.mode], _REACH * modes.sigma
+        points(ax, of.title, fake, 6)
+        for k in (1, 3):
+            ax.add_patch(Circle(tuple(centre), k * modes.sigma, fill=False, lw=0.8, ls="--"))
+        (x, y) = centre
+        ax.set(xlim=(x - reach, x + reach), ylim=(y - reach, y + reach), aspect="equal")
+        ax.set(xticks=[], yticks=[])
+
+    def points(ax, title, fake, s):
         atom = atoms.get(title)
         own = "tab:red" if atom is None else [_ATOMS[j % len(_ATOMS)] for j in atom]
         behind = "tab:blue" if atom is None else "0.7"
         for points, colour in ((real, behind), (fake, own)):
             if points is not None:
-                ax.scatter(*points.T, s=2, c=colour, alpha=0.35, linewidths=0)
-        ax.set(xlim=window[:2], ylim=window[2:], xticks=[], yticks=[], aspect="equal")
+                ax.scatter(*points.T, s=s, c=colour, alpha=0.35, linewidths=0)
 
-    return _panels(path, rows, size, draw)
+    shown = {name: f"mode {of.mode}: 1 and 3 sigma" for name, of in (close or {}).items()}
+    coloured = any(panel and panel[0] in atoms for row in rows for panel in row)
+    return _panels(path, rows, size, draw, _legend(coloured), shown)
+
+
+class _CloseUp(NamedTuple):
+    """An enlarged panel: the title of the one that it is of, and the mode."""
+
+    title: str
+    mode: int
+
+
+def _enlarged(rows: Panels, modes: Modes) -> dict[str, _CloseUp]:
+    """Title of an enlarged panel -> what it is of."""
+    some = [panel for row in rows for panel in row if panel and panel[1] is not None]
+    if not some:
+        return {}
+    mode = modes.fullest(np.asarray(some[-1][1]))
+    return {f"{title}, enlarged": _CloseUp(title, mode) for title, _ in some}
+
+
+def _with_close_ups(rows: Panels, close: Mapping[str, _CloseUp]) -> Panels:
+    """The rows with an enlarged panel beside a single one, or below each."""
+    names = {of.title: title for title, of in close.items()}
+    found = []
+    for row in rows:
+        below = [
+            panel and ((names[panel[0]], panel[1]) if panel[0] in names else None) for panel in row
+        ]
+        found += [[*row, *below]] if len(row) == 1 else [row, below]
+    return found
+
+
+def _legend(coloured: bool) -> list[Line2D]:
+    """What the colours mean."""
+    kinds = (
+        [("0.7", "real"), ("tab:red", "generated, a colour for each generator")]
+        if coloured
+        else [("tab:blue", "real"), ("tab:red", "generated")]
+    )
+    return [Line2D([], [], marker="o", ls="", ms=4, color=c, label=label) for c, label in kinds]
 
 
 def sheets(path: Path, rows: Panels, columns: int) -> Path:
@@ -110,9 +197,17 @@ def sheets(path: Path, rows: Panels, columns: int) -> Path:
     return _panels(path, rows, 3.4, draw)
 
 
-def _panels(path: Path, rows: Panels, size: float, draw) -> Path:
+def _panels(
+    path: Path,
+    rows: Panels,
+    size: float,
+    draw,
+    legend: Sequence[Line2D] = (),
+    shown: Mapping[str, str] = MappingProxyType({}),
+) -> Path:
     width = max(len(row) for row in rows)
-    figure = Figure((size * width, (size + 0.2) * len(rows)), _DPI)
+    room = 0.3 if legend else 0.0
+    figure = Figure((size * width, (size + 0.2) * len(rows) + room), _DPI)
     axes = figure.subplots(len(rows), width, squeeze=False)
     for row, row_axes in zip(rows, axes, strict=True):
         padded = [*row, *[None] * (width - len(row))]
@@ -123,11 +218,13 @@ def _panels(path: Path, rows: Panels, size: float, draw) -> Path:
             title, samples = panel
             draw(ax, title, samples)
             # A name of the user's may have dollars, which are no formula.
-            ax.set_title(title.replace("$", r"\$"), fontsize=9)
+            ax.set_title(shown.get(title, title).replace("$", r"\$"), fontsize=9)
     with warnings.catch_warnings():
         # A name may be in a script that the font lacks: boxes, and no reason to say more.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.tight_layout()
+        figure.tight_layout(rect=(0.0, room / figure.get_figheight(), 1.0, 1.0))
+        if legend:
+            figure.legend(handles=legend, loc="lower center", ncols=2, fontsize=8, frameon=False)
         return write_atomically(path, figure.savefig)
 
 
@@ -209,15 +306,81 @@ def tiles(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
     return sheet
 
 
-def save_pixels(path: Path, sheet: np.ndarray, scale: int = 1) -> Path:
-    """Writes uint8 [H, W, 3] as a PNG, each pixel `scale` times as large; atomic."""
+def save_pixels(
+    path: Path, sheet: np.ndarray, scale: int = 1, title: str = "", rows: Sequence[str] = ()
+) -> Path:
+    """Writes uint8 [H, W, 3] as a PNG; atomic.
+
+    Args:
+      path: the PNG.
+      sheet: the pixels.
+      scale: each is so many times as large.
+      title: above them; "": none.
+      rows: what each of as many equally high rows of the sheet shows, on their left.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    picture = Image.fromarray(sheet.repeat(scale, axis=0).repeat(scale, axis=1))
+    if title or rows:
+        font = ImageFont.load_default(size=14)
+        left = 12 + int(max(map(font.getlength, rows))) if rows else 0
+        top = 26 if title else 0
+        width = max(left + picture.width, 12 + int(font.getlength(title)))
+        whole = Image.new("RGB", (width, top + picture.height), "white")
+        whole.paste(picture, (left, top))
+        pen = ImageDraw.Draw(whole)
+        pen.text((6, 5), title, "black", font)
+        for i, text in enumerate(rows):
+            middle = top + (i + 0.5) * picture.height / len(rows)
+            pen.text((6, middle), text, "black", font, anchor="lm")
+        picture = whole
+    return write_atomically(path, picture.save)
+
+
+def grid(
+    path: Path,
+    images: np.ndarray,
+    columns: int | None = None,
+    title: str = "",
+    rows: Sequence[str] = (),
+) -> Path:
+    """Writes images uint8 [n, S, S, C] as a square sheet, or with so many columns; atomic.
+
+    It is at least 512 pixels wide, in whole multiples of the images' own. `title` and `rows`: see
+    `save_pixels`.
+    """
+    columns = columns or int(np.ceil(np.sqrt(len(images))))
+    sheet = tiles(images, columns)
+    return save_pixels(path, sheet, max(1, -(-_SIDE // sheet.shape[1])), title, rows)
+
+
+def film(path: Path, frames: Sequence[Path]) -> Path:
+    """Pictures of one size as a GIF that begins again; atomic.
+
+    Args:
+      path: the GIF.
+      frames: the pictures, at least one, in their order.
+    """
     from PIL import Image
 
-    large = sheet.repeat(scale, axis=0).repeat(scale, axis=1)
-    return write_atomically(path, lambda temporary: Image.fromarray(large).save(temporary))
+    # One palette for all, so that a colour is the same throughout.
+    with Image.open(frames[-1]) as last:
+        palette = last.convert("RGB").quantize(128)
 
+    def read(frame: Path):
+        with Image.open(frame) as picture:
+            return picture.convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE)
 
-def grid(path: Path, images: np.ndarray, columns: int | None = None) -> Path:
-    """Writes images uint8 [n, S, S, C] as a square sheet, or with so many columns; atomic."""
-    columns = columns or int(np.ceil(np.sqrt(len(images))))
-    return save_pixels(path, tiles(images, columns), scale=max(1, 64 // images.shape[1]))
+    def save(temporary: Path) -> None:
+        first, rest = read(frames[0]), (read(frame) for frame in frames[1:])
+        pauses = [_PAUSE] * (len(frames) - 1) + [_END]
+        first.save(
+            *(temporary, "GIF"),
+            save_all=True,
+            append_images=rest,
+            duration=pauses if len(frames) > 1 else _END,
+            loop=0,
+            disposal=1,
+        )
+
+    return write_atomically(path, save)

@@ -21,6 +21,7 @@ from trainers.tasks.tables import Column
 __all__ = ["COLUMNS", "UNBALANCED", "PlanarFeed", "PlanarTask", "score_samplers"]
 
 _PICTURE_SAMPLES = 2_500
+_FEW = 3  # panels of a row that leave room for enlarged ones
 _LISTED = 12  # modes of an atom, in a terminal
 # Of tables, by scorecard key.
 COLUMNS = {
@@ -135,7 +136,8 @@ class PlanarTask(Task):
         seeds = seed_rows(0, _PICTURE_SAMPLES)
         colours = {} if atoms is None else {title: atoms(seeds)}
         rows = [[(title, sample(seeds))]]
-        pictures.scatter(path, self._real(), rows, self.data.window, atoms=colours)
+        window, modes = self.data.window, self._modes()
+        pictures.scatter(path, self._real(), rows, window, atoms=colours, modes=modes)
 
     def draw_published(self, folder, strategies, samplers):
         """See `tasks.Task.draw_published`: published.png, a panel for each strategy.
@@ -151,13 +153,15 @@ class PlanarTask(Task):
             [list(panels.items())],
             self.data.window,
             atoms={name: found[0] for name, found in known.items() if found},
+            modes=self._modes(),
         )
         save_arrays(folder / "final.npz", panels)
         return path
 
     def draw_panels(self, path, rows):
-        """See `tasks.Task.draw_panels`: scatter plots."""
-        pictures.scatter(path, self._real(), rows, self.data.window, size=2.6)
+        """See `tasks.Task.draw_panels`: scatter plots; of few, with an enlarged mode."""
+        modes = self._modes() if sum(map(len, rows)) <= _FEW else None
+        pictures.scatter(path, self._real(), rows, self.data.window, size=2.6, modes=modes)
 
     def score(self, samplers, strategies=NO_STRATEGIES):
         return score_samplers(samplers, self.data, self.spec.card, strategies)
@@ -171,6 +175,10 @@ class PlanarTask(Task):
         plot = {"window": list(self.data.window)}
         modes = getattr(self.data, "modes", None)  # the roll has none
         return {"plot": plot if modes is None else {**plot, "modes": modes.tolist()}}
+
+    def _modes(self) -> pictures.Modes | None:
+        modes = getattr(self.data, "modes", None)  # the roll has none
+        return None if modes is None else pictures.Modes(modes, self.data.sigma)
 
     def _real(self):
         key = rng.stream(self.spec.seed, "picture")

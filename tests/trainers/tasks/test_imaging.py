@@ -222,7 +222,7 @@ def test_real_images_are_their_own_nearest_and_each_sampler_has_its_own_card(
     task = build(make(patches)).task
     pixels, _ = task.images.at(task.real.indices[:4])
     grids = {}
-    monkeypatch.setattr(imaging.pictures, "grid", lambda path, x, columns: grids.update({path: x}))
+    monkeypatch.setattr(imaging.pictures, "grid", lambda path, x, **_: grids.update({path: x}))
     task._draw_nearest(tmp_path / "n.png", pixels)
     rows = grids[tmp_path / "n.png"].reshape(3, *pixels.shape)
     np.testing.assert_array_equal(rows[1], pixels)
