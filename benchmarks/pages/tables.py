@@ -14,7 +14,7 @@ from trainers.campaigns.study.records import load
 from trainers.campaigns.study.tables import METRICS, Stage, show
 from trainers.system import names
 
-__all__ = ["REGIONS", "line_of", "speed", "study", "table"]
+__all__ = ["REGIONS", "line_of", "particles", "speed", "study", "table"]
 
 _STUDY = ROOT / "docs/results/study"
 _SHOWN = ("high_quality_3sigma", "std_ratio", "reverse_kl", "wasserstein2")
@@ -81,6 +81,24 @@ def speed() -> str:
     return table(["algorithm", "batch 64, ms a mini-batch", "batch 256"], rows)
 
 
+def particles() -> str:
+    """What several generators give beside one, of the records of benchmarks.particles_study."""
+    runs = json.loads((ROOT / "docs/results/particles.json").read_text())["runs"]
+
+    def said(name: str, *keys: str) -> str:
+        cards = [one["answers"]["mixture"] for one in runs[name].values()]
+        return ", ".join(show(over([c.get(k) for c in cards]), METRICS[k]) for k in keys)
+
+    hq = "high_quality_3sigma"
+    return (
+        f"**Several generators against one critic** (`make run`, eight, {len(runs['default_8'])} "
+        f"seeds): HQ {said('default_8', hq)}, std ratio {said('default_8', 'std_ratio')}, reverse "
+        f"KL {said('default_8', 'reverse_kl')}; one of as many parameters and mini-batches: HQ "
+        f"{said('default_1', hq)}, with the eight's hyperparameters {said('same_1', hq)} "
+        "([when they help](docs/results/particles.md))."
+    )
+
+
 def _algorithms(prefix: str = "") -> str:
     """Name, title and source of the registry, a link to each page."""
     rows = [
@@ -104,6 +122,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "study swissroll": lambda: _mixtures("swissroll", "final"),
     "study gaussians25": lambda: _mixtures("gaussians25", "final"),
     "study gaussians25 large": lambda: _mixtures("gaussians25", "large"),
+    "particles": particles,
     "speed of all": speed,
     "keys": _keys,
 }
