@@ -269,6 +269,7 @@ def images(dataset: str, algorithm: str, variant: str | None = None) -> ml_colle
             "size": facts["size"],  # of the centre square, resized with antialiasing
             "channels": facts["channels"],
             "flip": False,  # left-right, with probability 1/2
+            "held_out": 0.0,  # fraction of the records for the monitor of the gap, never trained on
             "num_classes": facts["num_classes"],  # of the labels, for model.conditional
         }
     )

@@ -554,6 +554,7 @@ def _check_images(flat: Mapping[str, Any]) -> None:
         if (flat["image.size"], flat["image.channels"]) != (28, 3):
             raise InputError("stacked_mnist has 28 x 28 pixels of 3 digits: image.channels is 3.")
     _choices(flat, (1, 3), "image.channels")
+    _numbers(flat, lambda v: 0 <= v < 1, "in [0, 1), a fraction of the records", "image.held_out")
     _integers(flat, 0, "image.num_classes", "data.max_corrupt")
     _integers(flat, 1, "model.width", "data.num_threads")
     _integers(flat, 1, "scorecard.nearest_k", "scorecard.kid_subsets")
@@ -631,6 +632,7 @@ def load_workdir_config(workdir: Path) -> dict[str, Any]:
         config["game"] = {**_LATER_OF_GAME, **config["game"]}
     if "image" in config:
         config["model"] = {**_LATER_OF_IMAGES, **config["model"]}
+        config["image"] = {"held_out": 0.0, **config["image"]}
     if "hidden_units" in config.get("model", {}):
         config["model"] = {**{key: [] for key in _WIDTHS}, **config["model"]}
     for player in PLAYERS:

@@ -21,7 +21,7 @@ from trainers.tasks import features, image_scores, pictures, user_models
 from trainers.tasks.base import NO_STRATEGIES, SEED, Sampler, Task, atoms_of
 from trainers.tasks.data import found
 from trainers.tasks.data.images import Images, Prefetch, Preprocessing, to_unit
-from trainers.tasks.data.records import shown
+from trainers.tasks.data.records import Part, shown
 from trainers.tasks.data.sources import LSUN_HELP, Source, TfdsSource, open_path
 from trainers.tasks.features import FeatureNetwork
 from trainers.tasks.image_scores import RealStatistics
@@ -107,13 +107,29 @@ class ImageTask(Task):
         self._saved: Mapping[str, Any] = {}  # of a checkpoint
 
     @functools.cached_property
+    def _records(self) -> Source:
+        return open_source(self.name, self.spec.data)
+
+    @functools.cached_property
     def source(self) -> Source:
-        """The records.
+        """The records of the training: all but those that are held out.
 
         Raises:
           InputError: if they are not there or cannot be read.
         """
-        return open_source(self.name, self.spec.data)
+        kept = self._split[0]
+        return self._records if kept is None else Part(self._records, kept)
+
+    @functools.cached_property
+    def _split(self) -> tuple[np.ndarray | None, np.ndarray]:
+        """The records of the training (None: all), and those that it never sees."""
+        total, fraction = len(self._records), self.spec.held_out
+        if not fraction:
+            return None, np.zeros(0, np.int64)
+        seed = rng.python_seed(rng.stream(self.spec.seed, "held_out"))
+        mixed = order.permutation(np.arange(total), total, seed)
+        few = max(round(fraction * total), 1)
+        return mixed[few:], mixed[:few]
 
     @functools.cached_property
     def images(self) -> Images:
@@ -282,8 +298,26 @@ class ImageTask(Task):
         return lambda m: _batch_at(block, m, self.num_classes, dtype)
 
     def held_out(self, stream, num, dtype):
-        """See `tasks.Task.held_out`: records in another order; the training has seen them."""
-        return self.batches(stream, 1, num, dtype)(tf.constant(0, tf.int64))
+        """See `tasks.Task.held_out`: of image.held_out records that the training never sees.
+
+        Of 0 they are records in another order, which the training has seen. Where there are fewer
+        than num they are there several times.
+        """
+        if not len(self._split[1]):
+            return self.batches(stream, 1, num, dtype)(tf.constant(0, tf.int64))
+        data, seed = self.spec.data, rng.python_seed(rng.stream(self.spec.seed, stream))
+        images = Images(
+            Part(self._records, self._split[1]),
+            self.preprocessing,
+            num,
+            seed,
+            data.max_corrupt,
+            False,
+            data.num_threads,
+        )
+        pixels, labels = images.batch(0)
+        block = tf.constant(0, tf.int64), tf.constant(pixels[None]), tf.constant(labels[None])
+        return _batch_at(block, tf.constant(0, tf.int64), self.num_classes, dtype)
 
     def some_data(self, num, dtype):
         """See `tasks.Task.some_data`; unreadable records are passed over."""

@@ -144,6 +144,7 @@ class ImageSpec:
       generator: FILE.py:NAME, in place of the family's; "": none.
       discriminator: the same.
       packing: how many data the discriminator reads at once.
+      held_out: the fraction of the records that no training sees; the monitor measures on them.
     """
 
     dataset: str
@@ -168,6 +169,7 @@ class ImageSpec:
     generator: str = ""
     discriminator: str = ""
     packing: int = 1
+    held_out: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -30,12 +30,7 @@ class StackedTask(ImageTask):
     columns = _COLUMNS
 
     @functools.cached_property
-    def source(self) -> StackedSource:
-        """The stacks.
-
-        Raises:
-          InputError: if the digits are not there or cannot be read.
-        """
+    def _records(self) -> StackedSource:
         data = self.spec.data
         digits = (
             open_path(data.path)
@@ -52,14 +47,14 @@ class StackedTask(ImageTask):
     def score(self, samplers, strategies=NO_STRATEGIES):
         """See `tasks.Task.score`; with the modes of samples and of real data."""
         scores = super().score(samplers, strategies)
-        law, num = self.source.frequencies, self.spec.card.num_samples
+        law, num = self._records.frequencies, self.spec.card.num_samples
         for name, draw in samplers.items():
             images = draw_pixels(draw, SEED, num)
             scores["strategies"][name] |= mode_card(images, self.classifier, law)
         ceiling = self.images.at(self.real.indices[len(self.real.reference) :])[0]
         scores["real_data_ceiling"] |= mode_card(ceiling, self.classifier, law)
         scores["protocol"]["digits"] = {
-            "number": self.source.num_digits,
+            "number": self._records.num_digits,
             "classifier": "mnist",
             "sha256": self.classifier.sha256,
             **self.classifier.about,

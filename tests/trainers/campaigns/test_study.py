@@ -178,13 +178,18 @@ def test_the_key_is_of_what_determines_the_result(monkeypatch):
 def test_the_settings_are_config_keys_and_pin_the_hyperparameters(name):
     run = Planned("full", "gaussians8", "final", name, 1, 1e-3)
     config = common.planar("gaussians8", "mirror_prox_gan")
-    settings.override(config, [f"{k}={v}" for k, v in run.settings.items()])
+    items = study_runs.job(run, Path("x")).settings
+    settings.override(config, items)
     resolved = settings.resolve(config)
     assert resolved["num_batches"] == FULL.batches
     unpinned = {"history", "history_batch", "history_capacity", "num_chains", "mirror_step"}
     unpinned |= {"step_size_rate", "temperature_rate"}  # of the exponential schedule
     unpinned |= {"num_particles", "weights", "weight_step", "weight_floor"}  # one network each
     unpinned |= {"rebirth_below", "rebirth_noise"}
+    later = study_protocol.LATER  # pinned, and in no key
+    assert {k: resolved["generator"][k] for k in later} == later
+    assert not later.keys() & run.settings.keys()
+    unpinned |= later.keys()
     for key, value in resolved["generator"].items():
         if key in run.settings:
             assert value == run.settings[key] == resolved["discriminator"][key]
@@ -353,7 +358,8 @@ def test_times_are_of_one_machine():
     assert by_name["Adam"] == ["11.00 ± 0.58", "200 ± 0", "3.0 ± 0.0"]
     adams = finals_of_8(records).done("adam")
     assert steps_to(adams, 0.6440001, "step") == {0: 200, 1: 200, 2: 200}
-    late = {**adams[1], "curve": {**adams[1]["curve"], "scores": {}}}
+    never = {"last": {"wasserstein2": [0.9, 0.8, 0.7]}}
+    late = {**adams[1], "curve": {**adams[1]["curve"], "scores": never}}
     assert steps_to([adams[0], late, adams[2]], 0.65, "step") == {}, "one never got there"
     # Two of its three runs are on that machine: 20 and 22 ms, s.e. 1. It got there after 100, 200
     # and 200 mini-batches, s.e. 33; in 1.5 and 3.0 seconds, s.e. 0.75.

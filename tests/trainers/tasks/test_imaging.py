@@ -317,3 +317,28 @@ def test_the_command_exits_2_with_one_message(name, arguments, says, places, tmp
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_records_that_are_held_out_are_never_trained_on(patches):
+    """The monitor and the training divide the records; without the key all are trained on."""
+    config = make(patches, image__held_out=0.2, model__conditional=True)
+    task = build(config).task
+    pixels, labels = task.source._source.read, task.source.labels
+    assert len(task.source) == len(task.images) == 48
+    assert labels is None or len(labels) == 48
+    seen = {task.source.read(i).image.tobytes() for i in range(48)}
+    everything = {pixels(i).image.tobytes() for i in range(60)}
+    assert len(seen) == 48
+    shown = task.images.at(np.arange(48))[0]
+    held = task.held_out("duality_gap/evaluation", 24, tf.float32).numpy()
+    assert held.shape == (24, 28, 28, 4)
+    rows = {np.round((x[..., :1] + 1) * 127.5).astype(np.uint8).tobytes() for x in held}
+    assert len(rows) == 12, "each of the twelve, twice"
+    assert not rows & {x.tobytes() for x in shown}
+    assert len(everything - seen) == 12
+    assert task.source.where(0).startswith("record ")
+    plain = build(make(patches)).task
+    assert len(plain.source) == 60
+    assert plain.source.fingerprint != task.source.fingerprint
+    with pytest.raises(InputError, match=r"image.held_out must be in \[0, 1\), a fraction"):
+        make(patches, image__held_out=1.0)

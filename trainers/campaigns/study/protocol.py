@@ -25,6 +25,7 @@ from trainers.workdir.folder import ANSWERS
 __all__ = [
     "ALGORITHMS",
     "FIGURES",
+    "LATER",
     "PROTOCOLS",
     "STAGES",
     "Algorithm",
@@ -63,6 +64,10 @@ _LANGEVIN = {
     "rms_decay": 0.99,
     "stability": 1e-3,  # docs/decisions/0005
 }
+
+# What came after the first records, at what changes nothing for them: no part of a key, which would
+# be another then, and pinned all the same.
+LATER = {"rms_correction": False, "prior_std": 0.0, "weight_decay": 0.0}
 
 
 class Algorithm(NamedTuple):

@@ -17,6 +17,7 @@ import configs
 from trainers.campaigns import groups, jobs
 from trainers.campaigns.jobs import FAILED, Campaign, Ended, Job
 from trainers.campaigns.study.protocol import (
+    LATER,
     PROTOCOLS,
     Planned,
     Protocol,
@@ -99,7 +100,7 @@ def job(run: Planned, workdir: Path, compile: str = "auto") -> Job:
         "keep_last": 1,
         **({} if compile == "auto" else {"compile": compile}),
     }
-    items = [f"{k}={v}" for k, v in {**run.settings, **watch}.items()]
+    items = [f"{k}={v}" for k, v in {**LATER, **run.settings, **watch}.items()]
     variant = "tiny" if p.name == "tiny" else ""
     return Job(run.title, configs.address(run.dataset, variant), items, workdir)
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-__all__ = ["Record", "Skipped", "Source", "digest", "natural", "shown"]
+__all__ = ["Part", "Record", "Skipped", "Source", "digest", "natural", "shown"]
 
 
 class Record(NamedTuple):
@@ -64,6 +64,45 @@ class Source(Protocol):
     def where(self, index: int) -> str:
         """Record number `index` in words, so that its owner finds it."""
         return f"record {index}"
+
+
+class Part(Source):
+    """Some records of a source, in their order.
+
+    Args:
+      source: of all records.
+      indices: int [n] of those that are here.
+    """
+
+    def __init__(self, source: Source, indices: np.ndarray):
+        self._source, self._indices = source, np.sort(indices)
+        self.name, self.num_classes = source.name, source.num_classes
+        self.class_names, self.skipped, self.notes = (
+            source.class_names,
+            source.skipped,
+            source.notes,
+        )
+        self.labels = None if source.labels is None else source.labels[self._indices]
+        self.fingerprint = digest(source.fingerprint, self._indices.tobytes())
+
+    def __getattr__(self, name: str):
+        return getattr(self._source, name)  # what a kind of source has of its own
+
+    @property
+    def changed(self):
+        """See `Source`."""
+        return {
+            i for i, index in enumerate(self._indices.tolist()) if index in self._source.changed
+        }
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def read(self, index: int) -> Record:
+        return self._source.read(int(self._indices[index]))
+
+    def where(self, index: int) -> str:
+        return self._source.where(int(self._indices[index]))
 
 
 def digest(*parts: object) -> str:
