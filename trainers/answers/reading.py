@@ -53,11 +53,9 @@ def answers_of(loop: Loop[Run], take: bool = False) -> dict[str, MixedStrategy]:
 
 
 def averages_of(workdir: Path) -> tuple[str, ...]:
-    """AVERAGES of this run, with its further averages.
-
-    Raises:
-      InputError: if the folder is no workdir.
-    """
+    """AVERAGES of this run, with its further averages; AVERAGES of a folder that is no workdir."""
+    if not (workdir / settings.CONFIG).is_file():
+        return AVERAGES
     return (*settings.answers_of(settings.load_workdir_config(workdir)), "theta_bar")
 
 
