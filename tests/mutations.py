@@ -994,4 +994,23 @@ MUTATIONS: list[Mutation] = [
         ("tests/cases/test_version_folders.py",),
         ("for look in (os.lstat, os.stat):", "for look in (os.lstat,):"),
     ),
+    *_of(
+        "tf_mixed_nash/metrics/health.py",
+        _tests("health"),
+        ("(n * (n - 1))", "(n * n)"),
+        ("_RATIO * second", "second"),
+        ("_SHARE * reference.shares[wanted]", "0.0 * reference.shares[wanted]"),
+        ("(below + upto) / 2.0", "upto"),
+    ),
+    *_of(
+        "trainers/workdir/findings.py",
+        ("tests/trainers/workdir/test_findings.py",),
+        ("if len(run) < LOOKS:", "if len(run) < LOOKS - 1:"),
+        ('rule.early or x["step"] >= _GRACE * num_batches', "True"),
+    ),
+    *_of(
+        "trainers/workdir/best.py",
+        ("tests/trainers/workdir/test_best.py",),
+        ("sign = 1.0 if self.lowest else -1.0", "sign = 1.0"),
+    ),
 ]

@@ -383,7 +383,7 @@ class GanGame:
         latents = self._latents_of(num, True, theta.dtype, real, key, Shard())
         drawn = layers.many("theta", _GENERATED, num)
         fake = self._generated(self.generator.unflatten(theta), latents, drawn)
-        fake = tf.reshape(fake, [-1, *fake.shape[2:]])
+        fake: Any = tf.reshape(fake, [-1, *fake.shape[2:]])
         leaves = self.discriminator.unflatten(w)
         logits = (
             tf.reduce_mean(

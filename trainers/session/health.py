@@ -19,6 +19,7 @@ measures mean is `trainers.workdir.findings`'s.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ class Health:
 
     def __init__(self, run: Run, rows: int | None = None):
         self.every, self.seconds = every(run), list[float]()
-        self.histograms: dict[str, np.ndarray] = {}
+        self.histograms: Mapping[str, np.ndarray] = {}
         self.broken = ""
         self._run = run
         self._rows = rows or (_IMAGES if run.task.is_image else _ROWS)
@@ -138,6 +139,7 @@ class Health:
         if self._prepared is None:
             run, num_classes = self._run, self._run.game.num_classes
             dtype = run.networks.theta.dtype
+            rows: Any
             rows, total = run.task.some_data(max(self._rows, _KNOWN), dtype)
             plain = np.asarray(rows[..., :-num_classes] if num_classes else rows, np.float64)
             data = run.task.data if isinstance(run.task, PlanarTask) else None
@@ -179,8 +181,8 @@ def _pulls(objective: Any, real: tf.Tensor, fake: tf.Tensor) -> Pair:
         tape.watch((real, fake))
         losses = objective(real, fake)
     zero = tf.UnconnectedGradients.ZERO
-    of_w = tape.gradient(losses.discriminator, [real, fake], unconnected_gradients=zero)
-    of_theta = tape.gradient(losses.generator, fake, unconnected_gradients=zero)
+    of_w: Any = tape.gradient(losses.discriminator, [real, fake], unconnected_gradients=zero)
+    of_theta: Any = tape.gradient(losses.generator, fake, unconnected_gradients=zero)
     n = tf.cast(tf.shape(real)[0], real.dtype)
     w = tf.add_n([n * tf.reduce_mean(tf.abs(g)) for g in of_w]) / 2.0
     return Pair(n * tf.reduce_mean(tf.abs(of_theta)), w)

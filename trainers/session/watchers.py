@@ -261,11 +261,11 @@ def _image_scores(task: ImageTask, num: int | None) -> _Scoring:
 
 
 def _custom_scores(task: Any, num: int | None) -> _Scoring:
-    num = num or task.spec.card.num_samples
+    count: int = num or task.spec.card.num_samples
 
     def score(sample):
-        card = task.quick(sample(seed_rows(SEED, num)))
-        return _counted({metric: card[metric] for metric in MONITORED["custom"]}, num)
+        card = task.quick(sample(seed_rows(SEED, count)))
+        return _counted({metric: card[metric] for metric in MONITORED["custom"]}, count)
 
     return score
 

@@ -253,7 +253,7 @@ def diverged(workdir: Path) -> list[Finding]:
     found = []
     for path in sorted(workdir.glob("postmortem_*.json")):
         facts = json.loads(path.read_text())
-        who = " and ".join(_NAMES.get(p, p) for p in facts["players"])
+        who = " and ".join(_NAMES[p] for p in facts["players"])
         text = f"the {who} left the finite numbers at mini-batch {facts['step']:,} ({path.name})"
         found.append(Finding("diverged", "", text, facts["step"]))
     return found
@@ -266,7 +266,8 @@ def entries(found: Sequence[Finding]) -> dict[str, float]:
 
 def said(found: Sequence[Finding]) -> str:
     """Their names, for a line of progress; "" without any."""
-    return ", ".join(f.key.removeprefix(PREFIX) for f in found)
+    names: list[str] = [f.key.removeprefix(PREFIX) for f in found]
+    return ", ".join(names)
 
 
 def lines(found: Sequence[Finding]) -> list[str]:
