@@ -953,7 +953,9 @@ MUTATIONS: list[Mutation] = [
         ("own = feed.with_key(data)", "own = feed"),
         ("asked = oracle.with_keys(keys)", "asked = oracle"),
         ("tf.gather(tf.constant(which), _run.get())", "0"),
-        ("if mine is not None and now == mine + 1:", "if mine is not None:"),
+        ("slots[i, r] = slot", "slots[i, r] = 0"),
+        ("x.write(slot, snapshot[name][r])", "x.write(slot, snapshot[name][0])"),
+        ("return count, [(i, r) for i, r in wanted if i < count]", "return most, wanted"),
         ("None if id(x) in self._left else x.divergence", "x.divergence"),
     ),
     *_of(

@@ -12,10 +12,10 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import copy
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tf_mixed_nash import compile as compiling
@@ -34,6 +34,7 @@ from tf_mixed_nash.training.whole import (
     row_of,
     text_of,
 )
+from tf_mixed_nash.types import PLAYERS, Pair
 
 __all__ = ["CHAINS", "DATA", "LAZY", "REBORN", "Population", "of_runs", "refusal"]
 
@@ -42,6 +43,9 @@ DATA = "only data that the program draws itself, those of the plane, are each ru
 CHAINS = "{} remembers the players' past, for which there is no such program"
 LAZY = "penalties are computed on every {}th mini-batch, for which there is no such program"
 REBORN = "atoms are reborn (rebirth_below), each run's at other steps"
+
+# A call has room for so many snapshots of each run.
+_ROOM = 4
 
 # Which run is traced: an integer tensor [].
 _run: contextvars.ContextVar[tf.Tensor] = contextvars.ContextVar("run")
@@ -107,12 +111,17 @@ class Population:
                 f"The runs of a population go on from the same mini-batch, and these stand at "
                 f"{steps}. Advance each to the last of them first."
             )
-        if not hasattr(loops[0]._feed, "key"):
+        # Made here, and not while a program is traced, whose tensors it would hold.
+        feeds: list[Any] = [loop._feed for loop in loops]
+        if not all(hasattr(feed, "key") for feed in feeds):
             raise InputError(f"These runs cannot be one population: {DATA}. Run each alone.")
+        oracles = [loop.run.oracle.keys for loop in loops]
+        self._keys = _together(oracles), _together([feed.key for feed in feeds])
         self.loops = list(loops)
         self.compile, self.refused = run.compile, ""
         self._compiled = False
         self._left: set[int] = set()
+        self._programs: dict[tuple[bool, bool], Any] = {}
         self._one = copy.copy(self.loops[0])  # which steps as the run does that is traced
         self._one.run = run
 
@@ -130,17 +139,12 @@ class Population:
           What `Loop.advance` gives, of each run; None of one that has left.
         """
         first = self.loops[0]
-        while first.step < until:
-            t = first.outer_step
-            dues = [self._due(loop, t) for loop in self.loops]
-            due = min((d for d in dues if d is not None), default=None)
-            _, count = first._end_of_call(until, due)
+        t = first.outer_step
+        left = first._end_of_call(until, None)[1] if first.step < until else 0
+        while left:
             with compiling.deterministic():
-                self._call(count)
-            now = first.outer_step
-            for loop, mine in zip(self.loops, dues, strict=True):
-                if mine is not None and now == mine + 1:
-                    loop.reservoir.keep(mine, loop.last(), loop.weights())
+                made = self._call(t, min(left, LENGTH))
+            t, left = t + made, left - made
         return [None if id(x) in self._left else x.divergence for x in self.loops]
 
     def leave(self, loop: Loop) -> None:
@@ -149,52 +153,87 @@ class Population:
 
     def release(self) -> None:
         """Gives the programs' memory back. It cannot be advanced after it."""
-        self.__dict__.pop("_many", None)
-        self.__dict__.pop("_rest", None)
+        self._programs = {}
 
-    def _due(self, loop: Loop, t: int) -> int | None:
-        return None if id(loop) in self._left else loop.reservoir.next(t)
-
-    def _call(self, count: int) -> None:
+    def _call(self, t: int, most: int) -> int:
+        """Up to `most` outer steps from step t on; how many were made."""
+        count, wanted = self._wanted(t, most)
+        given: list[Any] = []
+        if wanted:
+            slots = np.full([LENGTH, len(self.loops)], self._room, np.int32)
+            for slot, (i, r) in enumerate(wanted):
+                slots[i, r] = slot
+            given = [tf.constant(slots)]
         try:
-            self._made(count)
-            self._compiled = True
+            kept = self._made(count, given)
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
             if self._compiled or self.compile == "parts" or not self._one.run.or_parts:
                 raise
             self.compile, self.refused = "parts", error.message.strip().splitlines()[0]
             self.release()
-            self._made(count)
+            kept = self._made(count, given)
+        self._compiled = True
+        kept = {name: x.numpy() for name, x in kept.items()}
+        for slot, (i, r) in enumerate(wanted):
+            output, weights = (
+                Pair(
+                    *(kept[f"{kind}/{p}"][slot] if f"{kind}/{p}" in kept else None for p in PLAYERS)
+                )
+                for kind in ("output", "weights")
+            )
+            self.loops[r].reservoir.keep(t + i, output, weights)
+        return count
 
-    def _made(self, count: int) -> None:
-        many, rest = divmod(count, LENGTH)
-        for _ in range(many):
-            if self.compile == "whole":
-                self._many()
-            else:
-                self._rest(tf.constant(LENGTH, tf.int32))
-        if rest:
-            self._rest(tf.constant(rest, tf.int32))
+    def _wanted(self, t: int, most: int) -> tuple[int, list[tuple[int, int]]]:
+        """(How many steps, the snapshots of them: (which of the steps, whose)).
 
-    @functools.cached_property
-    def _many(self):
-        return self._traced(self._of_length())
+        Fewer than `most` where there are more snapshots than a call has room for.
+        """
+        wanted = []
+        for r, loop in enumerate(self.loops):
+            due = None if id(loop) in self._left else loop.reservoir.next(t)
+            while due is not None and due < t + most:
+                wanted.append((due - t, r))
+                due = loop.reservoir.next(due + 1)
+        wanted.sort()
+        if len(wanted) <= self._room:
+            return most, wanted
+        count = wanted[self._room][0]
+        return count, [(i, r) for i, r in wanted if i < count]
 
-    @functools.cached_property
-    def _rest(self):
-        return self._traced(self._function(self._steps, [tf.TensorSpec([], tf.int32)]))
+    @property
+    def _room(self) -> int:
+        """Snapshots of a call."""
+        return _ROOM * len(self.loops)
 
-    def _of_length(self) -> Any:
-        return self._function(lambda: self._steps(LENGTH), [])
+    def _made(self, count: int, slots: list[Any]) -> dict[str, tf.Tensor]:
+        known, keeping = self.compile == "whole" and count == LENGTH, bool(slots)
+        if (known, keeping) not in self._programs:
+            self._programs[known, keeping] = self._traced(self._function(known, keeping))
+        given = [] if known else [tf.constant(count, tf.int32)]
+        return self._programs[known, keeping](*given, *slots)
 
     def program_text(self, stage: str = "optimized_hlo") -> str:
         """XLA's program of LENGTH outer steps of all runs, see `whole.Calls.text`."""
         with compiling.deterministic():
-            return text_of(self._of_length(), stage)
+            return text_of(self._function(known=True, keeping=False), stage)
 
-    def _function(self, function: Callable, signature: list[Any]) -> Any:
+    def _function(self, known: bool, keeping: bool) -> Any:
+        """The program of LENGTH steps, or of as many as its first argument says.
+
+        Args:
+          known: LENGTH steps.
+          keeping: its last argument is `slots` of `_steps`.
+        """
+
+        def steps(*given):
+            count = LENGTH if known else given[0]
+            return self._steps(count, given[-1] if keeping else None)
+
+        signature = [] if known else [tf.TensorSpec([], tf.int32)]
+        signature += [tf.TensorSpec([LENGTH, len(self.loops)], tf.int32)] if keeping else []
         return tf.function(
-            function,
+            steps,
             input_signature=signature,
             autograph=False,
             jit_compile=self.compile == "whole" or None,
@@ -202,6 +241,7 @@ class Population:
 
     def _traced(self, function: Any) -> Any:
         try:
+            # Called as it was traced: else TensorFlow warns a process that trains many times.
             return function.get_concrete_function()
         except ValueError as error:  # of across
             raise InputError(
@@ -209,32 +249,61 @@ class Population:
                 f"one of their operations ({str(error).strip().splitlines()[-1]}). Run each alone."
             ) from error
 
-    def _steps(self, count) -> None:
-        """Makes `count` outer steps of all runs, at most LENGTH."""
+    def _steps(self, count, slots) -> dict[str, tf.Tensor]:
+        """Makes `count` outer steps of all runs, at most LENGTH.
+
+        Args:
+          count: int, or int32.
+          slots: int32 [LENGTH, S], which of the kept snapshots is that of each step and run, or
+            `_room` of those that nobody wants; None: none are kept.
+
+        Returns:
+          The snapshots by name, [_room + 1, ...].
+        """
         states = [tf.nest.map_structure(tf.convert_to_tensor, x._state) for x in self.loops]
         counters = [{name: state.pop(name) for name in COUNTERS} for state in states]
-        start = tf.nest.map_structure(lambda *each: tf.stack(each), *states)
+        start = _together(states)
         t, m = counters[0]["t"], counters[0]["m"]
         per_step, first = first_batches(self._one.run.scheme.num_batches, t, m)
         size, dtype = len(self.loops), start["ema"].dtype
 
-        def body(i, s, table):
+        def body(i, s, table, kept):
             number = tf.cast(i, tf.int64)
             at = m + number * per_step if isinstance(per_step, int) else tf.gather(first, i)
             s, rows = self._step(s, t + number, at, dtype)
-            return i + 1, s, table.write(i, rows)
+            if slots is not None:
+                snapshot = self._snapshot(s["scheme"])
+                for r, slot in enumerate(tf.unstack(tf.gather(slots, i))):
+                    kept = {name: x.write(slot, snapshot[name][r]) for name, x in kept.items()}
+            return i + 1, s, table.write(i, rows), kept
 
         table = tf.TensorArray(dtype, LENGTH, element_shape=[size, WIDTH])
+        kept = {
+            name: tf.TensorArray(x.dtype, self._room + 1, element_shape=x.shape[1:])
+            for name, x in ({} if slots is None else self._snapshot(start["scheme"])).items()
+        }
         whole = compiling.whole() if self.compile == "whole" else contextlib.nullcontext()
         with whole:
-            _, end, table = tf.while_loop(
-                lambda i, *_: i < count, body, (tf.constant(0), start, table)
+            _, end, table, kept = tf.while_loop(
+                lambda i, *_: i < count, body, (tf.constant(0), start, table, kept)
             )
         rows = table.stack()
         for r, loop in enumerate(self.loops):
             mine = tf.nest.map_structure(lambda x, r=r: x[r], end)
             new = {**mine, **counted(counters[r], rows[:, r], count, first)}
             tf.nest.map_structure(lambda variable, x: variable.assign(x), loop._state, new)
+        return {name: x.stack() for name, x in kept.items()}
+
+    def _snapshot(self, states) -> dict[str, tf.Tensor]:
+        """What a reservoir keeps of the scheme's state of every run: [S, ...] by name."""
+        scheme = self._one.run.scheme
+        parts = {"output": scheme.output(states), "weights": scheme.weights(states)}
+        return {
+            f"{kind}/{p}": x
+            for kind, pair in parts.items()
+            for p in PLAYERS
+            if (x := pair.of(p)) is not None
+        }
 
     def _step(self, s, t, m, dtype):
         """One outer step of all runs: (their state, their rows of the table [S, WIDTH])."""
@@ -252,14 +321,9 @@ class Population:
                 _run.reset(token)
             return s, row_of(logs, dtype)
 
-        return across(one, (tf.range(len(self.loops)), s, *self._keys()))
+        return across(one, (tf.range(len(self.loops)), s, *self._keys))
 
-    def _keys(self) -> tuple[Any, Any]:
-        """The keys of the runs' oracles and of their data, a leading axis of runs."""
 
-        def together(keys: Sequence[Any]) -> Any:
-            return tf.nest.map_structure(lambda *each: tf.stack(each), *keys)
-
-        feeds: Any = [loop._feed for loop in self.loops]
-        oracles = together([loop.run.oracle.keys for loop in self.loops])
-        return oracles, together([feed.key for feed in feeds])
+def _together(each: Sequence[Any]) -> Any:
+    """Nests of one structure as one, with a leading axis."""
+    return tf.nest.map_structure(lambda *x: tf.stack(x), *each)

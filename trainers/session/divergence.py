@@ -131,9 +131,11 @@ def _norms(loop: Loop) -> dict[str, dict[str, Any]]:
     for player in PLAYERS:
         z = np.asarray(loop.last().of(player), np.float64)
         finite = z[np.isfinite(z)]
+        largest = float(np.abs(finite).max(initial=0.0))
+        scale = largest if largest > 1e150 else 1.0  # whose square would not be finite
         norms[player] = {
-            "norm": float(np.linalg.norm(finite)),
-            "max_abs": float(np.abs(finite).max(initial=0.0)),
+            "norm": _number(scale * float(np.linalg.norm(finite / scale))),
+            "max_abs": largest,
             "not_finite": int(z.size - finite.size),
         }
     return norms

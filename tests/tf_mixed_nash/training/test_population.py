@@ -52,6 +52,7 @@ def distances(given):
     spoilt.assign(spoilt * np.nan)
     found = together.advance(22)
     assert found[1:] == [None, None]
+    assert found[0] is not None
     assert found[0].step == 20
     assert "w" in found[0].players
     together.leave(lost)
