@@ -1015,4 +1015,34 @@ MUTATIONS: list[Mutation] = [
         ("tests/trainers/workdir/test_best.py",),
         ("sign = 1.0 if self.lowest else -1.0", "sign = 1.0"),
     ),
+    *_of(
+        "trainers/system/discovery.py",
+        ("tests/trainers/system/test_discovery.py",),
+        ("if group else synonym", "if not group else synonym"),
+        ("if len(last) == 1:", "if len(last) == 2:"),
+        ("if value is None and tuned_key in own:", "if value is None and key in ():"),
+    ),
+    *_of(
+        "trainers/reports/html.py",
+        ("tests/trainers/reports/test_html.py",),
+        ("autoescape=True", "autoescape=False"),
+        ("if section.blocks]", "]"),
+    ),
+    *_of(
+        "trainers/answers/report.py",
+        ("tests/trainers/answers/test_report.py",),
+        ("if _is_number(value) and value == value else", "if _is_number(value) else"),
+    ),
+    *_of(
+        "trainers/tasks/pictures.py",
+        ("tests/trainers/tasks/test_pictures.py",),
+        (".sum(axis=0).argmax())", ".sum(axis=0).argmin())"),
+        ("for k in (1, 3):", "for k in (1, 2):"),
+        ("(i + 0.5) * picture.height", "0.5 * picture.height"),
+    ),
+    *_of(
+        "benchmarks/pages/everything.py",
+        ("tests/benchmarks/test_pages.py",),
+        ('path.read_text(encoding="utf-8") != text', "False"),
+    ),
 ]

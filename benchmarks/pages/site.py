@@ -16,7 +16,7 @@ from typing import Any
 
 from mkdocs.structure.files import File
 
-__all__ = ["on_config", "on_files", "on_page_markdown"]
+__all__ = ["on_config", "on_files", "on_page_markdown", "on_post_page", "on_post_template"]
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -52,6 +52,7 @@ _HOW_TO = (
     ),
     *("serving.md", "resuming.md", "sweep.md", "distribution.md"),
 )
+_SHIM = "https://unpkg.com/iframe-worker/shim"
 _FENCE = re.compile(r"^(```|~~~).*?^\1[^\n]*$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(\]\()([^)\s#]+)((?:#[^)\s]*)?(?:\s+\"[^\"]*\")?\))")
 _CODE = {".py": "python", ".toml": "toml", ".yml": "yaml", ".yaml": "yaml", ".json": "json"}
@@ -139,6 +140,17 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         pieces += [_LINK.sub(follow, markdown[end : fence.start()]), fence[0]]
         end = fence.end()
     return "".join([*pieces, _LINK.sub(follow, markdown[end:])])
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Takes the script of the search from the site itself: it fetches nothing."""
+    here = os.path.dirname(page.file.dest_uri) or "."
+    return output.replace(_SHIM, os.path.relpath("assets/iframe-worker.js", here))
+
+
+def on_post_template(output: str, **_: Any) -> str:
+    """The same of the page that is shown for a lost one."""
+    return output.replace(_SHIM, "assets/iframe-worker.js")
 
 
 def _not_in_nav() -> Any:

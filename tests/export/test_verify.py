@@ -280,6 +280,8 @@ def test_the_card_is_a_model_card(images):
     assert f"![samples of seed 0]({card.PICTURE})" in body
     assert "`tiny` (SHA-256 abababababab), on 10 samples" in body
     assert "after 1,200 mini-batches" in body
+    assert {"image-generation", "class-conditional"} <= {*metadata["tags"]}
+    assert "The training's was 5" in " ".join(body.split())
     manifest = json.loads((version / "manifest.json").read_text())
     for signature in manifest["signatures"]:
         assert f"| `{signature}` |" in body
