@@ -46,6 +46,7 @@ _FEWEST = 10
 # Of a mode that is a point, in sigmas: what is printed stays finite.
 _NARROWEST = 1e-3
 _BLOCK = 1_000
+_NONE = (math.nan, math.nan)
 
 
 class Law(NamedTuple):
@@ -226,7 +227,9 @@ def intervals(
     for name, value in whole.items():
         values = np.array([each[name] for each in drawn], np.float64)
         spread = np.quantile(values - values.mean(), [(1 - level) / 2, (1 + level) / 2])
-        found[name] = (float(value + spread[0]), float(value + spread[1]))
+        # Of a skewed number the mean may lie outside; its own value never does.
+        ends = (min(value + spread[0], value), max(value + spread[1], value))
+        found[name] = (float(ends[0]), float(ends[1])) if np.isfinite(spread).all() else _NONE
     return found
 
 
