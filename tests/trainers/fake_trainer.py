@@ -91,6 +91,7 @@ while step < total:
     if every and step % every == 0:
         value = distance + 1 - step / total
         record |= {"score/last/wasserstein2": value, "score/ema/wasserstein2": value + 1}
+        record |= {"score/last/law_distance": value, "score/ema/law_distance": value + 1}
     with metrics.open("a") as file:
         file.write(json.dumps(record) + "\n")
     if step_size == 2:
@@ -101,7 +102,10 @@ while step < total:
         saved.write_text(str(step))
         os.kill(os.getpid(), signal.SIGKILL)
 scores = {"last": distance + 0.5, "ema": distance, "mixture": distance + 1 if whole else None}
-cards = {name: {"wasserstein2": value, "modes_captured": 8} for name, value in scores.items()}
+cards = {
+    name: {"wasserstein2": value, "law_distance": value, "modes_captured": 8}
+    for name, value in scores.items()
+}
 if whole:
     import numpy as np
 

@@ -169,7 +169,15 @@ def scorecard_intervals(
         card = scorecard(samples[rows], real, data, **options, **fewer)
         return {key: card[key] for key in KEYS[2:]}
 
-    return law.intervals(score, len(samples), replicates=replicates)
+    found = law.intervals(score, len(samples), replicates=replicates)
+    # Only what is unbiased may be below 0.
+    return {
+        key: (low if key in _UNBIASED else max(low, 0.0), high)
+        for key, (low, high) in found.items()
+    }
+
+
+_UNBIASED = ("energy_distance", "shape_distance", "law_distance")
 
 
 # What is taken of the samples, by default; halves of them have half of it.

@@ -27,6 +27,9 @@ def test_the_distance_from_a_normal_is_0_of_it_alone(c):
     u = NORMAL[:, :c]
     # Twice an eighth of the mean distance or less, over n: what U statistics vary by.
     assert abs(law.energy_distance_from_normal(u)) < 5 / len(u)
+    # Unbiased: of five samples a pair that is counted with itself would add a fifth of 1.8.
+    few = [law.energy_distance_from_normal(part) for part in np.split(u, 400)]
+    assert abs(np.mean(few)) < 5 * np.std(few) / 20 < 0.15
     for fake in (0.8 * u, 1.25 * u, u + 0.3, np.sqrt(c) * np.sign(u)):
         assert law.energy_distance_from_normal(fake) > 20 / len(u)
     point = (

@@ -289,7 +289,7 @@ def test_trials_that_are_worse_than_others_are_pruned(tmp_path):
 @pytest.mark.parametrize(
     ("more", "looked_for"),
     [
-        ({}, "min:best/wasserstein2"),
+        ({}, "min:best/law_distance"),
         ({"set": ("dataset=vectors", "data.path=p.npy")}, "min:best/energy_distance"),
         ({"config": "configs/mnist_mp.py:tiny"}, "min:best/fid"),
     ],
