@@ -49,7 +49,7 @@ _OTHER_BYTES = 2**16  # of a message that holds no tensors
 _METHODS = ("Predict", "GetModelMetadata", "GetModelStatus")
 _FEW, _LARGE_REPLY = 128, 2**18  # rows and bytes of a reply that is written at once
 
-Method = Callable[[Any, grpc.aio.ServicerContext, dict[str, Any]], Awaitable[Any]]
+Method = Callable[[Any, grpc.aio.ServicerContext, dict[str, Any], int], Awaitable[Any]]
 
 
 class _Services:
@@ -67,7 +67,7 @@ class _Services:
             code = Code.OK
             try:
                 request = await self._parse(message_class, data, name)
-                response = await method(request, context, facts)
+                response = await method(request, context, facts, len(data))
                 if isinstance(response, bytes):
                     return response
                 return response.SerializeToString()
@@ -128,14 +128,14 @@ class _Services:
             return await self.predictor.off_loop(_parse, message_class, data)
         return _parse(message_class, data)
 
-    async def predict(self, request, context, facts):
+    async def predict(self, request, context, facts, size):
         with self.models.lease(*_target(request.model_spec)) as version:
             signature = self.predictor.signature(version, request.model_spec.signature_name)
             facts |= {"model": version.model, "version": version.number, "signature": signature}
             specs, outputs = version.served.signatures[signature], version.served.outputs[signature]
             wanted = _wanted(request.output_filter, outputs)
             self.predictor.scheduler.check_room()
-            if request.ByteSize() > LARGE:
+            if size > LARGE:
                 inputs = await self.predictor.off_loop(self._read, request, specs)
             else:
                 inputs = self._read(request, specs)
@@ -167,7 +167,7 @@ class _Services:
                 ) from None
         return inputs
 
-    async def metadata(self, request, context, facts):
+    async def metadata(self, request, context, facts, size):
         fields = list(request.metadata_field)
         if not fields or set(fields) != {"signature_def"}:
             raise ServingError(
@@ -187,7 +187,7 @@ class _Services:
             response.metadata["signature_def"].CopyFrom(packed)
             return response
 
-    async def status(self, request, context, facts):
+    async def status(self, request, context, facts, size):
         target = _target(request.model_spec)
         number = target.version
         if target.label is not None:
@@ -202,7 +202,7 @@ class _Services:
         facts["model"] = target.model
         return response
 
-    async def unimplemented(self, request, context, facts):
+    async def unimplemented(self, request, context, facts, size):
         raise ServingError(Code.UNIMPLEMENTED, "This method is not implemented; use Predict.")
 
 
@@ -313,9 +313,9 @@ class _Handlers(grpc.GenericRpcHandler):
     def service(self, handler_call_details):
         """The handler, or None for an unknown method."""
         path = handler_call_details.method
-        refusal = self._refusals.get(path)
-        if refusal and not self._has_token(handler_call_details.invocation_metadata):
-            return refusal
+        metadata = handler_call_details.invocation_metadata
+        if path in self._refusals and not self._has_token(metadata):
+            return self._refusals[path]
         return self._handlers.get(path)
 
 
@@ -357,5 +357,7 @@ def make_server(
     reflection = reflection_handlers(names)
     refusals |= dict.fromkeys(reflection, services.refuse("ServerReflectionInfo"))
     handlers |= reflection | health_handlers(health)
+    if token is None:
+        refusals = {}
     server.add_generic_rpc_handlers((_Handlers(handlers, refusals, services.has_token),))
     return server

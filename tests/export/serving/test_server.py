@@ -825,6 +825,10 @@ def test_a_second_sigterm_ends_at_once_and_sighup_opens_the_log_anew(started, tm
     with socket.create_connection(address, 20) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"200 OK" in connection.recv(1000)
+        end = time.monotonic() + 20
+        while "/healthz" not in log.read_text():  # the log is written a little later
+            assert time.monotonic() < end
+            time.sleep(0.05)
         log.rename(tmp_path / "old")
         process.send_signal(signal.SIGHUP)
         time.sleep(0.2)
@@ -834,7 +838,6 @@ def test_a_second_sigterm_ends_at_once_and_sighup_opens_the_log_anew(started, tm
         while not (log.exists() and log.read_text()):
             assert time.monotonic() < end
             time.sleep(0.05)
-        assert "/healthz" in (tmp_path / "old").read_text()
         assert "/readyz" in log.read_text()
         # A request that never ends holds up the first, for --drain_seconds=30.
         connection.sendall(b"POST /v1/models/points:predict HTTP/1.1\r\nHost: x\r\n"
