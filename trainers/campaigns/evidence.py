@@ -121,7 +121,7 @@ def holm(p: Sequence[float]) -> list[float]:
     return corrected
 
 
-def judged(family: Sequence[Evidence], margin: float | Sequence[float] | None = None):
+def judged(family: Sequence[Evidence], margin: float | Sequence[float | None] | None = None):
     """The evidence of comparisons that are read together, each with its outcome, by Holm.
 
     Args:

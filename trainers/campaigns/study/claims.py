@@ -154,9 +154,9 @@ class _Questions:
 
     def _sides(self, pairs, key, answer):
         return [
-            (stage, *(_side(stage, n, answer, key) for n in pair))
+            (stage, _side(stage, a, answer, key), _side(stage, b, answer, key))
             for stage in self.stages
-            for pair in pairs
+            for a, b in pairs
         ]
 
     def sooner(self, axis: str) -> Claim:
@@ -214,7 +214,9 @@ def _judge(
     margin: float | Sequence[float] | None = None,
 ) -> list[Verdict]:
     """The verdicts of a family of comparisons; runs of one seed share their draws."""
-    margins = margin if isinstance(margin, Sequence) else [margin] * len(sides)
+    margins: Sequence[float | None] = (
+        margin if isinstance(margin, Sequence) else [margin] * len(sides)
+    )
     family = [
         weigh(one.values, two.values, metric.distance, margin=m)
         for (_, one, two), m in zip(sides, margins, strict=True)
