@@ -53,7 +53,7 @@ def test_a_command_of_the_readme_works(line, tmp_path):
     assert program == "mixed-nash"
     module = commands.COMMANDS[words[0]]
     flags = [w.replace("--config=gaussians8_mp", "--config=gaussians8_mp:tiny") for w in words[1:]]
-    done = command(module, *flags, cwd=tmp_path)
+    done = command(module, *flags, cwd=tmp_path, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "SavedModel" in done.stdout
 

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tf_mixed_nash.strategies.mixed import seed_rows
 from tf_mixed_nash.training.loop import Loop
+from tf_mixed_nash.types import Measure
 from trainers.experiment.build import Run
 from trainers.session import watchers
 from trainers.tasks import pictures
@@ -62,6 +63,6 @@ class Film:
         """Writes the film of all pictures; its path."""
         return pictures.film(self._output, sorted(self._folder.glob("step_*.png")))
 
-    def _draw(self, measure, seeds: tf.Tensor):
+    def _draw(self, measure: Measure, seeds: tf.Tensor):
         samples = self._sampler(*measure, seeds).numpy()
         return to_pixels(samples) if isinstance(self._task, ImageTask) else samples
