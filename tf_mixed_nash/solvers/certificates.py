@@ -23,7 +23,7 @@ from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.boxes import Box
 from tf_mixed_nash.games.continuous import ContinuousGame
-from tf_mixed_nash.types import Measure, Pair, Player, other
+from tf_mixed_nash.types import PLAYERS, Measure, Pair, Player, other
 
 __all__ = ["BestResponse", "Certificate", "best_response", "certify", "check", "upper_bound"]
 
@@ -128,7 +128,7 @@ def check(
     """
     fresh = rng.python_seed(rng.stream(seed, "certificate/check"))
     found = []
-    for player, opponent, own in (("theta", mu, nu), ("w", nu, mu)):
+    for player, opponent, own in zip(PLAYERS, (mu, nu), (nu, mu), strict=True):
         usual = _num_starts(game.set_of(player).dim, num_starts)
         starts = min(_FRESH * usual, max(_MOST_FRESH, usual))
         atoms = np.concatenate([own.atoms, *([seen.of(player)] if len(seen.of(player)) else [])])

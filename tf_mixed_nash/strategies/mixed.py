@@ -139,7 +139,7 @@ class MixedStrategy:
         latents = tf.gather(latents, order)
         # Only the components that are there: one row of a mixture of 240 is one call. Of no rows
         # the first one makes none.
-        nobody = tf.cast(tf.shape(order)[0] == 0, tf.int32)
+        nobody: Any = tf.cast(tf.shape(order)[0] == 0, tf.int32)
         present, _, counts = (
             tf.pad(x, [[0, nobody]]) for x in tf.unique_with_counts(tf.gather(components, order))
         )

@@ -1,4 +1,4 @@
-"""Many runs of one configuration as one program: a population (docs/decisions/0025).
+"""Many runs of one configuration as one program: a population (docs/decisions/0026).
 
 Each run has its own `Loop`, with its state, its reservoir and its seed. A call takes the state of
 all of them, makes the outer steps with one more leading axis, that of the runs, and gives each its
