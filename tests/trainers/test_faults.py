@@ -107,7 +107,7 @@ def test_a_signal_stops_at_the_next_step_and_loses_nothing(
     workdir = tmp_path / "run"
     # Between two records: the half-summed metrics are part of the state.
     with at_step(23, lambda: os.kill(os.getpid(), number), monkeypatch):
-        monkeypatch.setattr(session, "_CALL_SECONDS", 1e-9)  # calls of one step
+        monkeypatch.setattr(session, "CALL_SECONDS", 1e-9)  # calls of one step
         assert train.train(CONFIG, workdir) == code
     assert "the same command resumes" in capsys.readouterr().out
     assert Checkpoints(workdir / "checkpoints").read().saved.step == 24
@@ -263,8 +263,8 @@ def test_a_disk_that_fills_up_elsewhere_is_no_stack_trace(what, reference, tmp_p
             patch.setattr(
                 journal_module.Journal,
                 "write",
-                lambda self, record, times: (
-                    full() if record["step"] == 40 else write(self, record, times)
+                lambda self, record, times, histograms: (
+                    full() if record["step"] == 40 else write(self, record, times, histograms)
                 ),
             )
         elif what == "picture":

@@ -26,7 +26,7 @@ def test_reports_need_no_tensorflow():
     [
         ([], "figure1, figure6, all, figure2"),
         (["figure3"], "'figure3'"),
-        (["all", "--protocol=long"], "full, short, tiny"),
+        (["all", "--protocol=long"], "full, judged, short, tiny"),
         (["all", "--budget=0"], "above 0"),
         (["all", "--datasets=swissroll,mnist"], "mnist"),
         (["all", "--stages=all"], "sweep, final, large"),

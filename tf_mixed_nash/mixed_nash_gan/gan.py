@@ -226,6 +226,9 @@ class MixedNashGAN:
         damping: float | None = None,
         preconditioner: str | None = None,
         rms_decay: float | None = None,
+        rms_correction: bool | None = None,
+        prior_std: float | None = None,
+        weight_decay: float | None = None,
         stability: float | None = None,
         decay_1: float | None = None,
         decay_2: float | None = None,
@@ -274,6 +277,9 @@ class MixedNashGAN:
           damping: beta in (0, 1].
           preconditioner: "rms" (pSGLD) or "none" (SGLD).
           rms_decay: a in [0, 1) of the preconditioner.
+          rms_correction: whether its V is corrected for its start at 0, V / (1 - a^n).
+          prior_std: s >= 0 of the initial measure N(0, s^2 I) of the Langevin algorithms; 0: flat.
+          weight_decay: c >= 0 of the algorithms that have no temperature.
           stability: lambda >= 0 of the preconditioner, or Adam's constant.
           decay_1: in [0, 1), of Adam's first moment.
           decay_2: in [0, 1), of Adam's second moment.

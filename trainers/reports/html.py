@@ -141,6 +141,8 @@ def from_markdown(text: str, folder: Path) -> str:
         body = re.sub(pattern, replacement, body)
 
     def inside(match: re.Match[str]) -> str:
+        if not (folder / match[2]).is_file():
+            return match[0]  # of what could not be drawn
         return f'{match[1]}src="{Figure(folder / match[2], "").data}"'
 
     body = re.sub(r'(?<=<img )(.*)src="([^"]*)"', inside, body)

@@ -24,6 +24,7 @@ _OWN_DATA = {
 _DATA = {
     "gaussians8": "8 Gaussians on a circle",
     "gaussians25": "25 Gaussians on a grid",
+    "gaussians25_unbalanced": "the same with masses from 0.18 to 0.0018",
     "swissroll": "the Swiss roll",
     "mnist": "digits, 32 pixels",
     "fashion_mnist": "clothes, 32 pixels",

@@ -67,7 +67,12 @@ _LANGEVIN = {
 
 # What came after the first records, at what changes nothing for them: no part of a key, which would
 # be another then, and pinned all the same.
-LATER = {"rms_correction": False, "prior_std": 0.0, "weight_decay": 0.0}
+LATER = {
+    "rms_correction": False,
+    "prior_std": 0.0,
+    "weight_decay": 0.0,
+    "inner_steps_schedule": "constant",
+}
 
 
 class Algorithm(NamedTuple):
