@@ -26,7 +26,7 @@ def workdir(tmp_path, monkeypatch):
 
     def load_answer(_, answer, step):
         strategy = make_strategy(8 if answer == "mixture" else 1)
-        return strategy, {"average": answer, "step": step or 900}
+        return strategy, {"average": answer, "step": int(step or 900)}
 
     monkeypatch.setattr(reading, "load_answer", load_answer)
     monkeypatch.setattr(reading, "export_metadata", lambda at: {"config": {"from": str(at)}})

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import configs
-from configs import common, tuned
 from trainers.system import names
 
 __all__ = ["KEYS", "SYNONYMS", "defaults", "everything", "help_text", "meant"]
@@ -135,6 +134,9 @@ def meant(key: str, keys: Iterable[str]) -> str:
 @functools.cache
 def defaults() -> Mapping[str, str]:
     """The default of each of KEYS, as text: those of one generator on the 8 Gaussians."""
+    # Here, for every command reads flags, and who samples or serves needs no experiment.
+    from configs import common, tuned
+
     config = common.planar("gaussians8", "mirror_prox_gan").to_dict()
     own, found = tuned.defaults(config["algorithm"]), {}
     for key in KEYS:
