@@ -46,7 +46,8 @@ HELP = {
     "game.gradient_penalty); data that are scaled as the generator's last activation reaches",
     "lost_modes": "objective=relativistic with game.r1 and game.r2; game.packing=2; several "
     "generators (num_particles); a larger mini-batch; the mixture as the answer",
-    "duplicates": "what helps against lost modes; latents of more dimensions",
+    "duplicates": "the mixture, which has the spread that the last iterate lacks; latents of more "
+    "dimensions",
     "memorised_data": "more data, image.flip, augmentation; a smaller discriminator; an earlier "
     "checkpoint (keep_best), or init_from a model of more data",
     "discriminator_overfits": "more data, image.flip, augmentation; game.r1; a smaller "
@@ -151,7 +152,7 @@ _RULES = (
         "duplicates",
         "",
         lambda x: x["duplicates"] > 0.2,
-        lambda x: f"{x['duplicates']:.0%} of the samples have a twin (usual: none)",
+        lambda x: f"{x['duplicates']:.0%} of the last iterate's samples have a twin (usual: none)",
     ),
     _Rule(
         "memorised_data",

@@ -114,7 +114,7 @@ def test_diagnose_reads_and_looks(runs, capsys):
     assert (facts["step"], facts["looked_at"], facts["finished"]) == (10, 10, False)
     assert facts["measures"]["duplicates"] == 1.0
     text = diagnose.text(facts)
-    assert "finding      duplicates: 100% of the samples have a twin" in text
+    assert "finding      duplicates: 100% of the last iterate's samples have a twin" in text
     assert "usually helps:" in text
     # A run without looks, as old ones are, has them now.
     now = diagnose.diagnose(runs / "off")

@@ -106,7 +106,7 @@ def test_what_records_and_the_terminal_say():
     assert sut.entries(found) == {"finding/duplicates": 1.0, "finding/exploding_parameters/w": 1.0}
     assert sut.said(found) == "duplicates, exploding_parameters/w"
     first, second, *_ = sut.lines(found)
-    assert "50% of the samples" in first
+    assert "50% of the last iterate's samples" in first
     assert "since 70" in first
     assert sut.HELP["duplicates"] in second
 
