@@ -7,7 +7,6 @@ bound, on a thread.
 
 from __future__ import annotations
 
-import asyncio
 import zlib
 
 from aiohttp import web
@@ -20,8 +19,6 @@ __all__ = ["decode", "encoding_of", "read"]
 _ENCODINGS = ("gzip", "x-gzip", "deflate")
 # Of gzip, one after the other; for each the rest of the body is copied once.
 _MEMBERS = 16
-# Bytes that are joined in one turn of the event loop: each may be a chunk of its own.
-_PART = 1 << 13
 
 
 async def read(request: web.BaseRequest, limit: int) -> bytes:
@@ -38,13 +35,11 @@ async def read(request: web.BaseRequest, limit: int) -> bytes:
     if request.content_length is not None and request.content_length > limit:
         raise too_large(limit)
     parts, size = [], 0
-    while part := await request.content.read(_PART):
+    while part := await request.content.readany():
         size += len(part)
         if size > limit:
             raise too_large(limit)
         parts.append(part)
-        if not request.content.at_eof():
-            await asyncio.sleep(0)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
