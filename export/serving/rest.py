@@ -406,18 +406,18 @@ class _Connection(web.RequestHandler):
     byte, whoever sent it, costs a microsecond or two for each.
     """
 
-    __slots__ = ("_at", "_feeding", "_refuse", "_rest")
+    __slots__ = ("_feeding", "_refuse", "_rest")
 
     def __init__(self, manager: _Server, refuse: Callable, **options: Any):
         super().__init__(manager, **options)
         self._refuse = refuse
-        self._rest, self._at, self._feeding = b"", 0, False
+        self._rest, self._feeding = b"", False
 
     def data_received(self, data: bytes) -> None:
         if not data or (len(data) <= _SLICE and not self._rest):
             super().data_received(data)
             return
-        self._rest, self._at = self._rest[self._at :] + data, 0
+        self._rest += data
         self._hold()
         self._feed_later()
 
@@ -449,10 +449,7 @@ class _Connection(web.RequestHandler):
         if self._reading_paused or getattr(self, "_buffer_paused", False):
             self._feed_later(_LOOK_SECONDS)  # or when it is resumed, if that is before
             return
-        part = self._rest[self._at : self._at + _SLICE]
-        self._at += len(part)
-        if self._at >= len(self._rest):
-            self._rest, self._at = b"", 0
+        part, self._rest = self._rest[:_SLICE], self._rest[_SLICE:]
         super().data_received(part)
         if self._rest:
             self._feed_later()
