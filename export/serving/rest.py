@@ -52,7 +52,7 @@ _METADATA = re.compile(_TARGET + r"/metadata")
 _STATUS = re.compile(_TARGET)
 _CARD = re.compile(r"/card/(?P<model>[^/:]+)/(?P<version>[0-9]{1,19})(?P<picture>/samples\.png)?")
 _MAX_VERSION = 2**63 - 1
-_SLICE, _LOOK_SECONDS = 2**14, 0.05  # bytes of HTTP that are parsed at once
+_SLICE, _LOOK_SECONDS = 2**12, 0.05  # bytes of HTTP that are parsed at once
 _FEW = 128  # rows whose reply is written at once
 _STATES = {10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
 
@@ -411,13 +411,13 @@ class _Connection(web.RequestHandler):
     def __init__(self, manager: _Server, refuse: Callable, **options: Any):
         super().__init__(manager, **options)
         self._refuse = refuse
-        self._rest, self._feeding = b"", False
+        self._rest, self._feeding = memoryview(b""), False
 
     def data_received(self, data: bytes) -> None:
         if not data or (len(data) <= _SLICE and not self._rest):
             super().data_received(data)
             return
-        self._rest += data
+        self._rest = memoryview(bytes(self._rest) + data)
         self._hold()
         self._feed_later()
 
@@ -444,13 +444,13 @@ class _Connection(web.RequestHandler):
     def _feed(self) -> None:
         self._feeding = False
         if self.transport is None:
-            self._rest = b""
+            self._rest = memoryview(b"")
             return
         if self._reading_paused or getattr(self, "_buffer_paused", False):
             self._feed_later(_LOOK_SECONDS)  # or when it is resumed, if that is before
             return
         part, self._rest = self._rest[:_SLICE], self._rest[_SLICE:]
-        super().data_received(part)
+        super().data_received(bytes(part))
         if self._rest:
             self._feed_later()
         elif self.transport is not None and not self._reading_paused:
