@@ -515,7 +515,7 @@ MUTATIONS: list[Mutation] = [
     *_of(
         "tf_mixed_nash/training/loop.py",
         ("tests/tf_mixed_nash/training/test_measures.py",),
-        ("self.last(), self.weights())\n        steps", "self.last())\n        steps"),
+        ("self.last(), self.weights())\n        return", "self.last())\n        return"),
         ("for x in (anchor, ema))", "for x in (anchor, ema[::-1]))"),
         ("weights * equal, atoms.shape[:2]", "weights, atoms.shape[:2]"),
         ("ema = _mean_of(self.ema()[None], weights)", "ema = last"),
@@ -939,7 +939,6 @@ MUTATIONS: list[Mutation] = [
     *_of(
         "tf_mixed_nash/metrics/scorecard.py",
         _tests("scorecard"),
-        ("(counts + 0.5)", "(counts + 1.0)"),
         ("_kl(histogram, masses)", "_kl(masses, histogram)"),
     ),
     *_of(

@@ -307,6 +307,19 @@ def test_nobody_is_reborn_above_the_threshold():
     np.testing.assert_array_equal(logs.theta["parents"], [0, 1, 2])
 
 
+@pytest.mark.parametrize("name", ["sgd", "past_extra_adam"])
+def test_weights_that_are_lost_are_told_where_atoms_and_V_are_not(name):
+    """eta V is beyond the largest number; and a V that is infinite."""
+    h = Hyperparameters(
+        step_size=constant(0.0), num_particles=2, weights="learnt", weight_step=constant(1e308),
+    )  # fmt: skip
+    scheme = build(name, Pair(h, Hyperparameters(step_size=constant(0.0))))
+    for places, finite in (((-0.5, 0.0), True), ((-9.0, 0.0), False), ((np.inf, 0.0), False)):
+        state = scheme.init(helpers.f64([[x] for x in places]), helpers.f64([0.0]))
+        _, logs = scheme.step(Oracle(TwoPlaces()), state, index(0), index(0))
+        assert (bool(logs.theta["finite"]), bool(logs.w["finite"])) == (finite, True)
+
+
 @pytest.mark.parametrize("name", ["mirror_prox_gan", "past_extra_adam", "chambolle_pock"])
 def test_rebirth_takes_all_of_the_state_along(name):
     """Compiled, on a GAN; the copy is its parent in every point and every moment but for noise."""

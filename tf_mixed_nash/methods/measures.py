@@ -31,6 +31,7 @@ __all__ = [
     "constant",
     "each_atom",
     "entropic",
+    "finite",
     "first_variation",
     "floored",
     "mean_logs",
@@ -95,6 +96,12 @@ def first_variation(logs: dict[str, tf.Tensor]) -> tf.Tensor:
     return logs["loss"] + logs["penalty"]
 
 
+def finite(log_weights: tf.Tensor, V: tf.Tensor) -> tf.Tensor:
+    """Whether weights are, and the V that moved them; -inf is the logarithm of no weight."""
+    lost = tf.reduce_any(tf.math.is_nan(log_weights))
+    return tf.math.is_finite(tf.reduce_sum(V)) & ~lost
+
+
 def mean_logs(z: Particles, logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """Logs [n'] as their means over the measure; what is a scalar stays."""
     a = tf.exp(z.log_weights)
@@ -118,9 +125,10 @@ def each_atom(prox: Prox, weigh: Weigh = constant) -> Prox:
             oracle, player, anchor.atoms, at.atoms, opponent, state, t, m
         )
         V = first_variation(logs)
+        log_a = weigh(anchor.log_weights, V, t)
         logs = mean_logs(at, logs)
-        logs["finite"] &= tf.math.is_finite(tf.reduce_sum(V))
-        return Move(Particles(weigh(anchor.log_weights, V, t), atoms), state, logs)
+        logs["finite"] &= finite(log_a, V)
+        return Move(Particles(log_a, atoms), state, logs)
 
     return Prox(lambda z: prox.init(z.atoms), prox.num_batches, step)
 

@@ -297,6 +297,8 @@ def past_extragradient(
                 logs = measures.mean_logs(z_half, logs)
             z, state = moved(oracle, player, s.of(player).z, g, state, t)
             finite = tf.reduce_all(tf.math.is_finite(atoms_of(z)))
+            if isinstance(z, Particles):
+                finite &= measures.finite(z.log_weights, g.log_weights)
             return PastIterate(z, state, g), {**logs, "finite": finite}
 
         theta, theta_logs = update("theta", "w")

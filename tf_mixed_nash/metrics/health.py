@@ -70,6 +70,8 @@ class Reference(NamedTuple):
         known = np.zeros((0, x.shape[1]))
         if training is not None and len(training) >= 3:
             known = np.unique(coarse(training), axis=0)
+        if len(known) == 1:  # none is nearer than another
+            known = known[:0]
         shares = np.bincount(_distances(x, centres).argmin(1), minlength=len(centres)) / len(x)
         chance = 0.0
         if len(known) >= 3:

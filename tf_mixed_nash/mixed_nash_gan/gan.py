@@ -178,7 +178,7 @@ class MixedNashGAN:
                 "a function (real, fake) -> Losses."
             )
         elif warning := user_models.squashed(first.w, objective):
-            warnings.warn(warning, stacklevel=2)
+            warnings.warn(warning, stacklevel=3)
         self._configuration = Configuration(
             given,
             algorithm,
@@ -460,7 +460,7 @@ class MixedNashGAN:
         run = build(config, given=given)
         check(run)
         if warning := task.out_of_reach():
-            warnings.warn(warning, stacklevel=2)
+            warnings.warn(warning, stacklevel=3)
         epochs = Epochs(callbacks or (), steps_per_epoch, num_batches, self._save_loop)
         self._forget()
         if workdir is None:
@@ -879,7 +879,7 @@ def _warn_of_findings(records: Sequence[Mapping[str, Any]], num_batches: int) ->
     found = findings.find(records, num_batches) if findings.looked(records) else []
     if found:
         text = "\n".join(["This training looks ill:", *findings.lines(found)])
-        warnings.warn(f"{text}\n(docs/diagnosis.md; health_every=0 looks no more)", stacklevel=3)
+        warnings.warn(f"{text}\n(docs/diagnosis.md; health_every=0 looks no more)", stacklevel=4)
 
 
 def _untimed(record: Mapping[str, Any]) -> dict[str, Any]:

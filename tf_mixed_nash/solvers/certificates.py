@@ -174,7 +174,7 @@ def upper_bound(
       max_y F(nu, y) - min_x F(x, mu), or more.
 
     Raises:
-      InputError: for a constant that is negative or not finite.
+      InputError: for a constant that is negative or not finite; for a payoff that is not finite.
     """
     for constant in lipschitz:
         if not 0.0 <= constant < np.inf:
@@ -197,6 +197,8 @@ def _least(game, player: Player, opponent, constant, tolerance, max_points) -> f
         else:
             values = opponent.weights @ game.matrix(opponent.atoms, centres).numpy()
         costs = sign * values
+        if not np.isfinite(costs).all():
+            raise _not_finite(game, player, centres, costs)
         best = min(best, float(costs.min()))
         bounds = costs - constant * np.linalg.norm(halves, axis=1)
         # Nothing in these is better than the best by more than the tolerance.
@@ -260,11 +262,7 @@ def best_response(
     z, cost = _descent(game, player)(starts, *opponent, tf.constant(num_steps, tf.int32))
     z, cost = z.numpy().astype(np.float64), cost.numpy()
     if not np.isfinite(cost).all():
-        bad = starts.numpy()[int((~np.isfinite(cost)).argmax())].tolist()
-        raise InputError(
-            f"The payoff of {game.name} is not finite against the solution, from "
-            f"{'x' if player == 'theta' else 'y'}={bad}. Bound it, or shrink the sets."
-        )
+        raise _not_finite(game, player, starts.numpy(), cost)
     z = z[np.argsort(cost, kind="stable")]
     z, cost = _newton(game, player, z[_distinct(z, own, _NUM_POLISHED)], opponent)
     order = np.argsort(cost, kind="stable")
@@ -272,6 +270,15 @@ def best_response(
     first = _distinct(z, own, _NUM_POLISHED)
     sign = _sign(player)
     return BestResponse(z[0], sign * cost[0], z[first], sign * cost[first], len(starts))
+
+
+def _not_finite(game: ContinuousGame, player: Player, points, costs) -> InputError:
+    """Of the first of the points whose cost is not."""
+    bad = points[int((~np.isfinite(costs)).argmax())].tolist()
+    return InputError(
+        f"The payoff of {game.name} is not finite against the solution, from "
+        f"{'x' if player == 'theta' else 'y'}={bad}. Bound it, or shrink the sets."
+    )
 
 
 def _sign(player: Player) -> float:

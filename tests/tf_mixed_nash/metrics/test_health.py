@@ -87,6 +87,12 @@ def test_twice_the_same_training_row_is_one():
     assert sut.measures(rows, reference)["memorised"] == 1.0
 
 
+def test_one_training_row_has_no_copies():
+    rows = np.random.default_rng(1).normal(size=(20, 6))
+    reference = sut.Reference.of(rows, training=np.ones((20, 6)))
+    assert "memorised" not in sut.measures(rows, reference)
+
+
 def test_kinds_are_found_where_they_are_not_known():
     rows = mixture(400, 0)
     reference = sut.Reference.of(rows)

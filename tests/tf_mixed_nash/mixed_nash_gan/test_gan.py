@@ -410,8 +410,9 @@ def test_bad_input_is_one_sentence_before_anything_is_written(call, message, tmp
 def test_data_that_the_generator_cannot_reach_are_warned_of():
     gan = MixedNashGAN(net(2, 2, 1, activation="tanh"), net(2, 1, 3), algorithm="adam")
     gan.compile()
-    with pytest.warns(UserWarning, match=r"last activation reaches \[-1, 1\] only"):
+    with pytest.warns(UserWarning, match=r"last activation reaches \[-1, 1\] only") as said:
         gan.fit(3.0 * points(16), batch_size=8, num_batches=1, **QUIET)
+    assert said[0].filename == __file__  # where it is called
 
 
 def test_labels_out_of_range_are_refused():
@@ -483,8 +484,9 @@ def test_what_a_folder_cannot_hold_it_asks_for(tmp_path):
 
 def test_a_discriminator_that_ends_with_a_sigmoid_is_warned_of():
     end = {"activation": "sigmoid"}
-    with pytest.warns(UserWarning, match=r"reaches \[0, 1\] only, and the objective minimax takes"):
+    with pytest.warns(UserWarning, match=r"reaches \[0, 1\] only, and the") as said:
         MixedNashGAN(net(2, 2), net(2, 1, **end), algorithm="adam", objective="minimax")
+    assert said[0].filename == __file__
     MixedNashGAN(net(2, 2), net(2, 1, **end), algorithm="adam", objective="least_squares")
 
 

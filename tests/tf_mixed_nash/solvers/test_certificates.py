@@ -182,3 +182,14 @@ def test_the_upper_bound_of_measures_in_the_plane():
     assert 0.3125 <= upper_bound(game, wrong, mu, Pair(slope, slope), 0.02) <= 0.37
     with pytest.raises(InputError, match="must be finite and at least 0, got -1"):
         upper_bound(game, wrong, mu, Pair(-1.0, 1.0))
+
+
+def test_a_payoff_that_is_not_finite_somewhere_has_no_bound():
+    """At 1/2, the middle of the right half, which no check of the game looks at."""
+    hole = ContinuousGame(
+        lambda x, y: tf.reduce_sum(x * y + tf.where(tf.abs(y - 0.5) < 1e-4, np.nan, 0.0)),
+        LINE,
+        LINE,
+    )
+    with pytest.raises(InputError, match=r"not finite against the solution, from y=\[0.5\]"):
+        upper_bound(hole, delta(0.0), delta(0.9), Pair(1.0, 1.0), 0.01)

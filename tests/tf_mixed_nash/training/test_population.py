@@ -12,6 +12,7 @@ from tf_mixed_nash.compile import fused
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.training.loop import Loop
 from tf_mixed_nash.training.population import Population, of_runs
+from tf_mixed_nash.types import PLAYERS
 from trainers.experiment import population
 from trainers.experiment.build import build
 
@@ -55,7 +56,7 @@ def distances(given):
     assert found[1:] == [None, None]
     assert found[0] is not None
     assert found[0].step == before
-    assert found[0].players  # whose depends on what was spoilt: parameters, or what goes with them
+    assert found[0].players == PLAYERS  # against a point that is lost nobody stays
     together.leave(lost)
     assert together.advance(BATCHES) == [None] * 3
     assert lost.step == loops[0].step >= BATCHES, "its place in the program stays"

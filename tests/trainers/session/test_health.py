@@ -207,10 +207,11 @@ def test_a_fit_warns_and_keeps_the_findings_in_its_history():
     )
     gan.compile(step_size=1e-3)
     rows = np.random.default_rng(0).normal(size=(64, 2))
-    with pytest.warns(UserWarning, match=r"(?s)looks ill.*duplicates: 100%"):
+    with pytest.warns(UserWarning, match=r"(?s)looks ill.*duplicates: 100%") as said:
         history = gan.fit(
             rows, batch_size=16, num_batches=8, steps_per_epoch=1, health_every=1, verbose=0
         )
+    assert said[0].filename == __file__
     assert history.history["finding/duplicates"][-1] == 1.0
     assert history.history["health/duplicates"] == [1.0] * 8
 
