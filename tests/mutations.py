@@ -966,7 +966,8 @@ MUTATIONS: list[Mutation] = [
     *_of(
         "trainers/campaigns/groups.py",
         ("tests/trainers/campaigns/test_groups.py",),
-        ("or kind != self._kind(group[0])", "or False"),
+        ("or kind != self._kind(job)", "or False"),
+        ('if was_stopped(code) else "failed"', 'if True else "failed"'),
         ('Ended("failed" if how == "done" else how,', "Ended(how,"),
     ),
     *_of(

@@ -16,26 +16,14 @@ LIBRARY, TRAINERS, EXPORT = "tests/tf_mixed_nash/", "tests/trainers/", "tests/ex
 
 # test -> the ids that are not slow; * stands for anything.
 FIRST: dict[str, tuple[str, ...]] = {
-    # Both ways give the same numbers (training/test_loop.py), and what is said of other
-    # circumstances at a resume is test_faults'.
-    TRAINERS + "session/test_law.py::test_a_run_goes_on_the_other_way_and_says_so": (),
-    # A killed fit goes on bit for bit with such layers (mixed_nash_gan/test_gan.py).
-    LIBRARY + "training/test_keras_models.py::test_stopping_and_going_on_changes_no_bit": (),
-    # The transcriptions of Algorithm 4 and of particles each stand alone.
+    # Sampling and RMSProp are transcribed one by one, with particles as well (test_sampled.py,
+    # test_a_run_is_that_of_the_transcription here).
     LIBRARY + "test_particles_gan.py::test_it_is_algorithm_4_without_a_past": (),
-    # Pruning keeps its promises on random games of which this is a planted one.
-    LIBRARY + "strategies/test_weights.py::test_pruning_finds_a_planted_pair_among_decoys": (),
-    # A step by hand is of the same code.
+    # The transcription has a mirror step of its own for each player, neither of them 1.
     LIBRARY
     + "methods/test_sampled.py::test_only_the_ratio_of_temperature_and_mirror_step_counts": (),
-    # Its mean is tested beside it.
+    # A play of 2 draws is the transcription's (test_sampled.py).
     LIBRARY + "methods/test_histories.py::test_the_subsampled_play_is_a_mean_of_b_draws": (),
-    # Particles on sets are test_particles' of the solvers.
-    TRAINERS + "test_solve.py::test_a_payoff_with_sets_is_solved_by_particles": (),
-    TRAINERS + "experiment/test_accumulate.py::test_a_run_is_the_same_but_for_rounding": (),
-    "tests/benchmarks/test_examples.py::test_an_unknown_example_is_refused": (),
-    "tests/cases/test_game_files.py::test_extreme_payoffs_on_sets": (),
-    TRAINERS + "tasks/test_imaging.py::test_interpolation_begins_and_ends_at_samples": (),
     # Each with one discriminator step and the settings of most; more steps of one of each scheme.
     LIBRARY + "test_algorithms.py::test_trajectory_on_a_nonlinear_game": (
         *("*--1", "*-growing-rms-1", "mirror_gan-constant-identity-1", "alt_extra_adam--3"),
@@ -82,6 +70,9 @@ FIRST: dict[str, tuple[str, ...]] = {
     ),
     LIBRARY + "test_particles_gan.py::test_rebirth_takes_all_of_the_state_along": (
         *("mirror_prox_gan", "past_extra_adam"),
+    ),
+    LIBRARY + "training/test_keras_models.py::test_stopping_and_going_on_changes_no_bit": (
+        "mirror_prox_gan-1",
     ),
     # Both ways back to Keras are tried by test_convert.py, sampling by MixedNashGAN's tests.
     LIBRARY + "training/test_keras_models.py::test_the_published_mixture_and_keras_models_are_the_"

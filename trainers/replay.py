@@ -124,7 +124,7 @@ def _other_circumstances(workdir: Path, config: Mapping[str, Any]) -> Iterator[s
     from trainers.experiment.build import task_of
     from trainers.system import devices, provenance, user_files
 
-    manifest = _newest_manifest(workdir)
+    manifest = Checkpoints(workdir / CHECKPOINTS).newest_manifest()
     if manifest:
         ours = {
             "replicas": devices.num_replicas(options_of(config).devices),
@@ -166,14 +166,6 @@ def _others(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     for key in sorted({*then, *now}):
         if then.get(key) != now.get(key):
             yield f"other {key} ({then.get(key)} there, {now.get(key)} now)"
-
-
-def _newest_manifest(workdir: Path) -> Mapping[str, Any]:
-    checkpoints = Checkpoints(workdir / CHECKPOINTS)
-    for step in reversed(checkpoints.steps):
-        with contextlib.suppress(InputError):
-            return checkpoints.saved(step).manifest
-    return {}
 
 
 def main() -> int:

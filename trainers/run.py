@@ -40,7 +40,8 @@ _LIST = flags.DEFINE_bool(
 def main() -> int:
     """The command."""
     if _LIST.value:
-        print(discovery.everything(_CONFIG.value or cli.load_config("gaussians8_mp")))
+        config = _CONFIG.value or cli.load_config("gaussians8_mp")
+        print(discovery.everything(cli.flatten(config)))
         return cli.DONE
     if _CONFIG.value is None:
         raise InputError(f"Give an experiment with --config. There are: {cli.experiments()}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -35,7 +36,7 @@ from trainers.experiment import settings
 from trainers.experiment.build import PYTHON, Given, Run, build
 from trainers.session.session import Hooks, facts_of
 from trainers.session.train import check, train
-from trainers.system import cli, user_files
+from trainers.system import cli
 from trainers.system.files import write_atomically
 from trainers.tasks import user_models, vector_scores
 from trainers.tasks.base import SEED
@@ -513,7 +514,7 @@ class MixedNashGAN:
     ) -> None:
         main = getattr(sys.modules["__main__"], "__file__", None)
         if main and "site-packages" not in main:
-            user_files.remember(Path(main))  # the script, for provenance.json
+            given = dataclasses.replace(given, script=Path(main).resolve())
         said = contextlib.nullcontext() if bar else contextlib.redirect_stdout(io.StringIO())
         with said:
             code = train(config, workdir, None, given, Hooks(epochs.observe, epochs.start, bar))

@@ -90,12 +90,18 @@ def _head(
         ("length", f"{total:,} mini-batches of {config['batch_size']}"),
         ("objective", config["game"]["objective"]),
         ("networks", _networks(config)),
-        ("published answer", f"{config['publish']}, {_MEANING[config['publish']]}"),
+        ("published answer", f"{config['publish']}, {_meaning(config['publish'])}"),
         ("folder", str(workdir)),
     ]
     if records and "seconds" in records[-1]:
         facts.insert(2, ("time in steps", f"{records[-1]['seconds']:,.0f} s"))
     yield Table(["", ""], facts)
+
+
+def _meaning(answer: str) -> str:
+    half_life = answer.removeprefix("ema_")  # of a further average
+    further = f"the moving average with a half-life of {half_life} samples"
+    return _MEANING.get(answer, further)
 
 
 def _networks(config: Mapping[str, Any]) -> str:
@@ -184,7 +190,7 @@ def _score_curves(records: Sequence[Mapping[str, Any]]) -> list[tuple[str, tuple
     found: dict[str, list[str]] = {}
     for record in records:
         for key in record:
-            if key.startswith("score/"):
+            if key.startswith("score/") and not key.endswith("/num_samples"):
                 keys = found.setdefault(key.split("/")[2], [])
                 keys += [] if key in keys else [key]
     return [(metric, tuple(sorted(keys)), False) for metric, keys in found.items()]

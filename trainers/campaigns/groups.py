@@ -20,6 +20,7 @@ from trainers.campaigns.jobs import (
     Starter,
     is_divergence,
     warn,
+    was_stopped,
 )
 from trainers.system import cli
 from trainers.system.files import write_json
@@ -96,11 +97,14 @@ class Together(Starter):
     def start(self, campaign: Campaign, running: int) -> Any:
         """See `Starter.start`."""
         group: list[Job] = []
+        kind = ""
         while len(group) < self._most:
             job = self.left.pop() if self.left else campaign.next(running + len(group))
             if job is None:
                 break
-            if group and (not (kind := self._kind(job)) or kind != self._kind(group[0])):
+            # Of two jobs or more: who starts each by itself does not ask.
+            kind = kind or (self._kind(group[0]) if group else "")
+            if group and (not kind or kind != self._kind(job)):
                 self.left.append(job)
                 break
             group.append(job)
@@ -186,7 +190,7 @@ class _Group:
             raise InputError(
                 f"{name[:1].upper()}{name[1:]} and {others} more could not be run: {said}"
             )
-        outcomes = self._read()
+        outcomes = self._read(code)
         ends = [
             self._ended(job, outcome, f"exit code {code}, {said}")
             for job, outcome in zip(self._jobs, outcomes, strict=True)
@@ -198,12 +202,13 @@ class _Group:
             ends = [e._replace(how="failed") if e.how == "stopped" else e for e in ends]
         return list(zip(self._jobs, ends, strict=True))
 
-    def _read(self) -> list[dict[str, str]]:
-        """What the trainer wrote of each; nothing is known of any after a kill."""
+    def _read(self, code: int) -> list[dict[str, str]]:
+        """What the trainer wrote of each; nothing after a kill or where it failed as a whole."""
         try:
             return json.loads(self._outcomes.read_text())
         except (OSError, ValueError):
-            return [{"how": "stopped", "said": ""} for _ in self._jobs]
+            how = "stopped" if was_stopped(code) else "failed"
+            return [{"how": how, "said": ""} for _ in self._jobs]
 
     def _ended(self, job: Job, outcome: dict[str, str], said: str) -> Ended:
         seconds = self._seconds / len(self._jobs)  # a run's part

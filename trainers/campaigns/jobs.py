@@ -36,6 +36,7 @@ __all__ = [
     "is_divergence",
     "run",
     "warn",
+    "was_stopped",
 ]
 
 FAILED = 1
@@ -149,9 +150,9 @@ def run(
                 if not active:
                     break
                 for each in list(active):
-                    for job, ended in each.advance(campaign):
-                        if each in active:
-                            active.remove(each)
+                    if ends := each.advance(campaign):
+                        active.remove(each)
+                    for job, ended in ends:
                         in_a_row = in_a_row + 1 if ended.how == "failed" else 0
                         _take(campaign, job, ended)
                 time.sleep(_POLL_SECONDS)
@@ -170,6 +171,11 @@ def _take(campaign: Campaign, job: Job, ended: Ended) -> None:
 def is_divergence(said: str) -> bool:
     """Whether a run that failed with these last words diverged."""
     return _NOT_FINITE in said
+
+
+def was_stopped(code: int) -> bool:
+    """Whether a trainer with this exit code was stopped by others, and may be started again."""
+    return code < 0 or code in (cli.STOPPED, cli.INTERRUPTED)
 
 
 def _stop(active: Sequence[Any], left: Sequence[Job], campaign: Campaign) -> None:
@@ -282,7 +288,7 @@ class Alone:
             return self._ended("diverged", said)
         if code == cli.DONE and read_card(self.job.workdir) is not None:
             return self._ended("done", said)
-        if code < 0 or code in (cli.STOPPED, cli.INTERRUPTED):
+        if was_stopped(code):
             if self._given_up:
                 return self._ended("given up", said)
             if self._starts < STARTS or stopping:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -22,10 +23,10 @@ from tf_mixed_nash.methods.schedules import Schedule
 from tf_mixed_nash.methods.schemes import Scheme
 from tf_mixed_nash.training.run import Training, num_outer_steps
 from tf_mixed_nash.types import Pair
-from trainers.experiment import ways
+from trainers.experiment import settings, ways
 from trainers.experiment.options import Options, Recovery, options_of, spec_of
 from trainers.experiment.ways import Choice
-from trainers.system import devices
+from trainers.system import devices, user_files
 from trainers.system.user_files import load_function
 from trainers.tasks.base import Task
 from trainers.tasks.kinds import CustomSpec, ImageSpec, PlanarSpec
@@ -50,6 +51,7 @@ class Given:
       latents: None: N(0, I).
       schedules: (player, key) -> schedule in place of the config's: player is "generator" or
         "discriminator", key "step_size" or "temperature".
+      script: the program's file, for provenance.json.
     """
 
     task: Task
@@ -57,6 +59,7 @@ class Given:
     penalty: Penalty | None = None
     latents: LatentLaw | None = None
     schedules: Mapping[tuple[str, str], Schedule] = dataclasses.field(default_factory=dict)
+    script: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,6 +73,7 @@ class Run(Training):
       choice: of `compile`, and why.
       given: what the config could only describe, to build the run again.
       start: what wrote other initial weights into the networks, the same.
+      files: of the user's, which the config names.
     """
 
     task: Task
@@ -78,6 +82,11 @@ class Run(Training):
     choice: Choice
     given: Given | None = None
     start: Warm | None = None
+    files: tuple[Path, ...] = ()
+
+    def user_texts(self) -> dict[str, str]:
+        """Path -> text of the user's files and script, see `user_files.texts`."""
+        return user_files.texts(self.files, self.given.script if self.given else None)
 
 
 def task_of(config: Mapping[str, Any] | PlanarSpec | ImageSpec | CustomSpec) -> Task:
@@ -182,7 +191,15 @@ def build(
         config=config,
         given=given,
         start=start,
+        files=_files(config),
     )
+
+
+def _files(config: Mapping[str, Any]) -> tuple[Path, ...]:
+    """Those of the FILE.py:NAME of a config."""
+    values = settings.flatten(config).values()
+    addresses = [v for v in values if isinstance(v, str) and ".py:" in v]
+    return tuple(Path(address.rpartition(":")[0]).resolve() for address in addresses)
 
 
 def _kept_among(config: Mapping[str, Any], num_steps: int) -> list[int] | None:

@@ -16,6 +16,7 @@ import ml_collections
 from configs import tuned
 from tf_mixed_nash.errors import InputError
 from trainers.system import cli
+from trainers.system.cli import flatten
 from trainers.tasks import kinds
 
 __all__ = [
@@ -320,7 +321,7 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
     _choices(flat, ("stop", "rollback"), "on_divergence")
     if c["keep_best"]:
         scores = kinds.monitored(c)
-        names = (*METRICS, *scores, *(f"{a}/{m}" for a in ANSWERS for m in scores))
+        names = (*METRICS, *scores, *(f"{a}/{m}" for a in answers_of(c) for m in scores))
         _choices(flat, [f"{k}:{m}" for k in ("min", "max") for m in names], "keep_best")
         if not c["score_every"] and c["keep_best"].partition(":")[2] not in METRICS:
             raise InputError(
@@ -659,15 +660,3 @@ def fingerprint(resolved: Mapping[str, Any]) -> int:
     flat = {k: v for k, v in flat.items() if v or k not in _OF_BEGINNING}
     text = json.dumps(flat, sort_keys=True).encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 12
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values of a resolved config by dotted key."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, name + "."))
-        else:
-            flat[name] = value
-    return flat

@@ -41,11 +41,10 @@ def fingerprint(game: AnyGame, address: str) -> str:
     else:
         sets = (game.x_set, game.y_set)
         content += [[s.lower.tolist(), s.upper.tolist(), s.periodic.tolist()] for s in sets]
-        folder = Path(address.rpartition(":")[0]).resolve().parent
+        file = Path(address.rpartition(":")[0]).resolve()
         content += sorted(
-            [str(Path(path).relative_to(folder)), user_files.sha256_of(text)]
-            for path, text in user_files.texts().items()
-            if Path(path).is_relative_to(folder)
+            [str(Path(path).relative_to(file.parent)), user_files.sha256_of(text)]
+            for path, text in user_files.texts([file]).items()
         )
     return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()[:32]
 

@@ -59,9 +59,10 @@ class Film:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._task.draw_panels(self._folder / f"step_{step:08d}.png", [panels])
 
-    def finish(self) -> Path:
-        """Writes the film of all pictures; its path."""
-        return pictures.film(self._output, sorted(self._folder.glob("step_*.png")))
+    def finish(self) -> Path | None:
+        """Writes the film of all pictures; its path, None without a picture."""
+        frames = sorted(self._folder.glob("step_*.png"))
+        return pictures.film(self._output, frames) if frames else None
 
     def _draw(self, measure: Measure, seeds: tf.Tensor):
         samples = self._sampler(*measure, seeds).numpy()

@@ -92,8 +92,8 @@ class Health:
         return {f"{LOOK}{k}": float(f"{v:.6g}") for k, v in found.items() if np.isfinite(v)}
 
     def conclude(self, loop: Loop[Run]) -> tuple[dict[str, Any], str]:
-        """Nothing: the session says the findings."""
-        return {}, ""
+        """Why it did not look to the end, if so: the session says the findings."""
+        return {}, self.broken and f"health       not looked at to the end: {self.broken}"
 
     def _look(self, loop: Loop[Run]) -> dict[str, float]:
         run = self._run

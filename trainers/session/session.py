@@ -20,7 +20,7 @@ from tf_mixed_nash.training.loop import Divergence, Loop
 from tf_mixed_nash.types import PLAYERS
 from trainers.answers import publishing
 from trainers.experiment.build import Run, build
-from trainers.session import divergence, health, watchers
+from trainers.session import divergence, watchers
 from trainers.session.film import Film
 from trainers.session.journal import Journal
 from trainers.session.watchers import crossed
@@ -156,7 +156,8 @@ class Session:
         if self.workers.chief:
             run = self.loop.run
             more = {"init_from": self._beginning} if self._beginning else {}
-            provenance.record(self.workdir, run.config, step, run.choice._asdict(), more)
+            choice, texts = run.choice._asdict(), run.user_texts()
+            provenance.record(self.workdir, run.config, step, choice, texts, more)
             if say:
                 print(f"compile={run.compile}: {run.choice.reason}.")
         return step
@@ -392,8 +393,9 @@ class Session:
         return scores, findings.said(self._found)
 
     def _is_best(self, journal: Journal) -> bool:
-        """Whether the newest record holds a better score than all before: a checkpoint is due."""
-        return bool(self._best) and self._best.beats(journal.records)
+        """Whether the record of now holds a better score than all before: a checkpoint is due."""
+        is_new = journal.last.get("step") == self.loop.step
+        return bool(self._best) and is_new and self._best.beats(journal.records)
 
     def _picture(self) -> Path:
         run, step = self.loop.run, self.loop.step
@@ -485,33 +487,27 @@ class Session:
     def _finish(self) -> None:
         ends = [watcher.conclude(self.loop) for watcher in self._watchers]
         self._good = {}  # gives its memory back
+        if self._film and (film := self._film.finish()):
+            ends.append(({}, f"film         {film}"))
+        ends.append(self._conclusion())
         entries = {key: value for more, _ in ends for key, value in more.items()}
-        entries |= self._conclusion()
-        film = [f"film         {self._film.finish()}"] if self._film else []
-        said = "\n".join([*(text for _, text in ends if text), *film, *self._last_words()])
+        said = "\n".join(text for _, text in ends if text)
         publishing.finish(self.loop, self.workdir, entries, said)
 
-    def _conclusion(self) -> dict[str, Any]:
-        """What scorecard.json says of the whole run."""
+    def _conclusion(self) -> tuple[dict[str, Any], str]:
+        """What its records say of the whole run, for scorecard.json and for the terminal."""
         records, more = findings.read(self.workdir), dict[str, Any]()
+        lines = findings.lines(self._found)
         if findings.looked(records):
             more["health"] = [f._asdict() | {"helps": f.helps} for f in self._found]
         if self._best and (found := self._best.of_records(records)):
             more["best"] = found._asdict()
-        return more
-
-    def _last_words(self) -> list[str]:
-        lines = [*findings.lines(self._found)]
-        for watcher in self._watchers:
-            if isinstance(watcher, health.Health) and watcher.broken:
-                lines.append(f"health       not looked at to the end: {watcher.broken}")
-        if self._best and (found := self._best.of_records(findings.read(self.workdir))):
-            lines.append(f"best         {found}")
-            lines.append(
+            lines += [
+                f"best         {found}",
                 "             publish it: python -m export.saved_model --step=best "
-                f"--workdir={self.workdir} --output=models/best"
-            )
-        return lines
+                f"--workdir={self.workdir} --output=models/best",
+            ]
+        return more, "\n".join(lines)
 
 
 def record_of(loop: Loop[Run]) -> dict[str, Any]:
@@ -556,7 +552,7 @@ def facts_of(
 
 
 def _circumstances(run: Run, compile: str) -> dict[str, Any]:
-    files = {path: user_files.sha256_of(text) for path, text in user_files.texts().items()}
+    files = {path: user_files.sha256_of(text) for path, text in run.user_texts().items()}
     return {
         "config": dict(run.config),
         "code": dict(provenance.code()),

@@ -223,10 +223,11 @@ def kept(config: Mapping[str, Any], workdir: Path) -> tuple[dict[str, Any], str]
     if not has_begun(workdir):
         return config, ""
     before = {**_DEFAULTS, **settings.load_workdir_config(workdir)}
-    changed = [k for k in _DEFAULTS if config.get(k, _DEFAULTS[k]) != before[k]]
+    now = {**_DEFAULTS, **config}
+    changed = [k for k in _DEFAULTS if now[k] != before[k]]
     if not changed:
         return config, ""
-    asked = ", ".join(f"{k} {before[k]!r} there, {config[k]!r} now" for k in changed)
+    asked = ", ".join(f"{k} {before[k]!r} there, {now[k]!r} now" for k in changed)
     config |= {k: before[k] for k in changed}
     return config, f"the run has begun and is resumed, so that init_from is not read ({asked})"
 

@@ -19,7 +19,7 @@ from absl import flags
 
 import configs
 from tf_mixed_nash.errors import InputError
-from trainers.system import discovery, environment
+from trainers.system import environment
 
 __all__ = [
     "BAD_INPUT",
@@ -32,6 +32,7 @@ __all__ = [
     "fail",
     "find_config",
     "find_file",
+    "flatten",
     "keys_of",
     "load_config",
     "main",
@@ -39,6 +40,8 @@ __all__ = [
 ]
 
 DONE, BAD_INPUT, DIVERGED, MISSED, INTERRUPTED, STOPPED = 0, 2, 3, 4, 130, 143
+# What other libraries call --workdir.
+_FOLDERS = ("logdir", "log_dir", "output", "output_dir", "outdir", "out", "save_dir", "run_dir")
 
 
 def fail(message: str) -> int:
@@ -163,7 +166,21 @@ def _check_config(argv: list[str]) -> None:
 
 def keys_of(config: Any) -> list[str]:
     """The dotted keys of a config, sorted: what --config.KEY may be."""
-    return sorted(_dotted(config))
+    return sorted(flatten(config))
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """The values of a config by dotted key.
+
+    Args:
+      tree: a `ml_collections.ConfigDict`, or a mapping of them.
+      prefix: of the keys.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if hasattr(value, "items") else {name: value}
+    return flat
 
 
 def unknown_key(key: str, keys: Iterable[str], flag: str) -> InputError:
@@ -175,30 +192,41 @@ def unknown_key(key: str, keys: Iterable[str], flag: str) -> InputError:
       flag: what stands before a key on the command line: "--config.", "--set=", "--search=".
     """
     keys = list(keys)
-    close = discovery.meant(key, keys)
-    hint = f" Did you mean {flag}{close.replace(' or ', f' or {flag}')}?" if close else ""
+    hint = _hint(key, keys, flag)
     return InputError(f"Unknown config key {flag}{key}.{hint} Choose one of: {', '.join(keys)}.")
 
 
+def _hint(word: str, keys: list[str], flag: str) -> str:
+    """What to say of the keys that a word may mean, after a space; "" of none."""
+    # Where a mistake is answered alone: who samples from a model needs no such words.
+    from trainers.system import discovery
+
+    close = word if word in keys else discovery.meant(word, keys)
+    return f" Did you mean {flag}{close.replace(' or ', f' or {flag}')}?" if close else ""
+
+
 def _check_flags(argv: list[str]) -> None:
-    """Raises InputError for an unknown flag that is a config key without its `--config.`."""
+    """Raises InputError for an unknown flag that is a config key without what is before one."""
     known = set(flags.FLAGS)
     if "config" not in known:
         return
+    # The commands of many runs take keys by --set.
+    flag = "--set=" if "set" in known else "--config."
     given = list(_flags(argv[1:]))
     address = next((value for name, value in given if name == "config"), None)
     for name, _ in given:
         own = name.partition("=")[0]
         if own in known or own.startswith("config") or own.removeprefix("no") in known:
             continue
-        if own in discovery.FOLDERS and "workdir" in known:
+        if own in _FOLDERS and "workdir" in known:
             raise InputError(f"Unknown flag --{own}. Did you mean --workdir?")
-        keys = keys_of(load_config(address or "gaussians8_mp"))
-        if close := own if own in keys else discovery.meant(own, keys):
-            raise InputError(
-                f"Unknown flag --{own}. Did you mean --config.{close}? Keys of the config are "
-                "flags with --config. before them; --help has the keys that matter."
+        if hint := _hint(own, keys_of(load_config(address or "gaussians8_mp")), flag):
+            how = (
+                "given by --set=KEY=VALUE."
+                if flag == "--set="
+                else "flags with --config. before them; --help has the keys that matter."
             )
+            raise InputError(f"Unknown flag --{own}.{hint} Keys of the config are {how}")
 
 
 def _with_found_config(argv: list[str]) -> list[str]:
@@ -226,13 +254,6 @@ def _flags(arguments: list[str]) -> Iterator[tuple[str, str | None]]:
             name, equals, value = argument.lstrip("-").partition("=")
             following = arguments[i + 1] if i + 1 < len(arguments) else None
             yield name, value if equals else following
-
-
-def _dotted(tree, prefix: str = "") -> list[str]:
-    keys = []
-    for key, value in tree.items():
-        keys += _dotted(value, f"{prefix}{key}.") if hasattr(value, "items") else [prefix + key]
-    return keys
 
 
 def _first_line(error: Exception) -> str:

@@ -100,9 +100,6 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("grad_accum", "accumulation_steps"), ("accumulate",)),
     **dict.fromkeys(("pac", "pacgan"), ("game.packing",)),
 }
-# Of folders, which are a flag of their own.
-FOLDERS = ("logdir", "log_dir", "output", "output_dir", "outdir", "out", "save_dir", "run_dir")
-_EXPERIMENT = "gaussians8_mp"  # whose defaults are shown
 _WIDTH = 99
 
 
@@ -177,28 +174,19 @@ def help_text() -> str:
     return "\n".join(lines)
 
 
-def everything(config: Any) -> str:
+def everything(flat: Mapping[str, Any]) -> str:
     """`help_text`, the built-in experiments, and every key of a config with its value.
 
     Args:
-      config: a `ml_collections.ConfigDict`.
+      flat: of `cli.flatten`.
     """
     lines = [help_text(), "", "Experiments, --config=NAME (or a FILE.py of your own):"]
-    lines += _wrapped([f"{name}" for name in configs.names()])
+    lines += _wrapped(configs.names())
     lines += ["  behind a name: :pure, one generator; :tiny, two steps in seconds"]
-    flat = dict(_flat(config))
     at = max(map(len, flat)) + 2
     lines += ["", "Every key (configs/common.py says what each is; -: the algorithm's own):"]
     lines += [f"  {key:<{at}}{'-' if v is None else _text(v)}" for key, v in sorted(flat.items())]
     return "\n".join(lines)
-
-
-def _flat(tree: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for key, value in tree.items():
-        if hasattr(value, "items"):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _wrapped(words: Iterable[str]) -> list[str]:

@@ -52,7 +52,6 @@ def describe(config: Mapping[str, Any]) -> dict[str, Any]:
         "config": config,
         "versions": versions(),
         "code": {**code(), **_difference()},
-        **_user_files(),
         "hardware": _hardware(),
         "tensor_float_32": _tensor_float_32(),
         "environment": {
@@ -68,6 +67,7 @@ def record(
     config: Mapping[str, Any],
     resumed_from: int,
     compile: Mapping[str, str],
+    files: Mapping[str, str] = MappingProxyType({}),
     more: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Writes provenance.json, or adds this session to it.
@@ -77,10 +77,11 @@ def record(
       config: resolved.
       resumed_from: the mini-batch at which this session begins.
       compile: how its steps are compiled, and why: asked, way, reason.
+      files: path -> text of the user's, see `user_files.texts`.
       more: of the run's beginning; of its first session alone.
     """
     path = workdir / FILE
-    now = {**describe(config), "compile": dict(compile), **more}
+    now = {**describe(config), **_user_files(files), "compile": dict(compile), **more}
     first: dict[str, Any] = now
     try:
         before = json.loads(path.read_text())
@@ -118,11 +119,11 @@ def correct(workdir: Path, compile: Mapping[str, str]) -> None:
     write_json(path, facts)
 
 
-def _user_files() -> dict[str, Any]:
+def _user_files(files: Mapping[str, str]) -> dict[str, Any]:
     """The text of the user's files, where there are any."""
     found = {
         path: {"sha256": user_files.sha256_of(text), "text": text[:_MAX_DIFF]}
-        for path, text in user_files.texts().items()
+        for path, text in files.items()
     }
     return {"user_files": found} if found else {}
 

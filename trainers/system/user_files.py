@@ -1,27 +1,30 @@
 """Objects in a user's Python files: FILE.py:NAME.
 
 A file may import modules that lie beside it, as a script may. Their texts are part of where a run
-comes from (`texts`).
+comes from (`texts`): those of its own files, whatever else the process has loaded.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import hashlib
 import importlib.util
+import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tf_mixed_nash.errors import InputError
 
-__all__ = ["load_function", "load_object", "remember", "sha256_now", "sha256_of", "texts"]
+__all__ = ["load_function", "load_object", "sha256_now", "sha256_of", "texts"]
 
 _OURS = ("tf_mixed_nash", "trainers", "export", "configs", "benchmarks", "tests")
-# Of the files that were run, and of what else was given.
-_files: set[Path] = set()
-_folders: set[Path] = set()
+# File -> itself and the modules beside it that it was seen to import when it was run.
+_parts: dict[Path, set[Path]] = {}
+# Folders at the end of sys.path for imports inside functions, the newest first.
+_after: list[str] = []
 
 
 def load_object(address: str, what: str) -> Any:
@@ -47,13 +50,17 @@ def load_object(address: str, what: str) -> Any:
         raise InputError(f"{what}={address}: {file!r} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[own_name] = module  # dataclasses look their module up there
-    _files.add(path.resolve())
-    _folders.add(path.resolve().parent)
+    resolved = path.resolve()
+    _forget_others(resolved.parent)
+    before = {*sys.modules}
     try:
-        with _beside(path.resolve().parent):
+        with _beside(resolved.parent):
             spec.loader.exec_module(module)
     except Exception as error:
         raise InputError(f"{what}={address}: running the file failed with {error!r}.") from error
+    # Those that it loaded are not all named by an import.
+    own = _imported(resolved, [resolved.parent], sys.modules.keys() - before)
+    _parts.setdefault(resolved, set()).update(own)
     if not hasattr(module, name):
         found = [
             n
@@ -87,26 +94,85 @@ def _beside(folder: Path) -> Iterator[None]:
         yield
     finally:
         sys.path.remove(text)
-        if text not in sys.path:
-            sys.path.append(text)  # for imports inside functions
+        if text in _after or text not in sys.path:
+            _after[:] = dict.fromkeys([text, *_after])
+            sys.path[:] = [*(p for p in sys.path if p not in _after), *_after]
 
 
-def remember(path: Path) -> None:
-    """Counts a file among the user's, such as the script that trains."""
-    _files.add(path.resolve())
+def texts(files: Iterable[Path], script: Path | None = None) -> dict[str, str]:
+    """Path -> text of files of a run, and of the modules beside them that they import.
 
-
-def texts() -> dict[str, str]:
-    """Path -> text of the user's files so far, and of the modules beside them that they import."""
-    found = set(_files)
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if not file or name.split(".")[0] in _OURS or "site-packages" in file:
-            continue
-        path = Path(file).resolve()
-        if path.suffix == ".py" and any(path.is_relative_to(f) for f in _folders):
-            found.add(path)
+    Args:
+      files: that its config names, resolved.
+      script: the program that trains it, without what it imports; None: a command of ours.
+    """
+    files = [*files]
+    found = {script} if script else set[Path]()
+    for path in files:
+        found |= _parts.get(path, set()) | _imported(path, {p.parent for p in files})
     return {str(path): path.read_text() for path in sorted(found) if path.is_file()}
+
+
+def _imported(path: Path, folders: Iterable[Path], more: Iterable[str] = ()) -> set[Path]:
+    """A file, and the modules in the folders that it imports, as far as they are loaded.
+
+    Args:
+      path: of the file.
+      folders: where modules are the user's.
+      more: names of modules that count as imported by it.
+    """
+    found, left = {path}, [(path, "", {*more})]
+    while left:
+        file, package, names = left.pop()
+        for name in names | {*_names(file, package)}:
+            module = sys.modules.get(name)
+            own = _file_of(module)
+            if own is None or own in found or name.split(".")[0] in _OURS:
+                continue
+            if "site-packages" not in own.parts and any(own.is_relative_to(f) for f in folders):
+                found.add(own)
+                left.append((own, getattr(module, "__package__", None) or "", set()))
+    return found
+
+
+def _names(path: Path, package: str) -> Iterator[str]:
+    """The modules that the imports in a file may mean: of a.b, a as well; of a, b from a, too."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return  # gone, or edited since it was run
+    for node in ast.walk(tree):
+        found = []
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")
+            above = parts[: len(parts) + 1 - node.level] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            found = [f"{base}.{alias.name}" for alias in node.names]
+        for name in found:
+            yield from itertools.accumulate(name.split("."), "{}.{}".format)
+
+
+def _file_of(module: Any) -> Path | None:
+    """The Python file of a module; None of one without."""
+    file = getattr(module, "__file__", None)
+    return Path(file).resolve() if file and file.endswith(".py") else None
+
+
+def _forget_others(folder: Path) -> None:
+    """Forgets modules of other users' folders that have the names of modules of this one.
+
+    What a file imports lies beside it, whatever an earlier run of the process has imported.
+    """
+    others = {path.parent for path in _parts} - {folder}
+    there = {path.stem for path in folder.glob("*.py")}
+    there |= {path.parent.name for path in folder.glob("*/__init__.py")}
+    for name in (there & sys.modules.keys()) - {*_OURS, "__main__"}:
+        file = _file_of(sys.modules[name])
+        if file and (file.parent.parent if file.stem == "__init__" else file.parent) in others:
+            for own in [n for n in sys.modules if n == name or n.startswith(f"{name}.")]:
+                del sys.modules[own]
 
 
 def sha256_now(path: str) -> str | None:

@@ -22,8 +22,6 @@ from trainers.workdir.folder import METRICS, whole_lines
 __all__ = [
     "HELP",
     "LOOK",
-    "LOOKS",
-    "PREFIX",
     "Finding",
     "diverged",
     "entries",
@@ -237,11 +235,11 @@ def find(records: Sequence[Mapping[str, Any]], num_batches: int) -> list[Finding
 
 def of_look(look: Mapping[str, Any]) -> list[Finding]:
     """Of one look alone, which must hold `step`: of a checkpoint that was looked at later."""
-    found = []
-    for rule in _RULES:
-        if _ill(rule, look):
-            found.append(Finding(rule.name, rule.player, rule.say(_measures(look)), look["step"]))
-    return found
+    return [
+        Finding(rule.name, rule.player, rule.say(_measures(look)), look["step"])
+        for rule in _RULES
+        if _ill(rule, look)
+    ]
 
 
 def looked(records: Sequence[Mapping[str, Any]]) -> bool:
@@ -281,7 +279,7 @@ def lines(found: Sequence[Finding]) -> list[str]:
 
 
 def _measures(look: Mapping[str, Any]) -> dict[str, float]:
-    found = {k.removeprefix("health/"): v for k, v in look.items() if k.startswith("health/")}
+    found = {k.removeprefix(LOOK): v for k, v in look.items() if k.startswith(LOOK)}
     return {"known": 1.0, **found}
 
 
@@ -315,10 +313,8 @@ def _fields(records: Sequence[Mapping[str, Any]], player: str) -> list[Finding]:
     if len(known) < _FEWEST:
         return []
     recent = known[-max(5, len(known) // 10) :]
-    before = known[: -len(recent)]
     now = statistics.median(v for _, v in recent)
-    levels = sorted(v for _, v in before)
-    usual = levels[len(levels) // 2]
+    usual = statistics.median_high(v for _, v in known[: -len(recent)])
     if not math.isfinite(now) or not math.isfinite(usual) or usual <= 0:
         return []
     text = f"the {who}'s field is {now / usual:.2g} times as long as it was (median of the run)"

@@ -24,6 +24,7 @@ def workdir(tmp_path):
             "loss/w": -1.0,
             "field_norm/theta": 2.0,
             "score/last/wasserstein2": 3.0,
+            "score/last/num_samples": 64,
         }
         for step in (1, 2)
     ]

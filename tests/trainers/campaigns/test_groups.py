@@ -94,9 +94,12 @@ def test_only_jobs_of_one_kind_go_together_and_no_more_than_asked(tmp_path):
     [
         ("n > 1 or os.kill(os.getpid(), 9)", "done", 2),
         ("os.kill(os.getpid(), 9)", "failed", jobs.STARTS),
+        ("sys.exit(1)", "failed", 1),
     ],
 )
-def test_a_trainer_that_is_killed_is_started_again(tmp_path, does, how, starts):
+def test_a_trainer_that_is_killed_is_started_again_and_one_that_fails_is_not(
+    tmp_path, does, how, starts
+):
     campaign = Hows(tmp_path, "done", "done")
     jobs.run(campaign, starter=together(2, does=does))
     assert campaign.hows == [how] * 2

@@ -8,7 +8,6 @@ from tests.trainers.conftest import tiny, tiny_images
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.training.loop import Loop
 from trainers.experiment.build import build
-from trainers.system import user_files
 
 FILE = """
 import tensorflow as tf
@@ -28,10 +27,7 @@ def penalty(critic, real, fake, key):
 
 
 @pytest.fixture
-def file(tmp_path, monkeypatch):
-    # What a process has loaded goes into the provenance of its later runs.
-    monkeypatch.setattr(user_files, "_files", set())
-    monkeypatch.setattr(user_files, "_folders", set())
+def file(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(FILE)
     return path

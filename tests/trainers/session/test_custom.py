@@ -1,6 +1,7 @@
 """Networks and data of files, from the command line's config to a finished run."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -76,12 +77,16 @@ def config(files, **overrides):
 
 @pytest.mark.usefixtures("without_publishing")
 def test_a_run_of_files_from_end_to_end(files, tmp_path, capsys):
+    # Of another run of this process, with the same names.
+    earlier = shutil.copytree(files, tmp_path / "earlier")
+    (earlier / "own_parts.py").write_text(PARTS.replace("Dense(8", "Dense(9"))
+    sizes = [task_of(config(f)).networks().theta.num_parameters for f in (earlier, files)]
+    assert sizes == [2 * n + n + n * 3 + 3 for n in (9, 8)]
     work = tmp_path / "run"
     c = config(files, dataset="vectors", data__path=str(files / "points.npy"))
     assert train(c, work, until=1) == 143
     then = json.loads((work / provenance.FILE).read_text())["user_files"]
-    # Those of other runs of this process too.
-    assert {name.rsplit("/", 1)[1] for name in then} >= {"nets.py", "own_parts.py"}
+    assert {*then} == {str(files / name) for name in ("nets.py", "own_parts.py")}
     assert then[str(files / "nets.py")]["text"] == NETS
     # Edited between two sessions: said, and written down.
     (files / "nets.py").write_text(NETS + "\n# edited\n")

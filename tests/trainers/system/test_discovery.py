@@ -85,12 +85,19 @@ def test_a_flag_in_anothers_words_is_answered(argument, said):
     assert said in done.stderr
 
 
+@pytest.mark.parametrize("name", ["many", "sweep"])
+def test_commands_of_many_runs_take_keys_by_set(name):
+    done = command(f"trainers.{name}", "--config=gaussians8_mp", "--lr=1")
+    assert done.returncode == cli.BAD_INPUT
+    assert "Did you mean --set=step_size? Keys of the config are given by --set" in done.stderr
+
+
 def test_the_help_names_all_that_can_be_chosen():
     text = discovery.help_text()
     for word in (*ALGORITHMS, *OBJECTIVES, *names.datasets(), *discovery.KEYS):
         assert f" {word}" in text
     assert max(map(len, text.splitlines())) <= 120
-    whole = discovery.everything(common.planar("gaussians8", "adam"))
+    whole = discovery.everything(cli.flatten(common.planar("gaussians8", "adam")))
     assert whole.startswith(text)
     assert "swissroll_md" in whole
     assert "  duality_gap.num_steps" in whole
