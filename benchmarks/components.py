@@ -20,6 +20,7 @@ from typing import Any
 from absl import flags
 
 from benchmarks import rounds
+from benchmarks.given import integers
 from benchmarks.rounds import Contestant
 from trainers.system import cli
 from trainers.system.quiet import import_tensorflow
@@ -109,10 +110,11 @@ def main() -> int:
     from trainers.system import provenance
 
     f = flags.FLAGS
+    sizes = integers("rows", f.rows)
     hardware = provenance.describe({"seed": 0})["hardware"]
     print(f"{hardware['processor']}, {hardware['cores']} cores; {f.num_components} x {f.units}")
     functions = ways(f.num_components, f.units)
-    for num in (int(n) for n in f.rows):
+    for num in sizes:
         for row in measure(f, functions, num):
             ms, ratio = row["ms"], row["ratio"]
             print(

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
+from benchmarks.given import integers
 from benchmarks.step import MODELS
 from tf_mixed_nash.errors import InputError
 from trainers.system import cli
@@ -135,8 +136,7 @@ def main() -> int:
             raise InputError(
                 f"No step of {model} was measured with --way={f.way}. Choose: {known}."
             )
-    if bad := [n for n in f.gpus if not n.isdigit() or int(n) < 1]:
-        raise InputError(f"--gpus={bad[0]}: give whole numbers above 0.")
+    several = integers("gpus", f.gpus)
     import_tensorflow()
     links = Links(
         1e9 * f.gigabytes_inside, 1e9 * f.gigabytes_between, 1e-6 * f.microseconds, f.node
@@ -147,7 +147,7 @@ def main() -> int:
         print(f"\n{model}, {f.way}: gradients of {mega} MB; on paper, of one H100's measured steps")
         print("        reduce  |  rows of each GPU: weak   |  rows in all: strong")
         print("GPUs        ms  |      rows      ms   gain  |      ms   gain")
-        for gpus in map(int, f.gpus):
+        for gpus in several:
             row = scaling(model, f.way, gradients, gpus, f.rows, links)
             print(
                 f"{gpus:>4}{row['reduce']:>10.3f}  |{gpus * f.rows:>10}{row['weak']:>8.2f}"

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 
+from benchmarks.given import integers
+from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.metrics import law
 from tf_mixed_nash.metrics.scorecard import wasserstein2
 from trainers.system import cli
@@ -265,13 +267,16 @@ def fooled(rows: Sequence[Row]) -> list[Row]:
 def main() -> int:
     """The command."""
     f = flags.FLAGS
+    sizes = integers("sizes", f.sizes)
+    if unknown := [name for name in f.sets if name not in SETS]:
+        raise InputError(f"--sets={unknown[0]}: choose of {', '.join(SETS)}.")
     if f.output:
         make_writable(Path(f.output).parent, "--output")
     rows, began = [], time.process_time()
     for name in f.sets:
-        for samples in map(int, f.sizes):
+        for samples in sizes:
             # W2 reads 2,000 of them, however many there are.
-            few = f.wasserstein_draws if samples == min(map(int, f.sizes)) else 0
+            few = f.wasserstein_draws if samples == min(sizes) else 0
             found = rows_of(name, samples, f.draws, few, f.seed)
             print(table(found), flush=True)
             rows += found

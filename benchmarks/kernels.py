@@ -28,6 +28,7 @@ from typing import Any
 from absl import flags
 
 from benchmarks import hlo
+from benchmarks.given import integers
 from benchmarks.peers import common
 from benchmarks.peers.client import python_of, unavailable
 from benchmarks.peers.common import Work
@@ -122,16 +123,14 @@ def _works(f) -> list[Work]:
     works = []
     for model in _chosen("models", f.models, list(MODELS)):
         work = MODELS[model]
-        sizes = f.batch_sizes or (["64", "256"] if model == "mlp" else ["64"])
+        sizes = integers("batch_sizes", f.batch_sizes) or ([64, 256] if model == "mlp" else [64])
         for precision in _chosen("precisions", f.precisions, ["float32", "bfloat16"]):
             for size in sizes:
-                if not size.isdigit() or int(size) < 1:
-                    raise InputError(f"--batch_sizes={size}: give whole numbers above 0.")
                 works.append(
                     dataclasses.replace(
                         work,
                         precision=precision,
-                        batch_size=int(size),
+                        batch_size=size,
                         width=f.width or work.width,
                     )
                 )

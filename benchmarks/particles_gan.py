@@ -23,6 +23,7 @@ from typing import Any
 from absl import flags
 
 from benchmarks import rounds
+from benchmarks.given import integers
 from benchmarks.rounds import Contestant
 from trainers.system import cli
 from trainers.system.quiet import import_tensorflow
@@ -144,7 +145,7 @@ def main() -> int:
     )
     report: dict[str, Any] = {"provenance": hardware, "results": []}
     for algorithm in f.algorithms:
-        for batch_size in (int(n) for n in f.batch_sizes):
+        for batch_size in integers("batch_sizes", f.batch_sizes):
             rows = measure(f, algorithm, batch_size)
             print(table(rows), flush=True)
             report["results"] += rows

@@ -28,6 +28,7 @@ from typing import Any
 from absl import flags
 
 from benchmarks import contest, rounds
+from benchmarks.given import integers
 from benchmarks.peers import common
 from benchmarks.peers.client import PEERS, Peer, PeerError, unavailable
 from benchmarks.peers.common import Work
@@ -127,7 +128,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _works(f) -> list[Work]:
     work = MODELS[f.model]
-    sizes = [int(n) for n in f.batch_sizes] or ([64, 256] if f.model == "mlp" else [64])
+    sizes = integers("batch_sizes", f.batch_sizes) or ([64, 256] if f.model == "mlp" else [64])
     return [
         dataclasses.replace(work, precision=precision, batch_size=size)
         for precision in f.precisions

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.pages.code import ALGORITHMS as FILE
-from benchmarks.pages.code import ROOT, Piece, names_in, piece, pieces_of
+from benchmarks.pages.code import ROOT, Piece, names_in, pieces_of
 from benchmarks.pages.tables import line_of, study, table
+from benchmarks.peers.common import ALGORITHMS as PEERS
 from configs import tuned
 from tests.chaos import CASES as CHAOS
 from tests.fingerprint_cases import CASES as GOLDEN
@@ -97,7 +98,6 @@ _READS = {
     "history_batch": "b, samples of the past at a step",
     "mirror_step": "eta",
 }
-_PEERS = {"rmsprop", "adam", "mirror_gan"}  # benchmarks/peers/common.py
 
 
 def pages() -> dict[Path, str]:
@@ -231,7 +231,7 @@ def _value(value: object) -> str:
 def _facts(name: str) -> list[tuple[str, str]]:
     """(what, how) of the tests that concern it, read from the tests."""
     facts = []
-    if name in names_of_oracles():
+    if name in _oracles():
         facts.append(
             (
                 "transcribed in NumPy",
@@ -256,7 +256,7 @@ def _facts(name: str) -> list[tuple[str, str]]:
         facts.append(
             ("golden run", "the bytes of a tiny run are [known](../../tests/fingerprints.py)")
         )
-    if name in _PEERS:
+    if name in PEERS:
         facts.append(
             (
                 "other frameworks",
@@ -276,8 +276,8 @@ def _facts(name: str) -> list[tuple[str, str]]:
 
 
 @functools.cache
-def names_of_oracles() -> frozenset[str]:
-    """The algorithms that tests/oracles transcribes."""
+def _oracles() -> frozenset[str]:
+    """The algorithms that tests/oracles transcribe."""
     from tests.oracles.algorithms import ALGORITHMS as ORACLES
 
     return frozenset(ORACLES)
@@ -336,4 +336,4 @@ def check_names() -> None:
         raise ValueError(f"PSEUDO and ALGORITHMS differ: {set(PSEUDO) ^ set(names.algorithms())}")
     missing = [n for n in PSEUDO if n not in names_in(FILE)]
     if missing:
-        raise ValueError(f"{FILE} has no function {missing[0]}; {piece(FILE, 'build').line}")
+        raise ValueError(f"{FILE} has no function {missing[0]}.")

@@ -72,6 +72,9 @@ def test_a_target_is_printed_with_its_limit(tmp_path):
         ("targets", "--parts=luck", "mlp, small"),
         ("compile", "--algorithms=newton", "mirror_gan"),
         ("compile", "--batch_sizes=0", "above 0"),
+        ("judge", "--sizes=few", "above 0"),
+        ("judge", "--sets=moons", "gaussians25_unequal"),
+        ("diagnoses", "--seeds=-1", "0,1,2"),
     ],
 )
 def test_an_unknown_choice_is_bad_input(module, option, choices):

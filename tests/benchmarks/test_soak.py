@@ -39,6 +39,9 @@ def test_replies_of_one_version_are_told_from_mixed_ones(quiet):
 def test_what_must_not_be_is_named(quiet):
     good = quiet.report()
     assert soak.failed(good, 0) == []
+    assert good["mib_growth"] == 0.0
+    quiet.memory = [(0.0, 90.0), (1.0, 101.0), (2.0, 121.0)]
+    assert quiet.report()["mib_growth"] == 20.0, "of the last third over the one before"
     bad = {
         "lost": ({"lost": 2}, 0, "2 lost"),
         "memory": ({"mib_growth": 9.0}, 0, "memory grew by 9.0 MiB"),

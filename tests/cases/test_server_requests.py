@@ -118,6 +118,7 @@ def test_bounds_follow_the_model_and_the_rows():
     assert len(rows) < wide.json_bytes < 4 * len(rows)
     bounds.check_values(rows.encode(), wide, Limits())
     assert wide.message_bytes > 64 * 512 * 4
+    assert wide[1:] == (2 * 64 * (512 + 2), 2 * 64 * 512 * 10), "twice what these rows need"
     assert bounds.bounds_of(signatures, Limits()).json_bytes == 16 * 2**20
     anything = bounds.bounds_of({"g": {"latents": (f32, (None, None))}}, Limits())
     assert set(anything) == {16 * 2**20}

@@ -162,6 +162,19 @@ def test_a_version_is_tried_again_though_nothing_changed(base, monkeypatch, capl
         found, _ = follow(base, lambda: None, lambda: fails.clear() or fails.append(False))
     assert (found[-1], loads) == ({1: "1"}, [1, 1, 1])
     assert len([r for r in caplog.records if r.levelname == "WARNING"]) == 1, "said once"
+    # Waits double, up to the longest.
+    monkeypatch.setattr(module, "_FIRST_WAIT", 1e-9)
+    monkeypatch.setattr(module, "_LONGEST_WAIT", 3e-9)
+    waits, fails[:] = [], [True]
+
+    async def scenario():
+        for _ in range(3):
+            await watched.poll()
+            waits.append(watched._models["points"].failed[1].wait)
+
+    watched = Models([ModelConfig("points", base)])
+    asyncio.run(scenario())
+    assert waits == [1e-9, 2e-9, 3e-9]
 
 
 def test_a_folder_that_cannot_be_listed_leaves_other_models_alone(base, monkeypatch):

@@ -7,15 +7,18 @@ import json
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import grpc
 import numpy as np
 import pytest
 
 from export.serving import batching as module
+from export.serving import rest, rpc
 from export.serving.batching import Scheduler
 from export.serving.config import Batching
 from export.serving.errors import Code, ServingError
+from export.serving.predictor import Predictor
 from tests.export.conftest import seed_array
 from tests.export.serving.conftest import Running, settings
 
@@ -179,6 +182,49 @@ def test_what_cannot_be_in_time_is_refused_at_once():
     run(scenario, max_batch_size=8, max_enqueued_batches=100)
 
 
+def test_batches_beside_each_other_share_the_pace():
+    """Seconds for a row are those of the whole server, not of one thread."""
+    found = []
+
+    async def scenario(scheduler, gate):
+        began = time.monotonic()
+        jobs = [ask(scheduler, gate, [1] * 8, key=key) for key in "ab"]
+        await asyncio.sleep(0.1)
+        gate.open.set()
+        await asyncio.gather(*jobs)
+        found.extend([scheduler._paces["a",], time.monotonic() - began])
+
+    run(scenario, max_batch_size=8, num_batch_threads=2)
+    pace, took = found
+    assert 0.09 / 16 < pace < took / 16
+
+
+def test_rows_are_guessed_by_a_body_s_length_and_rather_too_few():
+    predictor, version = object.__new__(Predictor), SimpleNamespace(rows_by_size={})
+    assert predictor.guess_rows(version, 1000) == 1
+    predictor.note_rows(version, 1000, 40)
+    assert [predictor.guess_rows(version, size) for size in (511, 512, 1023, 1024)] == [1, 40, 40, 1]
+    predictor.note_rows(version, 1000, 10)
+    assert predictor.guess_rows(version, 1000) == 10
+    predictor.note_rows(version, 1000, 40)
+    assert predictor.guess_rows(version, 1000) == 11, "the fewest are forgotten, little by little"
+
+
+def test_when_to_ask_again_is_said_in_each_protocol_s_unit():
+    """Whole seconds by REST, milliseconds by gRPC, where less than 0 is not at all."""
+    said = []
+
+    class Context:
+        async def abort(self, code, message, metadata):
+            said.append(dict(metadata).get("grpc-retry-pushback-ms"))
+
+    for wait in (2.25, 0.001, None):
+        error = ServingError(Code.RESOURCE_EXHAUSTED, "full", retry_after=wait)
+        asyncio.run(rpc._abort(Context(), error))
+        said.append(rest._refusal(error).headers.get("Retry-After"))
+    assert said == ["2250", "3", "10", "1", "-1", None]
+
+
 def test_one_bad_request_does_not_make_the_others_run_alone():
     calls = []
 
@@ -197,6 +243,11 @@ def test_one_bad_request_does_not_make_the_others_run_alone():
     assert [i for i, result in enumerate(results) if isinstance(result, ValueError)] == [3]
     assert all(results[i]["y"] == i for i in range(64) if i != 3)
     assert len(calls) == 13, "a half at a time"
+    # Where a model takes rows of any size, what cannot be joined runs by itself.
+    for i, part in enumerate(slices[:3]):
+        part.inputs = {"x": np.full([1, 4 + i % 2], i)}
+    results = module._run_joined(picky, slices[:3])
+    assert [result["y"].tolist() for result in results] == [[[0] * 4], [[1] * 5], [[2] * 4]]
 
 
 def test_clients_that_leave_are_recorded_so(models, tmp_path):

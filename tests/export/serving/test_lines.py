@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
+import resource
 import stat
 import threading
 import time
@@ -83,6 +85,26 @@ def test_lines_go_on_when_the_pipe_is_read_again(full_pipe):
     lines.close()
 
 
+def test_a_descriptor_of_any_number_is_waited_for(full_pipe):
+    """That of a server with a thousand connections; `select` knows none above 1,023."""
+    writing, reading = full_pipe
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(2048, before[0]), before[1]))
+    try:
+        high = fcntl.fcntl(writing, fcntl.F_DUPFD, 1100)
+        os.set_blocking(high, False)
+        lines = Lines(high)
+        lines.write("here")
+        time.sleep(0.05)
+        os.read(reading, 2**20)
+        assert lines.flush(5)
+        assert os.read(reading, 100) == b"here\n"
+        lines.close()
+        os.close(high)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
 def test_a_full_disk_loses_nothing_that_fits_in_memory(tmp_path, monkeypatch):
     lines = Lines(tmp_path / "log")
     write, full = os.write, [True]
@@ -102,6 +124,25 @@ def test_a_full_disk_loses_nothing_that_fits_in_memory(tmp_path, monkeypatch):
     wait_for(lambda: lines.flush(0.01))
     lines.close()
     assert "second line" in (tmp_path / "log").read_text().splitlines()
+
+
+def test_a_line_that_was_written_in_part_is_ended_and_counted(tmp_path, monkeypatch):
+    lines = Lines(tmp_path / "log")
+    write, calls = os.write, []
+
+    def fills_up(file, data):
+        calls.append(data)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        return write(file, data[:3] if len(calls) == 1 else data)
+
+    monkeypatch.setattr(module.os, "write", fills_up)
+    lines.write("first line")
+    wait_for(lambda: len(calls) == 2)
+    lines.write("second line")
+    lines.close()
+    assert (tmp_path / "log").read_text() == "fir\nsecond line\n"
+    assert lines.lost == 1
 
 
 def test_dev_full_is_tried_again_and_again():

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -78,6 +79,7 @@ def test_a_new_version_takes_over_and_the_old_one_is_closed(models, base):
     with serve(base) as running:
         before = one(running)
         old = running.server.models.loaded("points")[1]
+        session = weakref.ref(old.served._session)
         add(models, base, 5)
         running.poll()
         assert one(running) != before
@@ -88,6 +90,7 @@ def test_a_new_version_takes_over_and_the_old_one_is_closed(models, base):
             await asyncio.wait_for(asyncio.gather(*running.server.models._closing), 20)
 
         running.call(closed())
+        assert session() is None, "its memory is free, though the version is held here"
         with pytest.raises(RuntimeError, match="closed"):
             old.served.run("sample", {"seeds": seed_array(0, 1)})
 

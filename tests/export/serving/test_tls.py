@@ -83,8 +83,10 @@ def test_both_protocols_speak_tls_and_take_a_new_certificate(models, tmp_path):
         assert sample(running) == (2, 2)
 
 
-def test_clients_need_a_certificate_where_they_must(models):
-    tls = SERVER._replace(client_ca=HERE / "authority.pem")
+def test_clients_need_a_certificate_where_they_must(models, tmp_path):
+    authority = tmp_path / "authority.pem"
+    shutil.copy(HERE / "authority.pem", authority)
+    tls = SERVER._replace(client_ca=authority)
     with Running(settings(models, tls=tls)) as running:
         with pytest.raises((urllib.error.URLError, ssl.SSLError, ConnectionError)):
             get(running)
@@ -92,6 +94,12 @@ def test_clients_need_a_certificate_where_they_must(models):
             sample(running)
         assert get(running, client=True) == 200
         assert sample(running, client=True) == (2, 2)
+        shutil.copy(HERE / "stranger.pem", authority)
+        running.server._tls.renew()
+        with pytest.raises((urllib.error.URLError, ssl.SSLError, ConnectionError)):
+            get(running, client=True)  # their authority is none any more
+        with pytest.raises(grpc.RpcError):
+            sample(running, client=True)
 
 
 @pytest.mark.parametrize(
