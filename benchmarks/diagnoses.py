@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
+from benchmarks.given import integers
 from tf_mixed_nash.errors import InputError
 from trainers.system import cli
 from trainers.system.files import write_json
@@ -228,10 +229,11 @@ def main() -> int:
     f = flags.FLAGS
     known = cases(f.tfds_dir)
     chosen = _chosen(known, f.only)
+    seeds = integers("seeds", f.seeds, least=0)
     import_tensorflow()
     results: dict[str, list[dict[str, Any]]] = {}
     for name, case in chosen.items():
-        for seed in map(int, f.seeds):
+        for seed in seeds:
             workdir = Path(f.runs) / name / f"seed{seed}"
             if not (workdir / _DONE).is_file():
                 run(case, seed, workdir)

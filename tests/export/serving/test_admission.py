@@ -203,7 +203,12 @@ def test_rows_are_guessed_by_a_body_s_length_and_rather_too_few():
     predictor, version = object.__new__(Predictor), SimpleNamespace(rows_by_size={})
     assert predictor.guess_rows(version, 1000) == 1
     predictor.note_rows(version, 1000, 40)
-    assert [predictor.guess_rows(version, size) for size in (511, 512, 1023, 1024)] == [1, 40, 40, 1]
+    assert [predictor.guess_rows(version, size) for size in (511, 512, 1023, 1024)] == [
+        1,
+        40,
+        40,
+        1,
+    ]
     predictor.note_rows(version, 1000, 10)
     assert predictor.guess_rows(version, 1000) == 10
     predictor.note_rows(version, 1000, 40)
