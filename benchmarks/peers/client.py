@@ -24,11 +24,13 @@ class _Kind(NamedTuple):
     module: str
     package: str
     compiled: bool = False
+    graphs: bool = False
 
 
 PEERS = {
     "pytorch": _Kind("torch_peer", "torch"),
     "pytorch_compiled": _Kind("torch_peer", "torch", compiled=True),
+    "pytorch_cuda_graphs": _Kind("torch_peer", "torch", graphs=True),
     "jax": _Kind("jax_peer", "jax"),
     "keras": _Kind("keras_peer", "keras"),
 }
@@ -51,6 +53,10 @@ def unavailable(name: str) -> str | None:
     code = f"import importlib.util as u, sys; sys.exit(u.find_spec({kind.package!r}) is None)"
     if subprocess.run([python_of(name), "-c", code], check=False).returncode:
         return f"{kind.package} is not installed: make peers"
+    if kind.graphs:
+        code = "import sys, torch; sys.exit(not torch.cuda.is_available())"
+        if subprocess.run([python_of(name), "-c", code], check=False).returncode:
+            return "PyTorch has no GPU here"
     return None
 
 
@@ -117,7 +123,7 @@ class Peer:
 
     def build(self, work: Work) -> int:
         """Makes a trainer; returns its id."""
-        work = dataclasses.replace(work, compiled=self._kind.compiled)
+        work = dataclasses.replace(work, compiled=self._kind.compiled, graphs=self._kind.graphs)
         return self.ask(do="build", work=dataclasses.asdict(work))["id"]
 
     def seconds(self, trainer: int, steps: int) -> float:

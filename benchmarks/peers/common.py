@@ -59,6 +59,7 @@ class Work:
       penalty: weight of the gradient penalty; 0: none.
       step_size, temperature, stability, rms_decay, decay_1, decay_2, damping: as in configs.
       compiled: of frameworks that offer both, the compiled form.
+      graphs: of PyTorch on a GPU, the whole step as one CUDA graph.
     """
 
     algorithm: str = "mirror_gan"
@@ -78,6 +79,37 @@ class Work:
     decay_2: float = 0.9
     damping: float = 0.9
     compiled: bool = False
+    graphs: bool = False
+
+    def widths(self) -> list[int]:
+        """The channels of a DCGAN's hidden maps, from the largest map to the smallest."""
+        return [self.width * 2**i for i in range({32: 3, 64: 4}[self.size])]
+
+    def weights(self, player: str) -> list[np.ndarray]:
+        """First weights of a player, in the order and the layout of Keras's."""
+        seed = PLAYERS.index(player)
+        if self.model == "mlp":
+            return he_normal(self.mlp_sizes(player), seed)
+        rng = np.random.default_rng(seed)
+
+        def normal(*shape):
+            return rng.normal(0, 0.02, shape).astype(np.float32)
+
+        def norm(channels):
+            return [1 + normal(channels), np.zeros(channels, np.float32)]
+
+        widths = self.widths()
+        maps = list(itertools.pairwise([self.channels, *widths]))
+        if player == "theta":
+            leaves = [normal(self.latent_dim, 16 * widths[-1])]
+            for small, large in reversed(maps):  # kernels [h, w, out, in]
+                leaves += [*norm(large), normal(4, 4, small, large)]
+            return [*leaves, np.zeros(self.channels, np.float32)]
+        leaves = []
+        for i, (few, many) in enumerate(maps):
+            leaves += [normal(4, 4, few, many)]
+            leaves += norm(many) if i else [np.zeros(many, np.float32)]
+        return [*leaves, normal(16 * widths[-1], 1), np.zeros(1, np.float32)]
 
     def mlp_sizes(self, player: str) -> list[int]:
         """The widths of a player's layers, from its input to its output."""

@@ -19,6 +19,8 @@ import keras  # noqa: E402
 from benchmarks.peers import common  # noqa: E402
 from benchmarks.peers.common import Work  # noqa: E402
 
+_RECORDS = 512  # random images
+
 
 def _mlp(sizes: list[int], policy: str) -> Any:
     layers: list[Any] = [keras.Input((sizes[0],))]
@@ -28,6 +30,30 @@ def _mlp(sizes: list[int], policy: str) -> Any:
     return keras.Sequential(layers)
 
 
+def _dcgan(work: Work, player: str, policy: str) -> Any:
+    layers, widths = keras.layers, work.widths()
+    same: dict[str, Any] = {"padding": "same", "dtype": policy}
+
+    def norm():
+        return layers.BatchNormalization(epsilon=1e-5, dtype=policy)
+
+    stack: list[Any] = []
+    if player == "theta":
+        stack += [keras.Input((work.latent_dim,))]
+        stack += [layers.Dense(16 * widths[-1], use_bias=False, dtype=policy)]
+        stack += [layers.Reshape((4, 4, widths[-1]), dtype=policy)]
+        for i, channels in reversed([*enumerate([work.channels, *widths[:-1]])]):
+            stack += [norm(), layers.ReLU(dtype=policy)]
+            stack += [layers.Conv2DTranspose(channels, 4, 2, use_bias=i == 0, **same)]
+        return keras.Sequential([*stack, layers.Activation("tanh", dtype=policy)])
+    stack += [keras.Input((work.size, work.size, work.channels))]
+    for i, channels in enumerate(widths):
+        stack += [layers.Conv2D(channels, 4, 2, use_bias=i == 0, **same)]
+        stack += [norm()] if i else []
+        stack += [layers.LeakyReLU(0.2, dtype=policy)]
+    return keras.Sequential([*stack, layers.Flatten(dtype=policy), layers.Dense(1, dtype=policy)])
+
+
 class Gan(keras.Model):
     """The two networks, and the step of `common`."""
 
@@ -35,7 +61,10 @@ class Gan(keras.Model):
         super().__init__()
         policy = "float32" if work.precision == "float32" else "mixed_bfloat16"
         self.work = work
-        self.nets = {p: _mlp(work.mlp_sizes(p), policy) for p in common.PLAYERS}
+        self.nets = {
+            p: _mlp(work.mlp_sizes(p), policy) if work.model == "mlp" else _dcgan(work, p, policy)
+            for p in common.PLAYERS
+        }
         self.optimizers, self.moments = {}, {}
         for p in common.PLAYERS:
             leaves = self.leaves(p)
@@ -57,7 +86,7 @@ class Gan(keras.Model):
             self.optimizers[p] = optimizer
 
     def leaves(self, player: str) -> list[Any]:
-        """The weights of a player, kernels and biases in turn."""
+        """The weights of a player, layer by layer."""
         return self.nets[player].trainable_variables
 
     def train_step(self, draws):  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -67,13 +96,18 @@ class Gan(keras.Model):
         def f(net, x):
             return tf.cast(net(x, training=True), tf.float32)
 
+        plus = tf.nn.softplus
         with tf.GradientTape() as tape:
-            loss = -tf.reduce_mean(f(D, f(G, draws["latents_theta"])))
+            logits = f(D, f(G, draws["latents_theta"]))
+            loss = tf.reduce_mean(-logits if work.model == "mlp" else plus(-logits))
         g_theta = tape.gradient(loss, self.leaves("theta"))
         real, fake = draws["real"], f(G, draws["latents_w"])
         with tf.GradientTape() as tape:
-            logits = tf.split(f(D, tf.concat([real, fake], 0)), 2)
-            loss = tf.reduce_mean(logits[1]) - tf.reduce_mean(logits[0])
+            if work.model == "mlp":
+                logits = tf.split(f(D, tf.concat([real, fake], 0)), 2)
+                loss = tf.reduce_mean(logits[1]) - tf.reduce_mean(logits[0])
+            else:  # batches of their own: the statistics are a batch's
+                loss = tf.reduce_mean(plus(-f(D, real))) + tf.reduce_mean(plus(f(D, fake)))
             if work.penalty:
                 between = draws["u"] * real + (1 - draws["u"]) * fake
                 with tf.GradientTape(watch_accessed_variables=False) as inner:
@@ -103,21 +137,26 @@ class Trainer:
     """See `common`."""
 
     def __init__(self, work: Work):
-        if work.model != "mlp":
-            raise ValueError("the Keras peer has MLPs only")
         self._work = work
         self._gan = Gan(work)
-        for i, p in enumerate(common.PLAYERS):
-            self._load(p, common.he_normal(work.mlp_sizes(p), i))
+        for p in common.PLAYERS:
+            self._load(p, work.weights(p))
         self._one = tf.function(self._gan.train_step, jit_compile=False)
         centres = tf.constant(common.modes())
+        images = None
+        if work.model == "dcgan":
+            shape = (_RECORDS, work.size, work.size, work.channels)
+            images = tf.Variable(tf.random.uniform(shape, -1.0, 1.0))
 
         @tf.function(input_signature=[tf.TensorSpec([], tf.int32)])
         def many(num_steps):
             n = work.batch_size
             for _ in tf.range(num_steps):
-                index = tf.random.uniform([n], 0, 8, tf.int32)
-                real = tf.gather(centres, index) + common.SIGMA * tf.random.normal([n, 2])
+                if images is None:
+                    index = tf.random.uniform([n], 0, 8, tf.int32)
+                    real = tf.gather(centres, index) + common.SIGMA * tf.random.normal([n, 2])
+                else:
+                    real = tf.gather(images, tf.random.uniform([n], 0, _RECORDS, tf.int32))
                 latents = [tf.random.normal([n, work.latent_dim]) for _ in range(2)]
                 draws = {"real": real, "latents_theta": latents[0], "latents_w": latents[1]}
                 self._gan.train_step({**draws, "u": tf.random.uniform([n, 1])})

@@ -1,9 +1,11 @@
-"""PyTorch, eager or compiled, MLP and DCGAN. See `common`.
+"""PyTorch, eager, compiled or as CUDA graphs, MLP and DCGAN. See `common`.
 
 Eager: modules, autograd.grad with create_graph for the penalty, `torch.optim` for RMSProp and
 Adam, pSGLD in place under no_grad; bfloat16 by autocast. Compiled: the two gradients as one
 function of the parameters by `torch.func`, under `torch.compile` (whose autograd cannot
-differentiate twice), and the update as another.
+differentiate twice), and the update as another. CUDA graphs: the eager step, its draws and its
+update included, captured once and replayed. On a GPU if PyTorch has one, with TensorFloat-32 as
+TensorFlow and JAX have it there.
 """
 
 from __future__ import annotations
@@ -19,6 +21,10 @@ from torch.func import functional_call, grad
 
 from benchmarks.peers import common
 from benchmarks.peers.common import Work
+
+_DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+_RECORDS = 512  # random images
+_WARM_UP = 3  # steps before a capture, as PyTorch's documentation has it
 
 
 def _mlp(sizes: list[int]) -> nn.Sequential:
@@ -47,8 +53,7 @@ class _Flat(nn.Module):
 
 
 def _dcgan(work: Work, player: str) -> nn.Sequential:
-    num = {32: 3, 64: 4}[work.size]
-    widths = [work.width * 2**i for i in range(num)]
+    widths = work.widths()
 
     def norm(channels):
         return nn.BatchNorm2d(channels, eps=1e-5, track_running_stats=False)
@@ -73,11 +78,13 @@ def _dcgan(work: Work, player: str) -> nn.Sequential:
 def _from_keras(leaf: np.ndarray) -> torch.Tensor:
     """[in, out] to [out, in]; [h, w, a, b] to [b, a, h, w]; a copy."""
     axes = {2: (1, 0), 4: (3, 2, 0, 1)}.get(leaf.ndim)
-    return torch.from_numpy(np.array(leaf.transpose(axes) if axes else leaf, np.float32))
+    return torch.from_numpy(np.array(leaf.transpose(axes) if axes else leaf, np.float32)).to(
+        _DEVICE
+    )
 
 
 def _to_keras(parameter: torch.Tensor) -> np.ndarray:
-    leaf = parameter.detach().numpy()
+    leaf = parameter.detach().cpu().numpy()
     axes = {2: (1, 0), 4: (2, 3, 1, 0)}.get(leaf.ndim)
     return leaf.transpose(axes) if axes else leaf
 
@@ -112,10 +119,20 @@ def _optimizer(work: Work, net: nn.Module):
         return Langevin(parameters, work)
     if work.algorithm == "adam":
         return torch.optim.Adam(
-            parameters, work.step_size, (work.decay_1, work.decay_2), work.stability, fused=True
+            parameters,
+            work.step_size,
+            (work.decay_1, work.decay_2),
+            work.stability,
+            fused=True,
+            capturable=work.graphs,
         )
     return torch.optim.RMSprop(
-        parameters, work.step_size, work.rms_decay, work.stability, foreach=True
+        parameters,
+        work.step_size,
+        work.rms_decay,
+        work.stability,
+        foreach=True,
+        capturable=work.graphs,
     )
 
 
@@ -135,21 +152,22 @@ class Trainer:
 
     def __init__(self, work: Work):
         torch.manual_seed(0)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
         self._work = work
         make = (lambda p: _mlp(work.mlp_sizes(p))) if work.model == "mlp" else None
-        self._nets = {p: make(p) if make else _dcgan(work, p) for p in common.PLAYERS}
-        if work.model == "mlp":
-            for i, p in enumerate(common.PLAYERS):
-                self._load(p, common.he_normal(work.mlp_sizes(p), i))
-        self._modes = torch.from_numpy(common.modes())
+        self._nets = {p: (make(p) if make else _dcgan(work, p)).to(_DEVICE) for p in common.PLAYERS}
+        for p in common.PLAYERS:
+            self._load(p, work.weights(p))
+        self._modes = torch.from_numpy(common.modes()).to(_DEVICE)
         self._images = None
         if work.model == "dcgan":
-            shape = (8, work.batch_size, work.channels, work.size, work.size)
-            self._images = torch.rand(shape).mul_(2).sub_(1)
-            self._images = [x.to(memory_format=torch.channels_last) for x in self._images]
-        self._count = 0
+            shape = (_RECORDS, work.channels, work.size, work.size)
+            images = torch.rand(shape, device=_DEVICE).mul_(2).sub_(1)
+            self._images = images.to(memory_format=torch.channels_last)
         self._restart()
         self._gradients = self._compiled() if work.compiled else self._eager
+        self._graph = None
 
     def _restart(self):
         self._optimizers = {p: _optimizer(self._work, net) for p, net in self._nets.items()}
@@ -162,7 +180,8 @@ class Trainer:
     def _autocast(self):
         if self._work.precision == "float32":
             return contextlib.nullcontext()
-        return torch.autocast("cpu", torch.bfloat16)
+        # A graph may not use what autocast has kept of another step.
+        return torch.autocast(_DEVICE, torch.bfloat16, cache_enabled=not self._work.graphs)
 
     def _eager(self, draws):
         """Sets the gradients of both players at their weights."""
@@ -239,26 +258,46 @@ class Trainer:
     def _draws(self):
         work, n = self._work, self._work.batch_size
         if self._images is None:
-            real = self._modes[torch.randint(8, (n,))] + common.SIGMA * torch.randn(n, 2)
+            index = torch.randint(8, (n,), device=_DEVICE)
+            real = self._modes[index] + common.SIGMA * torch.randn(n, 2, device=_DEVICE)
         else:
-            real = self._images[self._count % 8]
+            real = self._images[torch.randint(_RECORDS, (n,), device=_DEVICE)]
         return {
             "real": real,
-            "latents_theta": torch.randn(n, work.latent_dim),
-            "latents_w": torch.randn(n, work.latent_dim),
-            "u": torch.rand(n, 1),
+            "latents_theta": torch.randn(n, work.latent_dim, device=_DEVICE),
+            "latents_w": torch.randn(n, work.latent_dim, device=_DEVICE),
+            "u": torch.rand(n, 1, device=_DEVICE),
         }
 
     def _step(self, draws):
         self._gradients(draws)
         for optimizer in self._optimizers.values():
             optimizer.step()
-        self._count += 1
+
+    def _captured(self):
+        """The step with its draws as a CUDA graph, after a warm-up on a stream of its own."""
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UP):
+                self._step(self._draws())
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._step(self._draws())
+        return graph
 
     def advance(self, num_steps: int) -> None:
         """Trains."""
-        for _ in range(num_steps):
-            self._step(self._draws())
+        if self._work.graphs:
+            self._graph = self._graph or self._captured()
+            for _ in range(num_steps):
+                self._graph.replay()
+        else:
+            for _ in range(num_steps):
+                self._step(self._draws())
+        if _DEVICE == "cuda":
+            torch.cuda.synchronize()
 
     def replay(self, weights, draws):
         """See `common`."""
@@ -270,7 +309,11 @@ class Trainer:
                 optimizer = self._optimizers[p]
                 if isinstance(optimizer, Langevin):
                     optimizer.xi = [_from_keras(x) for x in each[f"xi_{p}"]]
-            tensors = {k: torch.from_numpy(x) for k, x in each.items() if not k.startswith("xi_")}
+            tensors = {
+                k: torch.from_numpy(x).to(_DEVICE)
+                for k, x in each.items()
+                if not k.startswith("xi_")
+            }
             if self._images is not None:
                 real = tensors["real"].permute(0, 3, 1, 2)
                 tensors["real"] = real.contiguous(memory_format=torch.channels_last)
@@ -280,7 +323,13 @@ class Trainer:
 
 def noise(num: int):
     """Ways to draw `num` standard normals."""
-    return {"torch.randn": lambda: torch.randn(num)}
+
+    def draw():
+        torch.randn(num, device=_DEVICE)
+        if _DEVICE == "cuda":
+            torch.cuda.synchronize()
+
+    return {"torch.randn": draw}
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from benchmarks.peers import common
+from benchmarks.peers import client, common
 from benchmarks.peers.client import PEERS, Peer, PeerError, unavailable
 from benchmarks.peers.common import ALGORITHMS, Work
 from benchmarks.peers.ours import comparable, difference
@@ -49,7 +50,7 @@ def test_a_peers_update_is_ours(start, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("name", list(PEERS))
+@pytest.mark.parametrize("name", [n for n in PEERS if n != "pytorch_cuda_graphs"])
 def test_a_peers_update_by_every_algorithm_is_ours(start, name, algorithm):
     work, tolerance = comparable(name, Work(algorithm=algorithm, **SMALL))
     assert max(difference(start(name), work).values()) < tolerance
@@ -64,7 +65,7 @@ def test_peers_carry_their_moments_from_step_to_step(start, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("name", list(PEERS))
+@pytest.mark.parametrize("name", [n for n in PEERS if n != "pytorch_cuda_graphs"])
 def test_a_peers_update_in_bfloat16_is_ours_but_for_rounding(start, name, algorithm):
     work = Work(algorithm=algorithm, precision="bfloat16", **SMALL)
     work, tolerance = comparable(name, work)
@@ -73,9 +74,31 @@ def test_a_peers_update_in_bfloat16_is_ours_but_for_rounding(start, name, algori
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [32, 64])
-def test_pytorchs_dcgan_is_ours(start, size):
+@pytest.mark.parametrize("name", ["pytorch", "jax", "keras"])
+def test_a_peers_dcgan_is_ours(start, name, size):
     work = Work(**{**SMALL_DCGAN, "size": size})
-    assert max(difference(start("pytorch"), work).values()) < 10 * NEAR
+    assert max(difference(start(name), work).values()) < 10 * NEAR
+
+
+@pytest.mark.parametrize("player", common.PLAYERS)
+@pytest.mark.parametrize("size", [32, 64])
+def test_first_weights_have_the_shapes_of_our_dcgan(player, size):
+    from tf_mixed_nash.models import dcgan_discriminator, dcgan_generator
+
+    if player == "theta":
+        network = dcgan_generator(size, channels=3, latent_dim=5, width=2)
+    else:
+        network = dcgan_discriminator(size, channels=3, width=2)
+    work = Work(model="dcgan", size=size, channels=3, width=2, latent_dim=5)
+    assert [w.shape for w in work.weights(player)] == [*map(tuple, network.shapes)]
+
+
+def test_cuda_graphs_need_a_gpu(monkeypatch):
+    monkeypatch.setattr(client, "_ENVIRONMENT", client.Path("/nowhere"))
+    codes = iter([0, 1])
+    run = lambda *args, **kwargs: SimpleNamespace(returncode=next(codes))  # noqa: E731
+    monkeypatch.setattr(client.subprocess, "run", run)
+    assert unavailable("pytorch_cuda_graphs") == "PyTorch has no GPU here"
 
 
 @pytest.mark.slow

@@ -1,11 +1,11 @@
-"""The study of several generators: its settings as its page has them, tables of its records."""
+"""Studies: their settings are valid, and their tables are of their records."""
 
 import json
 
 import pytest
 
-from benchmarks import particles_study
-from benchmarks.particles_study import STAGES, WIDTHS
+from benchmarks import modern_study, particles_study, studies
+from benchmarks.particles_study import WIDTHS
 from tests.trainers.conftest import command
 from trainers.experiment import settings
 from trainers.system import cli
@@ -21,16 +21,24 @@ def test_equal_parameters(num):
     assert num * parameters(WIDTHS[num]) == pytest.approx(parameters(512), rel=0.011)
 
 
-@pytest.mark.parametrize("setting", [s for stage in STAGES.values() for s in stage], ids=str)
+STUDIES = {"particles": particles_study.STUDY, "modern": modern_study.STUDY}
+SETTINGS = {
+    s.name: s for study in STUDIES.values() for stage in study.stages.values() for s in stage
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
 def test_every_setting_is_a_valid_config(setting):
-    config = cli.load_config(particles_study.config_of(setting.dataset, "pure"))
+    config = cli.load_config(setting.config)
     settings.override(config, setting.items)
     settings.resolve(config)
 
 
-def test_names_are_unique():
-    names = [s.name for stage in STAGES.values() for s in stage]
+@pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
+def test_names_are_unique_and_stages_have_columns(study):
+    names = [s.name for stage in study.stages.values() for s in stage]
     assert len(set(names)) == len(names)
+    assert {*study.columns} == {*study.stages}
 
 
 def card(hq, **more):
@@ -62,7 +70,7 @@ def test_a_table_is_of_the_records(tmp_path):
 
 
 def test_modes_of_an_atom_are_those_with_a_twentieth_of_its_good_samples():
-    assert particles_study.modes_by_atom([{"modes": [95, 6, 0, 4]}, {}]) == [2, 0]
+    assert studies.modes_by_atom([{"modes": [95, 6, 0, 4]}, {}]) == [2, 0]
 
 
 def test_an_unknown_stage_is_refused():

@@ -1,0 +1,127 @@
+"""Do today's losses and networks, or mixed strategies, reach more modes? docs/results/modern.md.
+
+    python -m benchmarks.modern_study [--stages=stacked,quarter,textbook,...|all] [--render]
+        [--seeds=0,1,2] [--jobs=2] [--threads=1] [--budget=MIN] --set=data.tfds_dir=DIR
+
+The protocol is at the head of that page; how it runs, benchmarks/studies.py. `textbook` alone needs
+no images, and takes no data.tfds_dir.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks import studies
+from benchmarks.studies import Setting, Study
+from trainers.system import cli
+from trainers.tasks.tables import Column
+
+__all__ = ["STAGES", "STUDY"]
+
+_STACKED = "configs/stacked_mnist_mp.py:pure"
+_RPGAN = (
+    "game.objective=relativistic",
+    "game.r1=0.05",
+    "game.r2=0.05",
+    "game.gradient_penalty=0.0",
+)
+# A width of 16 for PacGAN's 128, and 4,000 mini-batches for its 100,000: what two cores can do.
+_NARROW = ("model.width=16", "num_batches=4000")
+_ALGORITHMS = {
+    "adam": "Adam",
+    "rmsprop": "RMSProp",
+    "mirror_gan": "Mirror-GAN",
+    "mirror_prox_gan": "Mirror-Prox-GAN",
+}
+
+
+def _stacked(prefix: str, *items: str) -> Iterator[Setting]:
+    for algorithm, title in _ALGORITHMS.items():
+        own = (*_NARROW, f"algorithm={algorithm}", *items)
+        yield Setting(f"{prefix}_{algorithm}", f"DCGAN, {title}", _STACKED, own)
+    four = (*_NARROW, "algorithm=mirror_prox_gan", "generator.num_particles=4", *items)
+    title = "four DCGAN generators, Mirror-Prox-GAN"
+    yield Setting(f"{prefix}_particles", title, _STACKED, four)
+
+
+STAGES: dict[str, list[Setting]] = {
+    "stacked": [
+        *_stacked("stacked"),
+        Setting(
+            "stacked_r3",
+            "residual, RpGAN + R1 + R2, Adam",
+            "configs/stacked_mnist_r3.py:pure",
+            _NARROW,
+        ),
+    ],
+    "quarter": [*_stacked("quarter", "model.discriminator_width=4")],
+    # 25 Gaussians, 20,000 mini-batches of 256.
+    "textbook": [
+        Setting(
+            "textbook_rpgan",
+            "RpGAN + R1 + R2, Adam",
+            "configs/gaussians25_md.py:pure",
+            (*_RPGAN, "algorithm=adam", "step_size=2e-4", "decay_1=0.0", "decay_2=0.99"),
+        ),
+        Setting(
+            "textbook_rpgan_mirror",
+            "RpGAN + R1 + R2, alternated Mirror-GAN",
+            "configs/gaussians25_md.py:pure",
+            _RPGAN,
+        ),
+        Setting(
+            "textbook_ours",
+            "WGAN-GP, alternated Mirror-GAN (the config)",
+            "configs/gaussians25_md.py:pure",
+        ),
+    ],
+    "fashion": [
+        Setting(
+            "fashion_dcgan",
+            "DCGAN, Adam",
+            "configs/fashion_mnist_mp.py:pure",
+            ("algorithm=adam", "model.width=16", "num_batches=6000"),
+        ),
+        Setting(
+            "fashion_residual",
+            "residual, RpGAN + R1 + R2, Adam",
+            "configs/cifar10_r3.py:pure",
+            (
+                *("dataset=fashion_mnist", "image.channels=1", "game.r1=0.5", "game.r2=0.5"),
+                *("model.width=16", "num_batches=1500"),
+            ),
+        ),
+    ],
+}
+_OF_STACKED = {"modes_captured": Column("modes", 1), "reverse_kl": Column("reverse KL", 3)}
+_PLANAR = {
+    "modes_captured": Column("modes", 1),
+    "high_quality_3sigma": Column("HQ 3 sigma", 3),
+    "reverse_kl": Column("reverse KL", 4),
+    "std_ratio": Column("std ratio", 2),
+    "law_distance": Column("law distance", 3),
+}
+_IMAGES = {
+    "fid": Column("FID", 2),
+    "kid": Column("KID", 2),
+    "recall": Column("recall", 3),
+    "coverage": Column("coverage", 3),
+}
+STUDY = Study(
+    STAGES,
+    Path("docs/results/modern.json"),
+    {"stacked": _OF_STACKED, "quarter": _OF_STACKED, "textbook": _PLANAR, "fashion": _IMAGES},
+    "networks and algorithm",
+)
+
+
+def main() -> int:
+    """The command."""
+    return studies.command(STUDY)
+
+
+if __name__ == "__main__":
+    studies.define_flags(STUDY, "textbook")
+    cli.main(main, sys.argv)

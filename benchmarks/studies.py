@@ -1,0 +1,225 @@
+"""Settings, each run with every seed, and the tables of what ended: what our studies share.
+
+A study's command is `command(study)` with the flags of `define_flags`. Runs are ordinary workdirs,
+OUT/SETTING/seedN, seed after seed; finished ones are not repeated, stopped ones are resumed. What
+ended goes into the study's file of records, which is committed: runs of other sessions are kept,
+and --render prints the tables from there alone.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import flags
+
+from benchmarks.given import integers
+from tf_mixed_nash.errors import InputError
+from trainers.campaigns import cells, jobs
+from trainers.campaigns.comparison import Comparison
+from trainers.campaigns.jobs import Job
+from trainers.system import cli
+from trainers.system.files import make_writable, write_json
+from trainers.tasks.tables import Column
+from trainers.workdir.folder import ANSWERS, read_card, records
+
+__all__ = ["Setting", "Study", "command", "define_flags", "modes_by_atom", "table"]
+
+
+class Setting(NamedTuple):
+    """One line of a table: what is run with every seed.
+
+    Attributes:
+      name: of its folder.
+      title: in the table.
+      config: FILE.py[:VARIANT].
+      items: KEY=VALUE each.
+    """
+
+    name: str
+    title: str
+    config: str
+    items: tuple[str, ...] = ()
+
+    def with_items(self, *items: str) -> Setting:
+        """The same with more items."""
+        return self._replace(items=(*self.items, *items))
+
+
+class Study(NamedTuple):
+    """What is run, and what is shown of it.
+
+    Attributes:
+      stages: name -> settings, of a table each.
+      records: the file of what ended.
+      columns: stage -> key of a scorecard's answer -> column.
+      heading: of the first column.
+      atoms: whether tables have the modes of each atom.
+    """
+
+    stages: Mapping[str, Sequence[Setting]]
+    records: Path
+    columns: Mapping[str, Mapping[str, Column]]
+    heading: str
+    atoms: bool = False
+
+
+def _jobs(
+    settings: Sequence[Setting], seeds: Sequence[int], out: Path, extra: Sequence[str], tiny: bool
+) -> dict[tuple[str, int], Job]:
+    """(setting's name, seed) -> Job, seed after seed."""
+    return {
+        (s.name, seed): Job(
+            f"{s.name}, seed {seed}",
+            f"{s.config.partition(':')[0]}:tiny" if tiny else s.config,
+            [*(i for i in s.items if not (tiny and _is_size(i))), f"seed={seed}", *extra],
+            out / s.name / f"seed{seed}",
+        )
+        for seed in seeds
+        for s in settings
+    }
+
+
+def _is_size(item: str) -> bool:
+    return item.startswith(("num_batches=", "model."))
+
+
+# What a run's numbers depend on, resolved; defaults may change.
+_DETERMINES = (
+    "algorithm",
+    "num_batches",
+    "batch_size",
+    "game",
+    "mixture",
+    "particles",
+    "ema_decay",
+)
+_DETERMINES += ("model", "generator", "discriminator", "precision", "compile")
+
+
+def _record(job: Job) -> dict[str, Any]:
+    """What is kept of a finished run."""
+    card = read_card(job.workdir)
+    assert card is not None
+    last = records(job.workdir)[-1]
+    session = json.loads((job.workdir / "provenance.json").read_text())["sessions"][-1]
+    config = json.loads((job.workdir / "config.json").read_text())
+    answers = {}
+    for answer in ANSWERS:
+        own = dict(card["strategies"][answer])
+        if own.pop("atoms", None):
+            own["modes_by_atom"] = modes_by_atom(card["strategies"][answer]["atoms"])
+        answers[answer] = own
+    return {
+        "settings": list(job.settings),
+        "config": {key: config[key] for key in _DETERMINES},
+        "answers": answers,
+        "real": card["real_data_ceiling"],
+        "seconds": last.get("seconds"),
+        "commit": session["commit"],
+        "draws": session.get("draws", 1),  # which law of them (docs/decisions/0023)
+        "hardware": {k: session["hardware"][k] for k in ("processor", "cores", "gpus")},
+    }
+
+
+def modes_by_atom(atoms: Sequence[Mapping[str, Any]]) -> list[int]:
+    """How many modes each atom covers: of these with a twentieth of its good samples or more."""
+    counts = []
+    for atom in atoms:
+        modes = atom.get("modes", ())
+        counts.append(sum(n >= 0.05 * max(sum(modes), 1) for n in modes))
+    return counts
+
+
+def _load(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.is_file() else {"runs": {}}
+
+
+def table(study: Study, stage: str, runs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown: a line for each setting and answer, means ± standard errors over seeds.
+
+    Args:
+      study: of the stage.
+      stage: its name.
+      runs: setting's name -> seed -> its record.
+    """
+    columns = study.columns[stage]
+    head = [study.heading, "answer", *(c.title for c in columns.values())]
+    head += ["modes of an atom"] * study.atoms + ["seeds"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    real: list[Mapping[str, Any]] = []
+    for s in study.stages[stage]:
+        mine = runs.get(s.name, {})
+        real += [one["real"] for one in mine.values()]
+        for answer in ANSWERS if mine else ():
+            cards = [one["answers"][answer] for one in mine.values()]
+            row = cells.aggregate(cards, columns)
+            text = [cells.text(row[key], c.digits) for key, c in columns.items()]
+            text += [_spread(cards)] * study.atoms + [str(len(cards))]
+            lines.append("| " + " | ".join([s.title, answer, *text]) + " |")
+    if real:
+        row = cells.aggregate(real[:1], columns)
+        text = [cells.text(row[key], c.digits) for key, c in columns.items()]
+        text += [""] * study.atoms + [""]
+        lines.append("| " + " | ".join(["real data", "", *text]) + " |")
+    return "\n".join(lines)
+
+
+def _spread(cards: Sequence[Mapping[str, Any]]) -> str:
+    counts = [n for card in cards for n in card.get("modes_by_atom", ())]
+    if not counts:
+        return "-"
+    return f"{min(counts)}-{max(counts)}, median {statistics.median(counts):g}"
+
+
+def command(study: Study) -> int:
+    """Runs what is missing, writes the records, prints the tables; an exit code.
+
+    Raises:
+      InputError: for an unknown stage, seeds that are none, or folders that cannot be written.
+    """
+    f = flags.FLAGS
+    stages = f.stages.split(",") if f.stages != "all" else list(study.stages)
+    if unknown := [s for s in stages if s not in study.stages]:
+        known = ", ".join(study.stages)
+        raise InputError(f"Unknown stage {unknown[0]!r}. Choose some of: {known}.")
+    seeds = integers("seeds", f.seeds, least=0)
+    path, code = Path(f.records), cli.DONE
+    known = _load(path)
+    if not f.render:
+        out = Path(f.out)
+        make_writable(out, "--out")
+        settings = [s for stage in stages for s in study.stages[stage]]
+        runs = _jobs(settings, seeds, out, f.set, f.tiny)
+        # Runs that an earlier session recorded need not be here any more.
+        todo = {k: j for k, j in runs.items() if str(k[1]) not in known["runs"].get(k[0], {})}
+        code = jobs.run(Comparison(list(todo.values())), f.jobs, f.threads, f.budget)
+        for (name, seed), job in todo.items():
+            if read_card(job.workdir) is not None:
+                known["runs"].setdefault(name, {})[str(seed)] = _record(job)
+        write_json(path, known)
+    for stage in stages:
+        print(f"\n### {stage}\n\n{table(study, stage, known['runs'])}")
+    return code
+
+
+def define_flags(study: Study, stages: str) -> None:
+    """The flags of a study's command.
+
+    Args:
+      study: whose file of records is the default.
+      stages: the default.
+    """
+    flags.DEFINE_string("stages", stages, "Some of the stages, separated by commas, or all.")
+    flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Of the runs.")
+    flags.DEFINE_string("out", f"runs/{study.records.stem}_study", "Where the runs go.")
+    flags.DEFINE_string("records", str(study.records), "The file of what ended.")
+    flags.DEFINE_integer("jobs", 2, "Runs side by side.", lower_bound=1)
+    flags.DEFINE_integer("threads", 1, "Of each run; 0: TensorFlow's choice.", lower_bound=0)
+    flags.DEFINE_float("budget", None, "Minutes after which the command stops; none: no limit.")
+    flags.DEFINE_bool("render", False, "Only prints the tables of what ended.")
+    flags.DEFINE_bool("tiny", False, "Two steps of small networks, for a test.")
+    flags.DEFINE_multi_string("set", [], "KEY=VALUE: a config key for all runs.")
