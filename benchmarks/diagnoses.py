@@ -6,7 +6,7 @@
 Small runs on 2 cores, in the plane and (with --tfds_dir, of a prepared MNIST and Fashion-MNIST) on
 images of 28 pixels; each is judged by the findings of its last looks (docs/diagnosis.md). The same
 command goes on with runs that are there. Prints a line a run and a table in Markdown at the end.
-Exit codes: 0 done, 2 bad input.
+Exit codes: 0 done, 2 bad input, 130 or 143 stopped by a signal.
 """
 
 from __future__ import annotations
@@ -151,8 +151,13 @@ def _dotted(keys: dict[str, Any]) -> dict[str, Any]:
     return {key.replace("__", "."): value for key, value in keys.items()}
 
 
-def run(case: Case, seed: int, workdir: Path) -> None:
-    """Trains a case, but for its last mini-batch, so that nothing is scored or published."""
+def run(case: Case, seed: int, workdir: Path) -> int:
+    """Trains a case, but for its last mini-batch, so that nothing is scored or published.
+
+    Returns:
+      `cli.DONE`, of a run that diverged too; what a signal stopped is none that was trained, and
+      goes on another time: `cli.STOPPED` or `cli.INTERRUPTED`.
+    """
     from trainers.experiment import settings
     from trainers.session import train
 
@@ -165,8 +170,11 @@ def run(case: Case, seed: int, workdir: Path) -> None:
     resolved = settings.resolve(config)
     began = time.process_time()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        train.train(resolved, workdir, until=config.num_batches - 1)
+        code = train.train(resolved, workdir, until=config.num_batches - 1)
+    if code in (cli.STOPPED, cli.INTERRUPTED):
+        return code
     write_json(workdir / _DONE, {"seconds": round(time.process_time() - began, 1)})
+    return cli.DONE
 
 
 def judge(case: Case, workdir: Path) -> dict[str, Any]:
@@ -235,8 +243,8 @@ def main() -> int:
     for name, case in chosen.items():
         for seed in seeds:
             workdir = Path(f.runs) / name / f"seed{seed}"
-            if not (workdir / _DONE).is_file():
-                run(case, seed, workdir)
+            if not (workdir / _DONE).is_file() and (code := run(case, seed, workdir)):
+                return code
             result = judge(case, workdir)
             results.setdefault(name, []).append(result)
             mark = "right" if _right(case, result) else "WRONG"
