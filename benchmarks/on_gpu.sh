@@ -18,6 +18,12 @@ measure() { # NAME SECONDS COMMAND...
 # 16 runs as one program beside one run, batch 64 and 256 (docs/many.md).
 measure population 300 benchmarks.population --runs=16 --ways=whole --batch_sizes=64,256 \
     --steps=500 --rounds=5 --output="$out/population.json"
+# Beside JAX and PyTorch's whole steps, as a user gets each (docs/speed.md).
+measure step_check 200 benchmarks.step --check --peers=jax,pytorch --precisions=float32
+measure step_mlp 400 benchmarks.step --algorithms=rmsprop,mirror_gan --rounds=5 \
+    --peers=jax,pytorch,pytorch_cuda_graphs --output="$out/step_mlp.json"
+measure step_dcgan64 400 benchmarks.step --model=dcgan64 --algorithms=rmsprop,mirror_gan --rounds=5 \
+    --peers=jax,pytorch_cuda_graphs --output="$out/step_dcgan64.json"
 # Both ways of compiling, with and without deterministic operations (docs/gpu.md).
 measure compile 300 benchmarks.compile --algorithms=mirror_gan --batch_sizes=64,256 --rounds=5 \
     --precisions=float32,bfloat16 --determinism --output="$out/compile.json"
