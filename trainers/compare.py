@@ -8,7 +8,7 @@
 Every run is a normal workdir, OUT/ALGORITHM/seedN. Finished runs are not repeated, stopped
 ones are resumed. Each algorithm takes its own tuned defaults; --set=KEY=VALUE sets a
 config key for all of them. Writes table.md, table.json, figure_{last,ema,mixture}.png, and
-report.html, which holds all of it.
+report.html, which holds all of it; figures and rows of further averages, too (ema_half_lives).
 What the trainers print is in OUT/ALGORITHM/seedN.log; of one at a time it is shown, too.
 --jobs runs are made side by side; on a GPU the seeds of an algorithm are one program (--together).
 --budget=MINUTES stops them; the same command goes on.
@@ -33,7 +33,6 @@ from trainers.campaigns.cells import NO_VALUE, Cell
 from trainers.system import cli
 from trainers.system.files import make_writable
 from trainers.system.quiet import import_tensorflow
-from trainers.workdir.folder import ANSWERS
 
 __all__ = ["main"]
 
@@ -67,7 +66,8 @@ def main() -> int:
     first = runs[names[0], seeds[0]]
     config = cli.load_config(first.config)
     settings.override(config, first.settings)
-    task = task_of(settings.resolve(config))
+    resolved = settings.resolve(config)
+    task, answers = task_of(resolved), settings.answers_of(resolved)
     make_writable(out, "--out")
     check(runs)
     comparison = Comparison(list(runs.values()))
@@ -83,8 +83,8 @@ def main() -> int:
     titles = {name: ALGORITHMS[name].title for name in names}
     spread = "mean ± s.e." if len(seeds) > 1 else "one seed, no spread"
     note = f"\nSeeds {f.seeds}; {f.num_batches:,} mini-batches each; {spread}.\n"
-    print(write(out, task, runs, comparison.diverged, titles, note, timings))
-    for answer in ANSWERS:
+    print(write(out, task, runs, comparison.diverged, titles, note, timings, answers))
+    for answer in answers:
         print(f"figure  {out / f'figure_{answer}.png'}")
     print(f"table   {out / 'table.md'}")
     print(f"report  {out / 'report.html'}")

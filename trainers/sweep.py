@@ -85,8 +85,8 @@ def _define_flags() -> None:
     flags.DEFINE_string(
         "objective",
         None,
-        "min|max:ANSWER/METRIC; last, ema, mixture, best. By default min:best/law_distance in the "
-        "plane, energy_distance of data of your own, fid of images.",
+        "min|max:ANSWER/METRIC; last, ema, mixture, ema_N, best. By default "
+        "min:best/law_distance in the plane, energy_distance of data of your own, fid of images.",
     )
     flags.DEFINE_integer("jobs", 1, "Trials at once.")
     flags.DEFINE_integer("threads", 2, "Of each trial; 0: TensorFlow's choice.")

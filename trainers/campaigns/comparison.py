@@ -106,6 +106,7 @@ def write(
     titles: Mapping[str, str],
     note: str,
     times: Mapping[str, Cell],
+    answers: Sequence[str] = ANSWERS,
 ) -> str:
     """Writes table.md, table.json, the figures and report.html; returns the table.
 
@@ -117,6 +118,7 @@ def write(
       titles: of the algorithms, in their order.
       note: below the table.
       times: of the algorithms, milliseconds a mini-batch; {} without that column.
+      answers: of the runs.
     """
     columns = dict(task.columns)
     if times:
@@ -130,7 +132,7 @@ def write(
     for name in titles:
         mine = [job for (n, _), job in runs.items() if n == name and job not in diverged]
         done = [card for job in mine if (card := read_card(job.workdir))]
-        for answer in ANSWERS:
+        for answer in answers:
             cards = [d["strategies"][answer] for d in done]
             rows[f"{name}/{answer}"] = row(cards, name) if cards else "diverged"
             scores[f"{name}/{answer}"] = cards
@@ -144,7 +146,7 @@ def write(
     write_atomically(out / "table.md", lambda p: p.write_text(table))
     write_json(out / "table.json", {"rows": rows, "scorecards": scores})
     figures = []
-    for answer in ANSWERS:
+    for answer in answers:
         _draw(out / f"figure_{answer}.png", task, runs, diverged, titles, answer)
         caption = f"{task.name}, {answer}: samples of the first seed of each"
         figures.append(f"![{caption}](figure_{answer}.png)\n\n*{caption}*\n")

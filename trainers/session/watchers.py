@@ -134,11 +134,11 @@ class Monitor(Watcher):
         return {"duality_gap": card}, "\n".join(lines)
 
     def answers(self, loop: Loop[Run]) -> dict[str, dict[str, float]]:
-        """The gap of every answer (last, ema, mixture), with its two halves.
+        """The gap of every answer (last, ema, mixture, further averages), with its two halves.
 
-        last and ema play against the last discriminator; the mixture of generators against
+        last and the averages play against the last discriminator; the mixture of generators against
         that of the discriminators of the same outer steps. All responses start at the last
-        iterate (for ema, theta's at the average), of measures at their last atoms.
+        iterate (for an average, theta's there), of measures at their last atoms.
 
         Returns:
           answer -> duality_gap, ascended F(nu, w_K), descended F(theta_K, mu). Without a
@@ -155,6 +155,9 @@ class Monitor(Watcher):
             results["mixture"] = results["last"]
         elif critics:
             results["mixture"] = self._timed(mixture, critics, start)
+        for name in [name for name in answers if name not in ANSWERS]:
+            at = Pair(answers[name].atoms[-1], start.w)
+            results[name] = self._timed(answers[name], mu, at)
         return results
 
     def _timed(self, nu, mu, start):

@@ -72,6 +72,7 @@ def test_the_table_is_of_all_seeds_and_the_figure_of_the_first(made):
     values = [c["strategies"]["ema"]["wasserstein2"] for c in card]
     assert saved["rows"]["adam/ema"]["wasserstein2"]["mean"] == pytest.approx(np.mean(values))
     assert saved["rows"]["sgd/last"] == "diverged"
+    assert "/ema_64" not in " ".join(saved["rows"])
     lines = text.splitlines()
     assert lines[0] == "# gaussians8"
     assert lines[2] == "| algorithm | answer | W2 | ms / mini-batch |"

@@ -122,6 +122,11 @@ def test_an_objective_takes_the_best_answer_that_has_a_value():
         ("min:best/v", None),
     ]:
         assert space.parse_objective(text).of(scores) == expected, text
+    scores["ema_100"] = {"w": 0.05}
+    for text in ("min:best/w", "min:ema_100/w"):
+        assert space.parse_objective(text, ["ema_100"]).of(scores) == (0.05, "ema_100")
+    with pytest.raises(InputError, match="one of last, ema, mixture, ema_7, best; METRIC"):
+        space.parse_objective("min:ema_100/w", ["ema_7"])
     assert space.parse_objective("max:last/w").worst == -math.inf
     for text in ("wasserstein2", "min:wasserstein2", "least:ema/w", "min:median/w"):
         with pytest.raises(InputError, match="min:ANSWER/METRIC"):

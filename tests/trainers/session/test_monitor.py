@@ -150,7 +150,7 @@ def test_a_conditional_run_on_images_logs_the_gap_of_its_answers(tmp_path):
     np.savez(tmp_path / "data.npz", images=pixels, labels=np.arange(32) % 3)
     gap = {f"duality_gap__{key}": value for key, value in {**SETTINGS, "every": 2}.items()}
     config = tiny_images("mirror_gan", data__path=str(tmp_path / "data.npz"),
-                         model__conditional=True, **gap)  # fmt: skip
+                         model__conditional=True, ema_half_lives=(64,), **gap)  # fmt: skip
     run = build(config)
     loop = Loop(run)
     assert loop.advance(2) is None
@@ -159,5 +159,6 @@ def test_a_conditional_run_on_images_logs_the_gap_of_its_answers(tmp_path):
     assert np.isfinite(record["duality_gap"])
     answers, said = monitor.conclude(loop)
     assert "duality gap" in said
+    assert [*answers["duality_gap"]["strategies"]] == ["last", "ema", "mixture", "ema_64"]
     for values in answers["duality_gap"]["strategies"].values():
         assert np.isfinite(values["duality_gap"])

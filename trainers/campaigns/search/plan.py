@@ -73,7 +73,9 @@ class Plan:
         config = self._config()
         kind = kinds.kind_of(config)
         self.looked_for = spec.objective or f"min:best/{kinds.SCORES[kind][0]}"
-        self.objective = space.parse_objective(self.looked_for)
+        self.objective = space.parse_objective(
+            self.looked_for, settings.answers_of(config)[len(settings.ANSWERS) :]
+        )
         if self.objective.metric not in kinds.SCORES[kind]:
             raise _no_metric(self.objective.metric, config, kinds.SCORES[kind])
         self.algorithm: str = config.algorithm

@@ -77,7 +77,7 @@ class Objective(NamedTuple):
 
     Attributes:
       maximize: or minimise.
-      answer: last, ema, mixture, or best: of the three, in each trial.
+      answer: last, ema, mixture, a further average, or best: of all, in each trial.
       metric: a key of the scorecard.
     """
 
@@ -105,23 +105,27 @@ class Objective(NamedTuple):
         Args:
           scores: answer -> metric -> value; None and NaN are no values.
         """
-        names = ANSWERS if self.answer == "best" else (self.answer,)
+        names = dict.fromkeys([*ANSWERS, *scores]) if self.answer == "best" else (self.answer,)
         found = ((scores.get(name, {}).get(self.metric), name) for name in names)
         values = [(float(v), name) for v, name in found if v is not None and math.isfinite(v)]
         return self.best(values) if values else None
 
 
-def parse_objective(text: str) -> Objective:
+def parse_objective(text: str, further: Sequence[str] = ()) -> Objective:
     """Reads min|max:ANSWER/METRIC.
+
+    Args:
+      text: of the flag.
+      further: answers of the trials beside last, ema and mixture.
 
     Raises:
       InputError: for another form.
     """
-    match = re.fullmatch(r"(min|max):(\w+)/(\w+)", text)
-    if not match or match[2] not in (*ANSWERS, "best"):
+    match, answers = re.fullmatch(r"(min|max):(\w+)/(\w+)", text), (*ANSWERS, *further, "best")
+    if not match or match[2] not in answers:
         raise InputError(
             f"--objective={text} is not of the form min:ANSWER/METRIC or max:ANSWER/METRIC. "
-            f"ANSWER is one of {', '.join(ANSWERS)}, best; METRIC a key of scorecard.json, "
+            f"ANSWER is one of {', '.join(answers)}; METRIC a key of scorecard.json, "
             "such as wasserstein2."
         )
     return Objective(match[1] == "max", match[2], match[3])
