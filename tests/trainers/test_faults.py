@@ -33,7 +33,7 @@ from trainers.system import lock
 from trainers.system.stopping import StopRequest
 from trainers.workdir.checkpoints import Checkpoints
 
-pytestmark = pytest.mark.usefixtures("without_publishing", "quick_samplers")
+pytestmark = pytest.mark.usefixtures("without_publishing", "quick_samplers", "quick_pictures")
 
 MORE = {
     "num_batches": 60,

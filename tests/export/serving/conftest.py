@@ -19,6 +19,7 @@ import uvloop
 
 from export.serving.config import ModelConfig, Policy
 from export.serving.server import Server, Settings
+from tests.export.conftest import without_gates
 from tests.export.serving.models import publish_models
 from tests.shared import shared_folder
 
@@ -67,7 +68,8 @@ def models(tmp_path_factory):
     """The folder of the models: `points` (versions 1 and 2) and `images` (version 1)."""
     if "TFS_MODELS" in os.environ:
         return Path(os.environ["TFS_MODELS"])
-    return shared_folder(tmp_path_factory, "models", publish_models)
+    with without_gates():
+        return shared_folder(tmp_path_factory, "models", publish_models)
 
 
 def configs(folder):

@@ -32,6 +32,7 @@ from export.serving.versions import Models
 from tests.export.conftest import seed_array
 from tests.export.serving.conftest import Running, ask, configs, settings
 from tests.trainers.conftest import ROOT
+from tests.trainers.conftest import started as start_command
 from tf_mixed_nash.errors import InputError
 
 POINTS = "/v1/models/points:predict"
@@ -715,14 +716,7 @@ def test_draining_answers_what_has_begun(models, monkeypatch):
 def test_the_command_serves_until_sigterm(models, tmp_path):
     arguments = ["--model_name=points", f"--model_base_path={models / 'points'}",
                  "--rest_api_port=0", "--port=0", "--access_log="]  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-m", "export.serve", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"},
-    )
+    process = start_command("export.serve", *arguments)
     try:
         lines = [process.stdout.readline() for _ in range(4)]
         assert lines[0] == "Serving points (version 2)\n"

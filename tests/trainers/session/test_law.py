@@ -16,7 +16,7 @@ from trainers.session import train
 from trainers.workdir import checkpoints as module
 from trainers.workdir.checkpoints import Checkpoints
 
-pytestmark = pytest.mark.usefixtures("without_publishing", "quick_samplers")
+pytestmark = pytest.mark.usefixtures("without_publishing", "quick_samplers", "quick_pictures")
 EVERY = {"num_batches": 8, "log_every": 4, "picture_every": 8, "checkpoint_every": 4}
 EVERY |= {"precision": "float64", "temperature": 1e-4}
 

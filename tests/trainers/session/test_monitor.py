@@ -13,7 +13,7 @@ from trainers.answers import reading
 from trainers.experiment.build import build
 from trainers.session import train, watchers
 
-pytestmark = pytest.mark.usefixtures("without_publishing")
+pytestmark = pytest.mark.usefixtures("without_publishing", "quick_pictures")
 
 SETTINGS = {"every": 4, "num_steps": 3, "step_size": 1e-2, "num_samples": 64}
 

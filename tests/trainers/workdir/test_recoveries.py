@@ -18,7 +18,7 @@ from trainers.session import train
 from trainers.workdir import recoveries as recovery
 from trainers.workdir.checkpoints import Checkpoints
 
-pytestmark = pytest.mark.usefixtures("without_publishing", "quick_samplers")
+pytestmark = pytest.mark.usefixtures("without_publishing", "quick_samplers", "quick_pictures")
 
 CONFIG = {
     "num_batches": 120,
