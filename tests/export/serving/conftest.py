@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import aiohttp
 import pytest
+import tensorflow as tf
 import uvloop
 
 from export.serving.config import ModelConfig, Policy
@@ -87,8 +88,24 @@ def settings(folder, **more):
     return Settings(points, **{"poll_seconds": 3600, "access_log": "", **more})
 
 
-@pytest.fixture(scope="module")
-def served(models):
+@pytest.fixture(scope="session")
+def signatures(models):
+    """(model, version) -> signatures of tf.saved_model.load."""
+    return {
+        (name, version): tf.saved_model.load(str(models / name / str(version))).signatures
+        for name, version in (("points", 1), ("points", 2), ("images", 1))
+    }
+
+
+@pytest.fixture(scope="session")
+def running(models):
+    """A server of points/1, points/2 and images/1. Ask only what leaves it as it is."""
+    with Running(settings(models)._replace(models=configs(models))) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def served(request):
     """Where the models are served: `grpc` (host:port) and `rest` (http://host:port)."""
     if address := os.environ.get("TFS_ADDR"):
         host, ports = address.rsplit(":", 1)
@@ -97,8 +114,8 @@ def served(models):
             grpc=f"{host}:{grpc_port}", rest=f"http://{host}:{rest_port}", embedded=False
         )
         return
-    with Running(settings(models)._replace(models=configs(models))) as running:
-        yield SimpleNamespace(grpc=running.grpc, rest=running.rest, embedded=True, running=running)
+    running = request.getfixturevalue("running")
+    yield SimpleNamespace(grpc=running.grpc, rest=running.rest, embedded=True, running=running)
 
 
 def ask(url, *requests):
