@@ -213,11 +213,8 @@ def test_dry_run_prints_the_config_and_sizes_in_time_and_writes_nothing(tmp_path
     ],
 )
 def test_bad_commands_exit_2_with_one_message_and_write_nothing(arguments, says, tmp_path):
-    # The first needs TensorFlow to be refused, the slowest; it starts in earnest.
-    start = process if says == "sgd, rmsprop" else command
-    before = cpu_seconds()
-    done = start("trainers.run", *arguments, f"--workdir={tmp_path / 'run'}")
-    assert cpu_seconds() - before < 8
+    # What a start takes, the test above sees: to be refused takes no more.
+    done = command("trainers.run", *arguments, f"--workdir={tmp_path / 'run'}")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert says in done.stderr
