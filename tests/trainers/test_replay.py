@@ -20,7 +20,7 @@ from trainers.workdir import recoveries
 from trainers.workdir.checkpoints import Checkpoints
 from trainers.workdir.differences import compare, first_difference
 
-pytestmark = pytest.mark.usefixtures("without_publishing")
+pytestmark = pytest.mark.usefixtures("without_publishing", "quick_pictures")
 
 EVERY = {"log_every": 2, "picture_every": 4, "checkpoint_every": 4}
 
@@ -30,7 +30,7 @@ def by_name(rows):
 
 
 @pytest.fixture(scope="module")
-def run(without_publishing, tmp_path_factory):
+def run(without_publishing, quick_pictures, tmp_path_factory):
     """A finished run of 12 mini-batches, with checkpoints at 4, 8 and 12. Do not change it."""
 
     def make(folder):
@@ -59,8 +59,8 @@ def test_the_command_finds_a_run_equal_and_removes_the_replay(finished):
 
 
 @pytest.mark.slow
-def test_the_command_names_a_difference_and_keeps_the_replay(run, tmp_path):
-    copy = shutil.copytree(run, tmp_path / "copy")
+def test_the_command_names_a_difference_and_keeps_the_replay(finished, tmp_path):
+    copy = shutil.copytree(finished[0], tmp_path / "copy")
     picture = copy / "samples" / "step_00000008.png"
     data = bytearray(picture.read_bytes())
     data[-20] ^= 1
