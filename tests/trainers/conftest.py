@@ -33,6 +33,10 @@ def tiny(algorithm="mirror_prox_gan", **overrides):
     return settings.resolve(config)
 
 
+# Of a run whose scores are not looked at: the distance of 500 samples takes what a step does.
+FEW_SCORED = {"scorecard__num_samples": 64, "scorecard__capture_samples": 32}
+
+
 def tiny_images(algorithm="mirror_prox_gan", size=28, **overrides):
     """The resolved `:tiny` config of an image run on `dataset="folder"`; dotted keys as a__b."""
     config = common.images("mnist", algorithm, "tiny")

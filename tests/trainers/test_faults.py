@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from tests.trainers.conftest import (
+    FEW_SCORED,
     ROOT,
     photograph,
     publish_without_model,
@@ -40,6 +41,7 @@ MORE = {
     "log_every": 10,
     "picture_every": 30,
     "checkpoint_every": 15,
+    **FEW_SCORED,
 }
 # The least to trace; that every algorithm resumes exactly is in test_checkpoint.py.
 CONFIG = tiny("rmsprop", **MORE)

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tests.shared import shared_folder
-from tests.trainers.conftest import command, photograph, tiny, tiny_images
+from tests.trainers.conftest import FEW_SCORED, command, photograph, tiny, tiny_images
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.methods.oracle import Oracle
 from trainers import replay as replays
@@ -22,7 +22,7 @@ from trainers.workdir.differences import compare, first_difference
 
 pytestmark = pytest.mark.usefixtures("without_publishing", "quick_pictures")
 
-EVERY = {"log_every": 2, "picture_every": 4, "checkpoint_every": 4}
+EVERY = {"log_every": 2, "picture_every": 4, "checkpoint_every": 4, **FEW_SCORED}
 
 
 def by_name(rows):

@@ -16,7 +16,10 @@ from tf_mixed_nash.errors import InputError
 from trainers.system import devices
 from trainers.workdir.checkpoints import Checkpoints
 
-KINDS = ("mirror_prox_gan", pytest.param("images", marks=pytest.mark.slow))
+KINDS = (
+    "mirror_gan",
+    *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("mirror_prox_gan", "images")),
+)
 
 
 def free_ports(num):
