@@ -22,7 +22,8 @@ from trainers.workdir.differences import compare, first_difference
 
 pytestmark = pytest.mark.usefixtures("without_publishing", "quick_pictures")
 
-EVERY = {"log_every": 2, "picture_every": 4, "checkpoint_every": 4, **FEW_SCORED}
+EVERY = {"log_every": 2, "picture_every": 4, "checkpoint_every": 4}
+PLANAR = {**EVERY, **FEW_SCORED}
 
 
 def by_name(rows):
@@ -34,7 +35,7 @@ def run(without_publishing, quick_pictures, tmp_path_factory):
     """A finished run of 12 mini-batches, with checkpoints at 4, 8 and 12. Do not change it."""
 
     def make(folder):
-        assert train.train(tiny("mirror_gan", num_batches=12, **EVERY), folder / "run") == 0
+        assert train.train(tiny("mirror_gan", num_batches=12, **PLANAR), folder / "run") == 0
 
     return shared_folder(tmp_path_factory, "replay", make) / "run"
 
@@ -184,7 +185,7 @@ def test_until_between_two_records(run, tmp_path):
 
 @pytest.mark.slow
 def test_an_unfinished_run_is_replayed_to_its_newest_checkpoint(tmp_path):
-    config = tiny("mirror_gan", num_batches=12, **EVERY)
+    config = tiny("mirror_gan", num_batches=12, **PLANAR)
     assert train.train(config, tmp_path / "run", until=7) == 143
     with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 8, "lo')  # as a kill leaves it
@@ -212,7 +213,7 @@ def test_a_run_that_rolled_back_takes_the_same_path(tmp_path, monkeypatch):
     monkeypatch.setattr(Oracle, "field", bad_field)
     config = tiny(
         "mirror_gan", num_batches=16, on_divergence="rollback", temperature=1e-4,
-        step_size=1e-3, keep_last=9, **EVERY,
+        step_size=1e-3, keep_last=9, **PLANAR,
     )  # fmt: skip
     assert train.train(config, tmp_path / "run") == 0
     assert [r.step for r in recoveries.read(tmp_path / "run")] == [4, 8]
