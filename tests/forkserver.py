@@ -11,6 +11,7 @@ What is about the start itself (its time, what it imports, `-X`, `-c`) starts in
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import gc
 import importlib
@@ -22,10 +23,11 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-__all__ = ["ForkServer"]
+__all__ = ["ForkServer", "Forked"]
 
 _ROOT = Path(__file__).parents[1]
 # What the commands import, beside TensorFlow; not this project, which is quick, and under test.
@@ -73,6 +75,26 @@ class ForkServer:
                 return None
             return self._run(module, arguments, cwd, environment, timeout)
 
+    def start(
+        self, module: str, *arguments: str, cwd: Path = _ROOT, environment: Mapping[str, str]
+    ) -> Forked | None:
+        """As `subprocess.Popen` of `python -m module arguments`, stdout and stderr text pipes.
+
+        None where that must be done.
+        """
+        with self._lock:
+            if not self._started(environment):
+                return None
+            (out, to_out), (err, to_err) = os.pipe(), os.pipe()
+            ended = tempfile.NamedTemporaryFile()  # noqa: SIM115
+            try:
+                self._ask(module, arguments, cwd, environment, (to_out, to_err), ended.name)
+                pid = int(self._answer())
+            finally:
+                os.close(to_out)
+                os.close(to_err)
+            return Forked(pid, os.fdopen(out), os.fdopen(err), ended)
+
     def close(self) -> None:
         """Ends the server."""
         if self._server:
@@ -100,20 +122,24 @@ class ForkServer:
             raise RuntimeError(f"the fork server ended with {self._server.wait()}")
         return line.strip()
 
-    def _run(self, module, arguments, cwd, environment, timeout):
+    def _ask(self, module, arguments, cwd, environment, files, ended="") -> None:
         assert self._server
         assert self._server.stdin
+        request = {
+            "module": module,
+            "arguments": [os.fspath(a) for a in arguments],
+            "cwd": os.fspath(cwd),
+            "environment": dict(environment),
+            # Opened there: the server is not this process's child by fork.
+            "files": [f"/proc/{os.getpid()}/fd/{number}" for number in files],
+            "ended": ended,
+        }
+        self._server.stdin.write(json.dumps(request) + "\n")
+        self._server.stdin.flush()
+
+    def _run(self, module, arguments, cwd, environment, timeout):
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            request = {
-                "module": module,
-                "arguments": [os.fspath(a) for a in arguments],
-                "cwd": os.fspath(cwd),
-                "environment": dict(environment),
-                # Opened by the child: the server is not this process's child by fork.
-                "files": [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (out, err)],
-            }
-            self._server.stdin.write(json.dumps(request) + "\n")
-            self._server.stdin.flush()
+            self._ask(module, arguments, cwd, environment, (out.fileno(), err.fileno()))
             pid, killed = int(self._answer()), threading.Event()
 
             def kill():
@@ -136,6 +162,72 @@ class ForkServer:
         if killed.is_set():
             raise subprocess.TimeoutExpired(command, timeout, *texts)
         return subprocess.CompletedProcess(command, code, *texts)
+
+
+class Forked:
+    """A command that runs: what tests use of `subprocess.Popen`.
+
+    Attributes:
+      pid: its number.
+      stdout: text, as it comes; so is stderr.
+      returncode: None until `poll`, `wait` or `communicate` saw its end.
+    """
+
+    def __init__(self, pid: int, stdout: io.TextIOWrapper, stderr: io.TextIOWrapper, ended):
+        self.pid, self.stdout, self.stderr = pid, stdout, stderr
+        self.returncode: int | None = None
+        self._ended = ended  # a file, of which the server makes the exit code
+
+    def poll(self) -> int | None:
+        """The exit code (-N: ended by signal N), or None while it runs."""
+        if self.returncode is None and (text := Path(self._ended.name).read_text()).endswith("\n"):
+            self.returncode = int(text)
+            self._ended.close()
+        return self.returncode
+
+    def wait(self, timeout: float = 60.0) -> int:
+        """The exit code.
+
+        Raises:
+          subprocess.TimeoutExpired: it still runs.
+        """
+        end = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout)
+            time.sleep(0.01)
+        return code
+
+    def communicate(self, timeout: float = 60.0) -> tuple[str, str]:
+        """(the rest of stdout, of stderr), once it has ended.
+
+        Raises:
+          subprocess.TimeoutExpired: it had not, and was killed.
+        """
+        timer = threading.Timer(timeout, self.kill)
+        timer.start()
+        try:
+            with concurrent.futures.ThreadPoolExecutor(2) as pool:
+                out, err = pool.map(lambda file: file.read(), (self.stdout, self.stderr))
+        finally:
+            late = not timer.is_alive()
+            timer.cancel()
+        self.stdout.close()
+        self.stderr.close()
+        self.wait()
+        if late:
+            raise subprocess.TimeoutExpired(str(self.pid), timeout, out, err)
+        return out, err
+
+    def send_signal(self, number: int) -> None:
+        """Does nothing where it has ended."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Ends it, if it runs."""
+        self.send_signal(signal.SIGKILL)
 
 
 # The server.
@@ -167,12 +259,36 @@ def _imported() -> str:
 
 def _serve(requests: Iterator[str], answers) -> dict:
     """Returns in a child, with what it must do; the server ends here."""
+    running: dict[int, int] = {}  # process -> the file that its exit code is waited for in
+
+    def reap(*_):
+        for pid in list(running):
+            with contextlib.suppress(ChildProcessError):  # a signal in here, which did it
+                done, status = os.waitpid(pid, os.WNOHANG)
+                if done:
+                    os.write(file := running.pop(pid), b"%d\n" % os.waitstatus_to_exitcode(status))
+                    os.close(file)
+
+    signal.signal(signal.SIGCHLD, reap)
     for line in requests:
         request = json.loads(line)
+        # By the server, while the one who asks has them open.
+        request["files"] = [os.open(name, os.O_WRONLY | os.O_APPEND) for name in request["files"]]
+        ended = os.open(request["ended"], os.O_WRONLY) if request["ended"] else None
         gc.freeze()
         if not (pid := os.fork()):
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for descriptor in running.values():
+                os.close(descriptor)
             return request
+        for descriptor in request["files"]:
+            os.close(descriptor)
+        if ended is not None:
+            running[pid] = ended
         print(pid, file=answers, flush=True)
+        if ended is not None:
+            reap()  # it may have ended before it was on the list
+            continue
         _, status = os.waitpid(pid, 0)
         print(os.waitstatus_to_exitcode(status), file=answers, flush=True)
     sys.exit()
@@ -180,8 +296,7 @@ def _serve(requests: Iterator[str], answers) -> dict:
 
 def _become(request: dict) -> None:
     """Makes this child what `python -m module arguments` would be; its streams are empty."""
-    for number, name in enumerate(("/dev/null", *request["files"])):
-        descriptor = os.open(name, os.O_RDWR | os.O_APPEND if number else os.O_RDONLY)
+    for number, descriptor in enumerate((os.open("/dev/null", os.O_RDONLY), *request["files"])):
         os.dup2(descriptor, number)
         os.close(descriptor)
     names = ("TF_CPP_MIN_LOG_LEVEL", "TF_MIXED_NASH_QUIET")

@@ -2,10 +2,14 @@
 
     make mutate                                   all of them, some seconds each
     python -m tests.mutate --only=prox.py         those of one file
+    python -m tests.mutate --first prox.py nash.py    all of them, those of these files first
     python -m tests.mutate --after_green          after a `make test` that passed, in half the time
 
 Each mutation is one edit of one line in a copy of the project, and the test files that must
-fail on it. A mutation that no longer applies, or that survives, ends with exit code 1.
+fail on it. "killed" names the test that failed. Where the time ran out nobody has failed: the same
+files are run without the mutation, and only if they take far less is it one that "hangs"; else it
+is "TIMED OUT", which says nothing. What survives, no longer applies, timed out or keeps pytest
+from running ends with exit code 1.
 """
 
 from __future__ import annotations
@@ -13,10 +17,13 @@ from __future__ import annotations
 import argparse
 import atexit
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from collections import Counter
 from pathlib import Path
 
 from tests.forkserver import ForkServer
@@ -44,8 +51,13 @@ def copy_of_the_project(folder: Path) -> Path:
     return folder
 
 
-def tests_pass(folder: Path, tests: tuple[str, ...]) -> bool:
-    """Whether the test files pass in the copy."""
+def run_tests(folder: Path, tests: tuple[str, ...]) -> tuple[str, str]:
+    """What the test files give in the copy, and more about it.
+
+    Returns:
+      "passed"; "failed", with the first test that did; "out of time"; or "cannot run", with what
+      pytest printed.
+    """
     options = ("-x", "-q", "-m", "not slow", "-p", "no:cacheprovider")
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONDONTWRITEBYTECODE": "1"}
     try:
@@ -60,24 +72,34 @@ def tests_pass(folder: Path, tests: tuple[str, ...]) -> bool:
             check=False,
             timeout=_PATIENCE,
         )
-    except subprocess.TimeoutExpired:  # what hangs has been noticed
-        return False
-    if done.returncode not in (0, 1):
-        raise SystemExit(f"pytest could not run {tests} in {folder}:\n{done.stdout}{done.stderr}")
-    return done.returncode == 0
+    except subprocess.TimeoutExpired:
+        return "out of time", ""
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+::\S+)", done.stdout, re.MULTILINE)
+    if done.returncode == 0:
+        return "passed", ""
+    if done.returncode == 1 and failed:
+        return "failed", failed[1]
+    return "cannot run", f"exit code {done.returncode}\n{done.stdout}{done.stderr}"
 
 
-def outcome(folder: Path, mutation: Mutation) -> str:
-    """ "killed", "SURVIVED", or "DOES NOT APPLY"."""
+def outcome(folder: Path, mutation: Mutation) -> tuple[str, str]:
+    """Its word ("killed", "hangs", "SURVIVED", ...), and which test failed."""
     path = folder / mutation.file
-    source = path.read_text()
+    source = path.read_text() if path.exists() else ""
     if source.count(mutation.old) != 1:
-        return "DOES NOT APPLY"
+        return "DOES NOT APPLY", ""
     try:
         path.write_text(source.replace(mutation.old, mutation.new))
-        return "SURVIVED" if tests_pass(folder, mutation.tests) else "killed"
+        result, more = run_tests(folder, mutation.tests)
     finally:
         path.write_text(source)
+    if result == "out of time":  # of the mutation, or of a machine with other work?
+        start = time.monotonic()
+        sound, _ = run_tests(folder, mutation.tests)
+        quick = sound == "passed" and time.monotonic() - start < _PATIENCE / 3
+        return ("hangs" if quick else "TIMED OUT"), ""
+    words = {"passed": "SURVIVED", "failed": "killed", "cannot run": "CANNOT RUN"}
+    return words[result], more
 
 
 def main() -> int:
@@ -87,9 +109,11 @@ def main() -> int:
     parser.add_argument(
         "--after_green", action="store_true", help="the whole suite has just passed: not once more"
     )
+    parser.add_argument("--first", nargs="+", default=[], help="parts of the paths to begin with")
     arguments = parser.parse_args()
     only = arguments.only
     chosen = [m for m in MUTATIONS if only in m.file]
+    chosen.sort(key=lambda m: not any(part in m.file for part in arguments.first))
     if not chosen:
         files = sorted({m.file for m in MUTATIONS})
         print(f"error: no mutation of a file like {only!r}; there are: {', '.join(files)}")
@@ -97,17 +121,19 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         copy = copy_of_the_project(Path(folder))
         for tests in () if arguments.after_green else sorted({m.tests for m in chosen}):
-            if not tests_pass(copy, tests):
-                print(f"error: {', '.join(tests)} fail without any mutation.")
+            result, more = run_tests(copy, tests)
+            if result != "passed":
+                print(f"error: {', '.join(tests)} without any mutation: {result} {more}")
                 return 2
-        bad = 0
+        counts = Counter()
         for number, mutation in enumerate(chosen, 1):
-            result = outcome(copy, mutation)
-            bad += result != "killed"
+            result, more = outcome(copy, mutation)
+            counts[result] += 1
             change = f"{mutation.old.strip()!r} -> {mutation.new.strip()!r}"
-            print(f"{number:3}/{len(chosen)} {result:14} {mutation.file}: {change}", flush=True)
-    print(f"{len(chosen) - bad} of {len(chosen)} mutations were killed.")
-    return 1 if bad else 0
+            by = f"  [{more}]" if more else ""
+            print(f"{number:3}/{len(chosen)} {result:14} {mutation.file}: {change}{by}", flush=True)
+    print(f"{len(chosen)} mutations: " + ", ".join(f"{n} {word}" for word, n in counts.items()))
+    return 0 if set(counts) <= {"killed", "hangs"} else 1
 
 
 if __name__ == "__main__":

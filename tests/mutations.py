@@ -1029,6 +1029,20 @@ MUTATIONS: list[Mutation] = [
         ("if section.blocks]", "]"),
     ),
     *_of(
+        "trainers/answers/reading.py",
+        ("tests/trainers/answers/test_reading.py",),
+        (
+            "mine.atoms, mine.weights = atoms, weights",
+            "mine.atoms, mine.weights = strategy.atoms, strategy.weights",
+        ),
+        (
+            "given = strategy.atoms, strategy.weights, tf",
+            "given = strategy.atoms, tf.ones_like(strategy.weights), tf",
+        ),
+        ("if key not in programs:", "if not programs:"),
+        ("if key not in programs:", "if True:"),
+    ),
+    *_of(
         "trainers/answers/report.py",
         ("tests/trainers/answers/test_report.py",),
         ("if _is_number(value) and value == value else", "if _is_number(value) else"),

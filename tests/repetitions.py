@@ -169,7 +169,7 @@ FIRST: dict[str, tuple[str, ...]] = {
     TRAINERS
     + "system/test_devices.py::test_two_workers_are_bitwise_equal_after_50_mini_batches": (),
     TRAINERS + "system/test_devices.py::test_what_a_batch_is_split_over_changes_only_rounding": (
-        "mirror_prox_gan-mirrored",
+        "mirror_gan-mirrored",
     ),
     TRAINERS + "system/test_devices.py::test_another_config_on_one_worker_is_refused_by_both": (),
     # It builds the whole of Inception to find that a file is not of it.

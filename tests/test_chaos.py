@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from tests import chaos
-from tests.trainers.conftest import tiny
+from tests.trainers.conftest import quick_pictures, tiny  # noqa: F401 - a fixture
 from trainers.session import train
 from trainers.system import lock
 from trainers.workdir.checkpoints import Checkpoints
+
+pytestmark = pytest.mark.usefixtures("quick_pictures")
 
 
 @pytest.fixture(scope="module")

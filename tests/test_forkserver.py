@@ -1,12 +1,13 @@
 """A forked command against one that starts from nothing."""
 
 import json
+import os
 import signal
 import subprocess
 
 import pytest
 
-from tests.trainers.conftest import command, process
+from tests.trainers.conftest import _SERVER, _environment, command, process, started
 
 _PROBE = """
 import json, os, signal, sys, threading
@@ -62,6 +63,29 @@ def test_what_a_command_changes_is_its_own(probe):
     assert probe(command, "none").stdout == before
 
 
+def test_commands_run_side_by_side_and_end_as_processes_do(tmp_path):
+    """Started; their words come as they say them, signals reach them."""
+    (tmp_path / "probe.py").write_text(_PROBE)
+    options = {"cwd": tmp_path, "environment": _environment()}
+    asleep, dead, quick = (_SERVER.start("probe", x, **options) for x in ("sleep", "die", "code"))
+    assert json.loads(asleep.stdout.readline())["argv"] == ["sleep"]
+    assert "two" in quick.communicate()[1]
+    assert (dead.wait(), quick.returncode) == (-signal.SIGTERM, 7)
+    assert json.loads(dead.communicate()[0])["argv"] == ["die"]
+    assert command("probe", "none", cwd=tmp_path).returncode == 0, "meanwhile"
+    assert asleep.poll() is None
+    with pytest.raises(subprocess.TimeoutExpired):
+        asleep.wait(0.01)
+    asleep.send_signal(signal.SIGINT)
+    out, err = asleep.communicate()
+    assert (asleep.returncode, out) == (-signal.SIGINT, "")
+    assert "KeyboardInterrupt" in err
+    late = _SERVER.start("probe", "sleep", **options)
+    with pytest.raises(subprocess.TimeoutExpired):
+        late.communicate(0.5)
+    assert late.returncode == -signal.SIGKILL
+
+
 def test_too_long_a_command_is_killed(probe):
     with pytest.raises(subprocess.TimeoutExpired) as expired:
         probe(command, "sleep", timeout=1)
@@ -74,3 +98,5 @@ def test_an_import_that_depends_on_a_variable_starts_in_earnest(tmp_path, monkey
     assert command("probe", cwd=tmp_path).stdout == "True\n"
     monkeypatch.setenv("PYTHONWARNINGS", "error")
     assert command("probe", cwd=tmp_path).stdout == "False\n"
+    theirs = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    assert started("probe", environment=theirs).communicate()[0] == "False\n"

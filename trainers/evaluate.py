@@ -97,8 +97,7 @@ def main() -> int:
         task, published = loop.run.task, loop.run.options.publish
         task = _with_intervals(task, replicates)
         answers = reading.answers_of(loop)
-        samplers = {name: reading.sampler(s) for name, s in answers.items()}
-        scores = task.score(samplers, answers)
+        scores = task.score(reading.samplers(answers), answers)
         card = scores["strategies"][published]
     else:
         task, scores = _score_model(Path(model), flags.FLAGS.dataset, replicates)

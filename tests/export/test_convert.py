@@ -14,7 +14,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from export import convert, keras_model, publish
 from export.strategy import publish_strategy
-from tests.export.conftest import LATENT_DIM, ONLY_MIXTURE, answers, make_image_strategy
+from tests.export.conftest import LATENT_DIM, ONLY_MIXTURE, answers
 from tf_mixed_nash.models import dcgan_generator
 from tf_mixed_nash.strategies.mixed import MixedStrategy
 from tf_mixed_nash.types import Measure
@@ -23,12 +23,6 @@ from tf_mixed_nash.types import Measure
 @pytest.fixture
 def points(published):
     return published.strategy, published.version
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    strategy = make_image_strategy(2, num_classes=4)
-    return strategy, publish_strategy(strategy, tmp_path_factory.mktemp("i") / "m", {})
 
 
 def run_onnx(path, **inputs):

@@ -25,7 +25,7 @@ from export import strategy as strategies
 from export.serving.config import ModelConfig
 from export.serving.server import Settings
 from export.serving.versions import State
-from tests.export.conftest import make_strategy, seed_array
+from tests.export.conftest import make_strategy, seed_array, without_gates
 from tests.export.serving.conftest import Running, ask
 from tests.export.test_publish import tree
 from tf_mixed_nash.strategies.mixed import MixedStrategy
@@ -38,7 +38,8 @@ SEEDS = seed_array(4, 9).tolist()
 @pytest.fixture(scope="module")
 def version(tmp_path_factory):
     """A published version, to be copied."""
-    return strategies.publish_strategy(make_strategy(1), tmp_path_factory.mktemp("m") / "m", {})
+    with without_gates():
+        return strategies.publish_strategy(make_strategy(1), tmp_path_factory.mktemp("m") / "m", {})
 
 
 @pytest.fixture(scope="module")

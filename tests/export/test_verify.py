@@ -13,32 +13,8 @@ import yaml
 from PIL import Image
 
 from export import card, checks, convert, publish, runtime, verify, warmup
-from export.strategy import publish_strategy
-from tests.export.conftest import ONLY_MIXTURE, make_image_strategy, seed_array
-from tests.shared import shared_folder
+from tests.export.conftest import ONLY_MIXTURE, seed_array
 from tf_mixed_nash.errors import InputError
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    """A published class-conditional model of images: (strategy, version folder)."""
-    strategy = make_image_strategy(num_components=3, num_classes=4)
-    facts = {
-        "strategy": "mixture",
-        "dataset": "patches",
-        "algorithm": "mirror_prox_gan",
-        "step": 1200,
-        "config": {"seed": 5},
-        "scorecard": {"fid": 1.25, "num_samples": 10},
-        "real_data_ceiling": {"fid": 0.5, "num_samples": 10},
-        "protocol": {"feature_network": "tiny", "sha256": "ab" * 32, "num_samples": 10},
-    }
-    folder = shared_folder(
-        tmp_path_factory,
-        "published-images",
-        lambda folder: publish_strategy(strategy, folder / "patches", facts),
-    )
-    return strategy, folder / "patches" / "1"
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Tiny configs and runs for the trainer's tests."""
 
 import atexit
+import hashlib
 import io
 import os
 import pickle
@@ -20,6 +21,7 @@ from tests.forkserver import ForkServer
 from tests.shared import shared_folder
 from trainers.answers import publishing, reading
 from trainers.experiment import settings
+from trainers.tasks import pictures
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,6 +31,10 @@ def tiny(algorithm="mirror_prox_gan", **overrides):
     config = common.planar("gaussians8", algorithm, "tiny")
     config.update_from_flattened_dict({k.replace("__", "."): v for k, v in overrides.items()})
     return settings.resolve(config)
+
+
+# Of a run whose scores are not looked at: the distance of 500 samples takes what a step does.
+FEW_SCORED = {"scorecard__num_samples": 64, "scorecard__capture_samples": 32}
 
 
 def tiny_images(algorithm="mirror_prox_gan", size=28, **overrides):
@@ -56,6 +62,22 @@ def command(module, *arguments, timeout=120, cwd=ROOT):
     environment = _environment()
     done = _SERVER.run(module, *arguments, cwd=cwd, environment=environment, timeout=timeout)
     return done or process(module, *arguments, timeout=timeout, cwd=cwd)
+
+
+def started(module, *arguments, environment=None):
+    """`python -m module arguments`, running: a `subprocess.Popen`, or what tests use of one.
+
+    stdout and stderr are text pipes. It is forked as `command` is, unless variables are given.
+    """
+    forked = environment is None and _SERVER.start(module, *arguments, environment=_environment())
+    return forked or subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        env=environment or _environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def process(module, *arguments, timeout=120, cwd=ROOT):
@@ -93,9 +115,9 @@ def quick_samplers():
     """Planar answers are scored by points that depend on all their parameters, and on no trace."""
     compiled = reading.sampler
 
-    def sampler(strategy):
+    def sampler(strategy, programs):
         if len(strategy.generator.model.output_shape) > 2:
-            return compiled(strategy)
+            return compiled(strategy, programs)
         atoms = strategy.atoms.numpy()
         weights = np.cos(np.arange(atoms.shape[1], dtype=np.float64))
         centres = np.stack([atoms @ weights, atoms @ weights[::-1]], axis=1)
@@ -109,6 +131,26 @@ def quick_samplers():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "sampler", sampler)
+        yield
+
+
+@pytest.fixture(scope="module")
+def quick_pictures():
+    """Scatter plots of runs of this process: a few pixels that depend on all that they would show.
+
+    Matplotlib takes a quarter of a tiny run. What is in a picture is test_pictures'.
+    """
+
+    def scatter(path, real, rows, window, size=3.6, atoms=(), modes=None):
+        digest = hashlib.sha256(repr((window, size, modes and modes.sigma)).encode())
+        panels = [panel for row in rows for panel in row if panel]
+        for title, samples in (("", real), *panels, *dict(atoms).items()):
+            digest.update(title.encode() + np.asarray([] if samples is None else samples).tobytes())
+        pixels = np.frombuffer(digest.digest()[:27], np.uint8).reshape(3, 3, 3)
+        return pictures.save_pixels(path, pixels)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "scatter", scatter)
         yield
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from tests.trainers.conftest import (
+    FEW_SCORED,
     ROOT,
     photograph,
     publish_without_model,
@@ -33,13 +34,14 @@ from trainers.system import lock
 from trainers.system.stopping import StopRequest
 from trainers.workdir.checkpoints import Checkpoints
 
-pytestmark = pytest.mark.usefixtures("without_publishing", "quick_samplers")
+pytestmark = pytest.mark.usefixtures("without_publishing", "quick_samplers", "quick_pictures")
 
 MORE = {
     "num_batches": 60,
     "log_every": 10,
     "picture_every": 30,
     "checkpoint_every": 15,
+    **FEW_SCORED,
 }
 # The least to trace; that every algorithm resumes exactly is in test_checkpoint.py.
 CONFIG = tiny("rmsprop", **MORE)

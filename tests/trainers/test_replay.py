@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tests.shared import shared_folder
-from tests.trainers.conftest import command, photograph, tiny, tiny_images
+from tests.trainers.conftest import FEW_SCORED, command, photograph, tiny, tiny_images
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.methods.oracle import Oracle
 from trainers import replay as replays
@@ -20,9 +20,10 @@ from trainers.workdir import recoveries
 from trainers.workdir.checkpoints import Checkpoints
 from trainers.workdir.differences import compare, first_difference
 
-pytestmark = pytest.mark.usefixtures("without_publishing")
+pytestmark = pytest.mark.usefixtures("without_publishing", "quick_pictures")
 
 EVERY = {"log_every": 2, "picture_every": 4, "checkpoint_every": 4}
+PLANAR = {**EVERY, **FEW_SCORED}
 
 
 def by_name(rows):
@@ -30,11 +31,11 @@ def by_name(rows):
 
 
 @pytest.fixture(scope="module")
-def run(without_publishing, tmp_path_factory):
+def run(without_publishing, quick_pictures, tmp_path_factory):
     """A finished run of 12 mini-batches, with checkpoints at 4, 8 and 12. Do not change it."""
 
     def make(folder):
-        assert train.train(tiny("mirror_gan", num_batches=12, **EVERY), folder / "run") == 0
+        assert train.train(tiny("mirror_gan", num_batches=12, **PLANAR), folder / "run") == 0
 
     return shared_folder(tmp_path_factory, "replay", make) / "run"
 
@@ -59,8 +60,8 @@ def test_the_command_finds_a_run_equal_and_removes_the_replay(finished):
 
 
 @pytest.mark.slow
-def test_the_command_names_a_difference_and_keeps_the_replay(run, tmp_path):
-    copy = shutil.copytree(run, tmp_path / "copy")
+def test_the_command_names_a_difference_and_keeps_the_replay(finished, tmp_path):
+    copy = shutil.copytree(finished[0], tmp_path / "copy")
     picture = copy / "samples" / "step_00000008.png"
     data = bytearray(picture.read_bytes())
     data[-20] ^= 1
@@ -184,7 +185,7 @@ def test_until_between_two_records(run, tmp_path):
 
 @pytest.mark.slow
 def test_an_unfinished_run_is_replayed_to_its_newest_checkpoint(tmp_path):
-    config = tiny("mirror_gan", num_batches=12, **EVERY)
+    config = tiny("mirror_gan", num_batches=12, **PLANAR)
     assert train.train(config, tmp_path / "run", until=7) == 143
     with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 8, "lo')  # as a kill leaves it
@@ -212,7 +213,7 @@ def test_a_run_that_rolled_back_takes_the_same_path(tmp_path, monkeypatch):
     monkeypatch.setattr(Oracle, "field", bad_field)
     config = tiny(
         "mirror_gan", num_batches=16, on_divergence="rollback", temperature=1e-4,
-        step_size=1e-3, keep_last=9, **EVERY,
+        step_size=1e-3, keep_last=9, **PLANAR,
     )  # fmt: skip
     assert train.train(config, tmp_path / "run") == 0
     assert [r.step for r in recoveries.read(tmp_path / "run")] == [4, 8]

@@ -104,7 +104,6 @@ class Loop(Generic[R]):
             theta.dtype,
             run.kept_among,
         )
-        self._ema = fused(lambda ema, theta, weight: ema + weight * (theta - ema))
 
     # Made by the first step: who only reads a run (an export, say) needs none of its data.
     @functools.cached_property
@@ -422,9 +421,7 @@ class Loop(Generic[R]):
             "scheme": state,
             **({} if states is None else {"state": _named(states)}),
             "anchor": anchor,
-            "ema": self._ema(
-                ema, theta, self._ema_weight(self.run.ema_decay, used, t, theta.dtype)
-            ),
+            "ema": _toward(ema, theta, self._ema_weight(self.run.ema_decay, used, t, theta.dtype)),
         }
         if p is not None:
             moved: Any = self.run.game.augmentation
@@ -433,7 +430,7 @@ class Loop(Generic[R]):
             weights = {
                 n: self._ema_weight(d, used, t, theta.dtype) for n, d in self._decays.items()
             }
-            new["emas"] = {n: self._ema(x, theta, weights[n]) for n, x in emas.items()}
+            new["emas"] = {n: _toward(x, theta, weights[n]) for n, x in emas.items()}
         return new, logs
 
     def _many_steps(self, until, block):
@@ -478,6 +475,11 @@ class Loop(Generic[R]):
             with computed_in(dtype if compiling.in_whole() else tf.float64):
                 used /= tf.cast(self.run.ema_factor(t), tf.float64)
         return tf.cast(1.0 - tf.constant(decay, tf.float64) ** used, dtype)
+
+
+@fused  # compiled once for all runs of the same size
+def _toward(ema, theta, weight):
+    return ema + weight * (theta - ema)
 
 
 def _reborn(states: Pair, logs: Pair) -> Pair:

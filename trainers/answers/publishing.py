@@ -35,7 +35,7 @@ def finish(loop: Loop[Run], workdir: Path, more: Mapping[str, Any], said: str) -
     # Scoring and publishing need as much memory as the training does; not both at once.
     strategies = reading.answers_of(loop, take=True)
     loop.release()
-    samplers = {name: reading.sampler(s) for name, s in strategies.items()}
+    samplers = reading.samplers(strategies)
     scores = task.score(samplers, strategies)
     picture = task.draw_published(workdir / SAMPLES, strategies, samplers)
     metadata = {

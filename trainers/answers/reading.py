@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ __all__ = [
     "load_loop",
     "metadata_of",
     "sampler",
+    "samplers",
     "scored",
 ]
 
@@ -59,17 +60,39 @@ def averages_of(workdir: Path) -> tuple[str, ...]:
     return (*settings.answers_of(settings.load_workdir_config(workdir)), "theta_bar")
 
 
-def sampler(strategy: MixedStrategy) -> Sampler:
-    """A compiled sampler of a strategy."""
-    signature = [tf.TensorSpec([None, 2], tf.int64)]
+def samplers(answers: Mapping[str, MixedStrategy]) -> dict[str, Sampler]:
+    """A compiled sampler of each answer of one run; those of equal size share what is traced."""
+    programs: dict[Any, Any] = {}
+    return {name: sampler(strategy, programs) for name, strategy in answers.items()}
 
-    @functools.cache
-    def draw() -> Any:
-        function = tf.function(strategy.sample, input_signature=signature, autograph=False)
-        # Called as it was traced: else TensorFlow warns a process with five answers.
-        return function.get_concrete_function()
 
-    return lambda seeds: draw()(tf.convert_to_tensor(seeds, tf.int64)).numpy()
+def sampler(strategy: MixedStrategy, programs: dict[Any, Any]) -> Sampler:
+    """See `samplers`.
+
+    Args:
+      strategy: an answer.
+      programs: of the run's answers, to which this one's is added by its first call.
+    """
+    like = copy.copy(strategy)
+    like.atoms = like.weights = None  # of no answer: a program holds none in memory
+
+    def sample(atoms, weights, seeds):
+        mine = copy.copy(like)
+        mine.atoms, mine.weights = atoms, weights
+        return mine.sample(seeds)
+
+    def draw(seeds):
+        given = strategy.atoms, strategy.weights, tf.convert_to_tensor(seeds, tf.int64)
+        specs = [tf.TensorSpec(x.shape, x.dtype) for x in given[:2]]
+        key = tuple((tuple(spec.shape), spec.dtype) for spec in specs)
+        if key not in programs:
+            specs.append(tf.TensorSpec([None, 2], tf.int64))
+            function = tf.function(sample, input_signature=specs, autograph=False)
+            # Called as it was traced: else TensorFlow warns a process with five answers.
+            programs[key] = function.get_concrete_function()
+        return programs[key](*given).numpy()
+
+    return draw
 
 
 def load_answer(

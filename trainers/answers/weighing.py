@@ -250,7 +250,7 @@ def _floor(game: HeldOut, full: Solution) -> float:
 def score(loop: Loop, kept: Kept, choice: Choice) -> dict[str, Any]:
     """The scores of "last", "ema" and the chosen mixtures, as of a run's scorecard."""
     answers, draw = reading.answers_of(loop), _sampler(loop.run, kept)
-    samplers = {name: reading.sampler(answers[name]) for name in ("last", "ema")}
+    samplers = reading.samplers({name: answers[name] for name in ("last", "ema")})
     for name, (components, p) in choice.mixtures.items():
         samplers[name] = functools.partial(draw, _spread(components, p, len(kept.t)))
     return loop.run.task.score(samplers, {name: answers[name] for name in ("last", "ema")})

@@ -15,10 +15,12 @@ from types import SimpleNamespace
 
 import aiohttp
 import pytest
+import tensorflow as tf
 import uvloop
 
 from export.serving.config import ModelConfig, Policy
 from export.serving.server import Server, Settings
+from tests.export.conftest import without_gates
 from tests.export.serving.models import publish_models
 from tests.shared import shared_folder
 
@@ -67,7 +69,8 @@ def models(tmp_path_factory):
     """The folder of the models: `points` (versions 1 and 2) and `images` (version 1)."""
     if "TFS_MODELS" in os.environ:
         return Path(os.environ["TFS_MODELS"])
-    return shared_folder(tmp_path_factory, "models", publish_models)
+    with without_gates():
+        return shared_folder(tmp_path_factory, "models", publish_models)
 
 
 def configs(folder):
@@ -85,8 +88,24 @@ def settings(folder, **more):
     return Settings(points, **{"poll_seconds": 3600, "access_log": "", **more})
 
 
-@pytest.fixture(scope="module")
-def served(models):
+@pytest.fixture(scope="session")
+def signatures(models):
+    """(model, version) -> signatures of tf.saved_model.load."""
+    return {
+        (name, version): tf.saved_model.load(str(models / name / str(version))).signatures
+        for name, version in (("points", 1), ("points", 2), ("images", 1))
+    }
+
+
+@pytest.fixture(scope="session")
+def running(models):
+    """A server of points/1, points/2 and images/1. Ask only what leaves it as it is."""
+    with Running(settings(models)._replace(models=configs(models))) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def served(request):
     """Where the models are served: `grpc` (host:port) and `rest` (http://host:port)."""
     if address := os.environ.get("TFS_ADDR"):
         host, ports = address.rsplit(":", 1)
@@ -95,8 +114,8 @@ def served(models):
             grpc=f"{host}:{grpc_port}", rest=f"http://{host}:{rest_port}", embedded=False
         )
         return
-    with Running(settings(models)._replace(models=configs(models))) as running:
-        yield SimpleNamespace(grpc=running.grpc, rest=running.rest, embedded=True, running=running)
+    running = request.getfixturevalue("running")
+    yield SimpleNamespace(grpc=running.grpc, rest=running.rest, embedded=True, running=running)
 
 
 def ask(url, *requests):

@@ -10,7 +10,6 @@ import pytest
 
 from export import client as module
 from export.client import Client
-from tests.export.serving.conftest import Running, settings
 
 Code = grpc.StatusCode
 
@@ -187,8 +186,8 @@ def test_waits_are_not_the_same_for_all():
     assert all(0.5 <= wait <= 1.0 for wait in waits)
 
 
-def test_no_sample_has_the_right_shape(models):
-    with Running(settings(models)) as running, Client(running.grpc, "points") as client:
+def test_no_sample_has_the_right_shape(running):
+    with Client(running.grpc, "points") as client:
         nothing = client.sample(0)
         assert (nothing.shape, nothing.dtype) == ((0, 2), np.float32)
         assert client.generate(np.empty([0, 3])).shape == (0, 2)

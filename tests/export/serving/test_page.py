@@ -16,7 +16,7 @@ from export.serving.predictor import Limits
 from export.serving.server import Settings
 from tests.export.conftest import seed_array
 from tests.export.serving import browser
-from tests.export.serving.conftest import Running, configs, settings
+from tests.export.serving.conftest import Running, settings
 
 pytestmark = pytest.mark.skipif(bool(browser.missing()), reason=browser.missing())
 
@@ -143,26 +143,11 @@ def context():
         yield context
 
 
-@pytest.fixture(scope="module")
-def running(models):
-    with Running(settings(models)._replace(models=configs(models))) as running:
-        yield running
-
-
 @pytest.fixture
 def visit(context, running):
     visit = Visit(context, running.rest)
     yield visit
     visit.close()
-
-
-@pytest.fixture(scope="module")
-def signatures(models):
-    """(model, version) -> signatures of tf.saved_model.load."""
-    return {
-        (name, version): tf.saved_model.load(str(models / name / str(version))).signatures
-        for name, version in (("points", 1), ("points", 2), ("images", 1))
-    }
 
 
 def answer(signatures, model, version, signature, **inputs):

@@ -30,18 +30,9 @@ LABELS = np.arange(9) % 4
 SEEDS = seed_array(2**40 + 5, 9)
 
 
-@pytest.fixture(scope="module")
-def loaded(models):
-    """(model, version) -> signatures of tf.saved_model.load."""
-    return {
-        (name, version): tf.saved_model.load(str(models / name / str(version))).signatures
-        for name, version in (("points", 1), ("points", 2), ("images", 1))
-    }
-
-
-def expected(loaded, model, version, signature, inputs):
+def expected(signatures, model, version, signature, inputs):
     tensors = {name: tf.constant(value) for name, value in inputs.items()}
-    return {n: v.numpy() for n, v in loaded[model, version][signature](**tensors).items()}
+    return {n: v.numpy() for n, v in signatures[model, version][signature](**tensors).items()}
 
 
 @pytest.fixture(scope="module")
@@ -95,12 +86,14 @@ IDS = [f"{c[0]}{c[1]}-{c[2]}" for c in CALLS]
 
 
 @pytest.mark.parametrize(("model", "version", "signature", "inputs"), CALLS, ids=IDS)
-def test_grpc_gives_the_bytes_of_the_saved_model(stub, loaded, model, version, signature, inputs):
+def test_grpc_gives_the_bytes_of_the_saved_model(
+    stub, signatures, model, version, signature, inputs
+):
     response = stub.Predict(make_request(model, inputs, signature, version), timeout=30)
     spec = response.model_spec
     assert (spec.name, spec.version.value, spec.signature_name) == (model, version, signature)
     answer = {name: tf.make_ndarray(value) for name, value in response.outputs.items()}
-    want = expected(loaded, model, version, signature, inputs)
+    want = expected(signatures, model, version, signature, inputs)
     assert answer.keys() == want.keys()
     for name, value in want.items():
         assert answer[name].dtype == value.dtype
@@ -115,7 +108,7 @@ def as_json(value):
 
 @pytest.mark.parametrize(("model", "version", "signature", "inputs"), CALLS, ids=IDS)
 def test_both_forms_of_rest_give_the_bytes_of_the_saved_model(
-    served, loaded, model, version, signature, inputs
+    served, signatures, model, version, signature, inputs
 ):
     path = f"/v1/models/{model}/versions/{version}:predict"
     columns = {name: value.tolist() for name, value in inputs.items()}
@@ -126,7 +119,7 @@ def test_both_forms_of_rest_give_the_bytes_of_the_saved_model(
     if only is not None:
         requests += [{**named, "inputs": only}, {**named, "instances": only}]
     answers = ask(served.rest, *(("POST", path, r) for r in requests))
-    want = expected(loaded, model, version, signature, inputs)
+    want = expected(signatures, model, version, signature, inputs)
     for request, (status, content) in zip(requests, answers, strict=True):
         assert status == 200, content
         (key,) = content
@@ -145,9 +138,9 @@ def test_both_forms_of_rest_give_the_bytes_of_the_saved_model(
                 assert same.tobytes() == value.tobytes(), name
 
 
-def test_ovmsclient_gives_the_same_bytes(served, loaded):
+def test_ovmsclient_gives_the_same_bytes(served, signatures):
     """An independent client; its HTTP one needs an explicit version."""
-    want = expected(loaded, "points", 2, "serving_default", {"seeds": SEEDS})["samples"]
+    want = expected(signatures, "points", 2, "serving_default", {"seeds": SEEDS})["samples"]
     by_grpc = ovmsclient.make_grpc_client(served.grpc)
     by_http = ovmsclient.make_http_client(served.rest.removeprefix("http://"))
     for client in (by_grpc, by_http):
@@ -390,10 +383,10 @@ def test_metadata_of_another_field_is_refused(stub):
     assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_many_rows_are_split_and_joined(stub, loaded):
+def test_many_rows_are_split_and_joined(stub, signatures):
     seeds = seed_array(11, 300)
     response = stub.Predict(make_request("points", {"seeds": seeds}, "sample", 1), timeout=30)
-    want = expected(loaded, "points", 1, "sample", {"seeds": seeds})["samples"]
+    want = expected(signatures, "points", 1, "sample", {"seeds": seeds})["samples"]
     assert tf.make_ndarray(response.outputs["samples"]).tobytes() == want.tobytes()
 
 

@@ -32,6 +32,7 @@ from export.serving.versions import Models
 from tests.export.conftest import seed_array
 from tests.export.serving.conftest import Running, ask, configs, settings
 from tests.trainers.conftest import ROOT
+from tests.trainers.conftest import started as start_command
 from tf_mixed_nash.errors import InputError
 
 POINTS = "/v1/models/points:predict"
@@ -273,7 +274,7 @@ def test_requests_never_fail_while_versions_are_swapped(models, base):
                     except grpc.RpcError as error:
                         errors.append(error)
 
-        threads = [threading.Thread(target=client) for _ in range(6)]
+        threads = [threading.Thread(target=client) for _ in range(4)]
         for thread in threads:
             thread.start()
         for number in (2, 3, 4):
@@ -636,10 +637,9 @@ def test_the_access_log_is_a_line_of_json_for_each_request(models, tmp_path):
 # The client.
 
 
-def test_the_client(models):
-    signatures = tf.saved_model.load(str(models / "images" / "1")).signatures
-    images = settings(models)._replace(models=configs(models)[1:])
-    with Running(images) as running, Client(running.grpc, "images", rows=16) as client:
+def test_the_client(running, signatures):
+    signatures = signatures["images", 1]
+    with Client(running.grpc, "images", rows=16) as client:
         seeds = tf.constant(seed_array(3, 40))
         np.testing.assert_array_equal(client.sample(40, 3), signatures["sample"](seeds)["samples"])
         labels = np.arange(40) % 4
@@ -673,7 +673,7 @@ def test_nothing_to_serve_is_an_error_at_once(models, base):
         pass
 
 
-def test_a_port_that_is_taken_is_named(models):
+def test_a_port_that_is_taken_is_named(models, running):
     async def second(port, name):
         server = Server(settings(models)._replace(**{"rest_port": 0, "grpc_port": 0, name: port}))
         try:
@@ -681,13 +681,12 @@ def test_a_port_that_is_taken_is_named(models):
         finally:
             await server.drain()
 
-    with Running(settings(models)) as running:
-        for name, flag, port in (
-            ("rest_port", "--rest_api_port", running.server.rest_port),
-            ("grpc_port", "--port", running.server.grpc_port),
-        ):
-            with pytest.raises(InputError, match=rf"{flag}={port}: .*Choose another port"):
-                asyncio.run(second(port, name))
+    for name, flag, port in (
+        ("rest_port", "--rest_api_port", running.server.rest_port),
+        ("grpc_port", "--port", running.server.grpc_port),
+    ):
+        with pytest.raises(InputError, match=rf"{flag}={port}: .*Choose another port"):
+            asyncio.run(second(port, name))
 
 
 def test_draining_answers_what_has_begun(models, monkeypatch):
@@ -715,14 +714,7 @@ def test_draining_answers_what_has_begun(models, monkeypatch):
 def test_the_command_serves_until_sigterm(models, tmp_path):
     arguments = ["--model_name=points", f"--model_base_path={models / 'points'}",
                  "--rest_api_port=0", "--port=0", "--access_log="]  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-m", "export.serve", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"},
-    )
+    process = start_command("export.serve", *arguments)
     try:
         lines = [process.stdout.readline() for _ in range(4)]
         assert lines[0] == "Serving points (version 2)\n"

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.trainers.conftest import without_publishing  # noqa: F401 - a fixture
+from tests.trainers.conftest import quick_pictures, without_publishing  # noqa: F401 - fixtures
 from tf_mixed_nash import MixedNashGAN
 
 

@@ -76,7 +76,7 @@ def test_all_of_it_trains_and_answers(whole):
 
 # The loop's state is taken back by training/test_averages.py.
 @pytest.mark.slow
-@pytest.mark.usefixtures("without_publishing")
+@pytest.mark.usefixtures("without_publishing", "quick_pictures")
 def test_a_run_that_stops_goes_on_as_if_it_had_not(tmp_path, whole):
     there, history = whole
     work = tmp_path / "run"

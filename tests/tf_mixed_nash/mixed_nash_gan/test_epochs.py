@@ -107,7 +107,7 @@ def test_csv_and_tensorboard_get_every_entry(tmp_path):
     assert list((tmp_path / "board").rglob("events.*"))
 
 
-@pytest.mark.usefixtures("without_publishing")
+@pytest.mark.usefixtures("without_publishing", "quick_pictures")
 def test_a_fit_stops_early_saves_its_best_and_trains_on(tmp_path):
     seen = []
     best = str(tmp_path / "best.keras")

@@ -45,7 +45,7 @@ def gaussians(seed):
 # As trainers.run.
 
 
-@pytest.mark.usefixtures("without_publishing")
+@pytest.mark.usefixtures("without_publishing", "quick_pictures")
 def test_fit_is_trainers_run_bit_for_bit(tmp_path):
     config = tiny("mirror_gan", seed=3)
     assert train(config, tmp_path / "run") == 0
@@ -94,7 +94,7 @@ def layered():
     return MixedNashGAN(generator, discriminator, algorithm="adam")
 
 
-@pytest.mark.usefixtures("without_publishing")
+@pytest.mark.usefixtures("without_publishing", "quick_pictures")
 @pytest.mark.parametrize("make", [langevin, pytest.param(layered, marks=pytest.mark.slow)])
 def test_a_killed_fit_goes_on_as_if_nothing_had_happened(make, tmp_path):
     data = points(40)

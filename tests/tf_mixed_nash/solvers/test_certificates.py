@@ -180,6 +180,9 @@ def test_the_upper_bound_of_measures_in_the_plane():
     assert exact <= bound <= exact + 0.05
     wrong = delta(0.5, 0.0)  # the most is (1.5^2 + 1) / 4 = 0.8125
     assert 0.3125 <= upper_bound(game, wrong, mu, Pair(slope, slope), 0.02) <= 0.37
+    # Of one point each, the middles: F(0, 0) + L r - (F(0, mu) - L r), r the half diagonal.
+    first = upper_bound(game, delta(0.0, 0.0), mu, Pair(slope, slope), max_points=1)
+    assert first == pytest.approx(2.0 * slope * math.sqrt(2.0) - 0.5)
     with pytest.raises(InputError, match="must be finite and at least 0, got -1"):
         upper_bound(game, wrong, mu, Pair(-1.0, 1.0))
 

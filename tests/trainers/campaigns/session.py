@@ -68,6 +68,9 @@ def reproduce(folder):
 
 
 if __name__ == "__main__":
+    from trainers.campaigns import jobs as looked_at
+
+    looked_at._POLL_SECONDS = 0.02
     kind, folder = sys.argv[1:]
     campaigns = {"compare": compare, "sweep": sweep, "reproduce": reproduce}
     cli.main(lambda: campaigns[kind](Path(folder)), sys.argv[:1])

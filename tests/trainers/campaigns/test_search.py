@@ -19,11 +19,17 @@ import pytest
 from tests.trainers.conftest import ROOT
 from tf_mixed_nash.errors import InputError
 from trainers import sweep
+from trainers.campaigns import jobs
 from trainers.campaigns.search import space
 from trainers.campaigns.search.plan import Plan
 
 FAKE = (sys.executable, str(Path(__file__).parents[1] / "fake_trainer.py"))
 TINY = "configs/gaussians8_mp.py:tiny"
+
+
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch):
+    monkeypatch.setattr(jobs, "_POLL_SECONDS", 0.02)
 
 
 def spec(output, *searches, **more):

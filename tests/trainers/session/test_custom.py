@@ -75,7 +75,7 @@ def config(files, **overrides):
     return tiny("adam", **{**own, "dataset": f"{files}/nets.py:rows", **overrides})
 
 
-@pytest.mark.usefixtures("without_publishing")
+@pytest.mark.usefixtures("without_publishing", "quick_pictures")
 def test_a_run_of_files_from_end_to_end(files, tmp_path, capsys):
     # Of another run of this process, with the same names.
     earlier = shutil.copytree(files, tmp_path / "earlier")
@@ -177,7 +177,7 @@ def test_images_of_files_are_refused_from_configs_of_images(files):
         settings.resolve(c)
 
 
-@pytest.mark.usefixtures("without_publishing")
+@pytest.mark.usefixtures("without_publishing", "quick_pictures")
 def test_losses_that_overflow_end_with_a_post_mortem(tmp_path, capsys):
     """Infinite means of a record are no JSON; the next session says the same."""
     c = tiny(

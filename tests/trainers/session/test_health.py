@@ -21,6 +21,8 @@ from trainers.session import train, watchers
 from trainers.system import cli
 from trainers.workdir import best, findings, folder
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 ILL = """
 import keras
 

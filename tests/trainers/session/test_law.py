@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.trainers.conftest import tiny
+from tests.trainers.conftest import FEW_SCORED, tiny
 from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from trainers import replay
@@ -16,16 +16,16 @@ from trainers.session import train
 from trainers.workdir import checkpoints as module
 from trainers.workdir.checkpoints import Checkpoints
 
-pytestmark = pytest.mark.usefixtures("without_publishing", "quick_samplers")
+pytestmark = pytest.mark.usefixtures("without_publishing", "quick_samplers", "quick_pictures")
 EVERY = {"num_batches": 8, "log_every": 4, "picture_every": 8, "checkpoint_every": 4}
-EVERY |= {"precision": "float64", "temperature": 1e-4}
+EVERY |= {"precision": "float64", **FEW_SCORED}
 
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
     """A run of parts that was stopped after its first checkpoint."""
     workdir = tmp_path_factory.mktemp("law") / "run"
-    assert train.train(tiny("mirror_gan", **EVERY), workdir, until=4) == 143
+    assert train.train(tiny("sgd", **EVERY), workdir, until=4) == 143
     return workdir
 
 
@@ -47,7 +47,7 @@ def test_a_run_of_the_earlier_draws_is_read_but_not_resumed(copied):
     without_law(copied)
     before = {p: p.read_bytes() for p in copied.rglob("*") if p.is_file()}
     with pytest.raises(InputError, match=r"law 1; .*law 2.*Give a new --workdir, or check out"):
-        train.train(tiny("mirror_gan", **EVERY), copied)
+        train.train(tiny("sgd", **EVERY), copied)
     with pytest.raises(InputError, match="A replay would be another run"):
         replay.replay(copied, copied.parent / "again")
     # Nothing was written, and what the run answers can be read.
@@ -56,12 +56,12 @@ def test_a_run_of_the_earlier_draws_is_read_but_not_resumed(copied):
 
 
 def test_a_run_goes_on_the_other_way_and_says_so(stopped, copied, capsys):
-    assert train.train(tiny("mirror_gan", compile="whole", **EVERY), copied) == 0
+    assert train.train(tiny("sgd", compile="whole", **EVERY), copied) == 0
     out, err = capsys.readouterr()
     assert "compile=whole: the config says so." in out
     assert "other ways of compiling (parts there, whole now)" in err
     alone = Path(shutil.copytree(stopped, copied.parent / "alone"))
-    assert train.train(tiny("mirror_gan", **EVERY), alone) == 0
+    assert train.train(tiny("sgd", **EVERY), alone) == 0
     assert "compile=parts: on CPUs" in capsys.readouterr().out
     ends = [Checkpoints(w / "checkpoints").read().tensors for w in (copied, alone)]
     for name in ("scheme/theta/z", "scheme/w/z", "ema"):

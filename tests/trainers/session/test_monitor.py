@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.trainers.conftest import command, state_of, tiny, tiny_images
+from tests.trainers.conftest import FEW_SCORED, command, state_of, tiny, tiny_images
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.metrics.scorecard import KEYS
 from tf_mixed_nash.training.loop import Loop
@@ -13,14 +13,15 @@ from trainers.answers import reading
 from trainers.experiment.build import build
 from trainers.session import train, watchers
 
-pytestmark = pytest.mark.usefixtures("without_publishing")
+pytestmark = pytest.mark.usefixtures("without_publishing", "quick_pictures")
 
 SETTINGS = {"every": 4, "num_steps": 3, "step_size": 1e-2, "num_samples": 64}
 
 
 def config(every, **more):
     flat = {f"duality_gap__{key}": value for key, value in SETTINGS.items()}
-    return tiny("mirror_gan", num_batches=12, **{**flat, "duality_gap__every": every, **more})
+    flat |= {"duality_gap__every": every, **FEW_SCORED}
+    return tiny("mirror_gan", num_batches=12, **flat | more)
 
 
 def lines(workdir):

@@ -21,6 +21,8 @@ from trainers.tasks.imaging import draw_pixels
 from trainers.tasks.kinds import MONITORED, SCORES
 from trainers.workdir import folder as workdirs
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 
 def config(every, **more):
     more = {"num_batches": 12, "mixture__window": (0.5, 1.0), **more}

@@ -16,6 +16,8 @@ from trainers.session import start as sut
 from trainers.session import train
 from trainers.system import cli
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 
 def used(network, z):
     """Without the padding."""

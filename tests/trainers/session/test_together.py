@@ -31,7 +31,7 @@ def tensors(workdir):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("without_publishing", "quick_samplers")
+@pytest.mark.usefixtures("without_publishing", "quick_samplers", "quick_pictures")
 def test_a_population_that_is_killed_goes_on_and_ends_as_its_runs_alone(tmp_path, monkeypatch):
     configs = [config(seed=1), config(seed=2, step_size=3e-3), config(seed=3, step_size=1e140)]
     names = ["one", "two", "lost"]

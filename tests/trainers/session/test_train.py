@@ -6,14 +6,12 @@ import os
 import resource
 import runpy
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 
-from tests.trainers.conftest import ROOT, command, process, tiny
+from tests.trainers.conftest import ROOT, command, process, started, tiny
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.metrics.scorecard import KEYS
 from tf_mixed_nash.strategies.mixed import seed_rows
@@ -165,13 +163,12 @@ def test_divergence_exits_3_and_names_step_player_and_checkpoint(tmp_path, capsy
 
 
 def test_sigterm_stops_after_a_checkpoint_and_the_same_command_resumes(tmp_path):
-    arguments = [
-        sys.executable, "-m", "trainers.run", "--config=configs/gaussians8_md.py:tiny",
+    process = started(
+        "trainers.run", "--config=configs/gaussians8_md.py:tiny",
         "--config.num_batches=200000", "--config.log_every=50",
         "--config.picture_every=100000", "--config.checkpoint_every=100000",
         f"--workdir={tmp_path / 'run'}",
-    ]  # fmt: skip
-    process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    )  # fmt: skip
     metrics = tmp_path / "run" / "metrics.jsonl"
     deadline = time.monotonic() + 90
     while not (metrics.is_file() and metrics.stat().st_size) and time.monotonic() < deadline:
@@ -216,11 +213,8 @@ def test_dry_run_prints_the_config_and_sizes_in_time_and_writes_nothing(tmp_path
     ],
 )
 def test_bad_commands_exit_2_with_one_message_and_write_nothing(arguments, says, tmp_path):
-    # The first needs TensorFlow to be refused, the slowest; it starts in earnest.
-    start = process if says == "sgd, rmsprop" else command
-    before = cpu_seconds()
-    done = start("trainers.run", *arguments, f"--workdir={tmp_path / 'run'}")
-    assert cpu_seconds() - before < 8
+    # What a start takes, the test above sees: to be refused takes no more.
+    done = command("trainers.run", *arguments, f"--workdir={tmp_path / 'run'}")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert says in done.stderr
@@ -245,7 +239,7 @@ PLANAR = [p for n in DATASETS for p in sorted(ROOT.glob(f"configs/{n}_m[dp].py")
 FIRST = ("gaussians8_mp", "swissroll_md")
 
 
-@pytest.mark.usefixtures("without_publishing", "quick_samplers")
+@pytest.mark.usefixtures("without_publishing", "quick_samplers", "quick_pictures")
 @pytest.mark.parametrize(
     "path",
     [pytest.param(p, id=p.stem, marks=[] if p.stem in FIRST else pytest.mark.slow) for p in PLANAR],
@@ -261,7 +255,7 @@ def test_every_planar_config_runs_two_outer_steps_when_tiny(path, tmp_path):
     assert card["real_data_ceiling"]["modes_captured"] == card["num_modes"]
 
 
-@pytest.mark.usefixtures("without_publishing", "quick_samplers")
+@pytest.mark.usefixtures("without_publishing", "quick_samplers", "quick_pictures")
 @pytest.mark.parametrize(
     "objective",
     ["user", *(pytest.param(n, marks=pytest.mark.slow) for n in ("nonsaturating", "hinge"))],

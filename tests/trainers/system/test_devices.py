@@ -6,65 +6,20 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 
-from tests.trainers.conftest import ROOT, command, photograph
+from tests.trainers.conftest import command, photograph, started
 from tf_mixed_nash.errors import InputError
 from trainers.system import devices
 from trainers.workdir.checkpoints import Checkpoints
 
-# Runs 50 mini-batches; 2 logical CPUs, or a worker of two, or one device (also without noise);
-# saves every variable.
-PROGRAM = """
-import sys
-strategy, kind, path = sys.argv[1:4]
-temperature = 0.0 if strategy == "noiseless" else 1e-4
-strategy = strategy.replace("noiseless", "default")
-import numpy as np, tensorflow as tf
-if strategy == "mirrored":
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-tf.config.experimental.enable_op_determinism()
-from trainers.system import devices
-strategies = {s: devices.make_strategy(s) for s in [strategy]}
-from tests.trainers.conftest import tiny, tiny_images
-from trainers.experiment.build import build
-from tf_mixed_nash.training.loop import Loop
-
-# In float64: 50 steps of RMSProp on fresh networks amplify float32's rounding a thousandfold.
-same = dict(precision="float64", num_batches=50, batch_size=16, strategy=strategy,
-            step_size=1e-3, temperature=temperature)
-if kind == "images":
-    config = tiny_images(data__path=sys.argv[4], model__generator_normalization="layer",
-                         model__discriminator_normalization="layer", **same)
-else:
-    config = tiny(kind, **same)
-loop = Loop(build(config))
-for until in (20, 50):
-    loop.advance(until)
-made = strategies[strategy]
-if made is not None and devices.workers(strategy).count == 1:
-    # What each replica sees of the parameters, inside the strategy.
-    theta = loop.last().theta
-    seen = made.experimental_local_results(made.run(lambda z: z * 1.0, args=(theta,)))
-    assert len(seen) == 2 and all((x.numpy() == theta.numpy()).all() for x in seen)
-    # Where it is placed: one state, on the first device; the products of the fields on both alike.
-    from collections import Counter
-    assert {v.device[-5:] for v in loop.variables.values()} == {"CPU:0"}
-    graph = loop._parts.graph
-    loops = (op for op in graph.get_operations() if op.type in ("While", "StatelessWhile"))
-    body = graph._get_function(next(loops).get_attr("body").name.encode()).graph
-    products = Counter(op.device[-5:] for op in body.get_operations()
-                       if op.type in ("MatMul", "BatchMatMulV2", "Conv2D"))
-    assert set(products) == {"CPU:0", "CPU:1"} and len(set(products.values())) == 1, products
-np.savez(path, **{n.replace("/", "."): np.array(v) for n, v in loop.tensors().items()})
-assert loop.step == 50
-"""
-KINDS = ("mirror_prox_gan", pytest.param("images", marks=pytest.mark.slow))
+KINDS = (
+    "mirror_gan",
+    *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("mirror_prox_gan", "images")),
+)
 
 
 def free_ports(num):
@@ -85,17 +40,6 @@ def environments(num=2):
         yield {**os.environ, "TF_CONFIG": json.dumps(config), "CUDA_VISIBLE_DEVICES": ""}
 
 
-def start(arguments, environment=None):
-    return subprocess.Popen(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def finish(process, timeout=240):
     try:
         out, err = process.communicate(timeout=timeout)
@@ -114,16 +58,17 @@ def runs(tmp_path_factory):
     np.save(folder / "patches.npy", patches)
 
     @functools.cache
-    def results(kind, jobs):
-        started = {}
-        for name, environment in jobs:
+    def results(kind, wanted):
+        jobs = {}
+        for name, environment in wanted:
             program = "multi_worker" if name.startswith("worker") else name
             arguments = [program, kind, f"{folder}/{kind}-{name}.npz", f"{folder}/patches.npy"]
-            started[name] = start(["-c", PROGRAM, *arguments], environment and dict(environment))
-        for name, job in started.items():
+            module = "tests.trainers.system.replicas"
+            jobs[name] = started(module, *arguments, environment=environment and dict(environment))
+        for name, job in jobs.items():
             code, _, err = finish(job)
             assert code == 0, (kind, name, err[-3000:])
-        return {name: dict(np.load(f"{folder}/{kind}-{name}.npz")) for name in started}
+        return {name: dict(np.load(f"{folder}/{kind}-{name}.npz")) for name in jobs}
 
     workers = tuple((f"worker{i}", tuple(e.items())) for i, e in enumerate(environments()))
 
@@ -171,10 +116,10 @@ def test_the_noise_is_part_of_what_agrees(runs, kind):
 
 def worker_commands(workdir, *more):
     arguments = [
-        "-m", "trainers.run", "--config=configs/gaussians8_mp.py:tiny",
+        "trainers.run", "--config=configs/gaussians8_mp.py:tiny",
         "--config.strategy=multi_worker", f"--workdir={workdir}", *more,
     ]  # fmt: skip
-    return [start(arguments, environment) for environment in environments()]
+    return [started(*arguments, environment=environment) for environment in environments()]
 
 
 @pytest.mark.slow
@@ -191,7 +136,7 @@ def test_two_workers_write_one_workdir_and_resume(tmp_path):
     assert [code for code, *_ in again] == [0, 0]
     assert "finished" in again[0][1]
     # A later reader needs no cluster.
-    scored = finish(start(["-m", "trainers.evaluate", f"--workdir={workdir}"]))
+    scored = finish(started("trainers.evaluate", f"--workdir={workdir}"))
     assert scored[0] == 0, scored[2][-2000:]
 
 
@@ -217,9 +162,12 @@ def test_sigterm_on_one_worker_stops_both_after_a_checkpoint(tmp_path):
 
 def test_another_config_on_one_worker_is_refused_by_both(tmp_path):
     (first, second) = environments()
-    common = ["-m", "trainers.run", "--config=configs/gaussians8_mp.py:tiny",
+    common = ["trainers.run", "--config=configs/gaussians8_mp.py:tiny",
               "--config.strategy=multi_worker", f"--workdir={tmp_path / 'run'}"]  # fmt: skip
-    jobs = [start(common, first), start([*common, "--config.seed=5"], second)]
+    jobs = [
+        started(*common, environment=first),
+        started(*common, "--config.seed=5", environment=second),
+    ]
     for code, _, err in map(finish, jobs):
         assert code == 2, err[-2000:]
         assert "another config" in err

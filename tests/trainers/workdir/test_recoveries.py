@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.trainers.conftest import tiny
+from tests.trainers.conftest import FEW_SCORED, tiny
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.methods import schedules
 from tf_mixed_nash.methods.oracle import Oracle
@@ -18,7 +18,7 @@ from trainers.session import train
 from trainers.workdir import recoveries as recovery
 from trainers.workdir.checkpoints import Checkpoints
 
-pytestmark = pytest.mark.usefixtures("without_publishing", "quick_samplers")
+pytestmark = pytest.mark.usefixtures("without_publishing", "quick_samplers", "quick_pictures")
 
 CONFIG = {
     "num_batches": 120,
@@ -28,6 +28,7 @@ CONFIG = {
     "step_size": 2e-3,
     "step_size_schedule": "constant",
     "temperature": 1e-4,
+    **FEW_SCORED,
 }
 BAD = {0: 33, 1: 71}
 
