@@ -32,6 +32,7 @@ from typing import Any
 from absl import flags
 
 from benchmarks import load
+from tf_mixed_nash.errors import InputError
 from trainers.system import cli
 from trainers.system.quiet import import_tensorflow
 
@@ -574,6 +575,33 @@ def measure_overhead(folder: Path, images: Path, repeats: int) -> list[dict[str,
     return results
 
 
+def replace_between(path: Path, marks: tuple[str, str], text: str) -> None:
+    """Writes text between two marks of a file, each on a line of its own.
+
+    Raises:
+      InputError: if the marks are not there.
+    """
+    first, last = find_marks(path, marks)
+    old = path.read_text()
+    path.write_text(f"{old[:first]}{marks[0]}\n{text}{old[last:]}")
+
+
+def find_marks(path: Path, marks: tuple[str, str]) -> tuple[int, int]:
+    """Where two marks of a file are.
+
+    Raises:
+      InputError: if they are not there, one after the other.
+    """
+    old = path.read_text() if path.is_file() else ""
+    first, last = (old.find(mark) for mark in marks)
+    if not 0 <= first < last:
+        raise InputError(
+            f"{path} has no place for the table. Expected a file with the lines "
+            f"{marks[0]} and {marks[1]}."
+        )
+    return first, last
+
+
 def summary(values: list[float]) -> dict[str, float]:
     """Median and quartiles."""
     low, _, high = statistics.quantiles(values, n=4) if len(values) > 1 else (values[0],) * 3
@@ -690,9 +718,9 @@ _BOUND = """
 What bounds points over gRPC, in milliseconds of the processor for a request: grpc's server takes
 {empty:.2f} whatever the handler does, the model {model:.2f} in a batch that is full, the load
 {own:.2f}. A server of which nothing else cost anything would need {least:.2f} where the one without
-batching needs {without:.2f}: with the load {bound:.1f} times less. This one needs {cost:.2f}: {ratio:.1f}
-times less. An empty handler answers {only:.1f} times as many requests as the server without
-batching. [Decision 0015](decisions/0015-serving.md) says what was tried.
+batching needs {without:.2f}: with the load {bound:.1f} times less. This one needs {cost:.2f}:
+{ratio:.1f} times less. An empty handler answers {only:.1f} times as many requests as the server
+without batching. [Decision 0015](decisions/0015-serving.md) says what was tried.
 """
 _OVER = """
 ## REST with PNGs over the bare call

@@ -162,6 +162,10 @@ class _Services:
             shape = [d.size for d in itertools.islice(proto.tensor_shape.dim, 20)]
             dtype = _dtype(proto.dtype)
             check_tensor(name, dtype, shape, specs, self.predictor.limits.rows)
+            if proto.tensor_shape.unknown_rank:
+                raise ServingError(
+                    Code.INVALID_ARGUMENT, f"input {name} is not a valid tensor: unknown_rank"
+                )
             try:
                 inputs[name] = _array(proto, dtype, shape)
             except (ValueError, TypeError) as error:

@@ -83,7 +83,7 @@ class Tls:
         _log.info("%s was read again", self._files.certificate)
 
     def _take_newest(self, connection: ssl.SSLObject, *_: object) -> None:
-        # What is loaded into a context is added: an authority that is gone would stay in an old one.
+        # What is loaded into a context is added: an authority that is gone would stay in it.
         connection.context = self._newest
 
     def _configure(self):
