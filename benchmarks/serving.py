@@ -32,6 +32,7 @@ from typing import Any
 from absl import flags
 
 from benchmarks import load
+from tf_mixed_nash.errors import InputError
 from trainers.system import cli
 from trainers.system.quiet import import_tensorflow
 
@@ -47,6 +48,34 @@ print("ready", flush=True)
 sys.stdin.readline()
 print(serving.publish_points(Path(sys.argv[1]), int(sys.argv[2])), flush=True)
 """
+
+# grpc's own server, whose handler does nothing: what any server on it costs at least.
+_EMPTY = """
+import grpc, grpc.aio, uvloop, asyncio
+
+async def main():
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+
+    async def answer(data, context):
+        return bytes(80)
+
+    handler = grpc.unary_unary_rpc_method_handler(answer)
+
+    class Handlers(grpc.GenericRpcHandler):
+        def service(self, details):
+            return handler
+
+    server.add_generic_rpc_handlers((Handlers(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    print(port, flush=True)
+    await server.wait_for_termination()
+
+with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    runner.run(main())
+"""
+_FULL = 64  # rows of a full batch
+_CASES = ("points/rest", "points/grpc", "images/rest", "images/grpc")
 
 
 # Models.
@@ -152,8 +181,13 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """Processor seconds that it has used."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_of(self.process.pid)
+
+
+def cpu_of(process: int) -> float:
+    """Processor seconds that a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory_of(process: str) -> float:
@@ -407,7 +441,13 @@ class Publisher:
 
 
 def measure_throughput(
-    folder: Path, points: Path, images: Path, rounds: int, seconds: float, in_flight: int
+    folder: Path,
+    points: Path,
+    images: Path,
+    rounds: int,
+    seconds: float,
+    in_flight: int,
+    cases: Sequence[str],
 ) -> list[dict[str, Any]]:
     """Single-row requests per second with and without micro-batching, in alternating rounds."""
     models = {"points": points, "images": images}
@@ -419,8 +459,7 @@ def measure_throughput(
             )
             for name, value in (("with", "true"), ("without", "false"))
         }
-        cases = [(model, api) for model in ("points", "images") for api in ("rest", "grpc")]
-        for model, api in cases:
+        for model, api in (case.split("/") for case in cases):
             signature = "sample_png" if model == "images" else "sample"
             rates = collections.defaultdict(list)
             cpu = collections.defaultdict(list)
@@ -449,6 +488,45 @@ def measure_throughput(
             )
             print(_throughput_row(results[-1]), flush=True)
     return results
+
+
+def measure_floor(points: Path, rounds: int, seconds: float, in_flight: int) -> dict[str, Any]:
+    """What gRPC and the model cost by themselves, in milliseconds of the processor a request.
+
+    grpc's server with an empty handler under the same load, and a call of a full batch of points in
+    this process. `load_cpu_ms` is the load's own share.
+    """
+    from export import publish, runtime
+
+    rates, cpu, own = [], [], []
+    command = [sys.executable, "-c", _EMPTY]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            address = "127.0.0.1", int(process.stdout.readline())
+            for i in range(-1, rounds):
+                before, mine = cpu_of(process.pid), time.process_time()
+                drive = load.drive("grpc", address, "points", "sample", in_flight, seconds)
+                rate = load.run(drive)
+                if i >= 0:
+                    rates.append(rate)
+                    cpu.append(1e3 * (cpu_of(process.pid) - before) / (rate * seconds))
+                    own.append(1e3 * (time.process_time() - mine) / (rate * seconds))
+        finally:
+            process.terminate()
+    calls = 40
+    with runtime.ServedModel(publish.find_version(points)) as served:
+        for i in range(2 * calls):
+            if i == calls:
+                before = time.process_time()
+            served.run("sample", {"seeds": seed_rows(i, _FULL)})
+        model = 1e3 * (time.process_time() - before) / calls / _FULL
+    return {
+        "empty": summary(rates),
+        "empty_cpu_ms": statistics.median(cpu),
+        "load_cpu_ms": statistics.median(own),
+        "model_cpu_ms": model,
+    }
 
 
 # Overhead.
@@ -497,6 +575,33 @@ def measure_overhead(folder: Path, images: Path, repeats: int) -> list[dict[str,
     return results
 
 
+def replace_between(path: Path, marks: tuple[str, str], text: str) -> None:
+    """Writes text between two marks of a file, each on a line of its own.
+
+    Raises:
+      InputError: if the marks are not there.
+    """
+    first, last = find_marks(path, marks)
+    old = path.read_text()
+    path.write_text(f"{old[:first]}{marks[0]}\n{text}{old[last:]}")
+
+
+def find_marks(path: Path, marks: tuple[str, str]) -> tuple[int, int]:
+    """Where two marks of a file are.
+
+    Raises:
+      InputError: if they are not there, one after the other.
+    """
+    old = path.read_text() if path.is_file() else ""
+    first, last = (old.find(mark) for mark in marks)
+    if not 0 <= first < last:
+        raise InputError(
+            f"{path} has no place for the table. Expected a file with the lines "
+            f"{marks[0]} and {marks[1]}."
+        )
+    return first, last
+
+
 def summary(values: list[float]) -> dict[str, float]:
     """Median and quartiles."""
     low, _, high = statistics.quantiles(values, n=4) if len(values) > 1 else (values[0],) * 3
@@ -524,6 +629,28 @@ def _throughput_row(r: dict[str, Any]) -> str:
     return (
         f"| {r['model']} | {r['api']} | {_spread(r['with'])} | {_spread(r['without'])} | "
         f"{_spread(r['ratio'], 2)} | {cpu['with']:.2f} / {cpu['without']:.2f} |"
+    )
+
+
+def _floor_text(floor: dict[str, Any], results: list[dict[str, Any]]) -> str:
+    """The row of the empty handler, and what bounds the ratio of points over gRPC."""
+    empty, own = floor["empty_cpu_ms"], floor["load_cpu_ms"]
+    row = f"| an empty handler | grpc | {_spread(floor['empty'])} | | | {empty:.2f} |\n"
+    found = [r for r in results if (r["model"], r["api"]) == ("points", "grpc")]
+    if not found:
+        return row
+    cpu = found[0]["server_cpu_ms_per_request"]
+    least = empty + floor["model_cpu_ms"]
+    return row + _BOUND.format(
+        empty=empty,
+        model=floor["model_cpu_ms"],
+        own=own,
+        least=least,
+        without=cpu["without"],
+        bound=(cpu["without"] + own) / (least + own),
+        cost=cpu["with"],
+        ratio=(cpu["without"] + own) / (cpu["with"] + own),
+        only=floor["empty"]["median"] / found[0]["without"]["median"],
     )
 
 
@@ -583,9 +710,17 @@ _MICRO = """
 Single-row requests, {in_flight} in flight, {rounds} alternating rounds of {seconds:g} s: REST with
 one on each connection, gRPC with 16, as clients have that share a channel. Both servers have
 `--access_log=`. The load costs little of the processor: raw HTTP/1.1 and, for gRPC, raw HTTP/2
-frames (`benchmarks/load.py`). gRPC's own library takes 0.2 to 0.3 ms of the processor for a request
-whose handler does nothing, batched or not ([decision 0015](decisions/0015-serving.md)).
+frames (`benchmarks/load.py`). The last row is grpc's own server with a handler that returns 80
+bytes.
 
+"""
+_BOUND = """
+What bounds points over gRPC, in milliseconds of the processor for a request: grpc's server takes
+{empty:.2f} whatever the handler does, the model {model:.2f} in a batch that is full, the load
+{own:.2f}. A server of which nothing else cost anything would need {least:.2f} where the one without
+batching needs {without:.2f}: with the load {bound:.1f} times less. This one needs {cost:.2f}:
+{ratio:.1f} times less. An empty handler answers {only:.1f} times as many requests as the server
+without batching. [Decision 0015](decisions/0015-serving.md) says what was tried.
 """
 _OVER = """
 ## REST with PNGs over the bare call
@@ -622,11 +757,14 @@ def main() -> int:
         if "throughput" in parts:
             print(_THROUGHPUT)
             report["throughput"] = results = measure_throughput(
-                folder, points, images, f.rounds, f.round_seconds, f.in_flight
+                folder, points, images, f.rounds, f.round_seconds, f.in_flight, f.cases
             )
+            report["floor"] = measure_floor(points, f.rounds, f.round_seconds, f.in_flight)
             lead = _MICRO.format(in_flight=f.in_flight, rounds=f.rounds, seconds=f.round_seconds)
             table = "\n".join([_THROUGHPUT, *map(_throughput_row, results)])
-            text.append(f"{lead}{table}\n")
+            floor = _floor_text(report["floor"], results)
+            print(floor)
+            text.append(f"{lead}{table}\n{floor}")
         if "overhead" in parts:
             print(_OVERHEAD)
             report["overhead"] = results = measure_overhead(folder, images, f.repeats)
@@ -697,7 +835,7 @@ def _head(provenance: dict[str, Any]) -> str:
     return f"# The embedded server's speed\n\n{filled}\n"
 
 
-_FLAGS = ("seconds", "clients", "rounds", "round_seconds", "in_flight", "repeats", "parts",
+_FLAGS = ("seconds", "clients", "rounds", "round_seconds", "in_flight", "repeats", "parts", "cases",
           "points", "images", "output")  # fmt: skip
 
 if __name__ == "__main__":
@@ -708,6 +846,7 @@ if __name__ == "__main__":
     flags.DEFINE_integer("in_flight", 128, "Requests of the throughput's load.", lower_bound=1)
     flags.DEFINE_integer("repeats", 100, "Of each call of the overhead.", lower_bound=2)
     flags.DEFINE_string("parts", "soak,throughput,overhead", "Which, separated by commas.")
+    flags.DEFINE_multi_string("cases", list(_CASES), "Of the throughput: model/protocol.")
     flags.DEFINE_string("points", None, "A published model of points instead.")
     flags.DEFINE_string("images", None, "A published model of images instead.")
     flags.DEFINE_string("output", None, "Also write a Markdown file.")

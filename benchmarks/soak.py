@@ -1,13 +1,15 @@
 """A long soak of the embedded server with all that goes wrong in half an hour of a real one.
 
     python -m benchmarks.soak [--seconds=1800] [--load=0.8] [--clients=16] [--json=FILE]
+        [--output=docs/serving_security.md]
 
 Clients send requests at 80 % of the rate that the server was measured to have, by REST and gRPC,
 and check each reply against the bytes of each version. Meanwhile, in turn: a good version is
 published, or a corrupt one; clients read their replies slowly, leave in the middle of a request, or
 never end one; the disk of the log is full; and the server has no file descriptor left. Printed are
 requests lost, replies of two versions, how each trouble was met, and the memory by minutes. Exit
-code 1 if any request was lost, a reply mixed, memory grew, or the server did not end.
+code 1 if any request was lost, a reply mixed, memory grew, or the server did not end. --output
+replaces the table between the two marks in that file.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from trainers.system.quiet import import_tensorflow
 
 _ROWS = (1, 3, 8, 70)
 _SEEDS = 24  # requests that differ
+_MARKS = "<!-- soak: python -m benchmarks.soak writes this table -->", "<!-- /soak -->"
 _TROUBLES = ("version", "corrupt", "slow", "vanish", "half", "descriptors", "log")
 
 
@@ -342,6 +345,37 @@ def failed(result: dict[str, Any], code: int | None) -> list[str]:
     return found
 
 
+def table(result: dict[str, Any], wrong: list[str], loads: tuple[float, float]) -> str:
+    """Markdown."""
+    ms, rss = result["milliseconds"], result["mib_by_minute"]
+    troubles = ", ".join(f"{kind} {n}" for kind, n in sorted(result["troubles"].items()))
+    met = sum(result["met"].values())
+    rows = {
+        "seconds; load average before, after": (
+            f"{result['seconds']:.0f}; {loads[0]:.1f}, {loads[1]:.1f}"
+        ),
+        "requests: asked for a second, sent, answered": (
+            f"{result['rate_asked_for']:.0f}, {result['asked']:,}, {result['answered']:,}"
+        ),
+        "**lost**": f"**{result['lost']}**",
+        "**replies that mix versions**": f"**{result['mixed']}**",
+        "sent later than the rate asked for": f"{result['late']:,}",
+        "troubles": f"{troubles}; {met} of {sum(result['troubles'].values())} were met",
+        "milliseconds: p50 / p99 / worst": (
+            f"{ms['p50']:.1f} / {ms['p99']:.1f} / {ms['worst']:.0f}" if ms else ""
+        ),
+        "server's resident MiB: first minute, middle, last": (
+            f"{rss[0]:.0f}, {rss[len(rss) // 2]:.0f}, {rss[-1]:.0f}"
+        ),
+        "growth of the last third over the one before": f"{result['mib_growth']:+.1f} MiB",
+        "lines of the log: written, lost to the full disk": (
+            f"{result['log_lines']:,}, {result['log_lost']:,}"
+        ),
+        "verdict": ", ".join(wrong) or "0 lost, 0 mixed, memory flat",
+    }
+    return "| soak | |\n|---|---|\n" + "".join(f"| {k} | {v} |\n" for k, v in rows.items())
+
+
 def capacity(server: Any, seconds: float = 3.0) -> float:
     """Requests a second of the soak's mix that 8 clients get answered."""
 
@@ -369,7 +403,9 @@ def main() -> int:
     import_tensorflow().get_logger().setLevel("ERROR")
     from trainers.system.files import write_json
 
-    f = flags.FLAGS
+    f, began = flags.FLAGS, os.getloadavg()[0]
+    if f.output:  # not after half an hour
+        serving.find_marks(Path(f.output), _MARKS)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if f.points:
@@ -394,6 +430,10 @@ def main() -> int:
     wrong = failed(result, server.code)
     if f.json:
         write_json(Path(f.json), result)
+    text = table(result, wrong, (began, os.getloadavg()[0]))
+    if f.output:
+        serving.replace_between(Path(f.output), _MARKS, text)
+    print(text)
     for key, value in result.items():
         print(f"{key}: {json.dumps(value)}")
     print(f"failed: {', '.join(wrong)}" if wrong else "0 lost, 0 mixed, memory flat")
@@ -407,4 +447,5 @@ if __name__ == "__main__":
     flags.DEFINE_integer("seed", 0, "Of the order of troubles.")
     flags.DEFINE_string("points", None, "A published model of points with two versions instead.")
     flags.DEFINE_string("json", None, "Also write the figures there.")
+    flags.DEFINE_string("output", None, "A file whose table is replaced.")
     cli.main(main, sys.argv)

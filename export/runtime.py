@@ -102,14 +102,19 @@ class ServedModel:
                 f"Signature {signature!r} takes the inputs {', '.join(sorted(definition.inputs))}"
                 f", got {', '.join(sorted(inputs)) or 'none'}."
             )
-        return self._session.run(
+        session = self._session  # until the call is over, whoever closes meanwhile
+        if session is None:
+            raise RuntimeError("The model is closed.")
+        return session.run(
             {key: info.name for key, info in definition.outputs.items()},
             {definition.inputs[key].name: value for key, value in inputs.items()},
         )
 
     def close(self) -> None:
         """Frees the session; calls after it fail."""
-        self._session.close()
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()  # its variables go with the object
 
     def __enter__(self) -> Self:
         return self

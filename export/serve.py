@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -30,8 +31,6 @@ from tf_mixed_nash.errors import InputError
 from trainers.system import cli
 
 __all__: list[str] = []
-
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def _define_flags() -> None:
@@ -62,10 +61,13 @@ def _define_flags() -> None:
 
 
 def _run() -> int:
+    from export.serving import listening
+    from export.serving.origins import is_loopback
+
     f = flags.FLAGS
     _check_flags()
     token = _read_token(f.auth_token_file)
-    if f.host not in _LOOPBACK and token is None:
+    if token is None and not all(map(is_loopback, listening.resolve(f.host))):
         print(
             f"warning: {f.host} may be reached from other machines, and no --auth_token_file is "
             "given.",
@@ -155,6 +157,10 @@ async def _serve(server, say: Callable[[str], None]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end, number)
     loop.add_signal_handler(signal.SIGHUP, server.reopen_log)
+    # TensorFlow's half a million objects stay anyway, and looking for garbage among them stops
+    # every request for a third of a second. Versions come later, and are freed.
+    gc.collect()
+    gc.freeze()
     try:
         await server.start()
         host = in_url(server.settings.host)

@@ -4,8 +4,9 @@ A row costs little more among 64 than alone: a session's run has a fixed cost, a
 network computes whole groups of rows. Requests for the same version and signature wait in one
 queue; a free thread takes all that wait, up to a batch's rows. A batch that is not full waits while
 one of its queue runs: TensorFlow uses all cores for one batch, and two halves cost more than a
-whole. Under light load a request so runs at once and alone, under heavy load batches fill by
-themselves.
+whole. After a batch of several requests the next one waits for as many as are under way to come
+again, at most for the time that the batch took: a full batch costs hardly more than half a one.
+Under light load a request so runs at once and alone, under heavy load batches fill by themselves.
 
 A request of more rows than a batch is admitted whole or refused whole, and runs in slices: each
 batch takes a share of every request that waits, so that a large one holds up nobody. A request
@@ -23,7 +24,7 @@ import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -87,6 +88,13 @@ class _Slice:
             task.future.set_result([task.parts[start] for start in sorted(task.parts)])
 
 
+class _Fill(NamedTuple):
+    """What the next batch of a queue waits for: so many rows, or until then."""
+
+    rows: int
+    until: float
+
+
 class _Queue:
     """What waits for one version and signature. Tasks that are over have no rows left."""
 
@@ -119,6 +127,7 @@ class Scheduler:
         self._queues: dict[tuple, _Queue] = {}  # none is empty
         self._running: collections.Counter[tuple] = collections.Counter()
         self._paces: dict[tuple, float] = {}  # seconds for a row of full batches, by queue
+        self._fills: dict[tuple, _Fill] = {}  # none for a queue whose batch runs
         self._waiting: asyncio.TimerHandle | None = None
         self._open: set[_Task] = set()
         self._sweep: asyncio.TimerHandle | None = None
@@ -127,7 +136,7 @@ class Scheduler:
 
     async def submit(
         self, key: tuple, run: Run, inputs: Arrays, rows: int, deadline: float
-    ) -> dict[str, np.ndarray]:
+    ) -> Arrays:
         """Runs inputs, joined with others of the same key.
 
         Args:
@@ -163,7 +172,9 @@ class Scheduler:
             self._open.discard(task)
             if task.left:
                 self._drop(key, queue, task)
-        if len(parts) > 1 and sum(x.nbytes for part in parts for x in part.values()) > _LARGE:
+        if len(parts) == 1:
+            return parts[0]
+        if sum(x.nbytes for part in parts for x in part.values()) > _LARGE:
             return await asyncio.get_running_loop().run_in_executor(None, _join, parts)
         return _join(parts)
 
@@ -174,7 +185,9 @@ class Scheduler:
         """
         if not self.queued_rows:
             return
-        wait = sum(queue.rows * self._paces.get(key, 0.0) for key, queue in self._queues.items())
+        wait = 0.0
+        for key, queue in self._queues.items():
+            wait += queue.rows * self._paces.get(key, 0.0)
         if self.queued_rows + rows > self._limit:
             raise ServingError(
                 Code.RESOURCE_EXHAUSTED,
@@ -223,6 +236,7 @@ class Scheduler:
         while self._free and (key := self._ready()):
             queue = self._queues[key]
             slices = self._take(key, queue)
+            self._fills.pop(key, None)
             if slices:
                 self._free -= 1
                 self._running[key] += 1
@@ -239,6 +253,9 @@ class Scheduler:
                 continue
             first = queue.first().queued
             at = first if full else first + wait
+            fill = self._fills.get(key)
+            if fill and not full and queue.rows < fill.rows:
+                at = max(at, fill.until)
             due.append((at, key))
         if not due:
             return None
@@ -286,8 +303,8 @@ class Scheduler:
 
     async def _run(self, key: tuple, run: Run, slices: list[_Slice]) -> None:
         loop = asyncio.get_running_loop()
-        rows = sum(part.rows for part in slices)
-        self._on_batch(rows, len({part.task for part in slices}))
+        rows, requests = sum(part.rows for part in slices), len({part.task for part in slices})
+        self._on_batch(rows, requests)
         beside, began = self.batching.num_batch_threads - self._free, time.monotonic()
         try:
             results = await loop.run_in_executor(self._threads, _run_joined, run, slices)
@@ -299,9 +316,19 @@ class Scheduler:
         # Rows of small batches cost more than those of full ones, which a long queue has.
         if 2 * rows >= self.batching.max_batch_size:
             self._note_pace(key, (time.monotonic() - began) / rows / beside)
+        self._note_fill(key, rows, requests, time.monotonic() - began)
         for part, result in zip(slices, results, strict=True):
             part.done(result)
         self._dispatch()
+
+    def _note_fill(self, key: tuple, rows: int, requests: int, seconds: float) -> None:
+        """Lets the next batch wait for those who were answered, and ask again at once if ever."""
+        if not self.batching.enabled or requests < 2 or self._running[key]:
+            return
+        if len(self._fills) >= _MOST_PACES:  # of versions that are gone
+            self._fills.clear()
+        waiting = self._queues[key].rows if key in self._queues else 0
+        self._fills[key] = _Fill(rows + waiting, time.monotonic() + seconds)
 
     def _note_pace(self, key: tuple, seconds: float) -> None:
         before = self._paces.get(key)
@@ -314,12 +341,10 @@ class Scheduler:
 def _run_joined(run: Run, slices: list[_Slice]) -> list:
     """The outputs of each slice, or the exception that it alone raises."""
     if len(slices) == 1:
-        return [_attempt(run, slices[0].inputs)]
-    joined = {
-        name: np.concatenate([part.inputs[name] for part in slices]) for name in slices[0].inputs
-    }
-    outputs = _attempt(run, joined)
-    if isinstance(outputs, BaseException):
+        return [_attempt(lambda: run(slices[0].inputs))]
+    # What cannot be joined, rows of a size that a model leaves open, fails here and is halved, too.
+    outputs = _attempt(lambda: run(_join([part.inputs for part in slices])))
+    if isinstance(outputs, Exception):
         # One request's bad values must not fail the others, nor make each of them run alone.
         half = len(slices) // 2
         return [*_run_joined(run, slices[:half]), *_run_joined(run, slices[half:])]
@@ -330,14 +355,12 @@ def _run_joined(run: Run, slices: list[_Slice]) -> list:
 
 
 def _join(parts: Sequence[Arrays]) -> dict[str, np.ndarray]:
-    if len(parts) == 1:
-        return dict(parts[0])
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _attempt(run: Run, inputs: Arrays):
+def _attempt(run: Callable[[], Arrays]) -> Arrays | Exception:
     try:
-        return run(inputs)
+        return run()
     except Exception as error:
         return error
 

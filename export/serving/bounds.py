@@ -110,12 +110,14 @@ def check_reply(rows: int, outputs: Specs, limits: Limits) -> None:
       outputs: of the signature; strings, such as PNGs, count nothing.
       limits: of a request.
     """
+    if rows == 1:
+        return
     row = sum(
         (_elements(shape) or 0) * np.dtype(dtype).itemsize
         for dtype, shape in outputs.values()
         if dtype != np.dtype(object)
     )
-    if rows > 1 and rows * row > limits.reply_bytes:
+    if rows * row > limits.reply_bytes:
         most = max(1, limits.reply_bytes // row)
         raise ServingError(
             Code.INVALID_ARGUMENT,

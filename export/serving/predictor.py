@@ -112,7 +112,7 @@ class Predictor:
         signature: str,
         inputs: Mapping[str, np.ndarray],
         seconds: float | None = None,
-    ) -> dict[str, np.ndarray]:
+    ) -> Mapping[str, np.ndarray]:
         """Calls a signature of a leased version.
 
         Args:
@@ -173,10 +173,8 @@ def check_tensor(name: str, dtype, shape, specs: runtime.Specs, max_rows: int) -
         raise ServingError(
             Code.INVALID_ARGUMENT, f"input {name} has type {dtype}, expected {expected}."
         )
-    fits = len(shape) == len(dims) and all(
-        d is None or d == s for s, d in zip(shape, dims, strict=True)
-    )
-    if not fits:
+    fits = len(shape) == len(dims)
+    if not fits or any(d is not None and d != s for s, d in zip(shape, dims, strict=True)):
         wanted = ["n" if d is None else d for d in dims]
         raise ServingError(
             Code.INVALID_ARGUMENT,

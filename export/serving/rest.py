@@ -50,9 +50,14 @@ _TARGET = (
 _PREDICT = re.compile(_TARGET + r":(?P<method>predict|classify|regress)")
 _METADATA = re.compile(_TARGET + r"/metadata")
 _STATUS = re.compile(_TARGET)
+_ABSOLUTE = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 _CARD = re.compile(r"/card/(?P<model>[^/:]+)/(?P<version>[0-9]{1,19})(?P<picture>/samples\.png)?")
 _MAX_VERSION = 2**63 - 1
 _SLICE, _LOOK_SECONDS = 2**12, 0.05  # bytes of HTTP that are parsed at once
+# Bytes of a body's framing: beyond, and beyond those of the body, it is refused. h2o and Node.js
+# have such a bound, too.
+_FRAMING = 2**16
+_LINGER_TURNS = 40  # of _LOOK_SECONDS
 _FEW = 128  # rows whose reply is written at once
 _STATES = {10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
 
@@ -120,9 +125,12 @@ class _Rest:
             response = _error(code.http, "Internal error; the server's log says more.")
         if "Origin" in request.headers:
             response.headers.update(self.origins.headers(request.headers["Origin"]))
-        if "Expect" in request.headers and not request.content.is_eof():
-            # The client may send the body or not, so what it sends next cannot be told apart.
+        if not request.content.is_eof() and ("Expect" in request.headers or _is_chunked(request)):
+            # The client may send the body that it announced or not, so what it sends next cannot be
+            # told apart; and the rest of one in chunks would have to be parsed to be passed over.
             response.force_close()
+            if _is_chunked(request):
+                _connection(request).ignore()
         self._record(facts, code, began, request, response)
         return response
 
@@ -135,9 +143,11 @@ class _Rest:
             status = response.status if response else 499
             self.log.write(peer=request.remote, status=status, seconds=seconds, **facts)
 
-    def refuse(self, request: web.BaseRequest, status: int, message: str) -> web.Response:
-        """The answer to what aiohttp takes for no request at all."""
-        response = _error(status, message)
+    def refuse(
+        self, request: web.BaseRequest, status: int, message: str, kind: type[web.Response]
+    ) -> web.Response:
+        """The answer, a response of a kind, to what aiohttp takes for no request at all."""
+        response = _error(status, message, kind)
         self._record({"api": "rest"}, Code.INVALID_ARGUMENT, time.perf_counter(), request, response)
         return response
 
@@ -180,6 +190,8 @@ class _Rest:
         hosts = request.headers.getall("Host", [])
         if len(hosts) > 1:
             raise ServingError(Code.INVALID_ARGUMENT, "Malformed HTTP: more than one Host.")
+        if found := _ABSOLUTE.match(request.raw_path):  # then Host is not looked at (RFC 9112)
+            hosts = [found[1]]
         if hosts and not self.origins.allows_host(hosts[0]):
             raise ServingError(
                 Code.PERMISSION_DENIED,
@@ -217,6 +229,11 @@ class _Rest:
         target = _target(found)
         with self.models.lease(*target) as version:
             bounds = self.predictor.bounds(version)
+        coding = ",".join(request.headers.getall("Transfer-Encoding", ["chunked"])).strip()
+        if coding.lower() != "chunked":
+            raise ServingError(
+                Code.UNIMPLEMENTED, f"Transfer-Encoding {coding[:40]!r} is not known; use chunked."
+            )
         encoding = bodies.encoding_of(request)
         body = await self._read(request, bounds.json_bytes)
         # Before it is parsed: refusing must cost little while the queue is full.
@@ -254,7 +271,9 @@ class _Rest:
         try:
             if request.content.is_eof():  # it is here already: no timer
                 return await bodies.read(request, limit)
-            async with asyncio.timeout(self.predictor.limits.seconds):
+            async with asyncio.timeout(self.predictor.limits.seconds) as timer:
+                if _is_chunked(request):
+                    _connection(request).watch(request.content, timer)
                 await self._go_on(request, limit)
                 return await bodies.read(request, limit)
         except (HttpProcessingError, web.RequestPayloadError) as error:
@@ -263,6 +282,12 @@ class _Rest:
                 f"The request's body does not end or decode as its headers say: {_line(error)}",
             ) from None
         except TimeoutError:
+            if _connection(request).gave_up:
+                raise ServingError(
+                    Code.INVALID_ARGUMENT,
+                    "The request's body is in chunks so small that their framing is larger than "
+                    "they are. Send it in larger ones, or with a Content-Length.",
+                ) from None
             raise ServingError(
                 Code.DEADLINE_EXCEEDED, "The request's body took too long."
             ) from None
@@ -369,8 +394,19 @@ def _target(found: re.Match) -> Target:
     return Target(groups["model"], int(version) if version else None, groups.get("label"))
 
 
-def _json(body: bytes) -> web.Response:
-    return web.Response(body=body, headers=_JSON_HEADERS)
+def _is_chunked(request: web.BaseRequest) -> bool:
+    """Whether the body has no length beforehand."""
+    return request.content_length is None
+
+
+def _connection(request: web.BaseRequest) -> _Connection:
+    protocol = request.protocol
+    assert isinstance(protocol, _Connection)
+    return protocol
+
+
+def _json(body: bytes, kind: type[web.Response] = web.Response) -> web.Response:
+    return kind(body=body, headers=_JSON_HEADERS)
 
 
 def _text(status: int, text: str) -> web.Response:
@@ -385,8 +421,8 @@ def _refusal(error: ServingError) -> web.Response:
     return response
 
 
-def _error(status: int, message: str) -> web.Response:
-    response = _json(json.dumps({"error": message}).encode())
+def _error(status: int, message: str, kind: type[web.Response] = web.Response) -> web.Response:
+    response = _json(json.dumps({"error": message}).encode(), kind)
     response.set_status(status)
     if status == Code.UNAUTHENTICATED.http:
         response.headers["WWW-Authenticate"] = "Bearer"
@@ -403,23 +439,64 @@ class _Connection(web.RequestHandler):
     """A connection that answers malformed HTTP as it answers all else: in JSON, without a trace.
 
     What arrives at once is parsed a slice at a time, others' turns between: a body in chunks of a
-    byte, whoever sent it, costs a microsecond or two for each.
+    byte costs two microseconds for each. One whose framing is larger than itself is given up.
+
+    Attributes:
+      gave_up: whether the body that is watched was given up.
     """
 
-    __slots__ = ("_feeding", "_refuse", "_rest")
+    __slots__ = ("_body", "_deaf", "_feeding", "_framed", "_heard", "_refuse", "_rest", "_timer",
+                 "gave_up")  # fmt: skip
 
     def __init__(self, manager: _Server, refuse: Callable, **options: Any):
         super().__init__(manager, **options)
         self._refuse = refuse
         self._rest, self._feeding = memoryview(b""), False
+        self._body: Any = None
+        self._timer: asyncio.Timeout | None = None
+        self._framed = 0  # bytes of the body that is watched, with its framing
+        self._deaf = self._heard = self.gave_up = False
+
+    def watch(self, body: Any, timer: asyncio.Timeout) -> None:
+        """Ends the timer at once should the body be mostly framing.
+
+        Args:
+          body: the StreamReader of a body in chunks, of which the start may be there.
+          timer: of who reads it.
+        """
+        self._body, self._timer, self._framed = body, timer, body.total_bytes
+
+    def ignore(self) -> None:
+        """Takes what comes from now on for nothing, until the client hangs up or time is up."""
+        self._deaf, self._body = True, None
+        self._rest = memoryview(b"")
 
     def data_received(self, data: bytes) -> None:
         if not data or (len(data) <= _SLICE and not self._rest):
-            super().data_received(data)
+            self._parse(data)
+            return
+        if self._deaf:
+            self._heard = True
             return
         self._rest = memoryview(bytes(self._rest) + data)
         self._hold()
         self._feed_later()
+
+    def _parse(self, data: bytes) -> None:
+        if self._deaf:
+            self._heard = True
+            return
+        super().data_received(data)
+        if self._body is None:
+            return
+        self._framed += len(data)
+        if self._body.is_eof():
+            self._body = None
+        elif self._framed - self._body.total_bytes > max(_FRAMING, self._body.total_bytes):
+            self.gave_up = True
+            self.ignore()
+            if self._timer and not self._timer.expired():
+                self._timer.reschedule(asyncio.get_running_loop().time())
 
     def resume_reading(self, *args: Any, **options: Any) -> None:
         super().resume_reading(*args, **options)
@@ -450,7 +527,7 @@ class _Connection(web.RequestHandler):
             self._feed_later(_LOOK_SECONDS)  # or when it is resumed, if that is before
             return
         part, self._rest = self._rest[:_SLICE], self._rest[_SLICE:]
-        super().data_received(bytes(part))
+        self._parse(bytes(part))
         if self._rest:
             self._feed_later()
         elif self.transport is not None and not self._reading_paused:
@@ -460,14 +537,43 @@ class _Connection(web.RequestHandler):
     def handle_error(self, request, status=500, exc=None, message=None):
         if status != 400:  # a defect, or a connection that is gone
             return super().handle_error(request, status, exc, message)
-        response = self._refuse(request, status, f"Malformed HTTP: {_line(exc)}")
+        response = self._refuse(request, status, f"Malformed HTTP: {_line(exc)}", _Last)
         response.force_close()
         return response
+
+    async def linger(self) -> None:
+        """Takes in what the client still sends, for as long as it does, but not for long.
+
+        A connection that is closed with bytes unread is reset, and the client may not get to read
+        why it was refused.
+        """
+        waiting = bool(self._rest) or self._feeding
+        self.ignore()
+        if self.transport is not None and waiting:
+            self.transport.resume_reading()
+        for _ in range(_LINGER_TURNS):
+            if self.transport is None or not waiting:
+                return
+            self._heard = False
+            await asyncio.sleep(_LOOK_SECONDS)
+            waiting = self._heard
 
     def log_exception(self, *args: Any, **options: Any) -> None:
         # What is left of a damaged body is read, and fails again, after its reply.
         if not isinstance(options.get("exc_info"), HttpProcessingError | web.RequestPayloadError):
             super().log_exception(*args, **options)
+
+
+class _Last(web.Response):
+    """A response after which the connection ends, once the client has had time to read it."""
+
+    async def prepare(self, request):
+        self._protocol = _connection(request)
+        return await super().prepare(request)
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        await super().write_eof(data)
+        await self._protocol.linger()
 
 
 class _Server(web.Server):

@@ -48,7 +48,9 @@ class Tls:
     def __init__(self, files: TlsFiles):
         self._files = files
         self._stamp = self._look()
-        self.context = _context(files)
+        self.context = self._newest = _context(files)
+        # OpenSSL asks for each connection, also of clients that name no server.
+        self.context.sni_callback = self._take_newest
         self._configuration = self._configure()
         self._told = self._configuration
 
@@ -73,14 +75,16 @@ class Tls:
             return
         self._stamp = stamp
         try:
-            _context(self._files)  # whether they are right, before anything is changed
-            configuration = self._configure()
-            _load(self.context, self._files)
+            context, configuration = _context(self._files), self._configure()
         except InputError as error:
             _log.warning("%s The certificate stays as it was.", error)
             return
-        self._configuration = configuration
+        self._newest, self._configuration = context, configuration
         _log.info("%s was read again", self._files.certificate)
+
+    def _take_newest(self, connection: ssl.SSLObject, *_: object) -> None:
+        # What is loaded into a context is added: an authority that is gone would stay in it.
+        connection.context = self._newest
 
     def _configure(self):
         files = self._files

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import attacks, soak
+from benchmarks import attacks, serving, soak
+from tf_mixed_nash.errors import InputError
 
 
 @pytest.fixture
@@ -72,3 +73,25 @@ def test_the_table_has_a_row_for_each_attack_and_both_sides(monkeypatch):
     assert f"| what it is | {cells} | {cells} |" in text
     rows = [line for line in text.splitlines() if line]
     assert len({row.count("|") for row in rows}) == 1
+
+
+def test_late_rows_are_counted_and_named():
+    rows = {"a": {"p99_ms": 12.0}, "b": {"p99_ms": 155.2}, "pipe": {"answered": 3}}
+    assert attacks.verdict({"before": {}, "after": rows}).endswith("1 of 2 rows; not: b (155 ms).")
+    del rows["b"]
+    assert attacks.verdict({"after": rows}).endswith("1 of 1 rows.")
+
+
+def test_a_soak_s_table_stands_between_its_marks(quiet, tmp_path):
+    path, marks = tmp_path / "page.md", soak._MARKS
+    with pytest.raises(InputError, match="no place for the table"):
+        serving.find_marks(path, marks)
+    path.write_text(f"before\n{marks[0]}\nold\n{marks[1]}\nafter\n")
+    quiet.milliseconds, quiet.asked = [1.0, 3.0], 2
+    result = {**quiet.report(), "log_lines": 5, "log_lost": 1}
+    serving.replace_between(path, marks, soak.table(result, ["2 lost"], (0.5, 1.5)))
+    text = path.read_text()
+    assert text.startswith(f"before\n{marks[0]}\n| soak | |")
+    assert text.endswith(f"{marks[1]}\nafter\n")
+    assert {"| **lost** | **0** |", "| verdict | 2 lost |"} <= set(text.splitlines())
+    assert "old" not in text

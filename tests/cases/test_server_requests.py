@@ -246,6 +246,60 @@ def exchange(running, data: bytes):
         return reply.status, reply.read().decode()
 
 
+def in_chunks(path, frames: bytes, *headers: str) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: x", *headers, "", ""]
+    return "\r\n".join(lines).encode() + frames
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [b"1\r\n \r\n" * 100_000, b"1;" + b"e" * 500_000 + b"\r\n \r\n"],
+    ids=["chunks of a byte", "an extension"],
+)
+def test_a_body_that_is_mostly_framing_is_given_up(server, frames):
+    """500,000 chunks of a byte cost a second. Nothing of the rest is parsed, nor waited for."""
+    data = in_chunks(POINTS, frames, "Transfer-Encoding: chunked")
+    with the_loop_is_free(server, 0.2):  # to parse all of it takes 0.25 s
+        status, content = exchange(server, data)
+    assert (status, "their framing is larger than they are" in content) == (400, True)
+
+
+def test_small_chunks_of_a_body_that_is_none_the_larger_for_them_are_read(server, locked):
+    body = b'{"instances":[[0,0]]}' + b" " * 8000
+    frames = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+    data = in_chunks(POINTS, frames, "Transfer-Encoding: chunked")
+    assert exchange(server, data)[0] == 200
+    # A refusal comes first, and the rest of the body is not parsed to be passed over.
+    with the_loop_is_free(locked, 0.2):
+        assert (
+            exchange(locked, in_chunks(POINTS, frames * 12, "Transfer-Encoding: chunked"))[0] == 401
+        )
+
+
+def test_why_a_request_is_refused_reaches_who_is_still_sending(server):
+    """A connection that is closed with bytes unread is reset."""
+    for data in (
+        in_chunks(POINTS, b"", "X: " + "y" * 3_000_000),
+        in_chunks(POINTS, b"1\r\n \r\n0\r\n" + b"X: y\r\n" * 200_000, "Transfer-Encoding: chunked"),
+    ):
+        status, content = exchange(server, data)
+        assert (status, content[:25]) == (400, '{"error": "Malformed HTTP')
+
+
+def test_bodies_are_framed_as_http_has_them(server):
+    """One length, in one way: else a proxy before the server sees other requests than it does."""
+    body = b"15\r\n" + b'{"instances":[[0,0]]}' + b"\r\n0\r\n\r\n"
+    for headers, expected in {
+        ("Transfer-Encoding: chunked",): 200,
+        ("Transfer-Encoding: gzip, chunked",): 501,
+        ("Transfer-Encoding: chunked", "Content-Length: 5"): 400,
+        ("Content-Length: 31", "Content-Length: 31"): 400,
+        ("Content-Length: -1",): 400,
+        ("X: a", " b", "Transfer-Encoding: chunked"): 400,
+    }.items():
+        assert exchange(server, in_chunks(POINTS, body, *headers))[0] == expected, headers
+
+
 # The protocol.
 
 
@@ -283,6 +337,13 @@ def test_an_output_that_is_named_twice_is_refused(server):
         server, PREDICT, request(output_filter=["samples"] * 2).SerializeToString()
     )
     assert (code, "an output twice" in details) == ("INVALID_ARGUMENT", True)
+
+
+def test_a_shape_that_is_not_known_is_refused(server):
+    made = request()
+    made.inputs["seeds"].tensor_shape.unknown_rank = True
+    code, details, _ = call(server, PREDICT, made.SerializeToString())
+    assert (code, "unknown_rank" in details) == ("INVALID_ARGUMENT", True)
 
 
 @pytest.mark.parametrize("dtype", [0, 7, 14, 20, 21, 34, 101, 109, 120, 999, -1, 2**31 - 1])
@@ -360,6 +421,9 @@ def test_a_name_that_somebody_else_lets_point_here_is_refused(server):
             status, content = ask(server.rest, ("GET", path, None, headers))[0]
             assert status == expected, (host, path)
         assert expected == 200 or "no name of this server" in content["error"]
+    for host, expected in {"evil.example": 403, "a@evil.example": 403, "x:80": 200}.items():
+        whole = f"GET http://{host}/healthz HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        assert exchange(server, whole)[0] == expected, host
     twice = b"GET /healthz HTTP/1.1\r\nHost: x\r\nHost: evil.example\r\n\r\n"
     assert exchange(server, twice)[0] == 400
 

@@ -20,7 +20,7 @@ from export.serving.config import Batching, ModelConfig
 from export.serving.server import Settings
 from tests.export.conftest import seed_array
 from tests.export.serving.conftest import Running
-from tests.export.serving.test_server import run_scheduler, submit
+from tests.export.serving.test_server import run_scheduler, slow, submit
 
 
 def beside(running):
@@ -245,3 +245,40 @@ def test_a_part_of_a_batch_waits_for_the_one_that_runs():
     order.clear()
     run_scheduler(batching, full)
     assert {order[0], order[1]} == {("begins", 1), ("begins", 4)}
+
+
+def test_a_batch_waits_for_those_who_ask_again():
+    """Else six clients would be two groups for ever, of which each waits for the other."""
+
+    async def scenario(scheduler, batches):
+        async def client(i):
+            for _ in range(4):
+                await submit(scheduler, i, run=slow)
+                await asyncio.sleep(0.005)
+
+        await asyncio.gather(*map(client, range(6)))
+        return batches
+
+    batches = run_scheduler(Batching(num_batch_threads=1), scenario)
+    assert batches[:2] == [(1, 1), (5, 5)]
+    assert (6, 6) in batches
+    assert len(batches) <= 6
+
+
+def test_nobody_waits_for_those_who_left():
+    """Longer than the batch before took; nor at all where each asks by himself."""
+
+    async def scenario(scheduler, _):
+        await asyncio.gather(
+            submit(scheduler, 0, run=slow), *(submit(scheduler, i) for i in (1, 2))
+        )
+        began = time.monotonic()
+        await submit(scheduler, 3, run=slow)
+        first, began = time.monotonic() - began, time.monotonic()
+        await submit(scheduler, 4, run=slow)
+        return first, time.monotonic() - began, scheduler._fills
+
+    first, second, left = run_scheduler(Batching(num_batch_threads=1), scenario)
+    assert 0.05 <= first < 0.5
+    assert second < first
+    assert not left
