@@ -47,7 +47,7 @@ def write(
 
 
 def _text(name: str, facts: Mapping[str, Any], picture: str | None, layers: str) -> str:
-    dataset = facts.get("dataset", "unknown data")
+    dataset = _data(facts)
     algorithm = facts.get("algorithm", "an unnamed algorithm")
     front = _front_matter(name, facts)
     kind = "images" if facts["image"] else "points"
@@ -61,7 +61,7 @@ def _text(name: str, facts: Mapping[str, Any], picture: str | None, layers: str)
     names = facts.get("class_names") or []
     parts = [
         f"---\n{front}---\n# {name}",
-        f"A generator of {kind} {facts['sample_shape']}{classes}, trained on `{dataset}` with "
+        f"A generator of {kind} {facts['sample_shape']}{classes}, trained on {dataset} with "
         f"`{algorithm}` by [tf_mixed_nash]; this is its `{average}`{step}: a mixed strategy of "
         f"{facts['num_components']} generator{'s' if facts['num_components'] > 1 else ''} with "
         f"weights, of which each sample draws one.{_answer(average)}{_measures(facts)}",
@@ -82,10 +82,11 @@ def _text(name: str, facts: Mapping[str, Any], picture: str | None, layers: str)
         f"Algorithm `{algorithm}` (Hsieh, Liu & Cevher, *Finding Mixed Nash Equilibria of "
         f"Generative Adversarial Networks*, ICML 2019, and what it is compared with), "
         f"code at {commit}. The whole config is in `manifest.json`"
-        + (":" if facts.get("config") else "."),
+        + ("; without the networks' layers:" if facts.get("config") else "."),
     ]
     if facts.get("config"):
-        parts.append(f"```json\n{json.dumps(facts['config'], indent=1, default=str)}\n```")
+        config = _without_layers(facts["config"])
+        parts.append(f"```json\n{json.dumps(config, indent=1, default=str)}\n```")
     if layers:
         parts += ["## Training it on", *_fine_tuning(facts, layers)]
     parts += ["## Evaluation", _evaluation(facts), "## Limits", _limits(facts)]
@@ -103,6 +104,37 @@ _ANSWERS = {
 
 def _answer(average: str) -> str:
     return f" {_ANSWERS[average]}" if average in _ANSWERS else ""
+
+
+# What a config calls data that have no name of their own.
+_UNNAMED = {
+    "python": "data of the user's own, given in Python",
+    "vectors": "a table of the user's own",
+    "folder": "a folder of images of the user's own",
+}
+
+
+def _named(facts: Mapping[str, Any]) -> str | None:
+    """The name of a public data set, if it is one."""
+    name = facts.get("dataset")
+    return None if not name or name in _UNNAMED or ":" in name else name
+
+
+def _data(facts: Mapping[str, Any]) -> str:
+    if name := _named(facts):
+        return f"`{name}`"
+    if not (name := facts.get("dataset")):
+        return "`unknown data`"
+    text = _UNNAMED.get(name, f"data of the user's own, `{name}`")
+    fingerprint = ((facts.get("config") or {}).get("data") or {}).get("fingerprint")
+    return text + (f" (fingerprint `{fingerprint}`)" if fingerprint else "")
+
+
+def _without_layers(config: Any) -> Any:
+    """A config without the descriptions of Keras models, which are longer than all the rest."""
+    if isinstance(config, Mapping):
+        return {k: _without_layers(v) for k, v in config.items() if k != "keras"}
+    return config
 
 
 def _seeds(facts: Mapping[str, Any]) -> str:
@@ -226,8 +258,8 @@ def _evaluation(facts: Mapping[str, Any]) -> str:
     scores = _numbers(facts.get("scorecard") or {})
     if not scores:
         return (
-            "No scorecard is known for this answer of the run at this step. Score the run with "
-            "`python -m trainers.evaluate`."
+            "No scores of this answer at this step were measured. `python -m trainers.evaluate` "
+            "scores a run's workdir, and `MixedNashGAN.evaluate` any game beside data of yours."
         )
     real = _numbers(facts.get("real_data_ceiling") or {})
     rows = "\n".join(
@@ -258,7 +290,7 @@ def _limits(facts: Mapping[str, Any]) -> str:
 
 def _front_matter(name: str, facts: Mapping[str, Any]) -> str:
     scores = _numbers(facts.get("scorecard") or {})
-    dataset = facts.get("dataset")
+    dataset = _named(facts)
     task = "unconditional-image-generation" if facts["image"] else "other"
     kind = "image-generation" if facts["image"] else "synthetic-data"
     by_class = ["class-conditional"] if facts["num_classes"] else []

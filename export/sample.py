@@ -1,7 +1,8 @@
-"""Draws from a published model: a picture, or the samples as a NumPy file.
+"""Draws from a published model: a picture, or the samples as a NumPy file or a table.
 
     python -m export.sample --model=BASE/NAME --num=64 --seed=0 --output=samples.png
     python -m export.sample --model=BASE/NAME/3 --num=10000 --seed=0 --output=samples.npy
+    python -m export.sample --model=BASE/NAME --num=1000 --seed=0 --output=samples.csv
 
 --model is a model's folder (its newest version is used) or one version. "n samples of seed s"
 are the same samples whatever n: a larger --num adds to them. Needs TensorFlow, NumPy and
@@ -25,7 +26,9 @@ from trainers.system.files import write_atomically
 __all__ = ["draw", "draw_picture", "write_samples"]
 
 _CHUNK = 1024
-_SUFFIXES = (".png", ".npy")
+_SUFFIXES = (".png", ".npy", ".csv")
+_SIDE = 512  # pixels of a picture of images, at least
+_REACH = 5.0  # sigma around the enlarged mode
 
 
 def draw(model: runtime.ServedModel, signature: str, seed: int, num: int) -> np.ndarray:
@@ -61,11 +64,14 @@ def draw(model: runtime.ServedModel, signature: str, seed: int, num: int) -> np.
 def draw_picture(samples: np.ndarray, plot: Mapping[str, Any], path: Path) -> None:
     """Writes a PNG: points of the plane as a scatter plot, images as a square of images.
 
+    A square of images is at least 512 pixels wide, in whole multiples of their own.
+
     Args:
       samples: float32 [n, 2], or [n, height, width, channels] with values in [-1, 1] and 1 or
         3 channels.
-      plot: for points, `window` [xmin, xmax, ymin, ymax] and `modes` [[x, y], ...], each of
-        them optional.
+      plot: for points, `window` [xmin, xmax, ymin, ymax], `modes` [[x, y], ...] and `sigma`, their
+        standard deviation, each of them optional. With all of them the mode that most samples are
+        near is shown enlarged beside them, with its rings of 1 and 3 sigma.
       path: the file.
 
     Raises:
@@ -85,18 +91,36 @@ def draw_picture(samples: np.ndarray, plot: Mapping[str, Any], path: Path) -> No
 def _draw_points(samples: np.ndarray, plot: Mapping[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5, 5), dpi=100, layout="constrained")
-    axes = figure.add_subplot(aspect="equal")
+    modes, sigma = np.array(plot.get("modes") or np.empty([0, 2])), plot.get("sigma")
+    close = len(modes) > 0 and bool(sigma)
+    figure = Figure(figsize=(11 if close else 5.5, 5.5), dpi=100, layout="constrained")
+    axes = figure.add_subplot(1, 1 + close, 1, aspect="equal")
     # Many points: smaller and paler, so that the density shows.
     size, alpha = (9, 1.0) if len(samples) <= 1000 else (2, 0.3)
     axes.scatter(*samples.T, s=size, alpha=alpha, color="tab:red", linewidths=0, label="samples")
-    if modes := plot.get("modes"):
-        axes.scatter(*np.array(modes).T, s=60, color="black", marker="+", label="real modes")
+    if len(modes):
+        axes.scatter(*modes.T, s=60, color="black", marker="+", label="real modes")
         axes.legend(loc="upper right")
     if window := plot.get("window"):
         axes.set(xlim=window[:2], ylim=window[2:])
+    if close:
+        _draw_mode(figure.add_subplot(1, 2, 2, aspect="equal"), samples, modes, float(sigma))
     # Without the name of the software, the same samples give the same file.
     figure.savefig(path, format="png", metadata={"Software": None})
+
+
+def _draw_mode(axes, samples: np.ndarray, modes: np.ndarray, sigma: float) -> None:
+    """The mode that most samples are near, of equal ones the first; the spread in it is seen."""
+    from matplotlib.patches import Circle
+
+    away = np.linalg.norm(samples[:, None] - modes[None], axis=2)
+    x, y = modes[(away < _REACH * sigma).sum(axis=0).argmax()]
+    axes.scatter(*samples.T, s=9, color="tab:red", linewidths=0)
+    for k in (1, 3):
+        axes.add_patch(Circle((x, y), k * sigma, fill=False, linestyle="--"))
+    reach = _REACH * sigma
+    axes.set(xlim=(x - reach, x + reach), ylim=(y - reach, y + reach))
+    axes.set_title("one mode, enlarged: rings of 1 and 3 sigma of the data")
 
 
 def _draw_images(samples: np.ndarray, path: Path) -> None:
@@ -109,11 +133,16 @@ def _draw_images(samples: np.ndarray, path: Path) -> None:
     cells[:n] = np.clip((samples + 1) / 2, 0, 1)  # a single channel fills all three
     grid = cells.reshape(rows, columns, height, width, 3).swapaxes(1, 2)
     grid = grid.reshape(rows * height, columns * width, 3)
+    scale = max(1, -(-_SIDE // (columns * width)))
+    grid = grid.repeat(scale, axis=0).repeat(scale, axis=1)
     imsave(path, grid, format="png", metadata={"Software": ""})
 
 
 def write_samples(samples: np.ndarray, plot: Mapping[str, Any], output: Path) -> None:
-    """Writes the picture (.png) or the samples (.npy), whole or not at all.
+    """Writes the picture (.png) or the samples (.npy, .csv), whole or not at all.
+
+    A .csv has a line for each sample, without a heading, and the digits that float32 has; samples
+    of several axes are written as one row each.
 
     Raises:
       InputError: as `draw_picture`, or if the file cannot be written.
@@ -122,6 +151,8 @@ def write_samples(samples: np.ndarray, plot: Mapping[str, Any], output: Path) ->
     def write(path: Path) -> None:
         if output.suffix == ".npy":
             np.save(path, samples)
+        elif output.suffix == ".csv":
+            np.savetxt(path, samples.reshape(len(samples), -1), fmt="%.9g", delimiter=",")
         else:
             draw_picture(samples, plot, path)
 
@@ -136,7 +167,9 @@ def _define_flags() -> None:
     flags.DEFINE_string("model", None, "The model's folder BASE/NAME, or one of its versions.")
     flags.DEFINE_integer("num", 64, "How many samples; at least 1.")
     flags.DEFINE_integer("seed", 0, "Which samples.")
-    flags.DEFINE_string("output", None, "The file to write: .png (a picture) or .npy (float32).")
+    flags.DEFINE_string(
+        "output", None, "The file to write: .png (a picture), .npy (float32) or .csv."
+    )
     flags.DEFINE_string("signature", "sample", "The signature to call; it takes only seeds.")
     flags.mark_flags_as_required(["model", "output"])
 

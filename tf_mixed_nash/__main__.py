@@ -34,6 +34,7 @@ COMMANDS = {
     "features": "trainers.features",
     "checkpoint": "trainers.checkpoint",
     "diagnose": "trainers.diagnose",
+    "completion": "trainers.completion",
     "sample": "export.sample",
     "serve": "export.serve",
     "verify": "export.verify",

@@ -84,6 +84,31 @@ def test_picture_of_a_model(command, published, tmp_path):
     assert len(pixels(output, BLACK)) > len(pixels(bare, BLACK)) + 20
 
 
+def test_a_table_has_the_samples_to_the_last_bit(tmp_path):
+    path = tmp_path / "s.csv"
+    samples = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+    sample_command.write_samples(samples, {}, path)
+    np.testing.assert_array_equal(np.loadtxt(path, np.float32, delimiter=","), samples)
+
+
+def test_one_mode_is_enlarged_with_its_rings(tmp_path):
+    """The one that most samples are near: a spread of 0.01 is unseen in a window of 2."""
+    modes = [[-0.5, 0.0], [0.5, 0.0]]
+    near = 0.01 * np.random.default_rng(0).normal(size=(500, 2)) + modes[1]
+    samples = np.concatenate([near, [modes[0]]]).astype(np.float32)
+    plot, path = {"window": [-1, 1, -1, 1], "modes": modes}, tmp_path / "p.png"
+    sample_command.draw_picture(samples, plot, path)
+    whole = pixels(path, RED)
+    sample_command.draw_picture(samples, {**plot, "sigma": 0.01}, path)
+    assert imread(path).shape == (550, 1100, 4)
+    enlarged = pixels(path, RED)
+    enlarged = enlarged[enlarged[:, 1] > 550]
+    assert len(enlarged) > 20 * max(1, (whole[:, 1] > 550).sum())
+    sample_command.draw_picture(samples - np.float32([1, 0]), {**plot, "sigma": 0.01}, path)
+    moved = pixels(path, RED)
+    assert len(moved[moved[:, 1] > 550]) > 1000  # the other mode has them now
+
+
 def test_points_are_drawn_where_they_are(tmp_path):
     path = tmp_path / "p.png"
 
@@ -109,14 +134,17 @@ def test_images_become_a_square(tmp_path):
     path = tmp_path / "g.png"
     sample_command.draw_picture(images, {}, path)
     picture = np.round(255 * imread(path)[..., :3]).astype(int)
-    assert picture.shape == (2 * 4, 3 * 5, 3)
+    scale = 35  # the first whole multiple of 512 pixels and more
+    assert picture.shape == (scale * 2 * 4, scale * 3 * 5, 3)
+    assert (picture == picture[::scale, ::scale].repeat(scale, 0).repeat(scale, 1)).all()
+    picture = picture[::scale, ::scale]
     cells = [picture[4 * r : 4 * r + 4, 5 * c : 5 * c + 5] for r in range(2) for c in range(3)]
     for cell, color in zip(cells, (0, None, 255, 255, 0, 0), strict=True):
         if color is not None:
             assert (cell == color).all()
     np.testing.assert_array_equal(cells[1].reshape(-1, 3), [[255, 127, 127]] * 20)
     sample_command.draw_picture(images[..., :1], {}, path)
-    gray = np.round(255 * imread(path)[..., :3]).astype(int)
+    gray = np.round(255 * imread(path)[::scale, ::scale, :3]).astype(int)
     assert (gray[:4, 5:10] == 255).all()
     assert (gray[:4, :5] == 0).all()
 

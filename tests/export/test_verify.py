@@ -262,8 +262,29 @@ def test_the_card_is_a_model_card(images):
     for signature in manifest["signatures"]:
         assert f"| `{signature}` |" in body
     with Image.open(version / card.PICTURE) as picture:
-        assert picture.size == (8 * 28, 8 * 28)
+        assert picture.size == (3 * 8 * 28, 3 * 8 * 28)  # at least 512, in whole multiples
         assert np.asarray(picture).std() > 5
+
+
+def test_the_card_of_data_of_one_s_own_names_no_data_set():
+    """The hub reads `datasets` as names of its own; the layers would be most of the page."""
+    layers = {"keras": {"class_name": "Sequential"}, "parameters": 7}
+    config = {"seed": 3, "data": {"fingerprint": "ab-5x2"}, "model": {"generator": layers}}
+    facts = {
+        "dataset": "python", "config": config, "image": False, "sample_shape": [2],
+        "num_classes": 0, "num_components": 1, "signatures": {}, "latent_dim": 2,
+    }  # fmt: skip
+    text = card._text("mine", facts, None, "")
+    assert "datasets" not in text
+    assert "data of the user's own, given in Python (fingerprint `ab-5x2`)" in " ".join(
+        text.split()
+    )
+    assert '"parameters": 7' in text
+    assert "Sequential" not in text
+    named = card._text("mine", {**facts, "dataset": "mine.py:rows"}, None, "")
+    assert "datasets" not in named
+    assert "`mine.py:rows`" in named
+    assert "`gaussians8`" in card._text("mine", {**facts, "dataset": "gaussians8"}, None, "")
 
 
 def test_the_card_s_python_runs_as_it_stands(images, monkeypatch):

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tf_mixed_nash.__main__ import COMMANDS as NAMES
+from trainers import completion
+
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = [
     *(f"trainers.{p.stem}" for p in sorted((ROOT / "trainers").glob("[!_]*.py"))),
@@ -13,8 +16,8 @@ COMMANDS = [
     "export.tfserving",
 ]
 # One process whose children are the commands: only Python itself is started anew.
-SCRIPT = """
-import contextlib, io, os, runpy, sys
+SCRIPT = r"""
+import contextlib, io, os, re, runpy, sys
 for name in sys.argv[1:]:
     child = os.fork()
     if not child:
@@ -26,7 +29,8 @@ for name in sys.argv[1:]:
             except SystemExit as end:
                 code = end.code
         loaded = {"tensorflow", "keras", "matplotlib"} & set(sys.modules)
-        print(name, code, *sorted(loaded), "Flags:" in text.getvalue(), flush=True)
+        own = re.findall(r"^  (--\S+)", text.getvalue().partition("Flags:")[2], re.MULTILINE)
+        print(name, code, *sorted(loaded), "Flags:" in text.getvalue(), *own, flush=True)
         os._exit(0)
     os.waitpid(child, 0)
 """
@@ -46,7 +50,16 @@ def answers():
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_loads_no_tensorflow(answers, name):
-    assert answers[name] == ["0", "True"]
+    assert answers[name][:2] == ["0", "True"]
+
+
+def test_completion_knows_every_flag_of_every_command(answers):
+    """It reads them from the modules' texts, --help from the flags that they define."""
+    for command, module in NAMES.items():
+        theirs = {flag.rstrip(":").replace("[no]", "") for flag in answers[module][2:]}
+        ours = {flag.rstrip("=") for flag in completion.candidates(command)}
+        ours = {flag for flag in ours if not flag.startswith("--config.")} - {"--help"}
+        assert ours == theirs, command
 
 
 def test_the_files_of_a_workdir_are_named_without_tensorflow():

@@ -207,6 +207,7 @@ class MixedNashGAN:
         )
         self._loop: Loop[Run] | None = None
         self._open: Callable[[], Loop[Run]] | None = None
+        self._workdir: Path | None = None  # of what is trained, if it has one
         self._drawn: dict[str, tuple[MixedStrategy, Callable]] = {}
 
     # How it is trained.
@@ -522,7 +523,7 @@ class MixedNashGAN:
         def reopened() -> Loop[Run]:
             return reading.load_loop(workdir, None, given)
 
-        self._open = reopened
+        self._open, self._workdir = reopened, workdir
         if code == cli.DIVERGED:
             last = max((int(p.stem[11:]) for p in workdir.glob("postmortem_*.json")), default=1)
             path = workdir / f"postmortem_{last}.json"
@@ -554,7 +555,7 @@ class MixedNashGAN:
         return self._loop
 
     def _forget(self) -> None:
-        self._loop, self._open, self._drawn = None, None, {}
+        self._loop, self._open, self._workdir, self._drawn = None, None, None, {}
 
     def _strategy(self, answer: str) -> tuple[MixedStrategy, Callable]:
         config = (self._configuration.base or {}) if self._loop is None else self._loop.run.config
@@ -824,12 +825,15 @@ class MixedNashGAN:
             mine = gan._configuration.given({**config, "strategy": "default"}, None)
         else:
             mine = None
-        gan._open = lambda: reading.load_loop(workdir, step, mine)
+        gan._open, gan._workdir = lambda: reading.load_loop(workdir, step, mine), workdir
         gan._trained  # noqa: B018 - says now what is wrong
         return gan
 
     def publish(self, base: str | os.PathLike, answer: str = "mixture") -> Path:
         """Publishes an answer as the next version of a SavedModel, checked before it appears.
+
+        Its card, README.md, says what the answer is, how to sample, score and train it on; after a
+        whole fit with a workdir, it has that run's scores.
 
         Args:
           base: the model's folder, named as the model.
@@ -853,6 +857,7 @@ class MixedNashGAN:
             "strategy": answer,
             "average": answer,
             "step": loop.step,
+            **(reading.scores_of(self._workdir, loop, answer) if self._workdir else {}),
         }
         return publish_strategy(strategy, Path(base), metadata)
 

@@ -32,6 +32,7 @@ __all__ = [
     "sampler",
     "samplers",
     "scored",
+    "scores_of",
 ]
 
 # The words of --average: theta_bar, the average of the last inner chain, is never scored. A run may
@@ -123,11 +124,15 @@ def load_answer(
             raise InputError(f"Unknown answer {answer!r}. Choose one of: {', '.join(answers)}.")
         strategy = loop.run.strategy(*answers[answer])
     known: dict[str, Any] = {"average": answer, "step": loop.step}
-    # It is written at the end of a run.
-    card = read_card(Path(workdir))
+    return strategy, known | scores_of(Path(workdir), loop, answer)
+
+
+def scores_of(workdir: Path, loop: Loop[Run], answer: str) -> dict[str, Any]:
+    """`scored` of a workdir whose scorecard is of this answer at the loop's step; else {}."""
+    card = read_card(workdir)  # it is written at the end of a run
     if card and loop.step >= loop.run.num_batches and answer in card["strategies"]:
-        known |= scored(card, answer)
-    return strategy, known
+        return scored(card, answer)
+    return {}
 
 
 def scored(scores: Mapping[str, Any], answer: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import jinja2
 import markdown
 import markupsafe
+from PIL import Image
 
 __all__ = [
     "Block",
@@ -64,11 +66,23 @@ class Figure(NamedTuple):
 
     @property
     def data(self) -> str:
-        """The address that holds the bytes."""
+        """The address that holds the bytes: a film as it is, a PNG as WebP where that is less.
+
+        WebP without loss: the same pixels in half the bytes of matplotlib's pictures.
+        """
         picture, suffix = self.picture, "png"
         if isinstance(picture, Path):
             picture, suffix = picture.read_bytes(), "gif" if picture.suffix == ".gif" else suffix
+        if suffix == "png" and len(smaller := _webp(picture)) < len(picture):
+            picture, suffix = smaller, "webp"
         return f"data:image/{suffix};base64,{base64.b64encode(picture).decode()}"
+
+
+def _webp(picture: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(picture)) as image:
+        image.save(buffer, "WEBP", lossless=True)
+    return buffer.getvalue()
 
 
 class Code(NamedTuple):

@@ -174,7 +174,9 @@ class PlanarTask(Task):
     def export_metadata(self):
         plot = {"window": list(self.data.window)}
         modes = getattr(self.data, "modes", None)  # the roll has none
-        return {"plot": plot if modes is None else {**plot, "modes": modes.tolist()}}
+        if modes is None:
+            return {"plot": plot}
+        return {"plot": {**plot, "modes": modes.tolist(), "sigma": float(self.data.sigma)}}
 
     def _modes(self) -> pictures.Modes | None:
         modes = getattr(self.data, "modes", None)  # the roll has none

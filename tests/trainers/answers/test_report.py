@@ -62,7 +62,7 @@ def test_a_finished_run_has_every_part(workdir):
     assert re.search(r"high_quality_3sigma</td>(<td[^>]*>0.5</td>){3}<td[^>]*>0.99<", text)
     assert re.search(r"std_ratio</td>(<td[^>]*>-</td>){4}", text)  # NaN is no number
     assert "Each network of mixture" in text
-    assert text.count("data:image/png") == 4  # published, two steps, the curves
+    assert text.count("data:image/webp") == 4  # published, two steps, the curves
     assert "abc, with changes" in text
     assert "a &lt;fast&gt; one" in text
     assert "x = 1 &lt; 2" in text

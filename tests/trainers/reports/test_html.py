@@ -1,8 +1,10 @@
 """Reports as one file: what goes in is inside, and nothing is fetched."""
 
 import base64
+import io
 import re
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -12,7 +14,9 @@ from trainers.reports import html
 @pytest.fixture
 def picture(tmp_path):
     path = tmp_path / "a.png"
-    Image.new("RGB", (3, 2)).save(path)
+    Image.fromarray(
+        np.arange(6_000, dtype=np.uint32).view(np.uint8).reshape(40, 150, 4)[..., :3]
+    ).save(path)
     return path
 
 
@@ -26,8 +30,9 @@ def test_a_page_holds_its_pictures_and_needs_no_other_file(picture):
             html.Section("Two", [html.Details("more", [html.Code("x < 1")])]),
         ],
     )
-    (data,) = re.findall(r'src="data:image/png;base64,([^"]+)"', text)
-    assert base64.b64decode(data) == picture.read_bytes()
+    (data,) = re.findall(r'src="data:image/webp;base64,([^"]+)"', text)
+    with Image.open(io.BytesIO(base64.b64decode(data))) as shown, Image.open(picture) as drawn:
+        np.testing.assert_array_equal(np.asarray(shown), np.asarray(drawn))
     assert 'alt="what it shows"' in text
     assert "<strong>words</strong>" in text
     assert 'href="#one-part"' in text
@@ -67,4 +72,34 @@ def test_markdown_becomes_a_page_with_captions_and_its_pictures(picture, tmp_pat
     assert "<caption>The table</caption>" in page
     assert '<th scope="col">a</th>' in page
     assert "<figcaption>shown</figcaption>" in page
-    assert "data:image/png;base64," in page
+    assert "data:image/webp;base64," in page
+
+
+def _luminance(colour):
+    """Of WCAG 2, relative, from #rgb or #rrggbb."""
+    digits = colour.removeprefix("#")
+    digits = "".join(d * 2 for d in digits) if len(digits) == 3 else digits
+    parts = np.array([int(digits[i : i + 2], 16) for i in (0, 2, 4)]) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def _contrast(one, other):
+    low, high = sorted((_luminance(one), _luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_text_and_links_have_the_contrast_of_wcag_aa():
+    """4.5 to 1, in the light and in the dark, on the page and on what code lies on."""
+    assert _contrast("#000", "#ffffff") == pytest.approx(21)
+    assert _contrast("#777", "#fff") == pytest.approx(4.48, abs=0.01)
+    page = html.page("t", [], [])
+    light, _, dark = page.partition("@media (prefers-color-scheme: dark)")
+    for style in (light, dark):
+        ink = re.search(r"body \{[^}]*?[^-]color: (#\w+)", style)[1]
+        ground = re.search(r"body \{[^}]*background: (#\w+)", style)[1]
+        code = re.search(r"pre \{[^}]*background: (#\w+)", style)[1]
+        said = re.search(r"\.said \{[^}]*color: (#\w+)", style)[1]
+        link = re.search(r"\ba \{ color: (#\w+)", style)[1]
+        for text, behind in ((ink, ground), (ink, code), (said, ground), (link, ground)):
+            assert _contrast(text, behind) >= 4.5, (text, behind)

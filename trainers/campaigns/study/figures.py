@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from trainers.campaigns.study.protocol import ALGORITHMS, Protocol, Records, cho
 from trainers.campaigns.study.records import DIVERGED, read_samples, select
 from trainers.campaigns.study.tables import METRICS, Stage
 from trainers.system.files import write_atomically
-from trainers.tasks.pictures import panel_order
+from trainers.tasks import pictures
 
 __all__ = ["draw_curves", "draw_samples", "draw_sweep", "real_points"]
 
 _DPI = 90
 _NUM_COLOURS = 96
+_SIZE = 2.4  # inches of a panel of samples, of eight in a figure
 # Of the curves, after the objective, which is of fewer samples there: W2 of 500 is larger.
 _CURVES = ("high_quality_3sigma", "std_ratio")
 # A colour of each algorithm in all figures (Okabe and Ito's, told apart by the colour-blind).
@@ -39,18 +41,31 @@ def real_points(dataset: str, count: int, seed: int = 0) -> tuple[np.ndarray, fl
         t = 1.5 * math.pi * (1 + 2 * random.random(count))
         curve = np.stack([t * np.cos(t), t * np.sin(t)], 1)
         return (curve + 0.25 * random.standard_normal((count, 2))) / 7.5, 2.4
+    modes = _modes(dataset)
+    assert modes
+    centres = modes.centres[random.integers(len(modes.centres), size=count)]
+    points = centres + modes.sigma * random.standard_normal((count, 2))
+    return points, 1.25 * float(np.abs(modes.centres).max())
+
+
+def _modes(dataset: str) -> pictures.Modes | None:
+    """Where the Gaussians are, as they are trained on; the roll has none."""
     if dataset == "gaussians8":
-        angle = 2 * math.pi * random.integers(8, size=count) / 8
-        modes, sigma, scale = 2 * np.stack([np.cos(angle), np.sin(angle)], 1), 0.02, 1.414
-    else:
-        modes = 2.0 * random.integers(-2, 3, size=(count, 2))
-        sigma, scale = 0.05, 2.828
-    points = (modes + sigma * random.standard_normal((count, 2))) / scale
-    return points, 1.25 * float(np.abs(modes).max()) / scale
+        angle = 2 * math.pi * np.arange(8) / 8
+        return pictures.Modes(2 * np.stack([np.cos(angle), np.sin(angle)], 1) / 1.414, 0.02 / 1.414)
+    if dataset == "gaussians25":
+        side = 2.0 * np.arange(-2, 3)
+        centres = np.stack(np.meshgrid(side, side, indexing="ij"), -1).reshape(-1, 2)
+        return pictures.Modes(centres / 2.828, 0.05 / 2.828)
+    return None
 
 
 def draw_samples(path: Path, stage: Stage, answer: str, results: Path) -> Path | None:
-    """Seed 0 of every algorithm, in the places of the paper's Figure 1; None without any."""
+    """Seed 0 of every algorithm, in the places of the paper's Figure 1; None without any.
+
+    Below each row is the mode of the Gaussians that most samples of the last panel are near,
+    enlarged, with its rings of 1 and 3 sigma.
+    """
     found: dict[str, np.ndarray | None] = {}
     for name in stage.protocol.algorithms:
         for record in select(stage.runs(name), seed=0):
@@ -59,27 +74,20 @@ def draw_samples(path: Path, stage: Stage, answer: str, results: Path) -> Path |
                 found[name] = samples
     if not found:
         return None
-    rows = panel_order(list(found))
-    width = max(len(r) for r in rows)
-    figure = Figure((2.3 * width, 2.5 * len(rows)), _DPI)
-    axes = figure.subplots(len(rows), width, squeeze=False)
+
+    def panel(name: str | None):
+        if name is None:
+            return None
+        title = ALGORITHMS[name].title
+        return title if found[name] is not None else f"{title} (diverged)", found[name]
+
+    rows = [[panel(name) for name in row] for row in pictures.panel_order(list(found))]
     real, reach = real_points(stage.dataset, 1_000)
-    for row, row_axes in zip(rows, axes, strict=True):
-        for name, ax in zip(row, row_axes, strict=True):
-            _panel(ax, name, found, real, reach)
-    return _save(figure, path)
-
-
-def _panel(ax, name: str | None, found: Mapping[str, Any], real: np.ndarray, reach: float) -> None:
-    if name is None:
-        ax.axis("off")
-        return
-    samples, title = found[name], ALGORITHMS[name].title
-    for points, colour in ((real, "tab:blue"), (samples, "tab:red")):
-        if points is not None:
-            ax.scatter(*points.T, s=2, c=colour, alpha=0.35, linewidths=0)
-    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[], aspect="equal")
-    ax.set_title(title if samples is not None else f"{title} (diverged)", fontsize=9)
+    window = (-reach, reach, -reach, reach)
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = Path(folder) / "drawn.png"
+        pictures.scatter(drawn, real, rows, window, _SIZE, modes=_modes(stage.dataset))
+        return _few_colours(drawn, path)
 
 
 def draw_curves(path: Path, stage: Stage, answer: str) -> Path | None:
@@ -173,6 +181,11 @@ def _save(figure: Figure, path: Path) -> Path:
     figure.tight_layout()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    # A palette: the figures are committed, and of a quarter of the size so.
-    few = Image.open(buffer).convert("RGB").quantize(_NUM_COLOURS)
+    return _few_colours(buffer, path)
+
+
+def _few_colours(picture: io.BytesIO | Path, path: Path) -> Path:
+    """A palette: the figures are committed, and of a quarter of the size so."""
+    with Image.open(picture) as whole:
+        few = whole.convert("RGB").quantize(_NUM_COLOURS)
     return write_atomically(path, lambda temporary: few.save(temporary, optimize=True))
