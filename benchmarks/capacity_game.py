@@ -1,7 +1,7 @@
 """The capacity-limited game on the 25 Gaussians: does a mixed strategy help where none can be pure?
 
     python -m benchmarks.capacity_game            # the runs that are missing, then the tables
-    python -m benchmarks.capacity_game --render   # the tables and the picture, from the record alone
+    python -m benchmarks.capacity_game --render   # tables and picture, from the record alone
 
 The protocol is docs/results/protocol_study.md, what was found docs/results/capacity_game.md. The
 record, docs/results/capacity_game.json, is written after every program of runs: a command that was
@@ -16,7 +16,7 @@ import json
 import math
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ from benchmarks.kernel_means import Normals
 from tf_mixed_nash.errors import InputError
 from trainers.campaigns import evidence
 from trainers.system import cli
-from trainers.system.files import make_writable, write_atomically, write_json, without_nan
+from trainers.system.files import make_writable, without_nan, write_atomically, write_json
 
 __all__ = ["MARGIN", "PICTURE", "RECORD", "SETTINGS", "STEP_SIZES", "main", "tables", "verdicts"]
 
@@ -59,18 +59,26 @@ class Setting(NamedTuple):
       algorithm: of the registry.
       num_particles: n' of the generators.
       weights: of the particles.
-      hot: the temperature is swept, too, at the step size that was best for the mixture.
+      hot: the temperature is swept, too, at the step size that was best for the mixture's gap.
+      critic: the critic's step size is so many times the generators'.
+      num_batches: mini-batches.
     """
 
     algorithm: str
     num_particles: int = 1
     weights: str = "uniform"
     hot: bool = False
+    critic: float = 1.0
+    num_batches: int = 5_000
 
     @property
     def name(self) -> str:
         """In the record."""
-        return "_".join([self.algorithm, str(self.num_particles), self.weights, *["hot"] * self.hot])
+        words = [self.algorithm, str(self.num_particles), self.weights]
+        words += ["hot"] * self.hot
+        words += [f"critic{self.critic:g}"] * (self.critic != 1.0)
+        words += [f"{self.num_batches}"] * (self.num_batches != 5_000)
+        return "_".join(words)
 
 
 SETTINGS = [
@@ -87,6 +95,11 @@ SETTINGS = [
     Setting("mirror_prox_gan", 25),
     Setting("mirror_gan", hot=True),
     Setting("mirror_prox_gan", hot=True),
+    # Beyond the protocol: a critic that lags, so that there is something to mix in time; more time.
+    Setting("rmsprop", critic=0.1),
+    Setting("rmsprop", critic=0.01),
+    Setting("rmsprop", num_batches=50_000),
+    Setting("rmsprop", 25, num_batches=50_000),
 ]
 _TITLES = {"rmsprop": "RMSProp", "adam": "Adam", "mirror_gan": "Mirror-GAN"}
 _TITLES["mirror_prox_gan"] = "Mirror-Prox-GAN"
@@ -96,7 +109,12 @@ def title_of(setting: Setting) -> str:
     """In a table."""
     num, weights = setting.num_particles, setting.weights
     more = "" if num == 1 else f", {num} particles" + (", learnt weights" * (weights == "learnt"))
-    return _TITLES[setting.algorithm] + more + ", temperature swept" * setting.hot
+    more += ", temperature swept" * setting.hot
+    if setting.critic != 1.0:
+        more += f", critic {1 / setting.critic:g} times slower"
+    if setting.num_batches != 5_000:
+        more += f", {setting.num_batches:,} mini-batches"
+    return _TITLES[setting.algorithm] + more
 
 
 # The law, and what an answer is worth.
@@ -166,8 +184,9 @@ def _plan(setting: Setting, tiny: bool) -> Any:
         {k: (lambda t, v=v: v) if k == "weight_step" else v for k, v in own.items()},
         setting.num_particles,
         setting.weights,
-        num_batches=40 if tiny else 5_000,
+        num_batches=40 if tiny else setting.num_batches,
         schedule=SCHEDULE,
+        critic=setting.critic,
         num_snapshots=3 if tiny else 30,
     )
 
@@ -187,7 +206,11 @@ def _played(setting: Setting, runs: Sequence[Any], tiny: bool) -> list[dict[str,
     done = kernel_game.train(_plan(setting, tiny), features, _data().sample, runs)
     return [
         {
-            name: {**score(*answer, seed=run.seed), "theta": answer.theta, "weights": answer.weights}
+            name: {
+                **score(*answer, seed=run.seed),
+                "theta": answer.theta,
+                "weights": answer.weights,
+            }
             for name, answer in answers.items()
         }
         for run, answers in zip(runs, done, strict=True)
@@ -204,14 +227,22 @@ def _numbers(answers: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, fl
     }
 
 
-def chosen(sweep: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, str]:
-    """answer -> the key of the sweep at which its law distance is least; diverged ones are last."""
+def chosen(sweep: Mapping[str, Mapping[str, Mapping[str, Any]]], answer: str, number: str) -> str:
+    """The key of a sweep at which an answer is best.
 
-    def distance(key: str, answer: str) -> float:
-        value = sweep[key][answer]["law_distance"]
-        return math.inf if value is None or math.isnan(value) else value
+    Args:
+      sweep: key -> answer -> numbers.
+      answer: one of ANSWERS.
+      number: what is reported: gaps are those of the least gap, all else that of the least law
+        distance. What diverged is last.
+    """
+    by = "gap" if number in ("gap", "weighed") else "law_distance"
 
-    return {answer: min(sweep, key=lambda k: distance(k, answer)) for answer in ANSWERS}
+    def value(key: str) -> float:
+        found = sweep[key][answer][by]
+        return math.inf if found is None or math.isnan(found) else found
+
+    return min(sweep, key=value)
 
 
 def _todo(record: dict[str, Any], setting: Setting, seeds: Sequence[int]) -> Iterable[tuple]:
@@ -222,7 +253,7 @@ def _todo(record: dict[str, Any], setting: Setting, seeds: Sequence[int]) -> Ite
     cold = _temperature_of(setting)
     if setting.hot:
         base = record["settings"][setting._replace(hot=False).name]
-        gamma = float(chosen(base["sweep"])["mixture"])
+        gamma = float(chosen(base["sweep"], "mixture", "gap"))
         mine["step_size"] = gamma
         sweep = {f"{e:g}": Run(gamma, e, SWEEP_SEED) for e in TEMPERATURES}
     else:
@@ -231,8 +262,8 @@ def _todo(record: dict[str, Any], setting: Setting, seeds: Sequence[int]) -> Ite
     missing = {k: run for k, run in sweep.items() if k not in mine["sweep"]}
     if missing:
         yield mine["sweep"], list(missing.items())
-    # What one answer is chosen by is run for all of them: the others are there to look at.
-    wanted = sorted(set(chosen(mine["sweep"]).values()), key=float)
+    pairs = itertools.product(ANSWERS, MARGIN)
+    wanted = sorted({chosen(mine["sweep"], *pair) for pair in pairs}, key=float)
     final = [
         (f"{key}/{seed}", sweep[key]._replace(seed=seed))
         for key, seed in itertools.product(wanted, seeds)
@@ -265,7 +296,7 @@ def _run_all(
     missing = [seed for seed in seeds if str(seed) not in pools]
     if missing and SETTINGS[0] in settings:
         mine = record["settings"][SETTINGS[0].name]
-        gamma = float(chosen(mine["sweep"])["last"])
+        gamma = float(chosen(mine["sweep"], "last", "gap"))
         seeds_of = {seed: [1_000 + POOL * seed + j for j in range(POOL)] for seed in missing}
         runs = [Run(gamma, 0.0, s) for seed in missing for s in seeds_of[seed]]
         print(f"pool: {len(runs)} runs at {gamma:g}", flush=True)
@@ -317,11 +348,11 @@ def _bounds(record: dict[str, Any], path: Path, tiny: bool) -> None:
 
 
 def _values(record: Mapping[str, Any], setting: Setting, answer: str, number: str) -> dict:
-    """seed -> number, at the step size that was chosen for this answer; worst where it diverged."""
+    """seed -> number, at the step size that was best for it; infinite where it diverged."""
     mine = record["settings"].get(setting.name)
     if not mine or not mine["runs"]:
         return {}
-    key = chosen(mine["sweep"])[answer]
+    key = chosen(mine["sweep"], answer, number)
     found = {}
     for name, answers in mine["runs"].items():
         if name.rpartition("/")[0] == key:
@@ -347,13 +378,21 @@ def _cell(values: Iterable[float], digits: int) -> str:
 
 
 _DIGITS = {"gap": 4, "weighed": 4, "law_distance": 2, "hq": 3, "modes": 1}
-_HEAD = ("players", "answer", "step size", "exact gap", "with the best weights", "law distance")
-_HEAD += ("HQ 3 sigma", "modes", "seeds")
+_HEAD = ("players", "answer", "exact gap", "with the best weights", "law distance", "HQ 3 sigma")
+_HEAD += ("modes", "step size for gap, for law distance", "seeds")
 
 
 def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _steps(record: Mapping[str, Any], setting: Setting, answer: str) -> str:
+    """At which step size (and temperature) gap and law distance are."""
+    mine = record["settings"][setting.name]
+    keys = [f"{float(chosen(mine['sweep'], answer, n)):.1e}" for n in MARGIN]
+    text = ", ".join(keys)
+    return f"{mine['step_size']:.1e}; epsilon {text}" if setting.hot else text
 
 
 def numbers_table(record: Mapping[str, Any]) -> str:
@@ -364,17 +403,16 @@ def numbers_table(record: Mapping[str, Any]) -> str:
             if values := {n: _values(record, setting, answer, n) for n in _DIGITS}:
                 if not values["gap"]:
                     continue
-                key = chosen(record["settings"][setting.name]["sweep"])[answer]
-                if setting.hot:
-                    key = f"{record['settings'][setting.name]['step_size']:g}, epsilon {key}"
                 cells = [_cell(v.values(), _DIGITS[n]) for n, v in values.items()]
-                rows.append([title_of(setting), answer, key, *cells, str(len(values["gap"]))])
+                seeds = str(len(values["gap"]))
+                rows.append(
+                    [title_of(setting), answer, *cells, _steps(record, setting, answer), seeds]
+                )
     for answer in ANSWERS:
-        if values := {n: _pool(record, answer, n) for n in _DIGITS}:
-            if values["gap"]:
-                cells = [_cell(v.values(), _DIGITS[n]) for n, v in values.items()]
-                title = f"pool of {POOL} RMSProp runs"
-                rows.append([title, answer, "as last", *cells, str(len(values["gap"]))])
+        if (values := {n: _pool(record, answer, n) for n in _DIGITS}) and values["gap"]:
+            cells = [_cell(v.values(), _DIGITS[n]) for n, v in values.items()]
+            title = f"pool of {POOL} RMSProp runs"
+            rows.append([title, answer, *cells, "last's", str(len(values["gap"]))])
     return _markdown(_HEAD, rows)
 
 
@@ -540,7 +578,7 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
     figure, axes = plt.subplots(1, 3, figsize=(12, 4.4), dpi=100)
     for ax, (setting, answer, title) in zip(axes, panels, strict=True):
         mine = record["settings"][setting.name]
-        key = chosen(mine["sweep"])[answer]
+        key = chosen(mine["sweep"], answer, "gap")
         kept = record["generators"][setting.name]
         name = next(k for k in kept if k.rpartition("/")[0] == key)
         rows = np.asarray(kept[name][answer])

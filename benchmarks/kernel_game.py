@@ -182,6 +182,7 @@ class Plan(NamedTuple):
       num_batches: mini-batches.
       batch_size: n, a multiple of n'.
       schedule: of the step size and the temperature (`schedules.make`).
+      critic: the critic's step size is so many times the generators'.
       window: the last fraction of the run, of which the snapshots are.
       num_snapshots: evenly spaced there.
     """
@@ -193,6 +194,7 @@ class Plan(NamedTuple):
     num_batches: int = 5_000
     batch_size: int = 100
     schedule: str = "linear"
+    critic: float = 1.0
     window: float = 0.25
     num_snapshots: int = 30
 
@@ -260,9 +262,7 @@ def train(
         state, average, keys, of_data, given = row
         scheme = _scheme(plan, given[0], given[1])
         oracle = oracles[0].with_keys(keys)
-        oracle = oracle.with_batches(
-            lambda m: sample(rng.fold_in(of_data, m), plan.batch_size)
-        )
+        oracle = oracle.with_batches(lambda m: sample(rng.fold_in(of_data, m), plan.batch_size))
         state, _ = scheme.step(oracle, state, t, t * per_step)
         keep = _EMA**per_step
         average = keep * average + (1.0 - keep) * scheme.output(state).theta
@@ -330,15 +330,14 @@ def _scheme(plan: Plan, gamma: tf.Tensor, epsilon: tf.Tensor):
         return lambda t: value * tf.cast(shape(t), tf.float64)
 
     common = {"step_size": times(gamma), "temperature": times(epsilon)}
-    w = Hyperparameters(**common, **own)
-    theta = Hyperparameters(
-        **common, **own, num_particles=plan.num_particles, weights=plan.weights
-    )
+    of_w = {**common, "step_size": times(plan.critic * gamma)}
+    w = Hyperparameters(**of_w, **own)
+    theta = Hyperparameters(**common, **own, num_particles=plan.num_particles, weights=plan.weights)
     return build(plan.algorithm, Pair(theta, w))
 
 
 def _start(plan: Plan, seed: int) -> tf.Tensor:
-    """b ~ N(0, I), the data's own spread, and A ~ N(0, 0.1^2): [6], or [n', 6] that begin with it."""
+    """[6], or [n', 6] that begin with it: b ~ N(0, I), the data's own spread, A ~ N(0, 0.1^2)."""
     key = rng.stream(seed, "capacity/theta")
     shape = [DIM] if plan.num_particles == 1 else [plan.num_particles, DIM]
     return rng.normal(key, shape, tf.float32) * tf.constant([1.0] * 2 + [_NARROW] * 4)

@@ -20,7 +20,16 @@ from typing import NamedTuple
 import numpy as np
 import scipy.optimize
 
-__all__ = ["Fitted", "Normals", "fitted", "kernel_mean", "least_found", "mmd", "on_a_grid", "squared_mmd"]
+__all__ = [
+    "Fitted",
+    "Normals",
+    "fitted",
+    "kernel_mean",
+    "least_found",
+    "mmd",
+    "on_a_grid",
+    "squared_mmd",
+]
 
 
 class Normals(NamedTuple):
