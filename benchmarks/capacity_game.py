@@ -547,10 +547,9 @@ def least_table(record: Mapping[str, Any]) -> str:
     return _markdown(("mixed strategies", "MMD", ""), rows)
 
 
-def tables(record: Mapping[str, Any] | None = None) -> dict[str, str]:
+def tables(given: Mapping[str, Any] | None = None) -> dict[str, str]:
     """name -> Markdown, of the committed record by default."""
-    if record is None:
-        record = json.loads((Path(__file__).parents[1] / RECORD).read_text())
+    record: Any = given or json.loads((Path(__file__).parents[1] / RECORD).read_text())
     return {
         "least": least_table(record),
         "numbers": numbers_table(record),

@@ -136,7 +136,7 @@ class KernelGame:
         descent = tf.matmul(
             sine * of_cosine - cosine * of_sine, self.omega, transpose_b=True
         )  # -grad f [n', n, 2]
-        size = tf.cast(latents.shape[1], theta.dtype)
+        size = float(num // theta.shape[0])
         of_A = tf.matmul(descent, latents, transpose_a=True) / size
         g = tf.concat([tf.reduce_mean(descent, 1), tf.reshape(of_A, [-1, 4])], axis=1)
         return g, -tf.reduce_mean(f, axis=1)

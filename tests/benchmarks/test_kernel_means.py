@@ -155,3 +155,27 @@ def test_descents_find_two_modes_with_two_atoms_and_not_with_one():
     brute = np.sqrt((own - 2 * K + constant).min())
     assert one == pytest.approx(brute, abs=1.5e-2)
     assert one < brute + 1e-9
+
+
+def test_the_slopes_of_a_descent_are_those_of_the_kernel_mean():
+    model, law = mixture(9, 2, 2), mixture(10, 3, 2)
+    sums, of_means, of_covariances = kernel_means._sums_and_slopes(model, law, WIDTHS)
+
+    def total(means, covariances):
+        moved = model._replace(means=means, covariances=covariances)
+        return (kernel_means.kernel_mean(moved, law, WIDTHS) @ law.weights).sum()
+
+    assert total(*model[1:]) == pytest.approx(sums.sum(), rel=1e-12)
+    for j, i in itertools.product(range(2), range(2)):
+        step = np.zeros([2, 2])
+        step[j, i] = 1e-5
+        slope = total(model.means + step, model.covariances) - total(
+            model.means - step, model.covariances
+        )
+        assert of_means[j, i] == pytest.approx(slope / 2e-5, rel=1e-6)
+        turned = np.zeros([2, 2, 2])
+        turned[j, i, i] = 1e-5
+        slope = total(model.means, model.covariances + turned) - total(
+            model.means, model.covariances - turned
+        )
+        assert of_covariances[j, i, i] == pytest.approx(slope / 2e-5, rel=1e-5)
