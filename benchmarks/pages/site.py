@@ -34,7 +34,7 @@ _REFERENCE = (
     *("algorithms.md", "scorecard.md", "image_metrics.md", "keys.md"),
     *("reference/commands.md", "reference/public.md"),
 )
-_EXPLANATIONS = ("known.md", "reading.md", "decisions/README.md")
+_EXPLANATIONS = ("when.md", "known.md", "reading.md", "decisions/README.md")
 _MEASURED = (
     *("speed.md", "serving_speed.md", "gpu.md", "rates.md", "random_games.md", "particles.md"),
     *("particles_gan.md", "sampled.md", "chaos.md", "reproduction.md"),

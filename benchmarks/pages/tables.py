@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from benchmarks import capacity_game
 from benchmarks.pages.code import ROOT
 from trainers.campaigns.cells import over
 from trainers.campaigns.study.protocol import ALGORITHMS, PROTOCOLS, planned
@@ -108,6 +109,10 @@ def _algorithms(prefix: str = "") -> str:
     return table(["algorithm", "`--config.algorithm=`", "source"], rows)
 
 
+def _capacity(name: str) -> str:
+    return capacity_game.tables()[name]
+
+
 def _keys() -> str:
     from trainers.system.discovery import KEYS, defaults
 
@@ -124,5 +129,9 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "study gaussians25 large": lambda: _mixtures("gaussians25", "large"),
     "particles": particles,
     "speed of all": speed,
+    **{
+        f"capacity game, {name}": functools.partial(_capacity, name)
+        for name in ("least", "numbers", "claims")
+    },
     "keys": _keys,
 }
