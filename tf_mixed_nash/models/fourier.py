@@ -42,10 +42,17 @@ class FourierFeatures(keras.layers.Layer):
 
     def call(self, inputs):
         """Of inputs [..., d]: [..., d + 2 count]."""
-        ops = keras.ops
-        frequencies = ops.convert_to_tensor(self.frequencies(inputs.shape[-1]), inputs.dtype)
-        phase = ops.matmul(inputs, frequencies)
-        return ops.concatenate([inputs, ops.sin(phase), ops.cos(phase)], axis=-1)
+        # One product, and a sine of some of its channels: a population of runs (docs/many.md)
+        # cannot differentiate a concatenation.
+        dim = inputs.shape[-1]
+        B = self.frequencies(dim)
+        matrix = np.concatenate([np.eye(dim), B, B], axis=1)
+        shift = np.repeat([0.0, 0.0, 0.5 * np.pi], [dim, self.count, self.count])
+        as_it_is = np.arange(len(shift)) < dim
+        ops, dtype = keras.ops, inputs.dtype
+        phase = ops.matmul(inputs, ops.convert_to_tensor(matrix, dtype))
+        phase = phase + ops.convert_to_tensor(shift, dtype)
+        return ops.where(as_it_is, phase, ops.sin(phase))
 
     def compute_output_shape(self, input_shape):
         """[..., d + 2 count]."""

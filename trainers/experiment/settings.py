@@ -204,15 +204,12 @@ def _drop_unread(c: dict[str, Any]) -> None:
 
 
 def _drop_unread_of_perceptrons(model: dict[str, Any]) -> None:
-    """Configs of runs without these keys stay as they always were."""
+    """Leaves out what a network of the user's own does not read, and what changes nothing.
+
+    Configs of runs without these keys stay as they always were.
+    """
     for player, keys in zip(PLAYERS, (START, FOURIER), strict=True):
-        changed = [key for key, off in keys.items() if model.get(key, off) != off]
-        if changed and model.get(player):
-            raise InputError(
-                f"model.{changed[0]} is not read: it is of the built-in perceptron, and the "
-                f"{player} is {model[player]}. Leave it out, or leave out model.{player}."
-            )
-        if not changed:
+        if model.get(player) or all(model.get(key, off) == off for key, off in keys.items()):
             for key in keys:
                 model.pop(key, None)
     if "fourier_highest" in model and not model["fourier_features"]:
