@@ -2,11 +2,12 @@
 
 python -m trainers.run --config=configs/gaussians8_mp.py --workdir=runs/gaussians8_mp
 
-Eight small generators begin as small blobs in eight places; the critic reads Fourier features of the
-data, without which it does not see a width of a hundredth of the ring, and its penalty is zero-centred
-(R1 + R2): one that asks for |grad D| = 1 makes every mode narrow. What each of these does, and how
-they were chosen: docs/results/best_default.md. `:pure` after the file name trains the paper's single
-generator by WGAN-GP, as data of another scale need it; `:tiny` two steps of a small one.
+Eight small generators begin as small blobs in eight places. The critic reads Fourier features of
+the data, without which it does not see a width of a hundredth of the ring, and its penalty is
+zero-centred (R1 + R2): one that asks for |grad D| = 1 makes every mode narrow. What each of these
+does, and how they were chosen: docs/results/best_default.md. `:pure` after the file name trains the
+paper's single generator by WGAN-GP, which data of another scale need as well; `:tiny` two steps of
+a small one.
 """
 
 from typing import Any

@@ -101,8 +101,7 @@ def spec_of(config: Mapping[str, Any]) -> PlanarSpec | ImageSpec | CustomSpec:
         own = (model.get(f"{player}_hidden_units") for player in PLAYERS)
         generator, discriminator = (tuple(units or common) for units in own)
         start, fourier = (
-            {key: model[key] for key in keys if key in model}
-            for keys in (START, FOURIER)
+            {key: model[key] for key in keys if key in model} for keys in (START, FOURIER)
         )
         if kind == "custom":
             return _taken(
