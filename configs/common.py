@@ -189,6 +189,14 @@ def planar(
             "generator_hidden_units": (),  # (): hidden_units
             "discriminator_hidden_units": (),
             "activation": "relu",
+            # Of the discriminator: sines and cosines of its input at so many frequencies, from 1 to
+            # the highest, beside the input itself (docs/modern.md).
+            "fourier_features": 0,
+            "fourier_highest": 80.0,
+            # Of a generator: a factor on its last layer's initial weights, and the standard
+            # deviation of its initial biases there: how large it begins, and how far away.
+            "start_scale": 1.0,
+            "start_spread": 0.0,
             "latent_dim": 2,
             "generator": "",  # FILE.py:NAME, a Keras model or a function that makes one
             "discriminator": "",

@@ -1090,4 +1090,26 @@ MUTATIONS: list[Mutation] = [
         ("tests/benchmarks/test_pages.py",),
         ('path.read_text(encoding="utf-8") != text', "False"),
     ),
+    *_of(
+        "tf_mixed_nash/models/fourier.py",
+        _tests("fourier"),
+        ("(np.arange(self.count) + 0.5) / self.count", "np.arange(self.count) / self.count"),
+        ("directions /= np.linalg.norm(directions, axis=1, keepdims=True)", "pass"),
+        ("0.0, 0.5 * np.pi]", "0.0, -0.5 * np.pi]"),
+        ("np.arange(len(shift)) < dim", "np.arange(len(shift)) < 0"),
+    ),
+    *_of(
+        "tf_mixed_nash/models/mlp.py",
+        _tests("mlp"),
+        ("2.0 * scale**2", "2.0 * scale"),
+        ("start_spread if last else 0.0", "start_spread"),
+    ),
+    *_of(
+        "trainers/experiment/settings.py",
+        ("tests/trainers/experiment/test_settings.py",),
+        (
+            "if model.get(player) or all(model.get(key, off) == off",
+            "if all(model.get(key, off) == off",
+        ),
+    ),
 ]

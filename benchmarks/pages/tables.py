@@ -92,10 +92,11 @@ def particles() -> str:
 
     hq = "high_quality_3sigma"
     return (
-        f"**Several generators against one critic** (`make run`, eight, {len(runs['default_8'])} "
-        f"seeds): HQ {said('default_8', hq)}, std ratio {said('default_8', 'std_ratio')}, reverse "
-        f"KL {said('default_8', 'reverse_kl')}; one of as many parameters and mini-batches: HQ "
-        f"{said('default_1', hq)}, with the eight's hyperparameters {said('same_1', hq)} "
+        "**Several generators against one critic** (WGAN-GP, eight of 180, "
+        f"{len(runs['default_8'])} seeds): HQ {said('default_8', hq)}, std ratio "
+        f"{said('default_8', 'std_ratio')}, reverse KL {said('default_8', 'reverse_kl')}; one of as "
+        f"many parameters and mini-batches: HQ {said('default_1', hq)}, with the eight's "
+        f"hyperparameters {said('same_1', hq)} "
         "([when they help](docs/results/particles.md))."
     )
 

@@ -2,6 +2,7 @@
 
 from tf_mixed_nash.models.adapters import Inputs, data_and_labels, latents_and_labels
 from tf_mixed_nash.models.dcgan import SpectralConv2D, dcgan_discriminator, dcgan_generator
+from tf_mixed_nash.models.fourier import FourierFeatures
 from tf_mixed_nash.models.mlp import mlp
 from tf_mixed_nash.models.network import FrozenNetwork, Network
 from tf_mixed_nash.models.residual import (
@@ -15,6 +16,7 @@ from tf_mixed_nash.models.residual import (
 
 __all__ = [
     "RESIDUAL",
+    "FourierFeatures",
     "FrozenNetwork",
     "GroupedConv2D",
     "Inputs",

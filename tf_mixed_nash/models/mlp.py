@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from tf_mixed_nash.models.activations import relu
+from tf_mixed_nash.models.fourier import FourierFeatures
 from tf_mixed_nash.models.network import Network
 
 __all__ = ["mlp"]
@@ -21,6 +22,10 @@ def mlp(
     dtype: str = "float32",
     name: str = "mlp",
     penalized: bool = False,
+    fourier_features: int = 0,
+    fourier_highest: float = 80.0,
+    start_scale: float = 1.0,
+    start_spread: float = 0.0,
 ) -> Network:
     """A multilayer perceptron with a linear output, He-initialised, biases 0.
 
@@ -34,6 +39,12 @@ def mlp(
       name: of the Keras model.
       penalized: the network is differentiated twice, as a discriminator with a gradient penalty
         is. ReLU's second derivative, which is 0, is then left out; nothing else changes.
+      fourier_features: frequencies that the first layer reads beside x (`FourierFeatures`); 0:
+        none.
+      fourier_highest: of them.
+      start_scale: >= 0, a factor on the last layer's initial weights. With a small one a
+        generator starts as a small blob.
+      start_spread: >= 0, the standard deviation of the last layer's initial biases: of where.
 
     Raises:
       ValueError: of Keras, for an unknown activation or dtype policy.
@@ -46,17 +57,30 @@ def mlp(
     chosen: Any = relu if penalized and activation == "relu" else activation
     policy = keras.DTypePolicy(dtype)
     layers: list = [keras.Input((input_dim,), dtype=policy.variable_dtype)]
+    if fourier_features:
+        layers.append(FourierFeatures(fourier_features, fourier_highest, dtype=policy))
     for i, units in enumerate((*hidden_units, output_dim)):
+        last = i == len(hidden_units)
         layers.append(
             keras.layers.Dense(
                 units,
-                activation=chosen if i < len(hidden_units) else None,
-                kernel_initializer=_he_normal(seed + i),
+                activation=None if last else chosen,
+                kernel_initializer=_he_normal(seed + i, start_scale if last else 1.0),
+                bias_initializer=_normal(seed + i + 1, start_spread if last else 0.0),
                 dtype=policy,
             )
         )
     return Network(keras.Sequential(layers, name=name))
 
 
-def _he_normal(seed: int) -> Any:
-    return keras.initializers.HeNormal(seed=seed)
+def _he_normal(seed: int, scale: float) -> Any:
+    if scale == 1.0:
+        return keras.initializers.HeNormal(seed=seed)
+    if scale == 0.0:
+        return "zeros"
+    # What HeNormal is, times scale^2 in variance.
+    return keras.initializers.VarianceScaling(2.0 * scale**2, seed=seed)
+
+
+def _normal(seed: int, std: float) -> Any:
+    return keras.initializers.RandomNormal(0.0, std, seed=seed) if std else "zeros"

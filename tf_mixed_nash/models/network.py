@@ -14,6 +14,7 @@ import tensorflow as tf
 from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.models.cloning import cloned, is_graph
+from tf_mixed_nash.models.fourier import FourierFeatures
 from tf_mixed_nash.models.roles import CONSTANT, SEED, STATE, STATISTIC, layers_of, roles_of
 
 __all__ = ["FrozenNetwork", "Network"]
@@ -73,6 +74,7 @@ _LAYERS: dict[type, Callable[..., Any]] = {
     keras.layers.ReLU: _function,
     keras.layers.LeakyReLU: _function,
     keras.layers.Flatten: _flatten,
+    FourierFeatures: _function,
 }
 
 

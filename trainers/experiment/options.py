@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from trainers.experiment.settings import PLAYERS
+from trainers.experiment.settings import FOURIER, PLAYERS, START
 from trainers.tasks import kinds
 from trainers.tasks.kinds import (
     CustomCard,
@@ -100,6 +100,9 @@ def spec_of(config: Mapping[str, Any]) -> PlanarSpec | ImageSpec | CustomSpec:
         common = model.get("hidden_units", ())
         own = (model.get(f"{player}_hidden_units") for player in PLAYERS)
         generator, discriminator = (tuple(units or common) for units in own)
+        start, fourier = (
+            {key: model[key] for key in keys if key in model} for keys in (START, FOURIER)
+        )
         if kind == "custom":
             return _taken(
                 CustomSpec,
@@ -107,6 +110,8 @@ def spec_of(config: Mapping[str, Any]) -> PlanarSpec | ImageSpec | CustomSpec:
                 card=_taken(CustomCard, card),
                 data=_taken(CustomData, config["data"]),
                 hidden_units=(generator, discriminator),
+                start=start,
+                fourier=fourier,
                 **{player: model.get(player, "") for player in PLAYERS},
                 packing=packing,
             )
@@ -115,6 +120,8 @@ def spec_of(config: Mapping[str, Any]) -> PlanarSpec | ImageSpec | CustomSpec:
             {**config, **model},
             card=_taken(PlanarCard, card),
             hidden_units=(generator, discriminator),
+            start=start,
+            fourier=fourier,
             **{player: model.get(player, "") for player in PLAYERS},
             packing=packing,
         )

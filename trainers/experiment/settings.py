@@ -117,6 +117,10 @@ _LATER_OF_GAME = {
 _NORMALIZATIONS = ("generator_normalization", "discriminator_normalization")
 _LATER_OF_IMAGES = {"family": "dcgan", "discriminator_width": 0}
 _WIDTHS = ("generator_hidden_units", "discriminator_hidden_units")
+# Keys of `model` that only the generator's perceptron has, and the discriminator's, with the values
+# that change nothing.
+START = {"start_scale": 1.0, "start_spread": 0.0}
+FOURIER = {"fourier_features": 0, "fourier_highest": 80.0}
 
 
 def resolve(config: ml_collections.ConfigDict, num_replicas: int = 1) -> dict[str, Any]:
@@ -183,6 +187,7 @@ def _drop_unread(c: dict[str, Any]) -> None:
         raise InputError(
             f"model.blocks is not read by model.family={family}. Choose family residual."
         )
+    _drop_unread_of_perceptrons(model)
     for player in PLAYERS:
         if not model.get(player):
             model.pop(player, None)
@@ -196,6 +201,22 @@ def _drop_unread(c: dict[str, Any]) -> None:
     if kind == "custom":
         c["scorecard"].pop("capture_samples", None)
         c["scorecard"].setdefault("nearest_k", 5)
+
+
+def _drop_unread_of_perceptrons(model: dict[str, Any]) -> None:
+    """Leaves out what a network of the user's own does not read, and what changes nothing.
+
+    Configs of runs without these keys stay as they always were.
+    """
+    for player, keys in zip(PLAYERS, (START, FOURIER), strict=True):
+        if model.get(player) or all(model.get(key, off) == off for key, off in keys.items()):
+            for key in keys:
+                model.pop(key, None)
+    if "fourier_highest" in model and not model["fourier_features"]:
+        raise InputError(
+            f"model.fourier_highest={model['fourier_highest']} is not read without Fourier "
+            "features. Set --config.model.fourier_features=48, say, or leave it out."
+        )
 
 
 def override(config: ml_collections.ConfigDict, items: Iterable[str]) -> None:
@@ -529,6 +550,7 @@ def _check_custom(flat: Mapping[str, Any]) -> None:
 
 
 def _check_widths(flat: Mapping[str, Any]) -> None:
+    _check_perceptrons(flat)
     for key in ("hidden_units", *_WIDTHS):
         if f"model.{key}" not in flat:  # networks of the user's own
             continue
@@ -538,6 +560,14 @@ def _check_widths(flat: Mapping[str, Any]) -> None:
             raise InputError(
                 f"model.{key} must be positive widths, such as (512, 512, 512), got {tuple(units)}."
             )
+
+
+def _check_perceptrons(flat: Mapping[str, Any]) -> None:
+    if "model.fourier_features" in flat:
+        _integers(flat, 0, "model.fourier_features", symbol=" (0: none)")
+        _numbers(flat, lambda v: v >= 1, "of at least 1", "model.fourier_highest")
+    if "model.start_scale" in flat:
+        _numbers(flat, lambda v: v >= 0, "at least 0", *(f"model.{key}" for key in START))
 
 
 def _check_images(flat: Mapping[str, Any]) -> None:

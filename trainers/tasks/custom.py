@@ -308,4 +308,5 @@ def _model(
         spec.precision,
         name,
         penalized=not theta,
+        **(spec.start if theta else spec.fourier),
     ).model

@@ -86,6 +86,8 @@ class PlanarSpec:
 
     Attributes:
       hidden_units: widths of the generator's layers and of the discriminator's.
+      start: keywords of `tf_mixed_nash.models.mlp` that only the generator has.
+      fourier: the same of the discriminator.
       generator: FILE.py:NAME, in place of the perceptron; "": none.
       discriminator: the same.
       packing: how many data the discriminator reads at once.
@@ -98,6 +100,8 @@ class PlanarSpec:
     precision: str = "float32"
     hidden_units: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     activation: str = "relu"
+    start: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    fourier: Mapping[str, float] = dataclasses.field(default_factory=dict)
     latent_dim: int = 2
     generator: str = ""
     discriminator: str = ""
@@ -199,6 +203,8 @@ class CustomSpec:
       packing: how many data the discriminator reads at once.
       num_classes: of a class-conditional game; 0 without classes.
       hidden_units: widths of the generator's layers and of the discriminator's, of perceptrons.
+      start: as `PlanarSpec.start`.
+      fourier: as `PlanarSpec.fourier`.
       publish: the answer that the final pictures show.
     """
 
@@ -213,6 +219,8 @@ class CustomSpec:
     packing: int = 1
     hidden_units: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     activation: str = "relu"
+    start: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    fourier: Mapping[str, float] = dataclasses.field(default_factory=dict)
     card: CustomCard = CustomCard()
     data: CustomData = CustomData()
     publish: str = "mixture"

@@ -100,7 +100,7 @@ class PlanarTask(Task):
     def networks(self, salt=""):
         spec = self.spec
 
-        def make(name, input_dim, output_dim, hidden_units):
+        def make(name, input_dim, output_dim, hidden_units, own):
             return mlp(
                 input_dim,
                 output_dim,
@@ -110,13 +110,14 @@ class PlanarTask(Task):
                 spec.precision,
                 name,
                 penalized=name == "discriminator",
+                **own,
             )
 
         def perceptrons():
             units = Pair(*spec.hidden_units)
             return Pair(
-                make("generator", spec.latent_dim, 2, units.theta),
-                make("discriminator", 2 * spec.packing, 1, units.w),
+                make("generator", spec.latent_dim, 2, units.theta, spec.start),
+                make("discriminator", 2 * spec.packing, 1, units.w, spec.fourier),
             )
 
         return user_models.chosen(spec, salt, perceptrons, (2,))

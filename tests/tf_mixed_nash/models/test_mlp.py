@@ -57,3 +57,21 @@ def test_name_and_activation():
     network = mlp(2, 1, (4,), activation="tanh", name="critic")
     assert network.model.name == "critic"
     assert network.model.layers[0].activation is keras.activations.tanh
+
+
+def test_a_small_start_is_small_and_somewhere():
+    small = mlp(2, 2, (64,), start_scale=0.1, start_spread=3.0)
+    whole = mlp(2, 2, (64,))
+    for a, b in zip(kernels(small)[:-1], kernels(whole)[:-1], strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_allclose(kernels(small)[-1], 0.1 * kernels(whole)[-1], rtol=1e-5)
+    assert np.all(biases(small)[0] == 0)
+    places = [biases(mlp(2, 2, (4,), seed=10 * seed, start_spread=3.0))[-1] for seed in range(100)]
+    assert abs(np.std(places) / 3.0 - 1) < 5 / np.sqrt(2 * 200)
+    assert np.all(kernels(mlp(2, 2, (4,), start_scale=0.0))[-1] == 0)
+
+
+def test_fourier_features_come_first():
+    first, *rest = mlp(2, 1, (4,), fourier_features=3, fourier_highest=9.0).model.layers
+    assert (first.count, first.highest) == (3, 9.0)
+    assert [layer.kernel.shape for layer in rest] == [(8, 4), (4, 1)]

@@ -47,6 +47,10 @@ def test_the_kind_of_task_decides_what_it_is_made_from():
         "gaussians8",
     )
     assert spec.card == PlanarCard(num_samples=500, capture_samples=250)
+    assert (spec.start, spec.fourier) == ({}, {})
+    spec = spec_of(tiny(model__start_spread=2.0, model__fourier_features=3))
+    assert spec.start == {"start_scale": 1.0, "start_spread": 2.0}
+    assert spec.fourier == {"fourier_features": 3, "fourier_highest": 80.0}
     spec = spec_of(images)
     assert isinstance(spec, ImageSpec)
     assert (spec.size, spec.width, spec.num_classes) == (64, 4, 0), "3 classes, not conditional"

@@ -60,6 +60,11 @@ def test_a_players_flag_beats_the_common_flag_which_beats_the_tuned_default():
         ({"mixture__window": (0.5,)}, ["window", "(0.5)"]),
         ({"mixture__num_components": 0}, ["num_components"]),
         ({"model__hidden_units": ()}, ["hidden_units"]),
+        ({"model__fourier_features": -1}, ["model.fourier_features (0: none)", "at least 0"]),
+        ({"model__fourier_features": 2, "model__fourier_highest": 0.5}, ["highest", "at least 1"]),
+        ({"model__fourier_highest": 9.0}, ["not read without Fourier", "fourier_features=48"]),
+        ({"model__start_scale": -0.1}, ["model.start_scale", "at least 0"]),
+        ({"model__start_spread": -1.0}, ["model.start_spread", "at least 0"]),
         ({"ema_decay": 1.0}, ["ema_decay"]),
         ({"ema_half_lives": (10, 10)}, ["ema_half_lives", "no two alike", "(10, 10)"]),
         ({"ema_half_lives": (0.5,)}, ["ema_half_lives", "(0.5)"]),
@@ -181,3 +186,19 @@ def test_a_run_of_an_earlier_version_has_the_penalties_it_had(tmp_path):
         del config[player]["decay_2_schedule"], config[player]["inner_steps_schedule"]
     (tmp_path / settings.CONFIG).write_text(settings.to_json(config))
     assert settings.load_workdir_config(tmp_path) == tiny("adam")
+
+
+def test_a_model_without_features_or_a_start_of_its_own_has_no_keys_of_them():
+    """So that configs of earlier runs are what they were."""
+    keys = {*settings.START, *settings.FOURIER}
+    assert not keys & set(tiny()["model"])
+    assert keys <= set(tiny(model__fourier_features=2, model__start_scale=0.5)["model"])
+    assert not {*settings.FOURIER} & set(tiny(model__start_spread=1.0)["model"])
+
+
+def test_a_network_of_the_users_own_reads_neither():
+    config = common.planar("gaussians8", "adam", "tiny")
+    config.model.update({"start_scale": 0.1, "fourier_features": 2, "generator": "mine.py:net"})
+    model = settings.resolve(config)["model"]
+    assert not {*settings.START} & set(model)
+    assert model["fourier_features"] == 2
