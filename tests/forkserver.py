@@ -299,6 +299,14 @@ def _become(request: dict) -> None:
     for number, descriptor in enumerate((os.open("/dev/null", os.O_RDONLY), *request["files"])):
         os.dup2(descriptor, number)
         os.close(descriptor)
+    # The server's know whether what was there could be sought in, and a pipe cannot.
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        old = getattr(sys, name)
+        options = {"encoding": old.encoding, "errors": old.errors, "closefd": False}
+        new = open(number, "w" if number else "r", **options)  # noqa: SIM115
+        new.reconfigure(line_buffering=name == "stderr")
+        setattr(sys, name, new)
+        setattr(sys, f"__{name}__", new)
     names = ("TF_CPP_MIN_LOG_LEVEL", "TF_MIXED_NASH_QUIET")
     mine = {name: os.environ[name] for name in names if name in os.environ}
     os.environ.clear()

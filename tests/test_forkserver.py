@@ -16,6 +16,7 @@ print(json.dumps({
     "path": sys.path[0] or os.getcwd(), "name": __name__, "input": sys.stdin.read(),
     "variable": os.environ.get("PROBE"), "test": "PYTEST_CURRENT_TEST" in os.environ,
     "threads": threading.active_count(), "ours": "trainers" in sys.modules,
+    "again": sys.stdout.reconfigure(errors="replace"),
     "interrupt": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
 }))
 print("two\\r\\nlines", file=sys.stderr)
