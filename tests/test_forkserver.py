@@ -18,7 +18,7 @@ print(json.dumps({
     "threads": threading.active_count(), "ours": "trainers" in sys.modules,
     "again": sys.stdout.reconfigure(errors="replace"),
     "interrupt": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
-}))
+}), flush=True)
 print("two\\r\\nlines", file=sys.stderr)
 if sys.argv[1] == "sleep": import time; time.sleep(60)
 if sys.argv[1] == "die": os.kill(os.getpid(), signal.SIGTERM)
