@@ -299,6 +299,20 @@ def _become(request: dict) -> None:
     for number, descriptor in enumerate((os.open("/dev/null", os.O_RDONLY), *request["files"])):
         os.dup2(descriptor, number)
         os.close(descriptor)
+    # The server's know whether what was there could be sought in, and a pipe cannot.
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        old = getattr(sys, name)
+        buffering = 0 if number and old.write_through else -1  # 0: PYTHONUNBUFFERED
+        file = open(number, "wb" if number else "rb", buffering, closefd=False)  # noqa: SIM115
+        new = io.TextIOWrapper(
+            file,
+            old.encoding,
+            old.errors,
+            line_buffering=old.line_buffering,
+            write_through=old.write_through,
+        )
+        setattr(sys, name, new)
+        setattr(sys, f"__{name}__", new)
     names = ("TF_CPP_MIN_LOG_LEVEL", "TF_MIXED_NASH_QUIET")
     mine = {name: os.environ[name] for name in names if name in os.environ}
     os.environ.clear()

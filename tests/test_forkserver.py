@@ -16,8 +16,9 @@ print(json.dumps({
     "path": sys.path[0] or os.getcwd(), "name": __name__, "input": sys.stdin.read(),
     "variable": os.environ.get("PROBE"), "test": "PYTEST_CURRENT_TEST" in os.environ,
     "threads": threading.active_count(), "ours": "trainers" in sys.modules,
+    "again": sys.stdout.reconfigure(errors="replace"),
     "interrupt": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
-}))
+}), flush=True)
 print("two\\r\\nlines", file=sys.stderr)
 if sys.argv[1] == "sleep": import time; time.sleep(60)
 if sys.argv[1] == "die": os.kill(os.getpid(), signal.SIGTERM)

@@ -34,7 +34,7 @@ def tiny(algorithm="mirror_prox_gan", **overrides):
 
 
 # Of a run whose scores are not looked at: the distance of 500 samples takes what a step does.
-FEW_SCORED = {"scorecard__num_samples": 64, "scorecard__capture_samples": 32}
+FEW_SCORED = {"scorecard__num_samples": 100, "scorecard__capture_samples": 50}
 
 
 def tiny_images(algorithm="mirror_prox_gan", size=28, **overrides):

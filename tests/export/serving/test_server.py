@@ -730,6 +730,7 @@ def test_the_command_serves_until_sigterm(models, tmp_path):
         assert all(line.startswith("INFO ") for line in err.splitlines()), err
     finally:
         process.kill()
+        process.wait()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import resource
 import runpy
 import signal
@@ -173,7 +172,7 @@ def test_sigterm_stops_after_a_checkpoint_and_the_same_command_resumes(tmp_path)
     deadline = time.monotonic() + 90
     while not (metrics.is_file() and metrics.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.1)
-    os.kill(process.pid, signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 143
     assert "the same command resumes" in out
