@@ -44,6 +44,7 @@ _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 _METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 _PATIENCE = 300.0
 TARGET_MS = 100
+NOTHING = "nothing"  # the attack that is none: what the machine's other work costs the other client
 _AT_ONCE = 5
 
 # The other client: a request of one row, again and again; prints its milliseconds at the end.
@@ -191,6 +192,11 @@ def _rows(num: int) -> bytes:
     return json.dumps({"instances": serving.seed_rows(3, num).tolist()}).encode()
 
 
+def _nothing(server) -> str:
+    time.sleep(1.0)
+    return "nothing"
+
+
 def _slow(server) -> str:
     """300 connections, each with half a head and half a body."""
     with contextlib.ExitStack() as exits:
@@ -262,6 +268,7 @@ def attacks() -> list[Attack]:
     chunks = b"".join(b"1\r\n \r\n" for _ in range(500_000)) + b"0\r\n\r\n"
     gz = grpc.Compression.Gzip
     return [
+        Attack(NOTHING, "none: the other client alone", _nothing),
         Attack("lists", f"{len(lists) / 1000:.0f} kB of gzip, 5 million empty lists",
                _post(lists, _GZIP)),
         Attack("lists_at_once", "the same, five at once", _post(lists, _GZIP), at_once=True),
@@ -547,11 +554,12 @@ def verdict(sides: dict[str, dict[str, Any]]) -> str:
     """In how many rows of the last side the target holds."""
     found = list(sides.values())[-1]
     rows = {name: r["p99_ms"] for name, r in found.items() if "p99_ms" in r}
+    alone = rows.pop(NOTHING, None)
     late = [f"{name} ({ms:.0f} ms)" for name, ms in rows.items() if ms >= TARGET_MS]
     missed = f"; not: {', '.join(late)}" if late else ""
     return (
         f"A p99 of the other client below {TARGET_MS} ms: {len(rows) - len(late)} of {len(rows)} "
-        f"rows{missed}."
+        f"rows{missed}." + (f" Alone it has {alone:.0f} ms." if alone is not None else "")
     )
 
 

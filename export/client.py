@@ -9,6 +9,7 @@ Needs the packages grpcio and tensorflow-serving-api, and TensorFlow for its pro
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Mapping
 from typing import Any, Self
@@ -32,6 +33,8 @@ __all__ = ["Client"]
 
 # Seconds before a refused request is sent again: from the first to the last, doubling.
 _FIRST_WAIT, _LAST_WAIT = 0.05, 2.0
+# gRPC's own limit of a message; certificates that are not trusted, or of another host.
+_FOR_GOOD = re.compile("larger than max|CERTIFICATE_VERIFY_FAILED|Hostname Verification Check")
 _INT64 = np.iinfo(np.int64)
 
 
@@ -230,7 +233,7 @@ def _pause(error: Any, wait: float) -> float | None:
     """Seconds until a call may be made again: about `wait`, or what the server asks for."""
     if error.code() not in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE):
         return None
-    if "larger than max" in (error.details() or ""):  # gRPC's own limit of a message
+    if _FOR_GOOD.search(error.details() or ""):
         return None
     asked = dict(error.trailing_metadata() or ()).get("grpc-retry-pushback-ms")
     if asked is not None:

@@ -61,21 +61,26 @@ class ServedModel:
             graph_options=tf.compat.v1.GraphOptions(optimizer_options=options)
         )
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
+        with contextlib.ExitStack() as exits:
+            exits.callback(self.close)
+            meta_graph = self._load(tf, directory)
+            self.definitions = _public(meta_graph.signature_def)
+            self.signatures = {n: _specs(tf, d.inputs) for n, d in self.definitions.items()}
+            self.outputs = {n: _specs(tf, d.outputs) for n, d in self.definitions.items()}
+            exits.pop_all()
+
+    def _load(self, tf, directory: Path):
         try:
             with _without_warnings(), literal(directory) as plain:
-                meta_graph = tf.compat.v1.saved_model.loader.load(
+                return tf.compat.v1.saved_model.loader.load(
                     self._session, [tf.saved_model.SERVING], str(plain)
                 )
         except (OSError, ValueError, RuntimeError, KeyError, tf.errors.OpError) as error:
-            self._session.close()
             reason, _, _ = str(error).partition("\n")
             raise InputError(
                 f"{directory} does not load as a SavedModel ({reason}). Expected a version folder "
                 "made by python -m export.saved_model."
             ) from error
-        self.definitions = _public(meta_graph.signature_def)
-        self.signatures = {n: _specs(tf, d.inputs) for n, d in self.definitions.items()}
-        self.outputs = {n: _specs(tf, d.outputs) for n, d in self.definitions.items()}
 
     def run(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Calls a signature.

@@ -361,7 +361,7 @@ def _join(parts: Sequence[Arrays]) -> dict[str, np.ndarray]:
 def _attempt(run: Callable[[], Arrays]) -> Arrays | Exception:
     try:
         return run()
-    except Exception as error:
+    except Exception as error:  # of a model, of any kind: who asked gets it
         return error
 
 

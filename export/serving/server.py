@@ -18,6 +18,7 @@ from export.serving.access import AccessLog
 from export.serving.batching import Scheduler
 from export.serving.bounds import Limits
 from export.serving.config import Batching, ModelConfig, read_models
+from export.serving.errors import ServingError
 from export.serving.health import Health
 from export.serving.lines import Lines
 from export.serving.metrics import Metrics
@@ -244,7 +245,7 @@ def _why_nothing_serves(models: Models, name: str, configs: list[ModelConfig]) -
     base = next(config.base_path for config in configs if config.name == name)
     try:
         failed = {n: s.error for n, s in models.statuses(name).items() if s.error}
-    except Exception:
+    except ServingError:  # there never was one
         failed = {}
     if failed:
         reasons = "; ".join(f"version {n}: {error}" for n, error in failed.items())

@@ -80,6 +80,8 @@ def test_late_rows_are_counted_and_named():
     assert attacks.verdict({"before": {}, "after": rows}).endswith("1 of 2 rows; not: b (155 ms).")
     del rows["b"]
     assert attacks.verdict({"after": rows}).endswith("1 of 1 rows.")
+    rows[attacks.NOTHING] = {"p99_ms": 130.0}
+    assert attacks.verdict({"after": rows}).endswith("1 of 1 rows. Alone it has 130 ms.")
 
 
 def test_a_soak_s_table_stands_between_its_marks(quiet, tmp_path):

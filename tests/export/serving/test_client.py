@@ -150,6 +150,8 @@ def test_waits_end_at_the_deadline(client, monkeypatch, sleeps):
     "error",
     [
         Refusal(Code.RESOURCE_EXHAUSTED, "Received message larger than max (9 vs. 4)"),
+        Refusal(Code.UNAVAILABLE, "Tls handshake failed: CERTIFICATE_VERIFY_FAILED: self signed"),
+        Refusal(Code.UNAVAILABLE, "UNAUTHENTICATED: Hostname Verification Check failed."),
         Refusal(Code.RESOURCE_EXHAUSTED, "The message has 9 bytes", "-1"),
         Refusal(Code.RESOURCE_EXHAUSTED, "", "soon"),
         Refusal(Code.INVALID_ARGUMENT),
