@@ -49,7 +49,7 @@ def test_a_fake_has_its_fault_alone():
     assert judge._half_missing(masses).tolist() == [0.5, 0.1, 0.2]
     assert sorted(judge._swapped(masses).tolist()) == [0.1, 0.4, 0.5]
     assert judge._swapped(masses).tolist() == [0.5, 0.4, 0.1]
-    # The ring has the variance of both coordinates, the roll is the data's, offsets are N(0, sigma^2).
+    # The ring has the variance of both coordinates, the roll is the data's, offsets N(0, sigma^2).
     made, roll = judge._Set("gaussians8"), judge._Set("swissroll").data
     d, sigma = made.draw(20_000, made.masses, np.random.default_rng(1)), made.data.sigma
     np.testing.assert_allclose(((judge._ring(d, sigma) - d.centre) ** 2).sum(1), 2 * sigma**2)
