@@ -2,6 +2,7 @@
 # make test   sets everything up, runs the tests
 # make check  sets everything up, checks format, lint and types
 # make wheel-test  builds the wheel, installs it in a clean environment, tries it in strange folders
+# make walk   a stranger's first minutes, timed: an empty folder, a new environment, served
 # make docs   builds the site into site/, offline and strict; make pages renders what it takes from records
 # make release  builds and checks sdist and wheel in dist/; publishes nothing
 # make browser  installs a Chromium, for the tests of the served page (as root, with apt-get)
@@ -14,7 +15,7 @@ SEED   ?= 0
 KILLS  ?= 40
 JOBS   ?= 2
 
-.PHONY: run test test-slow wheel-test docs pages release browser mutate chaos check format bench peers lock clean
+.PHONY: run test test-slow wheel-test walk docs pages release browser mutate chaos check format bench peers lock clean
 
 run: $(STAMP)
 	$(BIN)/python -m trainers.run --config=configs/gaussians8_mp.py --workdir=$(WORKDIR) --config.seed=$(SEED)
@@ -27,6 +28,9 @@ test-slow: $(STAMP)
 
 wheel-test: $(STAMP)
 	$(BIN)/python -m pytest -q tests/test_wheel.py
+
+walk: $(STAMP)
+	$(BIN)/python -m tests.walk
 
 # Refused while a page is stale; every warning (a lost link, an unknown name) is an error.
 docs: $(STAMP)

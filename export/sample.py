@@ -91,8 +91,8 @@ def draw_picture(samples: np.ndarray, plot: Mapping[str, Any], path: Path) -> No
 def _draw_points(samples: np.ndarray, plot: Mapping[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
-    modes, sigma = np.array(plot.get("modes") or np.empty([0, 2])), plot.get("sigma")
-    close = len(modes) > 0 and bool(sigma)
+    modes, sigma = np.array(plot.get("modes") or np.empty([0, 2])), float(plot.get("sigma") or 0)
+    close = len(modes) > 0 and sigma > 0
     figure = Figure(figsize=(11 if close else 5.5, 5.5), dpi=100, layout="constrained")
     axes = figure.add_subplot(1, 1 + close, 1, aspect="equal")
     # Many points: smaller and paler, so that the density shows.
@@ -104,7 +104,7 @@ def _draw_points(samples: np.ndarray, plot: Mapping[str, Any], path: Path) -> No
     if window := plot.get("window"):
         axes.set(xlim=window[:2], ylim=window[2:])
     if close:
-        _draw_mode(figure.add_subplot(1, 2, 2, aspect="equal"), samples, modes, float(sigma))
+        _draw_mode(figure.add_subplot(1, 2, 2, aspect="equal"), samples, modes, sigma)
     # Without the name of the software, the same samples give the same file.
     figure.savefig(path, format="png", metadata={"Software": None})
 

@@ -1132,4 +1132,24 @@ MUTATIONS: list[Mutation] = [
             "if all(model.get(key, off) == off",
         ),
     ),
+    *_of(
+        "export/sample.py",
+        ("tests/export/test_sample.py",),
+        (
+            "(away < _REACH * sigma).sum(axis=0).argmax()",
+            "(away < _REACH * sigma).sum(axis=0).argmin()",
+        ),
+        ('fmt="%.9g"', 'fmt="%.5g"'),
+        ("scale = max(1, -(-_SIDE // (columns * width)))", "scale = 1"),
+    ),
+    *_of(
+        "trainers/reports/html.py",
+        ("tests/trainers/reports/test_html.py",),
+        ("lossless=True", "lossless=False"),
+    ),
+    *_of(
+        "trainers/completion.py",
+        ("tests/trainers/test_completion.py",),
+        ('before=${{word%"${{word##*[=:]}}"}}', "before="),
+    ),
 ]

@@ -98,7 +98,10 @@ def latents_and_labels(model: keras.Model, latent_dim: int, num_classes: int = 0
         if not spec.integer and _fits(spec.shape, (D + k,)):
             return Inputs((D + k,), None if arrange is None else lambda x: arrange([x]))
         if k or not fits(spec):
-            raise _refusal(model, specs, what, _one_input(k, f"one input [{D + k}]"))
+            advice = _one_input(k, f"one input [{D + k}]")
+            if not k and (width := _count(spec.shape)):
+                advice += f" Or let latents be of {width} numbers: model.latent_dim={width}."
+            raise _refusal(model, specs, what, advice)
         return Inputs((D,), lambda x: _arranged(arrange, [_shaped(x, spec)]))
     value, label = _told_apart(model, specs, what, k, fits)
     return Inputs((D + k,), _splitting(arrange, specs, value, label, k, lambda x: x))

@@ -2,13 +2,14 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from tests.trainers.conftest import tiny
 from tf_mixed_nash.errors import InputError
-from trainers.answers import report
+from trainers.answers import reading, report
 
 CARD = {"num_samples": 500, "high_quality_3sigma": 0.5, "std_ratio": float("nan")}
 
@@ -101,3 +102,16 @@ def test_it_is_written_elsewhere_where_asked(workdir, tmp_path):
 def test_another_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="is not a workdir"):
         report.render(tmp_path)
+
+
+def test_scores_are_those_of_the_answer_at_the_end(tmp_path):
+    """Published from a workdir in Python: none before its end, none of an answer without any."""
+    loop = SimpleNamespace(step=5, run=SimpleNamespace(num_batches=5))
+    assert reading.scores_of(tmp_path, loop, "ema") == {}
+    card = {"strategies": {"ema": {"hq": 0.5}}, "real_data_ceiling": {"hq": 1.0}}
+    (tmp_path / "scorecard.json").write_text(json.dumps(card))
+    known = {"scorecard": {"hq": 0.5}, "real_data_ceiling": {"hq": 1.0}}
+    assert reading.scores_of(tmp_path, loop, "ema") == known
+    assert reading.scores_of(tmp_path, loop, "mixture") == {}
+    loop.step = 4
+    assert reading.scores_of(tmp_path, loop, "ema") == {}
