@@ -93,8 +93,8 @@ def particles() -> str:
     return (
         "**Several generators against one critic** (WGAN-GP, eight of 180, "
         f"{len(runs['default_8'])} seeds): HQ {said('default_8', hq)}, std ratio "
-        f"{said('default_8', 'std_ratio')}, reverse KL {said('default_8', 'reverse_kl')}; one of as "
-        f"many parameters and mini-batches: HQ {said('default_1', hq)}, with the eight's "
+        f"{said('default_8', 'std_ratio')}, reverse KL {said('default_8', 'reverse_kl')}; one of "
+        f"as many parameters and mini-batches: HQ {said('default_1', hq)}, with the eight's "
         f"hyperparameters {said('same_1', hq)} "
         "([when they help](docs/results/particles.md))."
     )
