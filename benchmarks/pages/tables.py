@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmarks import capacity_game
 from benchmarks.pages.code import ROOT
 from trainers.campaigns.cells import over
 from trainers.campaigns.study.protocol import ALGORITHMS, PROTOCOLS, planned
@@ -94,8 +93,8 @@ def particles() -> str:
     return (
         "**Several generators against one critic** (WGAN-GP, eight of 180, "
         f"{len(runs['default_8'])} seeds): HQ {said('default_8', hq)}, std ratio "
-        f"{said('default_8', 'std_ratio')}, reverse KL {said('default_8', 'reverse_kl')}; "
-        f"one of as many parameters and mini-batches: HQ {said('default_1', hq)}, with the eight's "
+        f"{said('default_8', 'std_ratio')}, reverse KL {said('default_8', 'reverse_kl')}; one of "
+        f"as many parameters and mini-batches: HQ {said('default_1', hq)}, with the eight's "
         f"hyperparameters {said('same_1', hq)} "
         "([when they help](docs/results/particles.md))."
     )
@@ -108,10 +107,6 @@ def _algorithms(prefix: str = "") -> str:
         for name, (title, source) in names.algorithms().items()
     ]
     return table(["algorithm", "`--config.algorithm=`", "source"], rows)
-
-
-def _capacity(name: str) -> str:
-    return capacity_game.tables()[name]
 
 
 def _keys() -> str:
@@ -130,9 +125,5 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "study gaussians25 large": lambda: _mixtures("gaussians25", "large"),
     "particles": particles,
     "speed of all": speed,
-    **{
-        f"capacity game, {name}": functools.partial(_capacity, name)
-        for name in ("least", "numbers", "claims")
-    },
     "keys": _keys,
 }
