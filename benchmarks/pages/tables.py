@@ -131,7 +131,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "speed of all": speed,
     **{
         f"capacity game, {name}": functools.partial(_capacity, name)
-        for name in ("least", "numbers", "claims")
+        for name in ("least", "short", "numbers", "claims", "comparisons")
     },
     "keys": _keys,
 }
