@@ -100,6 +100,8 @@ SETTINGS = [
     Setting("rmsprop", critic=0.01),
     Setting("rmsprop", num_batches=50_000),
     Setting("rmsprop", 25, num_batches=50_000),
+    Setting("rmsprop", 25, "learnt", num_batches=50_000),
+    Setting("mirror_gan", 25, num_batches=50_000),
 ]
 _TITLES = {"rmsprop": "RMSProp", "adam": "Adam", "mirror_gan": "Mirror-GAN"}
 _TITLES["mirror_prox_gan"] = "Mirror-Prox-GAN"
@@ -313,7 +315,9 @@ def _run_all(
 
 
 def _keep_generators(record, setting: Setting, key: str, answers) -> None:
-    """Of the first seed, for the picture and whoever doubts the gaps."""
+    """Those of the picture, of the first seed."""
+    if setting.name not in {one.name for one, *_ in _PANELS}:
+        return
     kept = record.setdefault("generators", {}).setdefault(setting.name, {})
     for name in ("last", "mixture"):
         if len(answers[name]["theta"]) <= 30:
@@ -334,12 +338,17 @@ def _bounds(record: dict[str, Any], path: Path, tiny: bool) -> None:
         kernel_means.on_a_grid(places, deviations[:2] if tiny else deviations), law(), widths()
     )
     found = {}
-    for num, learnt, starts in ((1, False, 10), (5, False, 10), (5, True, 10), (25, False, 3)):
+    for num, learnt, starts in ((1, False, 5), (5, False, 10), (5, True, 10), (25, False, 2)):
         if tiny and num > 1:
             continue
-        found[f"{num} {'learnt' if learnt else 'uniform'}"] = kernel_means.least_found(
-            num, law(), widths(), learnt, 2 if tiny else starts, [1.0, 1.0, *[0.1] * 4]
-        )
+        # From narrow generators, as trainings begin, and from such as are as wide as the data.
+        found[f"{num} {'learnt' if learnt else 'uniform'}"] = [
+            mmd
+            for spread in ([1.0, 1.0, *[0.1] * 4], [1.0] * 6)
+            for mmd in kernel_means.least_found(
+                num, law(), widths(), learnt, 2 if tiny else starts, spread
+            )
+        ]
     record["least"] = {"programme": {"mmd": programme.mmd, "bound": programme.bound}, **found}
     write_json(path, without_nan(record))
 
@@ -416,6 +425,41 @@ def numbers_table(record: Mapping[str, Any]) -> str:
     return _markdown(_HEAD, rows)
 
 
+def short_table(record: Mapping[str, Any]) -> str:
+    """The lines that decide."""
+    plain, long = Setting("rmsprop"), Setting("rmsprop", num_batches=50_000)
+    lines = [
+        ("one generator, last iterate", plain, "last"),
+        ("**its time mixture**, 30 snapshots", plain, "mixture"),
+        (
+            "the time mixture of Mirror-GAN, temperature swept",
+            Setting("mirror_gan", hot=True),
+            "mixture",
+        ),
+        (f"a pool of {POOL} independent runs", None, "last"),
+        ("5 particles", plain._replace(num_particles=5), "last"),
+        ("**25 particles**", plain._replace(num_particles=25), "last"),
+        ("one generator's time mixture, 50,000 mini-batches", long, "mixture"),
+        ("**25 particles**, 50,000 mini-batches", long._replace(num_particles=25), "last"),
+        ("the time mixture of these", long._replace(num_particles=25), "mixture"),
+        (
+            "the time mixture of 25 particles of Mirror-GAN, 50,000",
+            Setting("mirror_gan", 25, num_batches=50_000),
+            "mixture",
+        ),
+    ]
+    rows = []
+    for title, setting, answer in lines:
+        numbers = ("gap", "law_distance", "hq")
+        values = [
+            _values(record, setting, answer, n) if setting else _pool(record, answer, n)
+            for n in numbers
+        ]
+        cells = [_cell(v.values(), _DIGITS[n]) for n, v in zip(numbers, values, strict=True)]
+        rows.append([title, *cells])
+    return _markdown(("RMSProp", "exact gap", "law distance", "HQ 3 sigma"), rows)
+
+
 class Verdict(NamedTuple):
     """One comparison, judged with the others of its claim.
 
@@ -439,26 +483,24 @@ NOT_WORSE = "the time mixture of RMSProp is not worse than particles"
 ANY_BETTER = "a time mixture is better than the last iterate of the same runs"
 NOISE = "the paper's time mixture is better than RMSProp's"
 OVER_POOL = "particles of RMSProp are better than a pool of five runs"
-_CLAIMS = (NOT_WORSE, BETTER, ANY_BETTER, NOISE, OVER_POOL)
+MIRRORS = "25 particles of Mirror-GAN are better than those of RMSProp"
+_CLAIMS = (NOT_WORSE, BETTER, ANY_BETTER, NOISE, OVER_POOL, MIRRORS)
 
 
 def _compared(record: Mapping[str, Any], claim: str, number: str) -> list[tuple]:
     """(name, values, name, values, paired) of the comparisons of a claim."""
-    plain = Setting("rmsprop")
-    own = _values(record, plain, "mixture", number)
     particles = [s for s in SETTINGS if s.num_particles > 1]
-    ones = [s for s in SETTINGS if s.num_particles == 1]
     rmsprop = "RMSProp's time mixture"
+
+    def own(num_batches: int):
+        return _values(record, Setting("rmsprop", num_batches=num_batches), "mixture", number)
+
     if claim in (BETTER, NOT_WORSE):
         rows = []
         for s in particles:
-            theirs = _values(record, s, "last", number)
-            name = f"{title_of(s)}, last"
-            rows.append(
-                (name, theirs, rmsprop, own, False)
-                if claim == BETTER
-                else (rmsprop, own, name, theirs, False)
-            )
+            two = (f"{title_of(s)}, last", _values(record, s, "last", number))
+            one = (rmsprop, own(s.num_batches))  # of as many mini-batches
+            rows.append((*two, *one, False) if claim == BETTER else (*one, *two, False))
         return rows
     if claim == ANY_BETTER:
         return [
@@ -469,13 +511,26 @@ def _compared(record: Mapping[str, Any], claim: str, number: str) -> list[tuple]
                 _values(record, s, "last", number),
                 True,
             )
-            for s in ones
+            for s in SETTINGS
         ]
+    if claim == MIRRORS:
+        rows = []
+        for num_batches, answer in itertools.product((5_000, 50_000), ("last", "mixture")):
+            two = (Setting(a, 25, num_batches=num_batches) for a in ("mirror_gan", "rmsprop"))
+            sides = [(f"{title_of(s)}, {answer}", _values(record, s, answer, number)) for s in two]
+            rows.append((*sides[0], *sides[1], True))
+        return rows
     if claim == NOISE:
         return [
-            (f"{title_of(s)}, mixture", _values(record, s, "mixture", number), rmsprop, own, True)
-            for s in ones
-            if s.algorithm in _LANGEVIN
+            (
+                f"{title_of(s)}, mixture",
+                _values(record, s, "mixture", number),
+                rmsprop,
+                own(5_000),
+                True,
+            )
+            for s in SETTINGS
+            if s.algorithm in _LANGEVIN and s.num_particles == 1
         ]
     return [
         (
@@ -486,7 +541,7 @@ def _compared(record: Mapping[str, Any], claim: str, number: str) -> list[tuple]
             False,
         )
         for s in particles
-        if s.algorithm == "rmsprop"
+        if s.algorithm == "rmsprop" and s.num_batches == 5_000
         for answer in ("last", "mixture")
     ]
 
@@ -511,12 +566,27 @@ def verdicts(record: Mapping[str, Any]) -> list[Verdict]:
 _OUTCOMES = {"better": "holds", "worse": "does not hold", "undecided": "undecided"}
 
 
+_NUMBERS = {"gap": "exact gap", "law_distance": "law distance"}
+
+
 def claims_table(record: Mapping[str, Any]) -> str:
-    """What the comparisons decide."""
+    """How many comparisons of each claim hold."""
+    found = verdicts(record)
+    rows = []
+    for claim, number in itertools.product(_CLAIMS, MARGIN):
+        outcomes = [v.evidence.outcome for v in found if v.claim == claim and v.number == number]
+        counts = {text: outcomes.count(key) for key, text in _OUTCOMES.items()}
+        told = [str(counts[text]) if counts[text] else "-" for text in _OUTCOMES.values()]
+        rows.append([claim, _NUMBERS[number], str(len(outcomes)), *told])
+    return _markdown(("claim", "by", "comparisons", *_OUTCOMES.values()), rows)
+
+
+def comparisons_table(record: Mapping[str, Any]) -> str:
+    """What each comparison decides."""
     rows = [
         [
             v.claim,
-            {"gap": "exact gap", "law_distance": "law distance"}[v.number],
+            _NUMBERS[v.number],
             f"{v.one} against {v.two}",
             f"**{_OUTCOMES.get(v.evidence.outcome, v.evidence.outcome)}**",
             evidence.gains(v.evidence, 4 if v.number == "gap" else 2),
@@ -552,12 +622,22 @@ def tables(given: Mapping[str, Any] | None = None) -> dict[str, str]:
     record: Any = given or json.loads((Path(__file__).parents[1] / RECORD).read_text())
     return {
         "least": least_table(record),
+        "short": short_table(record),
         "numbers": numbers_table(record),
         "claims": claims_table(record),
+        "comparisons": comparisons_table(record),
     }
 
 
 # The picture.
+
+
+_PANELS = [
+    (Setting("rmsprop"), "last", "one generator (RMSProp, last iterate)"),
+    (Setting("rmsprop"), "mixture", "the time mixture of RMSProp: 30 snapshots"),
+    (Setting("rmsprop", 25), "last", "25 particles of RMSProp"),
+    (Setting("rmsprop", 25, num_batches=50_000), "last", "25 particles, ten times as long"),
+]
 
 
 def draw(record: Mapping[str, Any], path: Path) -> None:
@@ -568,14 +648,9 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt
     from matplotlib.patches import Ellipse
 
-    panels = [
-        (Setting("rmsprop"), "last", "one generator (RMSProp, last iterate)"),
-        (Setting("rmsprop"), "mixture", "the time mixture of RMSProp: 30 snapshots"),
-        (Setting("rmsprop", 25), "last", "25 particles of RMSProp"),
-    ]
     data = _data()
-    figure, axes = plt.subplots(1, 3, figsize=(12, 4.4), dpi=100)
-    for ax, (setting, answer, title) in zip(axes, panels, strict=True):
+    figure, axes = plt.subplots(1, len(_PANELS), figsize=(4 * len(_PANELS), 4.4), dpi=100)
+    for ax, (setting, answer, title) in zip(axes, _PANELS, strict=True):
         mine = record["settings"][setting.name]
         key = chosen(mine["sweep"], answer, "gap")
         kept = record["generators"][setting.name]
@@ -595,13 +670,15 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
             )  # fmt: skip
             ax.plot(*theta[:2], ".", color="tab:red", ms=3, alpha=strength, zorder=3)
         gap = mine["runs"][name][answer]["gap"]
-        ax.set(title=f"{title}\nexact gap {gap:.3f}", xlim=(-2.2, 2.2), ylim=(-2.2, 2.2))
+        ax.set(title=f"{title}\nexact gap {gap:.3f}", xlim=(-2.3, 2.3), ylim=(-2.3, 2.3))
         ax.set_aspect("equal")
         ax.set_xticks([])
         ax.set_yticks([])
         ax.title.set_fontsize(10)
     figure.tight_layout()
-    write_atomically(path, lambda p: figure.savefig(p, format="png", metadata={"Software": None}))
+    write_atomically(
+        path, lambda p: figure.savefig(p, bbox_inches="tight", metadata={"Software": None})
+    )
     plt.close(figure)
 
 
@@ -629,7 +706,10 @@ def main() -> int:
         _bounds(record, path, f.tiny)
     for name, text in tables(record).items():
         print(f"\n### {name}\n\n{text}")
-    draw(record, picture)
+    if {setting.name for setting, *_ in _PANELS} <= set(record.get("generators", {})):
+        draw(record, picture)
+    else:
+        print("\nNo picture: its settings have not all been run.")
     return cli.DONE
 
 

@@ -125,5 +125,9 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "study gaussians25 large": lambda: _mixtures("gaussians25", "large"),
     "particles": particles,
     "speed of all": speed,
+    **{
+        f"capacity game, {name}": functools.partial(_capacity, name)
+        for name in ("least", "short", "numbers", "claims", "comparisons")
+    },
     "keys": _keys,
 }
