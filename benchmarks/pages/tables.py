@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from benchmarks import capacity_game
 from benchmarks.pages.code import ROOT
 from trainers.campaigns.cells import over
 from trainers.campaigns.study.protocol import ALGORITHMS, PROTOCOLS, planned
@@ -107,6 +108,10 @@ def _algorithms(prefix: str = "") -> str:
         for name, (title, source) in names.algorithms().items()
     ]
     return table(["algorithm", "`--config.algorithm=`", "source"], rows)
+
+
+def _capacity(name: str) -> str:
+    return capacity_game.tables()[name]
 
 
 def _keys() -> str:
