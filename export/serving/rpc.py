@@ -160,14 +160,13 @@ class _Services:
             proto = request.inputs[name]
             # Before it is made: the shape of a small message can claim any memory.
             shape = [d.size for d in itertools.islice(proto.tensor_shape.dim, 20)]
-            dtype = _dtype(proto.dtype)
-            check_tensor(name, dtype, shape, specs, self.predictor.limits.rows)
+            check_tensor(name, _dtype(proto.dtype), shape, specs, self.predictor.limits.rows)
             if proto.tensor_shape.unknown_rank:
                 raise ServingError(
                     Code.INVALID_ARGUMENT, f"input {name} is not a valid tensor: unknown_rank"
                 )
             try:
-                inputs[name] = _array(proto, dtype, shape)
+                inputs[name] = _array(proto, specs[name][0], shape)
             except (ValueError, TypeError) as error:
                 raise ServingError(
                     Code.INVALID_ARGUMENT, f"input {name} is not a valid tensor: {error}"
