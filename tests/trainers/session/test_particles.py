@@ -263,7 +263,7 @@ def test_a_workdir_from_before_particles_is_still_the_same_run(tmp_path):
 def test_widths_of_each_player_are_flags():
     done = process(
         "trainers.run",
-        "--config=configs/gaussians8_mp.py",
+        "--config=configs/gaussians8_mp.py:pure",
         "--config.model.generator_hidden_units=256,256",
         "--config.num_particles=2",
         "--dry_run",
