@@ -167,6 +167,9 @@ def test_it_records_what_ended_and_does_not_repeat_it(tmp_path):
     assert set(found["settings"]) == {ONE.name, MANY.name}
     assert len(found["settings"][ONE.name]["sweep"]) == 8
     assert set(found["pool"]) == {"0", "1"}
+    assert "No picture: its settings have not all been run." in done.stdout
+    rendered = command("benchmarks.capacity_game", "--render", f"--picture={picture}")
+    assert rendered.returncode == 0, rendered.stderr
     assert picture.stat().st_size > 10_000
     # Without a part of it, that part is made again, the same, and no other.
     key, numbers = found["settings"][ONE.name]["runs"].popitem()
