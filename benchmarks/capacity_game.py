@@ -665,7 +665,7 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
             size = 4 * np.sqrt(np.maximum(values, 1e-6))
             strength = min(1.0, 0.25 + 6 * weight)
             ax.add_patch(
-                Ellipse(theta[:2], size[1], size[0], angle=angle, fill=False, lw=1.2,
+                Ellipse((theta[0], theta[1]), size[1], size[0], angle=angle, fill=False, lw=1.2,
                         color="tab:red", alpha=strength, zorder=2)
             )  # fmt: skip
             ax.plot(*theta[:2], ".", color="tab:red", ms=3, alpha=strength, zorder=3)

@@ -14,11 +14,12 @@ results.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import kernels
+from benchmarks.given import integers
 from benchmarks.peers.common import Work
 from benchmarks.peers.ours import make_loop
 from tf_mixed_nash.compile import WAYS
@@ -46,6 +48,19 @@ def make_population(work: Work, folder: Path, runs: int, overrides: tuple[str, .
     return Population(loops, population.template([loop.run for loop in loops]))
 
 
+@contextlib.contextmanager
+def _both(work: Work, way: str, runs: int) -> Iterator[tuple[Any, Any]]:
+    """One run, and a population of it; afterwards they are closed."""
+    overrides = (f"compile={way}", "mixture.num_components=1")
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as exits:
+        one = make_loop(work, Path(name), overrides)
+        exits.callback(one.close)
+        many = make_population(work, Path(name), runs, overrides)
+        for loop in many.loops:
+            exits.callback(loop.close)
+        yield one, many
+
+
 def measure(
     work: Work, way: str, runs: int, steps: int, num_rounds: int, clock: Callable[[], float]
 ) -> dict[str, Any]:
@@ -62,10 +77,7 @@ def measure(
     Returns:
       Milliseconds a mini-batch of `one` run and of `all` runs, and the `ratio`, each the median.
     """
-    with tempfile.TemporaryDirectory() as name:
-        overrides = (f"compile={way}", "mixture.num_components=1")
-        one = make_loop(work, Path(name), overrides)
-        many = make_population(work, Path(name), runs, overrides)
+    with _both(work, way, runs) as (one, many):
         loops = {"one": one, "all": many}
         times: dict[str, list[float]] = {who: [] for who in loops}
         for number in range(num_rounds + 1):
@@ -74,8 +86,6 @@ def measure(
                 loop.advance(loop.step + steps)
                 if number:  # the first compiles
                     times[who].append(1e3 * (clock() - began) / steps)
-        for loop in (one, *many.loops):
-            loop.close()
     ratio = np.median(np.divide(times["all"], times["one"]))
     facts = {"way": way, "runs": runs, "steps": steps, "ratio": float(ratio)}
     return {**facts, **{who: float(np.median(ms)) for who, ms in times.items()}}
@@ -83,16 +93,21 @@ def measure(
 
 def count(work: Work, runs: int) -> dict[str, Any]:
     """Kernels of a mini-batch in the XLA program of one run and of a population."""
-    with tempfile.TemporaryDirectory() as name:
-        overrides = ("compile=whole", "mixture.num_components=1")
-        one = make_loop(work, Path(name), overrides)
-        per_step = int(one.run.scheme.num_batches(0))
-        many = make_population(work, Path(name), runs, overrides)
-        found = [kernels.count(x.program_text(), per_step) for x in (one, many)]
-        for loop in (one, *many.loops):
-            loop.close()
+    with _both(work, "whole", runs) as both:
+        per_step = int(both[0].run.scheme.num_batches(0))
+        found = [kernels.count(x.program_text(), per_step) for x in both]
     of_one, of_all = (facts["kernels"] or 0.0 for facts in found)
     return {"runs": runs, "one": of_one, "all": of_all, "ratio": of_all / of_one}
+
+
+def _rows(
+    f: Any, work: Work, clock: Callable[[], float]
+) -> Iterator[tuple[str, str, dict[str, Any], int]]:
+    """(list of the report, what is said before it, row, digits) of all that is asked for."""
+    for way in f.ways:
+        yield "results", way, measure(work, way, f.runs, f.steps, f.rounds, clock), 2
+    if f.count:
+        yield "kernels", "kernels", count(work, f.runs), 1
 
 
 def main() -> int:
@@ -107,6 +122,7 @@ def main() -> int:
         for name in getattr(f, flag):
             if name not in valid:
                 raise InputError(f"--{flag}={name}: choose of {', '.join(valid)}.")
+    sizes = integers("batch_sizes", f.batch_sizes)
     tf.get_logger().setLevel("ERROR")
     clock = time.perf_counter if tf.config.list_physical_devices("GPU") else time.process_time
     about = provenance.describe({"seed": 0})
@@ -116,25 +132,14 @@ def main() -> int:
     print(f"{f.runs} runs beside one, width {f.width}, {what}")
     print(f"{'algorithm':<16}{'batch':>6} {'way':<8}{'one, ms':>9}{'all, ms':>9}{'ratio':>7}")
     for algorithm in f.algorithms:
-        for size in (int(n) for n in f.batch_sizes):
+        for size in sizes:
             work = dataclasses.replace(Work(algorithm, "float32", size), width=f.width)
             facts = {"algorithm": algorithm, "batch_size": size, "width": f.width}
-            for way in f.ways:
-                row = measure(work, way, f.runs, f.steps, f.rounds, clock)
-                print(
-                    f"{algorithm:<16}{size:>6} {way:<8}{row['one']:>9.2f}{row['all']:>9.2f}"
-                    f"{row['ratio']:>7.2f}",
-                    flush=True,
-                )
-                report["results"].append({**facts, **row})
-            if f.count:
-                row = count(work, f.runs)
-                print(
-                    f"{algorithm:<16}{size:>6} kernels {row['one']:>9.1f}{row['all']:>9.1f}"
-                    f"{row['ratio']:>7.2f}",
-                    flush=True,
-                )
-                report["kernels"].append({**facts, **row})
+            for where, what, row, digits in _rows(f, work, clock):
+                numbers = f"{row['one']:>9.{digits}f}{row['all']:>9.{digits}f}"
+                text = f"{algorithm:<16}{size:>6} {what:<8}{numbers}{row['ratio']:>7.2f}"
+                print(text, flush=True)
+                report[where].append({**facts, **row})
     if f.output:
         write_json(Path(f.output), report)
     return cli.DONE

@@ -100,8 +100,8 @@ class PlanarSpec:
     precision: str = "float32"
     hidden_units: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     activation: str = "relu"
-    start: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    fourier: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    start: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    fourier: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     latent_dim: int = 2
     generator: str = ""
     discriminator: str = ""
@@ -219,8 +219,8 @@ class CustomSpec:
     packing: int = 1
     hidden_units: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     activation: str = "relu"
-    start: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    fourier: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    start: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    fourier: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     card: CustomCard = CustomCard()
     data: CustomData = CustomData()
     publish: str = "mixture"
