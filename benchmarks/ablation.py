@@ -135,7 +135,7 @@ def _line(parts: Sequence[str]) -> str:
 
 
 def tables(record: Mapping[str, Any]) -> str:
-    """Markdown: the cells, then the effects."""
+    """Markdown: the cells, mean ± standard error, then the effects, if all cells have a seed."""
     head = ["lambda", "epsilon", "beta", "answer", *(n.column.title for n in _NUMBERS.values())]
     lines = [_line([*head, "seeds"]), "|" + "---|" * (len(head) + 1)]
     for cell, answer in itertools.product(CELLS, ANSWERS):
@@ -144,12 +144,15 @@ def tables(record: Mapping[str, Any]) -> str:
             row = cells.aggregate(cards, {k: n.column for k, n in _NUMBERS.items()})
             text = [cells.text(row[k], n.column.digits) for k, n in _NUMBERS.items()]
             lines.append(_line([*cell, answer, *text, str(len(cards))]))
-    lines += ["", _line(["effect", "answer", "number", "", "gain"]), "|" + "---|" * 5]
+    shown = []
     for answer, number in itertools.product(ANSWERS, _JUDGED):
+        column = _NUMBERS[number].column
         for what, e in effects(record, answer, number):
-            column = _NUMBERS[number].column
-            told = evidence.gains(e, column.digits)
-            lines.append(_line([what, answer, column.title, e.outcome, told]))
+            if e.outcome != "no data":
+                told = evidence.gains(e, column.digits)
+                shown.append(_line([what, answer, column.title, e.outcome, told]))
+    if shown:
+        lines += ["", _line(["effect", "answer", "number", "", "gain"]), "|" + "---|" * 5, *shown]
     return "\n".join(lines)
 
 

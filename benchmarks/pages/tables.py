@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmarks import capacity_game
+from benchmarks import ablation, capacity_game
 from benchmarks.pages.code import ROOT
 from trainers.campaigns.cells import over
 from trainers.campaigns.study.protocol import ALGORITHMS, PROTOCOLS, planned
@@ -130,6 +130,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "study gaussians25 large": lambda: _mixtures("gaussians25", "large"),
     "particles": particles,
     "speed of all": speed,
+    "ablation": lambda: ablation.tables(json.loads((ROOT / ablation.RECORDS).read_text())),
     **{
         f"capacity game, {name}": functools.partial(_capacity, name)
         for name in ("least", "short", "numbers", "claims", "comparisons")
