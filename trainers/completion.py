@@ -16,6 +16,7 @@ from absl import flags
 
 import configs
 from tf_mixed_nash.__main__ import COMMANDS
+from trainers.experiment import settings
 from trainers.system import cli, discovery, names
 
 __all__ = ["candidates", "script"]
@@ -43,7 +44,7 @@ def candidates(command: str) -> Mapping[str, Iterable[str]]:
             "algorithm": names.algorithms(),
             "dataset": [name for name in names.datasets() if name.islower()],
             "game.objective": names.objectives(),
-            "publish": ("mixture", "last", "ema"),
+            "publish": settings.ANSWERS,
         }
         found |= {f"--config.{key}=": values.get(key, ()) for key in discovery.KEYS}
     return found

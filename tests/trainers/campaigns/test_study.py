@@ -759,8 +759,9 @@ def test_a_budget_stops_the_runs_and_the_next_session_resumes_them(trainer):
     assert run_study(dataclasses.replace(trainer.options, budget=0.5 / 60)) == 0
     assert time.monotonic() - began < 20
     assert study_results.load(trainer.options.results) == {}
-    first = [c["key"] for c in trainer.calls()]
-    assert len(first) == 2, "two side by side"
+    # Which of two processes writes first is chance.
+    first = [run.key for run in missing(TINY, "all", {})[:2]]
+    assert sorted(c["key"] for c in trainer.calls()) == sorted(first), "two side by side"
     one = dataclasses.replace(trainer.options, jobs=1, budget=0.5 / 60)
     assert run_study(one) == 0
     calls = [c["key"] for c in trainer.calls()]

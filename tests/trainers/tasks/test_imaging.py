@@ -124,7 +124,7 @@ def test_a_run_from_an_lsun_directory_to_a_sample(lsun, tmp_path):
     drawn = command("export.sample", f"--model={model}", "--num=9", f"--output={output}")
     assert drawn.returncode == 0, drawn.stderr
     with Image.open(output) as picture:
-        assert picture.size == (3 * 64, 3 * 64)
+        assert picture.size == (9 * 64, 9 * 64), "three of three times their pixels, above 512"
     again = command("trainers.run", *arguments, f"--workdir={workdir}")
     assert again.returncode == 0
     assert "finished" in again.stdout

@@ -147,7 +147,7 @@ class Images:
         # Looked at by every thread that skips a record, or one would go round for ever.
         with self._lock:
             num = len(self.corrupt)
-            index, reason = next(reversed(self.corrupt.items()))
+            index, reason = max(self.corrupt.items())  # threads come in any order
         if num > self.max_corrupt or num >= len(self.source):
             raise InputError(
                 f"{num} of the {len(self.source):,} records of {self.source.name} cannot be read, "
