@@ -19,17 +19,27 @@ from trainers.tasks.tables import Column
 
 __all__ = ["STAGES", "STUDY", "WIDTHS"]
 
+_MAKE_RUN = "configs/gaussians8_mp.py"
 _RING, _ROLL = "configs/gaussians8_mp.py:pure", "configs/swissroll_mp.py:pure"
 _GRID, _FASHION = "configs/gaussians25_md.py:pure", "configs/fashion_mnist_mp.py:pure"
 # Widths of n' generators of three layers that have as many parameters together as one of 512 units:
 # 528 k, to 1 per cent.
 WIDTHS = {1: 512, 2: 361, 4: 256, 8: 180, 16: 127}
+# The same beside eight of 64 units, which `make run` trains: 69 k.
+SMALL_WIDTHS = {1: 184, 2: 130, 4: 91, 8: 64, 16: 45}
 
 
 def _particles(num: int, units: int | None = None) -> tuple[str, ...]:
     w = units or WIDTHS[num]
     widths = f"model.generator_hidden_units=({w},{w},{w})"
     return (f"generator.num_particles={num}", widths)
+
+
+def _like_make_run(name: str, title: str, num: int, *items: str) -> Setting:
+    """What differs from `make run` is n', at as many parameters and with the same settings."""
+    same = ("step_size=1.5e-3", "stability=1e-6", "temperature=1e-9")
+    items = (*_particles(num, SMALL_WIDTHS[num]), *(items or same))
+    return Setting(name, title, _MAKE_RUN, items)
 
 
 def _of(config: str, prefix: str, nums: Iterable[int]) -> Iterator[Setting]:
@@ -70,6 +80,27 @@ STAGES: dict[str, list[Setting]] = {
             ),
         ),
         Setting("pure_1", "1 x 512, 12,000 mini-batches (`:pure`)", _RING, _particles(1)),
+    ],
+    "widths": [
+        *(
+            _like_make_run(f"widths_{num}", f"{num} x {width}", num)
+            for num, width in SMALL_WIDTHS.items()
+        ),
+        _like_make_run(
+            "widths_1_wide",
+            "1 x 184, from a wide start",
+            1,
+            *("step_size=1.5e-3", "stability=1e-6", "temperature=1e-9"),
+            *("model.start_scale=1.0", "model.start_spread=0.0"),
+        ),
+        *(
+            _like_make_run(f"widths_{name}", f"8 x 64, {title}", 8, f"algorithm={name}")
+            for name, title in (
+                ("rmsprop", "RMSProp"),
+                ("adam", "Adam"),
+                ("mirror_gan", "Mirror-GAN"),
+            )
+        ),
     ],
     "ring": list(_of(_RING, "ring", WIDTHS)),
     "seconds": [
@@ -127,6 +158,7 @@ _COLUMNS = {
     "wasserstein2": Column("W2", 3),
     "specialisation": Column("specialisation", 2),
 }
+_LAW = {"principal_std_log": Column("log std", 3), "law_distance": Column("law distance", 4)}
 _IMAGE_COLUMNS = {
     "fid": Column("FID", 2),
     "recall": Column("recall", 3),
@@ -139,7 +171,11 @@ _IMAGE_COLUMNS = {
 STUDY = Study(
     STAGES,
     Path("docs/results/particles.json"),
-    {stage: _IMAGE_COLUMNS if stage == "fashion" else _COLUMNS for stage in STAGES},
+    {
+        **dict.fromkeys(STAGES, _COLUMNS),
+        "widths": _COLUMNS | _LAW,
+        "fashion": _IMAGE_COLUMNS,
+    },
     "generators",
     atoms=True,
 )

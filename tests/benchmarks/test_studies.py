@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import modern_study, particles_study, studies
-from benchmarks.particles_study import WIDTHS
+from benchmarks.particles_study import SMALL_WIDTHS, WIDTHS
 from tests.trainers.conftest import command
 from trainers.experiment import settings
 from trainers.system import cli
@@ -16,9 +16,10 @@ def parameters(units: int) -> int:
     return 2 * units + units + 2 * (units * units + units) + 2 * units + 2
 
 
-@pytest.mark.parametrize("num", WIDTHS)
-def test_equal_parameters(num):
-    assert num * parameters(WIDTHS[num]) == pytest.approx(parameters(512), rel=0.011)
+@pytest.mark.parametrize(("widths", "one"), [(WIDTHS, 512), (SMALL_WIDTHS, 184)])
+def test_equal_parameters(widths, one):
+    for num, width in widths.items():
+        assert num * parameters(width) == pytest.approx(parameters(one), rel=0.0127), num
 
 
 STUDIES = {"particles": particles_study.STUDY, "modern": modern_study.STUDY}
