@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmarks import ablation, capacity_game
+from benchmarks import ablation, capacity_game, particles_study, studies
 from benchmarks.pages.code import ROOT
 from trainers.campaigns.cells import over
 from trainers.campaigns.study.protocol import ALGORITHMS, PROTOCOLS, planned
@@ -84,21 +84,25 @@ def speed() -> str:
 
 def particles() -> str:
     """What several generators give beside one, of the records of benchmarks.particles_study."""
-    runs = json.loads((ROOT / "docs/results/particles.json").read_text())["runs"]
+    runs = _of_particles()
 
-    def said(name: str, *keys: str) -> str:
+    def said(name: str) -> str:
         cards = [one["answers"]["mixture"] for one in runs[name].values()]
-        return ", ".join(show(over([c.get(k) for c in cards]), METRICS[k]) for k in keys)
+        numbers = (
+            f"{METRICS[key].title} {show(over([c.get(key) for c in cards]), METRICS[key])}"
+            for key in ("high_quality_3sigma", "std_ratio", "principal_std_log", "law_distance")
+        )
+        return f"{', '.join(numbers)} ({len(cards)} seed{'s' * (len(cards) > 1)})"
 
-    hq = "high_quality_3sigma"
     return (
-        "**Several generators against one critic** (WGAN-GP, eight of 180, "
-        f"{len(runs['default_8'])} seeds): HQ {said('default_8', hq)}, std ratio "
-        f"{said('default_8', 'std_ratio')}, reverse KL {said('default_8', 'reverse_kl')}; one of "
-        f"as many parameters and mini-batches: HQ {said('default_1', hq)}, with the eight's "
-        f"hyperparameters {said('same_1', hq)} "
-        "([when they help](docs/results/particles.md))."
+        f"**Eight generators against one critic** (`make run`): {said('widths_8')}. One generator "
+        f"with as many parameters and the same settings: {said('widths_1')} "
+        "([when several help](docs/when.md))."
     )
+
+
+def _of_particles() -> dict[str, Any]:
+    return json.loads((ROOT / particles_study.STUDY.records).read_text())["runs"]
 
 
 def _algorithms(prefix: str = "") -> str:
@@ -112,6 +116,10 @@ def _algorithms(prefix: str = "") -> str:
 
 def _capacity(name: str) -> str:
     return capacity_game.tables()[name]
+
+
+def _stage(stage: str) -> str:
+    return studies.table(particles_study.STUDY, stage, _of_particles())
 
 
 def _keys() -> str:
@@ -129,6 +137,10 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "study gaussians25": lambda: _mixtures("gaussians25", "final"),
     "study gaussians25 large": lambda: _mixtures("gaussians25", "large"),
     "particles": particles,
+    **{
+        f"particles, {stage}": functools.partial(_stage, stage)
+        for stage in ("widths", "default", "ring", "seconds", "controls", "grid")
+    },
     "speed of all": speed,
     "ablation": lambda: ablation.tables(json.loads((ROOT / ablation.RECORDS).read_text())),
     **{
