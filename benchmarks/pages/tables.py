@@ -118,7 +118,7 @@ def _capacity(name: str) -> str:
     return capacity_game.tables()[name]
 
 
-def _stage(stage: str) -> str:
+def _particles_stage(stage: str) -> str:
     return studies.table(particles_study.STUDY, stage, _of_particles())
 
 
@@ -138,7 +138,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "study gaussians25 large": lambda: _mixtures("gaussians25", "large"),
     "particles": particles,
     **{
-        f"particles, {stage}": functools.partial(_stage, stage)
+        f"particles, {stage}": functools.partial(_particles_stage, stage)
         for stage in ("widths", "default", "ring", "seconds", "controls", "grid")
     },
     "speed of all": speed,
