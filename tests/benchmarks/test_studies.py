@@ -77,7 +77,7 @@ def test_modes_of_an_atom_are_those_with_a_twentieth_of_its_good_samples():
 def test_an_unknown_stage_is_refused():
     done = command("benchmarks.particles_study", "--stages=rings")
     assert done.returncode == 2
-    assert "Unknown stage 'rings'. Choose some of: default, ring," in done.stderr
+    assert "Unknown stage 'rings'. Choose some of: default, widths, ring," in done.stderr
 
 
 @pytest.mark.slow
