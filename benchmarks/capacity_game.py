@@ -27,6 +27,7 @@ from scipy import stats
 from benchmarks import kernel_means
 from benchmarks.given import integers
 from benchmarks.kernel_means import Normals
+from benchmarks.studies import markdown
 from tf_mixed_nash.errors import InputError
 from trainers.campaigns import evidence
 from trainers.system import cli
@@ -391,11 +392,6 @@ _HEAD = ("players", "answer", "exact gap", "with the best weights", "law distanc
 _HEAD += ("modes", "step size for gap, for law distance", "seeds")
 
 
-def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def _steps(record: Mapping[str, Any], setting: Setting, answer: str) -> str:
     """At which step size (and temperature) gap and law distance are."""
     mine = record["settings"][setting.name]
@@ -422,7 +418,7 @@ def numbers_table(record: Mapping[str, Any]) -> str:
             cells = [_cell(v.values(), _DIGITS[n]) for n, v in values.items()]
             title = f"pool of {POOL} RMSProp runs"
             rows.append([title, answer, *cells, "last's", str(len(values["gap"]))])
-    return _markdown(_HEAD, rows)
+    return markdown(_HEAD, rows)
 
 
 def short_table(record: Mapping[str, Any]) -> str:
@@ -457,7 +453,7 @@ def short_table(record: Mapping[str, Any]) -> str:
         ]
         cells = [_cell(v.values(), _DIGITS[n]) for n, v in zip(numbers, values, strict=True)]
         rows.append([title, *cells])
-    return _markdown(("RMSProp", "exact gap", "law distance", "HQ 3 sigma"), rows)
+    return markdown(("RMSProp", "exact gap", "law distance", "HQ 3 sigma"), rows)
 
 
 class Verdict(NamedTuple):
@@ -578,7 +574,7 @@ def claims_table(record: Mapping[str, Any]) -> str:
         counts = {text: outcomes.count(key) for key, text in _OUTCOMES.items()}
         told = [str(counts[text]) if counts[text] else "-" for text in _OUTCOMES.values()]
         rows.append([claim, _NUMBERS[number], str(len(outcomes)), *told])
-    return _markdown(("claim", "by", "comparisons", *_OUTCOMES.values()), rows)
+    return markdown(("claim", "by", "comparisons", *_OUTCOMES.values()), rows)
 
 
 def comparisons_table(record: Mapping[str, Any]) -> str:
@@ -593,7 +589,7 @@ def comparisons_table(record: Mapping[str, Any]) -> str:
         ]
         for v in verdicts(record)
     ]
-    return _markdown(("claim", "by", "comparison", "", "gain"), rows)
+    return markdown(("claim", "by", "comparison", "", "gain"), rows)
 
 
 def least_table(record: Mapping[str, Any]) -> str:
@@ -614,7 +610,7 @@ def least_table(record: Mapping[str, Any]) -> str:
             num, weights = name.split()
             atoms = "one generator" if num == "1" else f"{num} generators, {weights} weights"
             rows.append([atoms, f"{min(values):.4f}", f"the least of {len(values)} descents"])
-    return _markdown(("mixed strategies", "MMD", ""), rows)
+    return markdown(("mixed strategies", "MMD", ""), rows)
 
 
 def tables(given: Mapping[str, Any] | None = None) -> dict[str, str]:

@@ -16,7 +16,6 @@ from pathlib import Path
 from benchmarks import studies
 from benchmarks.studies import Setting, Study
 from trainers.system import cli
-from trainers.tasks.tables import Column
 
 __all__ = ["STAGES", "STUDY"]
 
@@ -95,24 +94,18 @@ STAGES: dict[str, list[Setting]] = {
         ),
     ],
 }
-_OF_STACKED = {"modes_captured": Column("modes", 1), "reverse_kl": Column("reverse KL", 3)}
-_PLANAR = {
-    "modes_captured": Column("modes", 1),
-    "high_quality_3sigma": Column("HQ 3 sigma", 3),
-    "reverse_kl": Column("reverse KL", 4),
-    "std_ratio": Column("std ratio", 2),
-    "law_distance": Column("law distance", 3),
-}
-_IMAGES = {
-    "fid": Column("FID", 2),
-    "kid": Column("KID", 2),
-    "recall": Column("recall", 3),
-    "coverage": Column("coverage", 3),
-}
+_STACKED_COLUMNS = studies.columns("modes_captured", "reverse_kl")
 STUDY = Study(
     STAGES,
     Path("docs/results/modern.json"),
-    {"stacked": _OF_STACKED, "quarter": _OF_STACKED, "textbook": _PLANAR, "fashion": _IMAGES},
+    {
+        "stacked": _STACKED_COLUMNS,
+        "quarter": _STACKED_COLUMNS,
+        "textbook": studies.columns(
+            *("modes_captured", "high_quality_3sigma", "reverse_kl", "std_ratio", "law_distance")
+        ),
+        "fashion": studies.columns("fid", "kid", "recall", "coverage"),
+    },
     "networks and algorithm",
 )
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from benchmarks import studies
 from benchmarks.studies import Setting, Study
 from trainers.system import cli
-from trainers.tasks.tables import Column
 
 __all__ = ["STAGES", "STUDY", "WIDTHS"]
 
@@ -150,31 +149,17 @@ STAGES: dict[str, list[Setting]] = {
         ),
     ],
 }
-_COLUMNS = {
-    "modes_captured": Column("modes", 1),
-    "high_quality_3sigma": Column("HQ 3 sigma", 3),
-    "reverse_kl": Column("reverse KL", 4),
-    "std_ratio": Column("std ratio", 2),
-    "wasserstein2": Column("W2", 3),
-    "specialisation": Column("specialisation", 2),
-}
-_LAW = {"principal_std_log": Column("log std", 3), "law_distance": Column("law distance", 4)}
-_IMAGE_COLUMNS = {
-    "fid": Column("FID", 2),
-    "recall": Column("recall", 3),
-    "coverage": Column("coverage", 3),
-    "classes_captured": Column("classes", 1),
-    "specialisation": Column("specialisation", 2),
-}
-
-
+_COLUMNS = ("modes_captured", "high_quality_3sigma", "reverse_kl", "std_ratio", "wasserstein2")
+_COLUMNS += ("specialisation",)
+_LAW = ("principal_std_log", "law_distance")
+_IMAGES = ("fid", "recall", "coverage", "classes_captured", "specialisation")
 STUDY = Study(
     STAGES,
     Path("docs/results/particles.json"),
     {
-        **dict.fromkeys(STAGES, _COLUMNS),
-        "widths": _COLUMNS | _LAW,
-        "fashion": _IMAGE_COLUMNS,
+        **dict.fromkeys(STAGES, studies.columns(*_COLUMNS)),
+        "widths": studies.columns(*_COLUMNS, *_LAW),
+        "fashion": studies.columns(*_IMAGES),
     },
     "generators",
     atoms=True,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,15 +18,25 @@ from absl import flags
 
 from benchmarks.given import integers
 from tf_mixed_nash.errors import InputError
-from trainers.campaigns import cells, jobs
+from trainers.campaigns import cells, groups, jobs
 from trainers.campaigns.comparison import Comparison
 from trainers.campaigns.jobs import Job
+from trainers.campaigns.study.tables import METRICS
 from trainers.system import cli
 from trainers.system.files import make_writable, write_json
 from trainers.tasks.tables import Column
 from trainers.workdir.folder import ANSWERS, read_card, records
 
-__all__ = ["Setting", "Study", "command", "define_flags", "modes_by_atom", "table"]
+__all__ = [
+    "Setting",
+    "Study",
+    "columns",
+    "command",
+    "define_flags",
+    "markdown",
+    "modes_by_atom",
+    "table",
+]
 
 
 class Setting(NamedTuple):
@@ -58,6 +68,7 @@ class Study(NamedTuple):
       columns: stage -> key of a scorecard's answer -> column.
       heading: of the first column.
       atoms: whether tables have the modes of each atom.
+      more: of all runs, setting's name -> seed -> record: what stands below the tables.
     """
 
     stages: Mapping[str, Sequence[Setting]]
@@ -65,6 +76,23 @@ class Study(NamedTuple):
     columns: Mapping[str, Mapping[str, Column]]
     heading: str
     atoms: bool = False
+    more: Callable[[Mapping[str, Mapping[str, Any]]], str] | None = None
+
+
+# Beside METRICS.
+_MORE = {
+    "specialisation": Column("specialisation", 2),
+    "fid": Column("FID", 2),
+    "kid": Column("KID", 4),
+    "recall": Column("recall", 3),
+    "coverage": Column("coverage", 3),
+    "classes_captured": Column("classes", 1),
+}
+
+
+def columns(*keys: str) -> dict[str, Column]:
+    """The columns of these numbers of a scorecard, the same in every study."""
+    return {k: _MORE.get(k) or Column(METRICS[k].title, METRICS[k].digits) for k in keys}
 
 
 def _jobs(
@@ -149,7 +177,7 @@ def table(study: Study, stage: str, runs: Mapping[str, Mapping[str, Any]]) -> st
     columns = study.columns[stage]
     head = [study.heading, "answer", *(c.title for c in columns.values())]
     head += ["modes of an atom"] * study.atoms + ["seeds"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines: list[list[str]] = []
     real: list[Mapping[str, Any]] = []
     for s in study.stages[stage]:
         mine = runs.get(s.name, {})
@@ -159,13 +187,19 @@ def table(study: Study, stage: str, runs: Mapping[str, Mapping[str, Any]]) -> st
             row = cells.aggregate(cards, columns)
             text = [cells.text(row[key], c.digits) for key, c in columns.items()]
             text += [_spread(cards)] * study.atoms + [str(len(cards))]
-            lines.append("| " + " | ".join([s.title, answer, *text]) + " |")
+            lines.append([s.title, answer, *text])
     if real:
         row = cells.aggregate(real[:1], columns)
         text = [cells.text(row[key], c.digits) for key, c in columns.items()]
         text += [""] * study.atoms + [""]
-        lines.append("| " + " | ".join(["real data", "", *text]) + " |")
-    return "\n".join(lines)
+        lines.append(["real data", "", *text])
+    return markdown(head, lines)
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of texts."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _spread(cards: Sequence[Mapping[str, Any]]) -> str:
@@ -187,6 +221,8 @@ def command(study: Study) -> int:
         known = ", ".join(study.stages)
         raise InputError(f"Unknown stage {unknown[0]!r}. Choose some of: {known}.")
     seeds = integers("seeds", f.seeds, least=0)
+    if f.budget is not None and f.budget <= 0:
+        raise InputError(f"--budget must be minutes above 0, got {f.budget}.")
     path, code = Path(f.records), cli.DONE
     known = _load(path)
     if not f.render:
@@ -196,13 +232,17 @@ def command(study: Study) -> int:
         runs = _jobs(settings, seeds, out, f.set, f.tiny)
         # Runs that an earlier session recorded need not be here any more.
         todo = {k: j for k, j in runs.items() if str(k[1]) not in known["runs"].get(k[0], {})}
-        code = jobs.run(Comparison(list(todo.values())), f.jobs, f.threads, f.budget)
+        starter = groups.Together(f.together, f.threads)
+        campaign = Comparison(list(todo.values()))
+        code = jobs.run(campaign, f.jobs, f.threads, f.budget, starter=starter)
         for (name, seed), job in todo.items():
             if read_card(job.workdir) is not None:
                 known["runs"].setdefault(name, {})[str(seed)] = _record(job)
         write_json(path, known)
     for stage in stages:
         print(f"\n### {stage}\n\n{table(study, stage, known['runs'])}")
+    if study.more:
+        print(f"\n{study.more(known['runs'])}")
     return code
 
 
@@ -217,6 +257,7 @@ def define_flags(study: Study, stages: str) -> None:
     flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Of the runs.")
     flags.DEFINE_string("out", f"runs/{study.records.stem}_study", "Where the runs go.")
     flags.DEFINE_string("records", str(study.records), "The file of what ended.")
+    flags.DEFINE_integer("together", 1, "Runs of one program (docs/many.md).", lower_bound=1)
     flags.DEFINE_integer("jobs", 2, "Runs side by side.", lower_bound=1)
     flags.DEFINE_integer("threads", 1, "Of each run; 0: TensorFlow's choice.", lower_bound=0)
     flags.DEFINE_float("budget", None, "Minutes after which the command stops; none: no limit.")

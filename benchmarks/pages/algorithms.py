@@ -8,8 +8,9 @@ from pathlib import Path
 
 from benchmarks.pages.code import ALGORITHMS as FILE
 from benchmarks.pages.code import ROOT, Piece, names_in, pieces_of
-from benchmarks.pages.tables import line_of, study, table
+from benchmarks.pages.tables import line_of, study
 from benchmarks.peers.common import ALGORITHMS as PEERS
+from benchmarks.studies import markdown
 from configs import tuned
 from tests.chaos import CASES as CHAOS
 from tests.fingerprint_cases import CASES as GOLDEN
@@ -163,7 +164,7 @@ def overview() -> str:
             ]
         )
     head = ["algorithm", "name", "source", "mini-batches a step", "vectors a player", "tested"]
-    return table(head, rows)
+    return markdown(head, rows)
 
 
 @functools.cache
@@ -221,7 +222,7 @@ def _defaults(name: str, keys: set[str]) -> str:
         if key in keys
     ]
     head = ["key", "letter", "in the plane", "several networks", "on images"]
-    return "The keys that it reads, with their tuned defaults:\n\n" + table(head, rows)
+    return "The keys that it reads, with their tuned defaults:\n\n" + markdown(head, rows)
 
 
 def _value(value: object) -> str:
@@ -294,7 +295,7 @@ def _runs_of(name: str) -> list[Mapping]:
 
 
 def _tested(name: str) -> str:
-    return table(["what", "how"], [[f"**{what}**", how] for what, how in _facts(name)])
+    return markdown(["what", "how"], [[f"**{what}**", how] for what, how in _facts(name)])
 
 
 def _grade(name: str) -> str:
@@ -323,7 +324,7 @@ def _studied(name: str) -> str:
             head, cells = line_of(data, "final", answer, name)
             rows.append([f"{data}, {answer}", *cells])
     return (
-        table(["data, answer", *head], rows)
+        markdown(["data, answer", *head], rows)
         + "\n\nMini-batches of 64, 12,000 of them, three seeds, mean ± standard error; step size "
         "chosen by the sweep. Beside the others and real data: "
         "[the study](../results/study/README.md)."

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from benchmarks import ablation, capacity_game, particles_study, studies
 from benchmarks.pages.code import ROOT
+from benchmarks.studies import markdown
 from trainers.campaigns.cells import over
 from trainers.campaigns.study.protocol import ALGORITHMS, PROTOCOLS, planned
 from trainers.campaigns.study.records import load
 from trainers.campaigns.study.tables import METRICS, Stage, show
 from trainers.system import names
 
-__all__ = ["REGIONS", "line_of", "particles", "speed", "study", "table"]
+__all__ = ["REGIONS", "line_of", "particles", "speed", "study"]
 
 _STUDY = ROOT / "docs/results/study"
 _SHOWN = ("high_quality_3sigma", "std_ratio", "reverse_kl", "wasserstein2")
 _MIRRORS = ("mirror_gan", "mirror_prox_gan")
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of texts."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(row) + " |" for row in lines)
 
 
 @functools.cache
@@ -62,7 +57,7 @@ def _mixtures(data: str, stage: str) -> str:
         head = ["algorithm", *titles]
         rows.append([f"**{one.title}**" if name in _MIRRORS else one.title, *cells])
     rows.append(["real data", *line_of(data, stage, "mixture", "")[1]])
-    return table(head, rows)
+    return markdown(head, rows)
 
 
 def speed() -> str:
@@ -79,12 +74,12 @@ def speed() -> str:
         for name in known
         if name in found
     ]
-    return table(["algorithm", "batch 64, ms a mini-batch", "batch 256"], rows)
+    return markdown(["algorithm", "batch 64, ms a mini-batch", "batch 256"], rows)
 
 
 def particles() -> str:
     """What several generators give beside one, of the records of benchmarks.particles_study."""
-    runs = _of_particles()
+    runs = _runs(particles_study.STUDY)
 
     def said(name: str) -> str:
         cards = [one["answers"]["mixture"] for one in runs[name].values()]
@@ -101,8 +96,8 @@ def particles() -> str:
     )
 
 
-def _of_particles() -> dict[str, Any]:
-    return json.loads((ROOT / particles_study.STUDY.records).read_text())["runs"]
+def _runs(study: studies.Study) -> dict[str, Any]:
+    return json.loads((ROOT / study.records).read_text())["runs"]
 
 
 def _algorithms(prefix: str = "") -> str:
@@ -111,7 +106,7 @@ def _algorithms(prefix: str = "") -> str:
         [f"[{title}]({prefix}algorithms/{name}.md)", f"`{name}`", source]
         for name, (title, source) in names.algorithms().items()
     ]
-    return table(["algorithm", "`--config.algorithm=`", "source"], rows)
+    return markdown(["algorithm", "`--config.algorithm=`", "source"], rows)
 
 
 def _capacity(name: str) -> str:
@@ -119,14 +114,14 @@ def _capacity(name: str) -> str:
 
 
 def _particles_stage(stage: str) -> str:
-    return studies.table(particles_study.STUDY, stage, _of_particles())
+    return studies.table(particles_study.STUDY, stage, _runs(particles_study.STUDY))
 
 
 def _keys() -> str:
     from trainers.system.discovery import KEYS, defaults
 
     rows = [[f"`{key}`", defaults()[key], meaning] for key, meaning in KEYS.items()]
-    return table(["key", "default", "what it is"], rows)
+    return markdown(["key", "default", "what it is"], rows)
 
 
 # What may stand between the marks.
@@ -142,7 +137,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
         for stage in ("widths", "default", "ring", "seconds", "controls", "grid")
     },
     "speed of all": speed,
-    "ablation": lambda: ablation.tables(json.loads((ROOT / ablation.RECORDS).read_text())),
+    "ablation": lambda: ablation.tables(_runs(ablation.STUDY)),
     **{
         f"capacity game, {name}": functools.partial(_capacity, name)
         for name in ("least", "short", "numbers", "claims", "comparisons")

@@ -65,8 +65,8 @@ def test_a_table_is_of_the_records(tmp_path):
     path.write_text(json.dumps({"runs": runs}))
     done = command("benchmarks.particles_study", "--render", f"--records={path}", "--stages=ring")
     assert done.returncode == 0, done.stderr
-    row = "| 4 x 256 | last | 8.0 ± 0.0 | 0.980 ± 0.010 | 0.0010 ± 0.0000 | 1.00 ± 0.00 | "
-    assert row + "0.200 ± 0.000 | 0.50 ± 0.00 | 2-8, median 3.5 | 2 |" in done.stdout
+    row = "| 4 x 256 | last | 8.0 ± 0.0 | 0.980 ± 0.010 | 0.0010 ± 0.0000 | 1.000 ± 0.000 | "
+    assert row + "0.2000 ± 0.0000 | 0.50 ± 0.00 | 2-8, median 3.5 | 2 |" in done.stdout
     assert "| real data |  | 8.0 | 0.989 |" in done.stdout
 
 
