@@ -161,5 +161,14 @@ def test_a_conditional_run_on_images_logs_the_gap_of_its_answers(tmp_path):
     answers, said = monitor.conclude(loop)
     assert "duality gap" in said
     assert [*answers["duality_gap"]["strategies"]] == ["last", "ema", "mixture", "ema_64"]
+    # A further average plays by itself, and its response starts there.
+    played = []
+    monitor._timed = lambda nu, mu, start: played.append((nu, start)) or {}
+    monitor.answers(loop)
+    nu, start = played[-1]
+    average = loop.answers()["ema_64"].atoms
+    np.testing.assert_array_equal(nu.atoms, average)
+    np.testing.assert_array_equal(start.theta, average[-1])
+    assert not np.array_equal(average, loop.answers()["ema"].atoms)
     for values in answers["duality_gap"]["strategies"].values():
         assert np.isfinite(values["duality_gap"])
