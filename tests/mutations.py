@@ -1148,6 +1148,26 @@ MUTATIONS: list[Mutation] = [
         ("lossless=True", "lossless=False"),
     ),
     *_of(
+        "trainers/session/session.py",
+        ("tests/trainers/workdir/test_best.py",),
+        ("bool(self._best) and is_new and", "bool(self._best) and"),
+    ),
+    *_of(
+        "trainers/session/watchers.py",
+        ("tests/trainers/session/test_monitor.py",),
+        ("at = Pair(answers[name].atoms[-1], start.w)", "at = Pair(ema.atoms[-1], start.w)"),
+    ),
+    *_of(
+        "benchmarks/ablation.py",
+        ("tests/benchmarks/test_ablation.py",),
+        ("weigh(mean(mirror), mean(rmsprop), abs)", "weigh(mean(rmsprop), mean(mirror), abs)"),
+    ),
+    *_of(
+        "benchmarks/studies.py",
+        ("tests/benchmarks/test_studies.py",),
+        ("if not (tiny and _is_size(i))", "if True"),
+    ),
+    *_of(
         "trainers/completion.py",
         ("tests/trainers/test_completion.py",),
         ('before=${{word%"${{word##*[=:]}}"}}', "before="),

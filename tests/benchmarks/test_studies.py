@@ -74,6 +74,17 @@ def test_modes_of_an_atom_are_those_with_a_twentieth_of_its_good_samples():
     assert studies.modes_by_atom([{"modes": [95, 6, 0, 4]}, {}]) == [2, 0]
 
 
+def test_tiny_runs_are_tiny(tmp_path):
+    setting = STUDIES["particles"].stages["ring"][0]
+    (full,) = studies._jobs([setting], [3], tmp_path, ["log_every=9"], tiny=False).values()
+    (tiny,) = studies._jobs([setting], [3], tmp_path, ["log_every=9"], tiny=True).values()
+    assert full.settings == [*setting.items, "seed=3", "log_every=9"]
+    assert tiny.settings == ["generator.num_particles=1", "seed=3", "log_every=9"]
+    assert (full.config, tiny.config) == tuple(
+        f"configs/gaussians8_mp.py:{v}" for v in ("pure", "tiny")
+    )
+
+
 def test_an_unknown_stage_is_refused():
     done = command("benchmarks.particles_study", "--stages=rings")
     assert done.returncode == 2

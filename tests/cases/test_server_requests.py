@@ -286,6 +286,19 @@ def test_why_a_request_is_refused_reaches_who_is_still_sending(server):
         assert (status, content[:25]) == (400, '{"error": "Malformed HTTP')
 
 
+def test_who_is_refused_may_go_on_sending_for_a_while(server):
+    """What comes is taken in: a reset may overtake the reply on its way."""
+    data = in_chunks(POINTS, b"", "X: " + "y" * 1_000_000)
+    with socket.create_connection(("127.0.0.1", server.server.rest_port), 20) as connection:
+        connection.sendall(data)
+        reply = http.client.HTTPResponse(connection, method="POST")
+        reply.begin()
+        assert reply.status == 400
+        for _ in range(10):
+            connection.sendall(b"y" * 100)
+            time.sleep(0.02)
+
+
 def test_bodies_are_framed_as_http_has_them(server):
     """One length, in one way: else a proxy before the server sees other requests than it does."""
     body = b"15\r\n" + b'{"instances":[[0,0]]}' + b"\r\n0\r\n\r\n"

@@ -1,12 +1,15 @@
 """keep_best by a score: the best record, its checkpoint, and what a user may ask for."""
 
 import json
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import tensorflow as tf
 
 from tests.trainers.conftest import tiny
 from tf_mixed_nash.errors import InputError
+from trainers.session.session import Session
 from trainers.workdir import best as sut
 from trainers.workdir.checkpoints import Checkpoints, Retention
 
@@ -38,6 +41,15 @@ def test_the_best_beats_all_before_it():
     assert not low.beats([*records, {"step": 9}])
     assert low.entry(records[1]) == {"std_ratio": 1.0}
     assert low.entry({"step": 1}) == {}
+
+
+def test_a_checkpoint_is_due_at_the_best_s_own_record_alone():
+    """Not at one of a later mini-batch, which would be another network's under this score."""
+    records = [record(2, last__std_ratio=3.0), record(4, last__std_ratio=1.0)]
+    journal = SimpleNamespace(records=records, last=records[-1])
+    for step, due in ((4, True), (5, False)):
+        at = SimpleNamespace(_best=best("min:std_ratio", "last"), loop=SimpleNamespace(step=step))
+        assert Session._is_best(cast(Any, at), cast(Any, journal)) is due
 
 
 def test_other_metrics_are_no_scores():
