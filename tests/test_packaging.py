@@ -1,12 +1,15 @@
 """setup.py and constraints.txt: what is tested together is what they say."""
 
+import contextlib
 import re
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import setuptools
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
@@ -90,3 +93,16 @@ def test_the_console_script_is_a_function(arguments):
     module, _, function = address.partition(":")
     assert name == "mixed-nash"
     assert callable(getattr(__import__(module, fromlist=["x"]), function))
+
+
+def test_what_is_locked_can_be_installed_on_every_python_that_is_allowed():
+    """Of 3.11 the first release, too: on Debian's 3.11.2 a package for 3.11.5 is an error."""
+    too_new, found = [], 0
+    for name, version in PINS.items():
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            installed = metadata.distribution(name)
+            found += installed.version == version
+            allowed = SpecifierSet(installed.metadata["Requires-Python"] or "")
+            too_new += [name] * ("3.11.0" not in allowed)
+    assert too_new == []
+    assert found > len(PINS) / 2
