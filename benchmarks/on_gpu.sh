@@ -15,15 +15,20 @@ measure() { # NAME SECONDS COMMAND...
     timeout "$limit" "$python" -m "$@" >"$out/$name.log" 2>&1 || echo "$name: exit code $?"
 }
 
-# 16 runs as one program beside one run, batch 64 and 256 (docs/many.md).
-measure population 300 benchmarks.population --runs=16 --ways=whole --batch_sizes=64,256 \
-    --steps=500 --rounds=5 --output="$out/population.json"
-# Beside JAX and PyTorch's whole steps, as a user gets each (docs/speed.md).
+# What a user gets, beside JAX and PyTorch's whole steps: all compile side by side, then each is timed
+# while the others wait (docs/speed.md). No more than 12 processes on 16 cores.
+measure turns_mlp 110 benchmarks.turns --contestants=ours --contestants=ours,population=16 \
+    --contestants=ours,generator.num_particles=8 --contestants=jax --contestants=pytorch_cuda_graphs \
+    --output="$out/turns_mlp.json"
+measure turns_mlp_all 150 benchmarks.turns --algorithms=rmsprop,mirror_gan --batch_sizes=256 \
+    --precisions=float32,bfloat16 --contestants=ours --contestants=jax --output="$out/turns_mlp_all.json"
+measure turns_dcgan64 150 benchmarks.turns --model=dcgan64 --batch_sizes=64,256 --precisions=bfloat16,float32 \
+    --contestants=ours --contestants=pytorch_cuda_graphs --output="$out/turns_dcgan64.json"
+# What launches cost: without CUDA graphs (decision 0027).
+measure turns_graphs 110 benchmarks.turns --contestants=ours \
+    --contestants=ours,xla=--xla_gpu_enable_command_buffer= \
+    --contestants=ours,xla=--xla_gpu_enable_command_buffer=+WHILE --output="$out/turns_graphs.json"
 measure step_check 200 benchmarks.step --check --peers=jax,pytorch --precisions=float32
-measure step_mlp 400 benchmarks.step --algorithms=rmsprop,mirror_gan --rounds=5 \
-    --peers=jax,pytorch,pytorch_cuda_graphs --output="$out/step_mlp.json"
-measure step_dcgan64 400 benchmarks.step --model=dcgan64 --algorithms=rmsprop,mirror_gan --rounds=5 \
-    --peers=jax,pytorch_cuda_graphs --output="$out/step_dcgan64.json"
 # Both ways of compiling, with and without deterministic operations (docs/gpu.md).
 measure compile 300 benchmarks.compile --algorithms=mirror_gan --batch_sizes=64,256 --rounds=5 \
     --precisions=float32,bfloat16 --determinism --output="$out/compile.json"

@@ -19,6 +19,7 @@ from trainers.system import cli
 __all__ = ["STAGES", "STUDY", "WIDTHS"]
 
 _MAKE_RUN = "configs/gaussians8_mp.py"
+_MODES_25 = "configs/gaussians25_mp.py"
 _RING, _ROLL = "configs/gaussians8_mp.py:pure", "configs/swissroll_mp.py:pure"
 _GRID, _FASHION = "configs/gaussians25_md.py:pure", "configs/fashion_mnist_mp.py:pure"
 # Widths of n' generators of three layers that have as many parameters together as one of 512 units:
@@ -28,6 +29,11 @@ WIDTHS = {1: 512, 2: 361, 4: 256, 8: 180, 16: 127}
 SMALL_WIDTHS = {1: 184, 2: 130, 4: 91, 8: 64, 16: 45}
 
 
+# What several generators have by default, for one.
+_SAME = ("step_size=1.5e-3", "stability=1e-6", "temperature=1e-9")
+_THIRD = "num_batches=18000"
+
+
 def _particles(num: int, units: int | None = None) -> tuple[str, ...]:
     w = units or WIDTHS[num]
     widths = f"model.generator_hidden_units=({w},{w},{w})"
@@ -35,10 +41,10 @@ def _particles(num: int, units: int | None = None) -> tuple[str, ...]:
 
 
 def _like_make_run(name: str, title: str, num: int, *items: str) -> Setting:
-    """What differs from `make run` is n', at as many parameters and with the same settings."""
-    same = ("step_size=1.5e-3", "stability=1e-6", "temperature=1e-9")
-    items = (*_particles(num, SMALL_WIDTHS[num]), *(items or same))
-    return Setting(name, title, _MAKE_RUN, items)
+    """What differs from `make run` is n', at as many parameters, and a third of the length."""
+    return Setting(
+        name, title, _MAKE_RUN, (*_particles(num, SMALL_WIDTHS[num]), *(items or _SAME), _THIRD)
+    )
 
 
 def _of(config: str, prefix: str, nums: Iterable[int]) -> Iterator[Setting]:
@@ -59,6 +65,13 @@ _THIN_EIGHT = (
 )
 
 STAGES: dict[str, list[Setting]] = {
+    "make_run": [
+        Setting("make_run_8", "8 x 64 (`make run`)", _MAKE_RUN),
+        Setting(
+            "make_run_1", "1 x 184, the same settings", _MAKE_RUN, (*_particles(1, 184), *_SAME)
+        ),
+    ],
+    "modes_25": [Setting("modes_25_25", "25 x 64 (the config)", _MODES_25)],
     "default": [
         Setting("default_8", "8 x 180, thin, 18,000 mini-batches", _RING, _THIN_EIGHT),
         Setting(
@@ -158,7 +171,7 @@ STUDY = Study(
     Path("docs/results/particles.json"),
     {
         **dict.fromkeys(STAGES, studies.columns(*_COLUMNS)),
-        "widths": studies.columns(*_COLUMNS, *_LAW),
+        **dict.fromkeys(("make_run", "modes_25", "widths"), studies.columns(*_COLUMNS, *_LAW)),
         "fashion": studies.columns(*_IMAGES),
     },
     "generators",

@@ -16,7 +16,7 @@ from trainers.campaigns.study.records import load
 from trainers.campaigns.study.tables import METRICS, Stage, show
 from trainers.system import names
 
-__all__ = ["REGIONS", "line_of", "particles", "speed", "study"]
+__all__ = ["REGIONS", "line_of", "particles", "seeds", "speed", "study", "turns"]
 
 _STUDY = ROOT / "docs/results/study"
 _SHOWN = ("high_quality_3sigma", "std_ratio", "reverse_kl", "wasserstein2")
@@ -81,19 +81,63 @@ def particles() -> str:
     """What several generators give beside one, of the records of benchmarks.particles_study."""
     runs = _runs(particles_study.STUDY)
 
-    def said(name: str) -> str:
-        cards = [one["answers"]["mixture"] for one in runs[name].values()]
-        numbers = (
-            f"{METRICS[key].title} {show(over([c.get(key) for c in cards]), METRICS[key])}"
-            for key in ("high_quality_3sigma", "std_ratio", "principal_std_log", "law_distance")
-        )
-        return f"{', '.join(numbers)} ({len(cards)} seed{'s' * (len(cards) > 1)})"
+    keys = ("high_quality_3sigma", "std_ratio", "principal_std_log", "reverse_kl", "law_distance")
 
-    return (
-        f"**Eight generators against one critic** (`make run`): {said('widths_8')}. One generator "
-        f"with as many parameters and the same settings: {said('widths_1')} "
-        "([when several help](docs/when.md))."
+    def row(title: str, name: str) -> list[str]:
+        cards = [one["answers"]["mixture"] for one in runs[name].values()]
+        modes = {c["modes_captured"] for c in cards}
+        numbers = [show(over([c.get(key) for c in cards]), METRICS[key]) for key in keys]
+        found = "-".join(f"{n:g}" for n in sorted({min(modes), max(modes)}))
+        return [title, found, *numbers, str(len(cards))]
+
+    head = ["critic against", "modes", *(METRICS[key].title for key in keys), "seeds"]
+    return markdown(
+        head,
+        [
+            row("8 Gaussians: **eight generators** (`make run`)", "make_run_8"),
+            row("one with as many parameters, the same settings", "make_run_1"),
+            row("25 Gaussians: **25 generators** (`gaussians25_mp`)", "modes_25_25"),
+        ],
     )
+
+
+def seeds(name: str) -> str:
+    """The published mixture of every seed of a setting of benchmarks.particles_study.
+
+    Args:
+      name: of the setting.
+    """
+    keys = ("high_quality_3sigma", "std_ratio", "principal_std_log", "reverse_kl", "law_distance")
+    keys += ("bridge_mass", "radius_ks")
+    found = _runs(particles_study.STUDY)[name]
+    cards = {seed: found[seed]["answers"]["mixture"] for seed in sorted(found, key=int)}
+    cards["real data"] = next(iter(found.values()))["real"]
+    rows = [
+        [seed, f"{c['modes_captured']:g}", *(show(over([c[k]]), METRICS[k]) for k in keys)]
+        for seed, c in cards.items()
+    ]
+    return markdown(["seed", "modes", *(METRICS[k].title for k in keys)], rows)
+
+
+def turns(name: str) -> str:
+    """A table of benchmarks.turns, from its file.
+
+    Args:
+      name: of the file in docs/results, without its ending.
+    """
+    report = json.loads((ROOT / f"docs/results/{name}.json").read_text())
+    rows = []
+    for one in report["results"]:
+        if "failed" in one:
+            rows.append([one["label"], f"left out: {one['failed']}", "", ""])
+            continue
+        ms = one["ms"]
+        spread = f"{ms['median']:.3f} ({ms['quartile_1']:.3f}-{ms['quartile_3']:.3f})"
+        who = one["label"].split(" ")[0].replace(",", ", ")
+        facts = f"{one['algorithm']}, {one['batch_size']}, {one['precision']}"
+        rows.append([who, facts, spread, f"{one['first_steps']:.0f}"])
+    head = ["who", "algorithm, batch, precision", "ms a mini-batch", "seconds to the first steps"]
+    return markdown(head, rows)
 
 
 def _runs(study: studies.Study) -> dict[str, Any]:
@@ -134,9 +178,22 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "particles": particles,
     **{
         f"particles, {stage}": functools.partial(_particles_stage, stage)
-        for stage in ("widths", "default", "ring", "seconds", "controls", "grid")
+        for stage in (
+            "make_run",
+            "modes_25",
+            "widths",
+            "default",
+            "ring",
+            "seconds",
+            "controls",
+            "grid",
+        )
     },
     "speed of all": speed,
+    "seeds of make_run": lambda: seeds("make_run_8"),
+    "seeds of modes_25": lambda: seeds("modes_25_25"),
+    "turns mlp": lambda: turns("turns_h100_mlp"),
+    "turns dcgan64": lambda: turns("turns_h100_dcgan64"),
     "ablation": lambda: ablation.tables(_runs(ablation.STUDY)),
     **{
         f"capacity game, {name}": functools.partial(_capacity, name)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.peers.common import Work
 
-__all__ = ["PEERS", "Peer", "PeerError", "available", "python_of", "unavailable"]
+__all__ = ["OURS", "PEERS", "Peer", "PeerError", "available", "python_of", "unavailable"]
 
 _ROOT = Path(__file__).parents[2]
 # Where `make peers` puts PyTorch and JAX: beside TensorFlow they would be imported by POT.
@@ -34,6 +36,12 @@ PEERS = {
     "jax": _Kind("jax_peer", "jax"),
     "keras": _Kind("keras_peer", "keras"),
 }
+# Our own loop as such a process, which benchmarks.turns times like the others.
+OURS = {"ours": _Kind("ours_peer", "tensorflow")}
+
+
+def _kind(name: str) -> _Kind:
+    return (PEERS | OURS)[name]
 
 
 class PeerError(RuntimeError):
@@ -42,14 +50,24 @@ class PeerError(RuntimeError):
 
 def python_of(name: str) -> str:
     """The Python in which this peer runs."""
-    kind = PEERS[name]
-    own = kind.package == "keras" or not _ENVIRONMENT.exists()
+    own = _is_here(name) or not _ENVIRONMENT.exists()
     return sys.executable if own else str(_ENVIRONMENT)
 
 
+def _is_here(name: str) -> bool:
+    return _kind(name).package in ("keras", "tensorflow")
+
+
+def _path(name: str) -> str:
+    """The peer's PYTHONPATH: ours belongs to this environment."""
+    given = os.environ.get("PYTHONPATH") if _is_here(name) else None
+    return os.pathsep.join([str(_ROOT), *([given] if given else [])])
+
+
+@functools.cache
 def unavailable(name: str) -> str | None:
     """Why this peer cannot run here; None if it can."""
-    kind = PEERS[name]
+    kind = _kind(name)
     code = f"import importlib.util as u, sys; sys.exit(u.find_spec({kind.package!r}) is None)"
     if subprocess.run([python_of(name), "-c", code], check=False).returncode:
         return f"{kind.package} is not installed: make peers"
@@ -69,11 +87,12 @@ class Peer:
     """A peer's process. Use as a context.
 
     Args:
-      name: a key of PEERS.
+      name: a key of PEERS or OURS.
+      environment: further variables of the process.
     """
 
-    def __init__(self, name: str):
-        self._kind = PEERS[name]
+    def __init__(self, name: str, environment: Mapping[str, str] | None = None):
+        self._kind = _kind(name)
         self.name = name
         self._process = subprocess.Popen(
             [python_of(name), "-m", f"benchmarks.peers.{self._kind.module}"],
@@ -82,7 +101,7 @@ class Peer:
             stderr=subprocess.DEVNULL,
             text=True,
             cwd=_ROOT,
-            env={**os.environ, "PYTHONPATH": str(_ROOT)},
+            env={**os.environ, **(environment or {}), "PYTHONPATH": _path(name)},
         )
 
     def __enter__(self) -> Peer:
@@ -99,6 +118,11 @@ class Peer:
             self._process.wait()
         assert self._process.stdout is not None
         self._process.stdout.close()
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        self._process.kill()
+        self._process.wait()
 
     def ask(self, **command: Any) -> dict[str, Any]:
         """Sends a command and waits for its answer.

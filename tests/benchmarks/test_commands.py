@@ -67,7 +67,7 @@ def test_a_target_is_printed_with_its_limit(tmp_path):
 @pytest.mark.parametrize(
     ("module", "option", "choices"),
     [
-        ("step", "--peers=theano", "pytorch, pytorch_compiled, jax, keras"),
+        ("step", "--peers=theano", "pytorch, pytorch_compiled, pytorch_cuda_graphs, jax, keras"),
         ("scaling", "--axes=depth", "batch, width"),
         ("targets", "--parts=luck", "mlp, small"),
         ("compile", "--algorithms=newton", "mirror_gan"),

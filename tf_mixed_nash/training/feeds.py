@@ -38,7 +38,7 @@ class Feed(Protocol):
         """Ends the threads that read."""
 
 
-def of_one_length(feed: Feed, num_batches: int) -> Feed:
+def of_one_length(feed: Feed, num_batches: int, call: int = 1) -> Feed:
     """The feed with blocks of one length, the last filled up with zeros that nobody reads.
 
     XLA compiles a program anew for every shape, and a call of the loop ends where something is due.
@@ -46,21 +46,24 @@ def of_one_length(feed: Feed, num_batches: int) -> Feed:
     Args:
       feed: whose blocks are as long as its `limit` lets them.
       num_batches: the most of an outer step, by which a call may go beyond the limit.
+      call: outer steps of a call whose length XLA knows, which blocks hold whole numbers of where
+        they are long enough.
 
     Returns:
       The feed itself where its blocks have no length.
     """
     if all(spec.shape.is_fully_defined() for spec in feed.signature):
         return feed
-    return _OneLength(feed, num_batches)
+    return _OneLength(feed, num_batches, call * num_batches)
 
 
 class _OneLength:
     """See `of_one_length`."""
 
-    def __init__(self, feed: Feed, num_batches: int):
+    def __init__(self, feed: Feed, num_batches: int, call: int):
         self._feed = feed
-        self._length = max(feed.limit(0, _ENDLESS), num_batches)
+        most = feed.limit(0, _ENDLESS)
+        self._length = most // call * call or max(most, num_batches)
         self._most = self._length - num_batches + 1
 
     @property

@@ -29,7 +29,7 @@ from tf_mixed_nash.training import averages
 from tf_mixed_nash.training.feeds import Feed, of_one_length
 from tf_mixed_nash.training.reservoir import Reservoir
 from tf_mixed_nash.training.run import Training
-from tf_mixed_nash.training.whole import SUMMED, Calls
+from tf_mixed_nash.training.whole import LENGTH, SUMMED, Calls
 from tf_mixed_nash.types import PLAYERS, Measure, Pair, Player
 
 __all__ = ["Divergence", "Loop"]
@@ -111,7 +111,7 @@ class Loop(Generic[R]):
         feed = self.run.feed(self.run.networks.theta.dtype)
         if self.run.compile == "parts":
             return feed
-        return of_one_length(feed, self.run.most_batches)
+        return of_one_length(feed, self.run.most_batches, LENGTH)
 
     @functools.cached_property
     def _parts(self):
@@ -154,13 +154,17 @@ class Loop(Generic[R]):
         Returns:
           None, or where it stopped because a point was not finite.
         """
-        while (m := self.step) < until:
-            due = self.reservoir.next(self.outer_step)
-            end, count = self._end_of_call(self._feed.limit(m, until), due)
+        # Read once: each look at a variable waits until a GPU has done what it was given, and the
+        # next block of data can be made while it works.
+        m, t = self.step, self.outer_step
+        while m < until:
+            due = self.reservoir.next(t)
+            end, count = self._end_of_call(m, t, self._feed.limit(m, until), due)
             block = self._feed.block(m, end)
             with compiling.deterministic():
                 self._call(end, count, block)
-            if due is not None and self.outer_step == due + 1:
+            m, t = end, t + count
+            if due is not None and t == due + 1:
                 self.reservoir.keep(due, self.last(), self.weights())
         return self.divergence
 
@@ -375,12 +379,12 @@ class Loop(Generic[R]):
         with compiling.deterministic():
             return self._whole.text(stage)
 
-    def _end_of_call(self, until: int, due: int | None) -> tuple[int, int]:
-        """Outer steps that reach `until`, or that of `due`: (mini-batches used then, how many).
+    def _end_of_call(self, m: int, t: int, until: int, due: int | None) -> tuple[int, int]:
+        """Outer steps from m, t that reach `until`, or that of `due`.
 
-        The first counts from the beginning of the run.
+        Returns:
+          (The mini-batches used then, from the beginning of the run; how many outer steps.)
         """
-        m, t = self.step, self.outer_step
         start = t
         while m < until and (due is None or t <= due):
             m, t = m + int(self.run.scheme.num_batches(t)), t + 1

@@ -140,7 +140,8 @@ class Population:
         """
         first = self.loops[0]
         t = first.outer_step
-        left = first._end_of_call(until, None)[1] if first.step < until else 0
+        m = first.step
+        left = first._end_of_call(m, t, until, None)[1] if m < until else 0
         while left:
             with compiling.deterministic():
                 made = self._call(t, min(left, LENGTH))

@@ -25,6 +25,7 @@ from tf_mixed_nash import compile as compiling
 from tf_mixed_nash.training.feeds import Feed
 from tf_mixed_nash.training.run import Training
 from tf_mixed_nash.types import PLAYERS, Pair
+from tf_mixed_nash.xla_flags import products_by_library
 
 __all__ = [
     "COUNTERS",
@@ -60,6 +61,8 @@ class Calls:
     """
 
     def __init__(self, run: Training, feed: Feed, state: dict[str, Any], step: Callable):
+        if tf.config.list_physical_devices("GPU"):
+            products_by_library()  # of who does not come by our commands, which do so themselves
         self._run, self._feed, self._state, self._step = run, feed, state, step
 
     def __call__(self, count: int, block: tuple[Any, ...]) -> None:

@@ -24,6 +24,8 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from tf_mixed_nash.xla_flags import products_by_library
+
 __all__ = ["OFF", "VARIABLE", "keep"]
 
 VARIABLE = "TF_MIXED_NASH_XLA_CACHE"
@@ -38,8 +40,13 @@ _ROOM = 2**27
 def keep() -> None:
     """Asks TensorFlow, which is not loaded yet, to keep programs; does nothing where it cannot.
 
+    Where there is a GPU it also sets XLA's flags (tf_mixed_nash/xla_flags.py), on which the
+    programs depend.
+
     A folder that cannot be written to is no reason to stop: everything is then compiled anew.
     """
+    if any(_gpus()):
+        products_by_library()
     given = os.environ.get("TF_XLA_FLAGS", "")
     base = _base(os.environ)
     if base is None or "tf_xla_persistent_cache" in given:

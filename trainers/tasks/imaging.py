@@ -29,8 +29,9 @@ from trainers.tasks.kinds import ImageData, ImageSpec
 
 __all__ = ["ImageFeed", "ImageTask", "draw_pixels", "interpolation", "to_pixels"]
 
-# Bytes of uint8 pixels: of one block on the device, and of what is kept ready beside it.
-_BLOCK_BYTES = 2**25
+# Bytes of uint8 pixels: of one block on the device, and of what is kept ready beside it. On a GPU a
+# block is to hold a whole call of mini-batches (training/whole.py).
+_BLOCK_BYTES, _BLOCK_BYTES_GPU = 2**25, 2**27
 _AHEAD_BYTES = 2**26
 _GRID = 64  # images in a picture of samples
 _KEPT = 256  # images of each strategy in final.npz
@@ -50,6 +51,8 @@ class ImageFeed:
         self._images, self._num_classes, self._dtype = images, num_classes, dtype
         batch = images.batch_size
         self._batch_bytes = batch * int(np.prod(images.shape))
+        gpu = bool(tf.config.list_logical_devices("GPU"))
+        self._most = max(1, (_BLOCK_BYTES_GPU if gpu else _BLOCK_BYTES) // self._batch_bytes)
         self._prefetch = Prefetch(images, max(2, _AHEAD_BYTES // self._batch_bytes))
         self.signature = (
             tf.TensorSpec([], tf.int64),
@@ -63,8 +66,8 @@ class ImageFeed:
         return self._prefetch.waited
 
     def limit(self, start, end):
-        """See `feeds.Feed.limit`: blocks of at most 32 MiB."""
-        return min(end, start + max(1, _BLOCK_BYTES // self._batch_bytes))
+        """See `feeds.Feed.limit`: blocks of at most 32 MiB, on a GPU 128."""
+        return min(end, start + self._most)
 
     def block(self, start, end):
         """See `feeds.Feed.block`."""

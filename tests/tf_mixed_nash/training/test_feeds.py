@@ -28,11 +28,17 @@ class Numbers:
         self.closed = True
 
 
-@pytest.mark.parametrize(("step", "length"), [(1, 5), (3, 5), (5, 5), (8, 8)])
-def test_every_block_has_the_signatures_length(step, length):
-    """Whole outer steps of `step` mini-batches reach at most step - 1 beyond a limit."""
+@pytest.mark.parametrize(
+    ("step", "call", "length"),
+    [(1, 1, 5), (3, 1, 3), (5, 1, 5), (8, 1, 8), (1, 2, 4), (2, 2, 4), (1, 3, 3), (3, 2, 5)],
+)
+def test_every_block_has_the_signatures_length(step, call, length):
+    """Whole outer steps of `step` mini-batches reach at most step - 1 beyond a limit.
+
+    And blocks hold whole calls of `call` such steps, if they can hold one.
+    """
     inner = Numbers()
-    feed = of_one_length(inner, step)
+    feed = of_one_length(inner, step, call)
     start, rows = feed.signature
     assert (start.shape, rows.shape) == ([], [length, 2])
     m = 0

@@ -14,6 +14,7 @@ FLAG = "--tf_xla_persistent_cache_directory"
 @pytest.fixture
 def environment(monkeypatch, tmp_path):
     """An empty home and no wishes."""
+    monkeypatch.setenv("XLA_FLAGS", "")  # what a test sets goes with it
     for name in ("XDG_CACHE_HOME", "TF_XLA_FLAGS", xla_cache.VARIABLE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -144,3 +145,20 @@ def test_a_second_start_loads_what_the_first_compiled(environment, tmp_path):
     (path,) = first[1]
     path.write_bytes(path.read_bytes()[:100])  # cut short: TensorFlow would end the run
     assert start()[0] == first[0]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "given", "after"),
+    [
+        (["a driver", "a GPU"], "", "--xla_gpu_enable_triton_gemm=false"),
+        (["a driver", "a GPU"], "--xla_x=1", "--xla_x=1 --xla_gpu_enable_triton_gemm=false"),
+        (["a driver"], "--xla_gpu_enable_triton_gemm=true", "--xla_gpu_enable_triton_gemm=true"),
+        ([""], "", ""),
+    ],
+)
+def test_products_go_to_the_library_where_there_is_a_gpu(environment, gpus, given, after):
+    """Deterministic programs get XLA's first Triton kernel otherwise; the user's wish stays."""
+    environment.setattr(xla_cache, "_gpus", lambda: gpus)
+    environment.setenv("XLA_FLAGS", given)
+    xla_cache.keep()
+    assert os.environ["XLA_FLAGS"] == after

@@ -1,0 +1,62 @@
+"""Our own loop as a process like the peers', for `benchmarks.turns`. See `common`.
+
+What differs from the default is in the variable OPTIONS, a JSON object: `set`, a list of KEY=VALUE
+of the config; `population`, how many seeds one program trains; `deterministic`, false to let XLA
+choose kernels by timing them, as it does without op determinism.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers import common
+from benchmarks.peers.common import Work
+from trainers.system.quiet import import_tensorflow
+
+__all__ = ["OPTIONS", "Trainer"]
+
+OPTIONS = "TF_MIXED_NASH_BENCHMARK"
+
+
+class Trainer:
+    """See `common`."""
+
+    def __init__(self, work: Work):
+        import_tensorflow().get_logger().setLevel("ERROR")
+        from benchmarks.peers.ours import make_loop
+        from benchmarks.population import make_population
+        from tf_mixed_nash import compile as compiling
+
+        options = json.loads(os.environ.get(OPTIONS, "{}"))
+        if not options.get("deterministic", True):
+            compiling.deterministic = contextlib.nullcontext
+        self._folder = tempfile.TemporaryDirectory()
+        # No snapshot is due in what is timed, so that calls have one length and one program.
+        given = ("mixture.window=(0.99,1.0)", *options.get("set", ()))
+        folder, runs = Path(self._folder.name), options.get("population", 1)
+        if runs > 1:
+            self._loop: Any = make_population(work, folder, runs, given)
+        else:
+            self._loop = make_loop(work, folder, given)
+
+    def advance(self, num_steps: int) -> None:
+        """Trains."""
+        self._loop.advance(self._loop.step + num_steps)
+
+    def replay(self, weights, draws):
+        """Nothing: `benchmarks.peers.ours` compares the others with the loop itself."""
+        raise NotImplementedError
+
+
+def _no_noise(num: int) -> dict[str, Any]:
+    raise NotImplementedError("benchmarks.noise times our draws itself")
+
+
+if __name__ == "__main__":
+    sys.exit(common.serve(Trainer, _no_noise))
