@@ -83,21 +83,20 @@ def particles() -> str:
 
     keys = ("high_quality_3sigma", "std_ratio", "principal_std_log", "reverse_kl", "law_distance")
 
-    def row(title: str, name: str) -> list[str]:
+    def said(name: str) -> str:
         cards = [one["answers"]["mixture"] for one in runs[name].values()]
-        modes = {c["modes_captured"] for c in cards}
-        numbers = [show(over([c.get(key) for c in cards]), METRICS[key]) for key in keys]
-        found = "-".join(f"{n:g}" for n in sorted({min(modes), max(modes)}))
-        return [title, found, *numbers, str(len(cards))]
+        fewest = min(c["modes_captured"] for c in cards)
+        numbers = (
+            f"{METRICS[key].title} {show(over([c.get(key) for c in cards]), METRICS[key])}"
+            for key in keys
+        )
+        count = f"{len(cards)} seed{'s' * (len(cards) > 1)}"
+        return f"{fewest:g} of {cards[0]['num_modes']:g} modes, {', '.join(numbers)} ({count})"
 
-    head = ["critic against", "modes", *(METRICS[key].title for key in keys), "seeds"]
-    return markdown(
-        head,
-        [
-            row("8 Gaussians: **eight generators** (`make run`)", "make_run_8"),
-            row("one with as many parameters, the same settings", "make_run_1"),
-            row("25 Gaussians: **25 generators** (`gaussians25_mp`)", "modes_25_25"),
-        ],
+    return (
+        f"**25 generators on the 25 Gaussians** (`gaussians25_mp`): {said('modes_25_25')}. **Eight "
+        f"on the 8 Gaussians** (`make run`): {said('make_run_8')}; one with as many parameters and "
+        f"the same settings: {said('make_run_1')} ([when several help](docs/when.md))."
     )
 
 

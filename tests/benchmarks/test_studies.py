@@ -88,7 +88,7 @@ def test_tiny_runs_are_tiny(tmp_path):
 def test_an_unknown_stage_is_refused():
     done = command("benchmarks.particles_study", "--stages=rings")
     assert done.returncode == 2
-    assert "Unknown stage 'rings'. Choose some of: default, widths, ring," in done.stderr
+    assert "Unknown stage 'rings'. Choose some of: make_run, modes_25, default," in done.stderr
 
 
 @pytest.mark.slow
