@@ -599,8 +599,9 @@ MUTATIONS: list[Mutation] = [
     *_of(
         "tf_mixed_nash/training/feeds.py",
         ("tests/tf_mixed_nash/training/test_feeds.py",),
+        ("most // call * call or ", ""),
         ("self._most = self._length - num_batches + 1", "self._most = self._length"),
-        ("max(feed.limit(0, _ENDLESS), num_batches)", "feed.limit(0, _ENDLESS)"),
+        ("max(most, num_batches)", "most"),
     ),
     *_of(
         "tf_mixed_nash/training/loop.py",
@@ -919,10 +920,24 @@ MUTATIONS: list[Mutation] = [
         ),
         ("return size > 0 and at == size", "return True"),
         ("*_processor(), *_gpus()", "*_gpus()"),
+        ("    if any(_gpus()):\n        products_by_library()\n", ""),
         (
             "            os.posix_fallocate(file.fileno(), 0, _ROOM)  # a quota counts, too\n",
             "            pass\n",
         ),
+    ),
+    *_of(
+        "tf_mixed_nash/xla_flags.py",
+        ("tests/trainers/system/test_xla_cache.py",),
+        ("if _TRITON not in given:", "if True:"),
+        ('f"{given} --{_TRITON}=false"', 'f"--{_TRITON}=false"'),
+    ),
+    *_of(
+        "benchmarks/turns.py",
+        ("tests/benchmarks/test_turns.py",),
+        ("taken = 1e3 * ", "taken = 1.0 * "),
+        ("if number:  # the first warms up", "if True:"),
+        ("    for process, _ in started.values():\n        process.kill()\n", ""),
     ),
     *_of(
         "tf_mixed_nash/training/whole.py",
