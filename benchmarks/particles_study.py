@@ -70,6 +70,7 @@ STAGES: dict[str, list[Setting]] = {
         Setting(
             "make_run_1", "1 x 184, the same settings", _MAKE_RUN, (*_particles(1, 184), *_SAME)
         ),
+        Setting("make_run_rmsprop", "8 x 64, RMSProp", _MAKE_RUN, ("algorithm=rmsprop",)),
     ],
     "modes_25": [Setting("modes_25_25", "25 x 64 (the config)", _MODES_25)],
     "default": [

@@ -67,9 +67,12 @@ class MixedNashGAN:
     *ema*. With `num_particles` above 1 each of the three is itself a mixture of so many networks.
 
     The models give architecture and initial weights; they are never written. A `fit` is one whole
-    run from these weights, a function of models, data and seed: to train on, fit again in the same
-    workdir with the same arguments, or make another MixedNashGAN of `gan.generator("last")` and
-    `gan.discriminator()`.
+    run from these weights, a function of models, data and seed: one that was stopped goes on when
+    the same call is made again in the same workdir, and a finished one stays as it is. To train on
+    from there, make another MixedNashGAN of `gan.generator("last")` and `gan.discriminator()`.
+
+    Which answer is best is what `evaluate` says. A short run's mixture has snapshots of an early
+    time, and its moving average still some of the start: 0.999^m after m mini-batches.
 
     Args:
       generator: from latents [n, D] to samples [n, ...]: a built keras.Model, or a function without
@@ -264,6 +267,9 @@ class MixedNashGAN:
     ) -> None:
         """Sets how both players move; what is None takes the algorithm's tuned default.
 
+        These are in docs/algorithms, and config.json of a workdir has what a run took. By default
+        the step size of most algorithms falls to 0 on a line, and the Mirrors have a temperature.
+
         Args:
           step_size: gamma >= 0 at t = 0; or a function of the outer step t = 0, 1, 2, ... (a
             float64 tensor) that returns gamma_t.
@@ -381,7 +387,8 @@ class MixedNashGAN:
               again from its beginning, so it is exact if its own order is: give `shuffle` a seed.
             Images of uint8 [n, h, w, c] become numbers in [-1, 1]; all else is taken as it is.
           batch_size: B >= 1, rows of a mini-batch; with `num_particles` a multiple of it.
-          num_batches: >= 1, of the whole run. Schedules end there.
+          num_batches: >= 1, of the whole run. Schedules end there. An outer step t uses one, or two
+            with Mirror-Prox's and sample_mp's two phases.
           labels: integers [n] in [0, num_classes), where `data` is an array.
           validation_data: real rows that scores compare with, of any kind that `data` may be.
           validation_split: in [0, 1), the fraction of the rows of arrays held out instead.
@@ -389,14 +396,15 @@ class MixedNashGAN:
           callbacks: of Keras. They are called once an epoch; `keras.callbacks.ModelCheckpoint`
             saves the whole game. A callback that ends the training leaves a checkpoint and no
             scorecard; the same call trains on.
-          steps_per_epoch: >= 1, mini-batches of an epoch, of which logs are means.
+          steps_per_epoch: >= 1, mini-batches of an epoch, of which losses, penalties and field
+            norms are means; the other logs are those at its end.
           score_every: every so many mini-batches the scores of every answer are logged, as
             score/ANSWER/METRIC: energy_distance, precision, recall, density, coverage, ks_max,
             ks_mean; 0: never. EarlyStopping(monitor="score/ema/energy_distance", mode="min").
           score_samples: of how many samples; by default 2,000.
           health_every: every so many mini-batches the run's health is looked at, by default 20
-            times (docs/diagnosis.md): what is wrong is a warning at the end, and finding/NAME and
-            health/MEASURE of the history. 0: never.
+            times but no more often than every 200 mini-batches (docs/diagnosis.md): what it finds
+            is a warning at the end, and finding/NAME and health/MEASURE of the history. 0: never.
           verbose: 0 shows nothing, 1 a bar and lines.
           publish: the answer that the workdir publishes: "mixture", "last" or "ema".
           picture_every: mini-batches between pictures, in the workdir.
@@ -412,8 +420,9 @@ class MixedNashGAN:
 
         Returns:
           A `keras.callbacks.History`: `epoch`, and `history` with a list for each of loss/theta,
-          loss/w (generator and discriminator), penalty/*, field_norm/*, step_size/*, `loss` (the
-          sum of the two), step, and score/* where scored.
+          loss/w (generator and discriminator), penalty/*, field_norm/*, step_size/*,
+          temperature/* and inner_steps/* where there are such, `loss` (the sum of the two), step,
+          outer_step; and score/*, health/*, finding/* of the epochs in which these were looked at.
 
         Raises:
           InputError: for data that do not fit, before anything is written.
