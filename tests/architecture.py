@@ -19,7 +19,14 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 # A room is a package or a module; a module belongs to the longest name that it begins with.
 ORDER = (
-    (("tf_mixed_nash.errors", "tf_mixed_nash.compile", "tf_mixed_nash.ahead")),
+    (
+        (
+            "tf_mixed_nash.errors",
+            "tf_mixed_nash.compile",
+            "tf_mixed_nash.ahead",
+            "tf_mixed_nash.xla_flags",
+        )
+    ),
     ("tf_mixed_nash.types", "tf_mixed_nash.shadows", "tf_mixed_nash.across"),
     ("tf_mixed_nash.rng", "tf_mixed_nash.latents"),
     ("tf_mixed_nash.models",),

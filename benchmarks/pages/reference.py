@@ -17,7 +17,7 @@ _MADE = "<!-- Rendered by `python -m benchmarks.pages`. -->"
 _ROOMS = {
     "ground": (
         "The ground",
-        ("types", "errors", "compile", "across", "ahead", "rng", "latents", "shadows"),
+        ("types", "errors", "compile", "across", "ahead", "rng", "latents", "shadows", "xla_flags"),
     ),
     "models": ("Models", ("models",)),
     "games": ("Games", ("games",)),
