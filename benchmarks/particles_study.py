@@ -71,6 +71,12 @@ STAGES: dict[str, list[Setting]] = {
             "make_run_1", "1 x 184, the same settings", _MAKE_RUN, (*_particles(1, 184), *_SAME)
         ),
         Setting("make_run_rmsprop", "8 x 64, RMSProp", _MAKE_RUN, ("algorithm=rmsprop",)),
+        Setting(
+            "make_run_rmsprop_same",
+            "8 x 64, RMSProp, step size and lambda of Mirror-Prox-GAN",
+            _MAKE_RUN,
+            ("algorithm=rmsprop", "step_size=1.5e-3", "stability=1e-6"),
+        ),
     ],
     "modes_25": [Setting("modes_25_25", "25 x 64 (the config)", _MODES_25)],
     "default": [
