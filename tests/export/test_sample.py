@@ -188,6 +188,7 @@ def test_imports_neither_keras_nor_the_models(published, tmp_path):
     assert ours == {
         "tf_mixed_nash",
         "tf_mixed_nash.errors",
+        "tf_mixed_nash.xla_flags",
         "trainers",
         "trainers.system",
         "trainers.system.cli",
