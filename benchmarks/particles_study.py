@@ -9,14 +9,17 @@ The protocol is at the head of that page; how it runs, benchmarks/studies.py.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks import studies
 from benchmarks.studies import Setting, Study
+from trainers.campaigns import evidence
+from trainers.campaigns.study.tables import METRICS
 from trainers.system import cli
 
-__all__ = ["STAGES", "STUDY", "WIDTHS"]
+__all__ = ["STAGES", "STUDY", "WIDTHS", "compared"]
 
 _MAKE_RUN = "configs/gaussians8_mp.py"
 _MODES_25 = "configs/gaussians25_mp.py"
@@ -70,6 +73,7 @@ STAGES: dict[str, list[Setting]] = {
         Setting(
             "make_run_1", "1 x 184, the same settings", _MAKE_RUN, (*_particles(1, 184), *_SAME)
         ),
+        Setting("make_run_mirror_gan", "8 x 64, Mirror-GAN", _MAKE_RUN, ("algorithm=mirror_gan",)),
         Setting("make_run_rmsprop", "8 x 64, RMSProp", _MAKE_RUN, ("algorithm=rmsprop",)),
         Setting(
             "make_run_rmsprop_same",
@@ -173,6 +177,39 @@ _COLUMNS = ("modes_captured", "high_quality_3sigma", "reverse_kl", "std_ratio", 
 _COLUMNS += ("specialisation",)
 _LAW = ("principal_std_log", "law_distance")
 _IMAGES = ("fid", "recall", "coverage", "classes_captured", "specialisation")
+_JUDGED = ("high_quality_3sigma", "law_distance", "principal_std_log")
+# Against `make run`; paired where networks and draws are the same.
+_COMPARED = {"make_run_1": False, "make_run_rmsprop": True, "make_run_rmsprop_same": True}
+
+
+def compared(runs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown: the published mixture of `make run` against its controls; "" without any.
+
+    Holm's correction over the controls of each number.
+    """
+    titles = {s.name: s.title for s in STAGES["make_run"]}
+
+    def values(name: str, number: str) -> dict[int, float]:
+        mine = runs.get(name, {})
+        return {int(seed): one["answers"]["mixture"][number] for seed, one in mine.items()}
+
+    rows = []
+    for number in _JUDGED:
+        metric = METRICS[number]
+        family = [
+            evidence.weigh(
+                values("make_run_8", number), values(name, number), metric.distance, pair
+            )
+            for name, pair in _COMPARED.items()
+        ]
+        for name, e in zip(_COMPARED, evidence.judged(family), strict=True):
+            if e.outcome != "no data":
+                told = evidence.gains(e, metric.digits)
+                rows.append([f"{titles['make_run_8']} against {titles[name]}", metric.title])
+                rows[-1] += [e.outcome, told]
+    return studies.markdown(["comparison", "number", "", "gain"], rows) if rows else ""
+
+
 STUDY = Study(
     STAGES,
     Path("docs/results/particles.json"),
@@ -183,6 +220,7 @@ STUDY = Study(
     },
     "generators",
     atoms=True,
+    more=compared,
 )
 
 

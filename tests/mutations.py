@@ -535,6 +535,8 @@ MUTATIONS: list[Mutation] = [
             'for n, v in self.variables.items() if n != "ema"}\n        return',
         ),
         ("(due is None or t <= due)", "(due is None or t <= due + 1)"),
+        ("m, t = end, t + count", "m, t = self.step, self.outer_step"),
+        ("if due is not None and t == due + 1:", "if due is not None and t == due:"),
         ("keep(due, self.last(), self", "keep(due, self.last()[::-1], self"),
     ),
     *_of(

@@ -189,6 +189,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
         )
     },
     "speed of all": speed,
+    "particles, compared": lambda: particles_study.compared(_runs(particles_study.STUDY)),
     "seeds of make_run": lambda: seeds("make_run_8"),
     "seeds of modes_25": lambda: seeds("modes_25_25"),
     "turns mlp": lambda: turns("turns_h100_mlp"),

@@ -85,6 +85,27 @@ def test_tiny_runs_are_tiny(tmp_path):
     )
 
 
+def test_comparisons_are_of_the_seeds():
+    """One generator is worse by 0.06 of HQ; RMSProp's runs are the same, seed for seed."""
+
+    def runs(*hqs):
+        shown = dict.fromkeys(particles_study._JUDGED, 0.1)
+        return {
+            str(seed): {"answers": {"mixture": shown | {"high_quality_3sigma": hq}}}
+            for seed, hq in enumerate(hqs)
+        }
+
+    eight = (0.98, 0.99, 0.97, 0.99, 0.98)
+    made = {"make_run_8": runs(*eight), "make_run_rmsprop": runs(*eight)}
+    made["make_run_1"] = runs(*(hq - 0.06 for hq in eight))
+    one, rmsprop = particles_study.compared(made).splitlines()[2:4]
+    assert "1 x 184" in one
+    assert "| HQ 3 sigma | better | +0.060 [" in one
+    assert "Welch" in one
+    assert "RMSProp | HQ 3 sigma | undecided | +0.000" in rmsprop
+    assert particles_study.compared({}) == ""
+
+
 def test_an_unknown_stage_is_refused():
     done = command("benchmarks.particles_study", "--stages=rings")
     assert done.returncode == 2

@@ -26,6 +26,23 @@ from trainers.tasks.planar import PlanarFeed
 KEYS = ("loss", "penalty", "field_norm")
 
 
+def test_many_calls_look_at_the_counters_once(monkeypatch):
+    """A look waits for a GPU, which then has nothing to do while the next block is made."""
+    looks = []
+    for name in ("step", "outer_step"):
+        of = getattr(Loop, name).fget
+        seen = property(lambda self, of=of, name=name: looks.append(name) or of(self))
+        monkeypatch.setattr(Loop, name, seen)
+    monkeypatch.setattr(PlanarFeed, "limit", lambda self, start, end: min(end, start + 2))
+    loop = Loop(build(tiny("adam", num_batches=100, mixture__window=(0.9, 1.0))))
+    calls, before = [], loop._call
+    monkeypatch.setattr(loop, "_call", lambda *args: calls.append(args[:2]) or before(*args))
+    loop.advance(7)
+    assert calls == [(2, 2), (4, 2), (6, 2), (7, 1)]
+    assert looks == ["step", "outer_step"]
+    assert (int(loop.variables["m"]), int(loop.variables["t"])) == (7, 7)
+
+
 def by_hand(config, num_steps):
     """States, outputs and logs of `num_steps` outer steps, one call of the scheme each."""
     run = build(config)
