@@ -30,6 +30,10 @@ _GRID, _FASHION = "configs/gaussians25_md.py:pure", "configs/fashion_mnist_mp.py
 WIDTHS = {1: 512, 2: 361, 4: 256, 8: 180, 16: 127}
 # The same beside eight of 64 units, which `make run` trains: 69 k.
 SMALL_WIDTHS = {1: 184, 2: 130, 4: 91, 8: 64, 16: 45}
+# Eight critics of two layers that have as many parameters together as its one of 128 units: 42 k.
+_CRITICS = "(24,24)"
+# One generator with as many parameters as the 25 of 64 units of the other default: 216 k.
+_ONE_OF_25 = 328
 
 
 # What several generators have by default, for one.
@@ -56,6 +60,11 @@ def _of(config: str, prefix: str, nums: Iterable[int]) -> Iterator[Setting]:
         yield Setting(f"{prefix}_{num}", title, config, _particles(num))
 
 
+def _eight(name: str, title: str, *items: str) -> Setting:
+    """Eight of 64 units as `make run` has them, a third of the length, and what differs."""
+    return Setting(f"eight_{name}", title, _MAKE_RUN, (*items, _THIRD))
+
+
 _LEARNT = ("generator.weights=learnt",)
 # The single generator's mini-batches in the seconds of four, by the measured ratio of their costs
 # (docs/particles_gan.md).
@@ -74,6 +83,15 @@ STAGES: dict[str, list[Setting]] = {
             "make_run_1", "1 x 184, the same settings", _MAKE_RUN, (*_particles(1, 184), *_SAME)
         ),
         Setting("make_run_mirror_gan", "8 x 64, Mirror-GAN", _MAKE_RUN, ("algorithm=mirror_gan",)),
+        # What of Mirror-Prox-GAN does it: without its second phase, its damping, its noise.
+        Setting(
+            "make_run_mirror_gan_same",
+            "8 x 64, Mirror-GAN, step size of Mirror-Prox-GAN",
+            _MAKE_RUN,
+            ("algorithm=mirror_gan", "step_size=1.5e-3"),
+        ),
+        Setting("make_run_undamped", "8 x 64, beta = 1", _MAKE_RUN, ("damping=1.0",)),
+        Setting("make_run_noiseless", "8 x 64, epsilon = 0", _MAKE_RUN, ("temperature=0.0",)),
         Setting("make_run_rmsprop", "8 x 64, RMSProp", _MAKE_RUN, ("algorithm=rmsprop",)),
         Setting(
             "make_run_rmsprop_same",
@@ -82,7 +100,15 @@ STAGES: dict[str, list[Setting]] = {
             ("algorithm=rmsprop", "step_size=1.5e-3", "stability=1e-6"),
         ),
     ],
-    "modes_25": [Setting("modes_25_25", "25 x 64 (the config)", _MODES_25)],
+    "modes_25": [
+        Setting("modes_25_25", "25 x 64 (the config)", _MODES_25),
+        Setting(
+            "modes_25_1",
+            f"1 x {_ONE_OF_25}, the same settings",
+            _MODES_25,
+            (*_particles(1, _ONE_OF_25), *_SAME),
+        ),
+    ],
     "default": [
         Setting("default_8", "8 x 180, thin, 18,000 mini-batches", _RING, _THIN_EIGHT),
         Setting(
@@ -123,6 +149,18 @@ STAGES: dict[str, list[Setting]] = {
                 ("adam", "Adam"),
                 ("mirror_gan", "Mirror-GAN"),
             )
+        ),
+    ],
+    "eight": [
+        _eight("learnt", "8 x 64, learnt weights", *_LEARNT),
+        _eight("full", "8 x 64, whole mini-batches for each", "particles.batch=full"),
+        _eight("pool", "1 x 64 (one of a pool)", *_particles(1, 64), *_SAME),
+        _eight(
+            "critics",
+            "1 x 184 against 8 critics of as many parameters together",
+            *_particles(1, 184),
+            *_SAME,
+            *("discriminator.num_particles=8", f"model.discriminator_hidden_units={_CRITICS}"),
         ),
     ],
     "ring": list(_of(_RING, "ring", WIDTHS)),
