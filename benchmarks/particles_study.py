@@ -66,6 +66,7 @@ def _eight(name: str, title: str, *items: str) -> Setting:
 
 
 _LEARNT = ("generator.weights=learnt",)
+_MASSES = ("dataset=gaussians25_unbalanced",)
 # The single generator's mini-batches in the seconds of four, by the measured ratio of their costs
 # (docs/particles_gan.md).
 _LONGER = 15_000
@@ -92,6 +93,7 @@ STAGES: dict[str, list[Setting]] = {
         ),
         Setting("make_run_undamped", "8 x 64, beta = 1", _MAKE_RUN, ("damping=1.0",)),
         Setting("make_run_noiseless", "8 x 64, epsilon = 0", _MAKE_RUN, ("temperature=0.0",)),
+        Setting("make_run_adam", "8 x 64, Adam", _MAKE_RUN, ("algorithm=adam",)),
         Setting("make_run_rmsprop", "8 x 64, RMSProp", _MAKE_RUN, ("algorithm=rmsprop",)),
         Setting(
             "make_run_rmsprop_same",
@@ -108,6 +110,10 @@ STAGES: dict[str, list[Setting]] = {
             _MODES_25,
             (*_particles(1, _ONE_OF_25), *_SAME),
         ),
+    ],
+    "unbalanced": [
+        Setting("unbalanced_learnt", "25 x 64, learnt weights", _MODES_25, (*_MASSES, *_LEARNT)),
+        Setting("unbalanced_uniform", "25 x 64, uniform weights", _MODES_25, _MASSES),
     ],
     "default": [
         Setting("default_8", "8 x 180, thin, 18,000 mini-batches", _RING, _THIN_EIGHT),
@@ -213,11 +219,22 @@ STAGES: dict[str, list[Setting]] = {
 }
 _COLUMNS = ("modes_captured", "high_quality_3sigma", "reverse_kl", "std_ratio", "wasserstein2")
 _COLUMNS += ("specialisation",)
+_OF_THE_LAW = ("make_run", "modes_25", "unbalanced", "widths", "eight")
 _LAW = ("principal_std_log", "law_distance")
 _IMAGES = ("fid", "recall", "coverage", "classes_captured", "specialisation")
 _JUDGED = ("high_quality_3sigma", "law_distance", "principal_std_log")
 # Against `make run`; paired where networks and draws are the same.
-_COMPARED = {"make_run_1": False, "make_run_rmsprop": True, "make_run_rmsprop_same": True}
+_COMPARED = {
+    "make_run_1": False,
+    **dict.fromkeys(
+        (
+            *("make_run_mirror_gan", "make_run_mirror_gan_same"),
+            *("make_run_undamped", "make_run_noiseless"),
+            *("make_run_adam", "make_run_rmsprop", "make_run_rmsprop_same"),
+        ),
+        True,
+    ),
+}
 
 
 def compared(runs: Mapping[str, Mapping[str, Any]]) -> str:
@@ -253,7 +270,7 @@ STUDY = Study(
     Path("docs/results/particles.json"),
     {
         **dict.fromkeys(STAGES, studies.columns(*_COLUMNS)),
-        **dict.fromkeys(("make_run", "modes_25", "widths"), studies.columns(*_COLUMNS, *_LAW)),
+        **dict.fromkeys(_OF_THE_LAW, studies.columns(*_COLUMNS, *_LAW)),
         "fashion": studies.columns(*_IMAGES),
     },
     "generators",
