@@ -169,6 +169,8 @@ def _load(path: Path) -> dict[str, Any]:
 def table(study: Study, stage: str, runs: Mapping[str, Mapping[str, Any]]) -> str:
     """Markdown: a line for each setting and answer, means ± standard errors over seeds.
 
+    "ms" is the median time of a mini-batch, of runs beside others on machines that were shared.
+
     Args:
       study: of the stage.
       stage: its name.
@@ -176,7 +178,7 @@ def table(study: Study, stage: str, runs: Mapping[str, Mapping[str, Any]]) -> st
     """
     columns = study.columns[stage]
     head = [study.heading, "answer", *(c.title for c in columns.values())]
-    head += ["modes of an atom"] * study.atoms + ["seeds"]
+    head += ["modes of an atom"] * study.atoms + ["ms", "seeds"]
     lines: list[list[str]] = []
     real: list[Mapping[str, Any]] = []
     for s in study.stages[stage]:
@@ -186,12 +188,12 @@ def table(study: Study, stage: str, runs: Mapping[str, Mapping[str, Any]]) -> st
             cards = [one["answers"][answer] for one in mine.values()]
             row = cells.aggregate(cards, columns)
             text = [cells.text(row[key], c.digits) for key, c in columns.items()]
-            text += [_spread(cards)] * study.atoms + [str(len(cards))]
+            text += [_spread(cards)] * study.atoms + [_cost(mine.values()), str(len(cards))]
             lines.append([s.title, answer, *text])
     if real:
         row = cells.aggregate(real[:1], columns)
         text = [cells.text(row[key], c.digits) for key, c in columns.items()]
-        text += [""] * study.atoms + [""]
+        text += [""] * study.atoms + ["", ""]
         lines.append(["real data", "", *text])
     return markdown(head, lines)
 
@@ -207,6 +209,11 @@ def _spread(cards: Sequence[Mapping[str, Any]]) -> str:
     if not counts:
         return "-"
     return f"{min(counts)}-{max(counts)}, median {statistics.median(counts):g}"
+
+
+def _cost(mine: Iterable[Mapping[str, Any]]) -> str:
+    each = [1e3 * s / one["config"]["num_batches"] for one in mine if (s := one.get("seconds"))]
+    return f"{statistics.median(each):.1f}" if each else "-"
 
 
 def command(study: Study) -> int:
