@@ -22,7 +22,7 @@ from trainers.system import cli
 __all__ = ["STAGES", "STUDY", "WIDTHS", "compared"]
 
 _MAKE_RUN = "configs/gaussians8_mp.py"
-_MODES_25 = "configs/gaussians25_mp.py"
+_MODES_25, _MODES_25_MD = "configs/gaussians25_mp.py", "configs/gaussians25_md.py"
 _RING, _ROLL = "configs/gaussians8_mp.py:pure", "configs/swissroll_mp.py:pure"
 _GRID, _FASHION = "configs/gaussians25_md.py:pure", "configs/fashion_mnist_mp.py:pure"
 # Widths of n' generators of three layers that have as many parameters together as one of 512 units:
@@ -103,7 +103,8 @@ STAGES: dict[str, list[Setting]] = {
         ),
     ],
     "modes_25": [
-        Setting("modes_25_25", "25 x 64 (the config)", _MODES_25),
+        Setting("modes_25_25", "25 x 64 (`gaussians25_mp`)", _MODES_25),
+        Setting("modes_25_md", "25 x 64, alternated Mirror-GAN (`gaussians25_md`)", _MODES_25_MD),
         Setting(
             "modes_25_1",
             f"1 x {_ONE_OF_25}, the same settings",

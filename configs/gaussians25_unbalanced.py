@@ -3,7 +3,8 @@
 python -m trainers.run --config=configs/gaussians25_unbalanced.py --workdir=runs/unbalanced
 
 Scored by mode_kl, KL(data || model) over the modes, and rarest_mode_mass too (docs/modern.md). Not
-tuned, and not yet run at full length: as configs/gaussians25_md.py it takes ten minutes of 2 cores.
+tuned, and not yet run at full length: as configs/gaussians25_md.py:pure it takes ten minutes of 2
+cores. Several generators: configs/gaussians25_mp.py with --config.dataset=gaussians25_unbalanced.
 """
 
 from configs import common

@@ -2,7 +2,7 @@
 
     python -m trainers.many --config=configs/gaussians8_mp.py:pure --each=seed=0,1,2,3 \\
         --workdir=runs/seeds
-    python -m trainers.many --config=configs/gaussians25_md.py --each=seed=0,1 \\
+    python -m trainers.many --config=configs/gaussians25_md.py:pure --each=seed=0,1 \\
         --each=step_size=1e-4,3e-4 --set=num_batches=5000 --workdir=runs/steps
 
 Every combination is a run, an ordinary workdir of its own: WORKDIR/seed0_step_size1e-4. The same

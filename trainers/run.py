@@ -1,7 +1,7 @@
 """Trains one generator: an algorithm, a data set, a workdir.
 
     python -m trainers.run --config=configs/gaussians8_mp.py --workdir=runs/gaussians8_mp
-    python -m trainers.run --config=configs/gaussians25_md.py --config.algorithm=adam \\
+    python -m trainers.run --config=configs/gaussians25_md.py:pure --config.algorithm=adam \\
         --config.step_size=1e-4 --workdir=runs/adam
     python -m trainers.run --config=configs/gaussians8_mp.py:tiny      two steps, in seconds
     python -m trainers.run --list           everything that can be named, and every key

@@ -2,8 +2,9 @@
 
     python -m trainers.sweep --config=configs/gaussians8_mp.py:pure --algorithm=adam \\
         --search=step_size=log:1e-5:1e-2 --num_trials=12 --output=runs/sweep
-    python -m trainers.sweep --config=configs/gaussians25_md.py --search=step_size=log:1e-5:1e-2 \\
-        --search=temperature=grid:0,1e-6,1e-5 --search=num_inner_steps=int:1:10 --num_trials=30 \\
+    python -m trainers.sweep --config=configs/gaussians25_md.py:pure \\
+        --search=step_size=log:1e-5:1e-2 --search=temperature=grid:0,1e-6,1e-5 \\
+        --search=num_inner_steps=int:1:10 --num_trials=30 \\
         --objective=max:mixture/high_quality_3sigma --output=runs/sweep25
 
 The same command goes on, also after a kill; several at once, on many machines with

@@ -109,7 +109,7 @@ def test_comparisons_are_of_the_seeds():
 def test_an_unknown_stage_is_refused():
     done = command("benchmarks.particles_study", "--stages=rings")
     assert done.returncode == 2
-    assert "Unknown stage 'rings'. Choose some of: make_run, modes_25, default," in done.stderr
+    assert "Unknown stage 'rings'. Choose some of: make_run, modes_25, unbalanced," in done.stderr
 
 
 @pytest.mark.slow

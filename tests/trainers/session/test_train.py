@@ -185,7 +185,7 @@ def test_dry_run_prints_the_config_and_sizes_in_time_and_writes_nothing(tmp_path
     before = cpu_seconds()
     done = process(
         "trainers.run",
-        "--config=configs/gaussians25_md.py",
+        "--config=configs/gaussians25_md.py:pure",
         "--config.algorithm=adam",
         f"--workdir={tmp_path / 'run'}",
         "--dry_run",
