@@ -16,6 +16,7 @@ checkpoint of every trial. docs/sweep.md tells more.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -53,7 +54,8 @@ def run(spec: Spec, trainer: Sequence[str] = TRAINER) -> list[Trial]:
             f"trainers.sweep needs {error.name}. Install it with pip install "
             "'tf_mixed_nash[sweep]' -c constraints.txt."
         ) from None
-    return Sweep(spec, trainer).run()
+    with contextlib.closing(Sweep(spec, trainer)) as sweep:
+        return sweep.run()
 
 
 def main() -> int:

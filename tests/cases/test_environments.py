@@ -189,7 +189,10 @@ def test_a_sweep_over_tuples_gives_them_to_its_trials(tmp_path):
 def test_a_sweeps_storage_in_any_folder(tmp_path, name):
     (tmp_path / name).mkdir()
     url = trials._sqlite(tmp_path / name / "sweep.db")
-    optuna.create_study(storage=url, study_name="s")
+    storage = optuna.storages.RDBStorage(url)
+    optuna.create_study(storage=storage, study_name="s")
+    storage.remove_session()
+    storage.engine.dispose()
     assert (tmp_path / name / "sweep.db").is_file()
 
 

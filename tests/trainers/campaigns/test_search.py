@@ -249,11 +249,12 @@ def test_another_sweep_in_the_same_folder_is_refused(tmp_path):
 def test_a_diverged_trial_has_the_worst_value_and_the_sweep_goes_on(tmp_path):
     trials = run(tmp_path, "step_size=grid:2,0.001")
     assert [(t.state, t.value) for t in trials] == [("diverged", None), ("complete", 0.0)]
-    study = optuna.load_study(
-        study_name="gaussians8_mp-adam", storage=f"sqlite:///{tmp_path}/sweep.db"
-    )
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/sweep.db")
+    study = optuna.load_study(study_name="gaussians8_mp-adam", storage=storage)
     assert study.trials[0].state == optuna.trial.TrialState.COMPLETE
     assert study.trials[0].value == math.inf, "so that samplers learn of it"
+    storage.remove_session()
+    storage.engine.dispose()
     assert json.loads((tmp_path / "best.json").read_text())["trial"] == 1
     assert json.loads((tmp_path / "trials.json").read_text())[0]["value"] is None
 

@@ -60,12 +60,15 @@ class Sweep(Campaign):
         self._mine: dict[str, _Trial] = {}
         self._looked = 0.0
         self._last_failed = ""
+        self._databases: list[optuna.storages.RDBStorage] = []
         make_writable(self.output, "--output")
         for name in ("trials", "logs", "locks"):
             (self.output / name).mkdir(exist_ok=True)
-        with self._alone():
+        with contextlib.ExitStack() as failed, self._alone():
+            failed.callback(self.close)
             self.place = self._identity()
             self.storage, self.study = self._open()
+            failed.pop_all()
         self._study_id = self.storage.get_study_id_from_name(self.plan.study_name)
 
     def _identity(self) -> str:
@@ -92,9 +95,11 @@ class Sweep(Campaign):
 
         def create() -> tuple[optuna.storages.BaseStorage, optuna.Study]:
             database = "://" in url and not url.startswith(("redis", "journal"))
-            storage = optuna.storages.get_storage(
-                optuna.storages.RDBStorage(url, engine_kwargs=wait) if database else url
-            )
+            where: Any = url
+            if database:
+                where = optuna.storages.RDBStorage(url, engine_kwargs=wait)
+                self._databases.append(where)
+            storage = optuna.storages.get_storage(where)
             return storage, optuna.create_study(
                 storage=storage,
                 study_name=self.plan.study_name,
@@ -125,6 +130,12 @@ class Sweep(Campaign):
         with (self.output / "locks" / "sweep").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+    def close(self) -> None:
+        """Closes the connections to a database, which nobody else does; the sweep is over."""
+        for database in self._databases:
+            database.remove_session()
+            database.engine.dispose()
 
     def run(self) -> list[Trial]:
         """Runs what is missing; returns all trials."""
