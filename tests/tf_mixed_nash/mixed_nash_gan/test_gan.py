@@ -2,9 +2,9 @@
 
 import doctest
 import inspect
-import re
 import json
 import random
+import re
 import signal
 
 import keras
