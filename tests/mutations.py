@@ -699,6 +699,26 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *_of(
+        "trainers/campaigns/search/trials.py",
+        ("tests/trainers/campaigns/test_search.py",),
+        ("            database.engine.dispose()", "            pass"),
+        ("            failed.callback(self.close)", "            pass"),
+    ),
+    *_of(
+        "trainers/sweep.py",
+        ("tests/trainers/campaigns/test_search.py",),
+        (
+            "with contextlib.closing(Sweep(spec, trainer)) as",
+            "with contextlib.nullcontext(Sweep(spec, trainer)) as",
+        ),
+    ),
+    *_of(
+        "benchmarks/particles_study.py",
+        ("tests/benchmarks/test_studies.py",),
+        ("sum(hq >= _TARGET for", "sum(hq > _TARGET for"),
+        ("values(name, number), metric.distance", "values(name, number), abs"),
+    ),
+    *_of(
         "trainers/workdir/checkpoints.py",
         ("tests/trainers/workdir/test_checkpoints.py",),
         ('if wrong := what_is_wrong(path, manifest["files"]):', "if wrong := None:"),
@@ -1183,6 +1203,7 @@ MUTATIONS: list[Mutation] = [
         "benchmarks/studies.py",
         ("tests/benchmarks/test_studies.py",),
         ("if not (tiny and _is_size(i))", "if True"),
+        ("1e3 * s / one", "1e3 / s / one"),
     ),
     *_of(
         "trainers/completion.py",

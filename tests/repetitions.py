@@ -177,7 +177,6 @@ FIRST: dict[str, tuple[str, ...]] = {
     # Tools of the maintainers: chaos, load, the study of particles.
     "tests/test_chaos.py::test_a_resumed_run_removes_what_a_kill_left": (),
     EXPORT + "serving/test_load.py::test_a_swap_under_load": (),
-    "tests/benchmarks/test_studies.py::test_a_table_is_of_the_records": (),
     "tests/benchmarks/test_examples.py::test_the_page_is_of_the_records": (),
     # Both ways share what finds a divergence but for one table, which test_loop.py compares.
     LIBRARY + "training/test_loop.py::test_divergence_names_the_step_and_the_player": ("parts",),

@@ -167,6 +167,10 @@ def _keys() -> str:
     return markdown(["key", "default", "what it is"], rows)
 
 
+def _reached(stage: str) -> str:
+    return particles_study.reached(stage, _runs(particles_study.STUDY))
+
+
 # What may stand between the marks.
 REGIONS: Mapping[str, Callable[[], str]] = {
     "algorithms": lambda: _algorithms("docs/"),
@@ -192,6 +196,10 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     },
     "speed of all": speed,
     "particles, compared": lambda: particles_study.compared(_runs(particles_study.STUDY)),
+    **{
+        f"particles, {stage} by seed": functools.partial(_reached, stage)
+        for stage in ("make_run", "widths", "eight")
+    },
     "seeds of make_run": lambda: seeds("make_run_8"),
     "seeds of modes_25": lambda: seeds("modes_25_25"),
     "seeds of modes_25, by turns": lambda: seeds("modes_25_md"),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import modern_study, particles_study, studies
-from benchmarks.particles_study import SMALL_WIDTHS, WIDTHS
+from benchmarks.particles_study import CRITIC_WIDTHS, ONE_OF_25, SMALL_WIDTHS, WIDTHS
 from tests.trainers.conftest import command
 from trainers.experiment import settings
 from trainers.system import cli
@@ -16,10 +16,18 @@ def parameters(units: int) -> int:
     return 2 * units + units + 2 * (units * units + units) + 2 * units + 2
 
 
-@pytest.mark.parametrize(("widths", "one"), [(WIDTHS, 512), (SMALL_WIDTHS, 184)])
+@pytest.mark.parametrize(
+    ("widths", "one"), [(WIDTHS, 512), (SMALL_WIDTHS, 184), ({25: 64}, ONE_OF_25)]
+)
 def test_equal_parameters(widths, one):
     for num, width in widths.items():
         assert num * parameters(width) == pytest.approx(parameters(one), rel=0.0127), num
+
+
+def test_critics_of_equal_parameters():
+    """Of two layers, behind two numbers and the sines and cosines of each at 48 frequencies."""
+    one, eight = (n * (195 * w + (w + 1) * w + w + 1) for n, w in CRITIC_WIDTHS.items())
+    assert eight == pytest.approx(one, rel=0.03)
 
 
 STUDIES = {"particles": particles_study.STUDY, "modern": modern_study.STUDY}
@@ -57,8 +65,10 @@ def test_a_table_is_of_the_records(tmp_path):
                     "mixture": card(hq),
                 },
                 "real": card(0.989),
+                "seconds": seconds,
+                "config": {"num_batches": 12_000},
             }
-            for seed, hq in (("0", 0.97), ("1", 0.99))
+            for seed, hq, seconds in (("0", 0.97, 12.0), ("1", 0.99, 36.0))
         }
     }
     path = tmp_path / "records.json"
@@ -66,7 +76,7 @@ def test_a_table_is_of_the_records(tmp_path):
     done = command("benchmarks.particles_study", "--render", f"--records={path}", "--stages=ring")
     assert done.returncode == 0, done.stderr
     row = "| 4 x 256 | last | 8.0 ± 0.0 | 0.980 ± 0.010 | 0.0010 ± 0.0000 | 1.000 ± 0.000 | "
-    assert row + "0.2000 ± 0.0000 | 0.50 ± 0.00 | 2-8, median 3.5 | 2 |" in done.stdout
+    assert row + "0.2000 ± 0.0000 | 0.50 ± 0.00 | 2-8, median 3.5 | 2.0 | 2 |" in done.stdout
     assert "| real data |  | 8.0 | 0.989 |" in done.stdout
 
 
@@ -104,6 +114,18 @@ def test_comparisons_are_of_the_seeds():
     assert "Welch" in one
     assert "RMSProp | HQ 3 sigma | undecided | +0.000" in rmsprop
     assert particles_study.compared({}) == ""
+
+
+def test_who_reaches_the_target_is_told_by_seed():
+    runs = {
+        "eight_full": {
+            str(seed): {"answers": {"last": card(0.1), "mixture": card(hq)}}
+            for seed, hq in enumerate((0.9699, 0.97, 0.99))
+        }
+    }
+    (row,) = particles_study.reached("eight", runs).splitlines()[2:]
+    assert row == "| 8 x 64, whole mini-batches for each | 2 of 3 | 0.9699, 0.9700, 0.9900 |"
+    assert particles_study.reached("widths", runs) == ""
 
 
 def test_an_unknown_stage_is_refused():

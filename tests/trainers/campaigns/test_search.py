@@ -22,6 +22,7 @@ from trainers import sweep
 from trainers.campaigns import jobs
 from trainers.campaigns.search import space
 from trainers.campaigns.search.plan import Plan
+from trainers.campaigns.search.trials import Sweep
 
 FAKE = (sys.executable, str(Path(__file__).parents[1] / "fake_trainer.py"))
 TINY = "configs/gaussians8_mp.py:tiny"
@@ -230,6 +231,25 @@ def test_a_study_goes_on_to_more_trials_as_if_it_had_not_stopped(tmp_path):
     # The start-up trials, which are random; later ones depend on num_trials / 3.
     assert [t.params for t in parts[:3]] == [t.params for t in whole[:3]]
     assert len({t.params["step_size"] for t in parts}) == 5
+
+
+def open_databases(folder):
+    """Files of `folder` that this process holds open, of databases."""
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return [end for end in map(os.path.realpath, links) if end.startswith(f"{folder}/sweep.db")]
+
+
+def test_a_sweep_that_ended_or_was_refused_holds_no_database_open(tmp_path):
+    first = Sweep(spec(tmp_path, num_trials=1), FAKE)
+    assert open_databases(tmp_path)
+    first.close()
+    assert not open_databases(tmp_path)
+    run(tmp_path, num_trials=1)
+    assert not open_databases(tmp_path)
+    (tmp_path / "sweep.json").unlink()
+    with pytest.raises(InputError, match="storage's study is of"):
+        run(tmp_path, "step_size=grid:2,0.001", num_trials=1)
+    assert not open_databases(tmp_path)
 
 
 def test_another_sweep_in_the_same_folder_is_refused(tmp_path):

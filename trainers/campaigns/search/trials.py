@@ -68,8 +68,8 @@ class Sweep(Campaign):
             failed.callback(self.close)
             self.place = self._identity()
             self.storage, self.study = self._open()
+            self._study_id = self.storage.get_study_id_from_name(self.plan.study_name)
             failed.pop_all()
-        self._study_id = self.storage.get_study_id_from_name(self.plan.study_name)
 
     def _identity(self) -> str:
         """The name of this folder among those that work on the study."""
