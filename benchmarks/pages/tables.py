@@ -7,7 +7,14 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from benchmarks import ablation, capacity_game, particles_study, studies
+from benchmarks import (
+    ablation,
+    capacity_game,
+    mixtures_study,
+    modern_study,
+    particles_study,
+    studies,
+)
 from benchmarks.pages.code import ROOT
 from benchmarks.studies import markdown
 from trainers.campaigns.cells import over
@@ -140,7 +147,8 @@ def turns(name: str) -> str:
 
 
 def _runs(study: studies.Study) -> dict[str, Any]:
-    return json.loads((ROOT / study.records).read_text())["runs"]
+    path = ROOT / study.records
+    return json.loads(path.read_text())["runs"] if path.is_file() else {}
 
 
 def _algorithms(prefix: str = "") -> str:
@@ -169,6 +177,17 @@ def _keys() -> str:
 
 def _reached(stage: str) -> str:
     return particles_study.reached(stage, _runs(particles_study.STUDY))
+
+
+def _modern(stage: str) -> str:
+    runs = _runs(modern_study.STUDY)
+    if any(s.name in runs for s in modern_study.STAGES[stage]):
+        return studies.table(modern_study.STUDY, stage, runs)
+    return f"Not run yet: `python -m benchmarks.modern_study --stages={stage}`."
+
+
+def _weighed(name: str) -> str:
+    return mixtures_study.weighed(name, _runs(mixtures_study.STUDY))
 
 
 # What may stand between the marks.
@@ -200,6 +219,11 @@ REGIONS: Mapping[str, Callable[[], str]] = {
         f"particles, {stage} by seed": functools.partial(_reached, stage)
         for stage in ("make_run", "widths", "eight")
     },
+    **{f"modern, {stage}": functools.partial(_modern, stage) for stage in modern_study.STAGES},
+    "mixtures of one generator": lambda: _weighed("mixtures_ring"),
+    "mixtures of eight generators": lambda: _weighed("mixtures_default"),
+    "mixtures by window": lambda: mixtures_study.windows(_runs(mixtures_study.STUDY)),
+    "the gap on the way": lambda: mixtures_study.monitored(_runs(mixtures_study.STUDY)),
     "seeds of make_run": lambda: seeds("make_run_8"),
     "seeds of modes_25": lambda: seeds("modes_25_25"),
     "seeds of modes_25, by turns": lambda: seeds("modes_25_md"),

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import modern_study, particles_study, studies
+from benchmarks import mixtures_study, modern_study, particles_study, studies
 from benchmarks.particles_study import CRITIC_WIDTHS, ONE_OF_25, SMALL_WIDTHS, WIDTHS
 from tests.trainers.conftest import command
 from trainers.experiment import settings
@@ -30,7 +30,11 @@ def test_critics_of_equal_parameters():
     assert eight == pytest.approx(one, rel=0.03)
 
 
-STUDIES = {"particles": particles_study.STUDY, "modern": modern_study.STUDY}
+STUDIES = {
+    "particles": particles_study.STUDY,
+    "modern": modern_study.STUDY,
+    "mixtures": mixtures_study.STUDY,
+}
 SETTINGS = {
     s.name: s for study in STUDIES.values() for stage in study.stages.values() for s in stage
 }
@@ -144,3 +148,61 @@ def test_it_records_what_ended_and_does_not_repeat_it(tmp_path):
     again = command("benchmarks.particles_study", *flags)
     assert again.returncode == 0
     assert "pool_256, seed 0: done" not in again.stdout
+
+
+def weighed(**more):
+    scores = {"high_quality_3sigma": 0.9, "std_ratio": 0.5, "reverse_kl": 0.001}
+    game = {"num_components": 30, "worst": 0.204, "gap": 0.068, "worst_fresh": 0.215}
+    return {
+        "game": {"mixture": game, "last": {"num_components": 1, "worst": 0.1}},
+        "strategies": {"mixture": {**scores, "std_ratio": 0.98}, "last": scores},
+        "real": {**scores, "high_quality_3sigma": 0.989},
+        "report": [
+            {"window": w, "num_components": m, "weights": how, "gap": 0.1 * m, **scores}
+            for w, m, how in (("all", 4, "uniform"), ("all", 4, "weighted"), ("all", 1, "uniform"))
+        ],
+        "monitored": [{"answer": "ema", "step": 12_000, "gap": 0.009}],
+        **more,
+    }
+
+
+def test_what_weighing_gave_is_told_by_seed_and_window():
+    runs = {
+        "mixtures_ring": {"10": {"weighed": weighed()}, "2": {"weighed": weighed()}, "3": {}},
+        "mixtures_wide": {"0": {"weighed": weighed()}},
+    }
+    lines = mixtures_study.weighed("mixtures_ring", runs).splitlines()[2:]
+    assert [line.split(" | ")[0] for line in lines] == 6 * ["| 2"] + 6 * ["| 10"] + ["| "]
+    assert lines[0] == "| 2 | last | 1 | 0.100 | - | - | 0.900 | 0.50 | 0.0010 |"
+    uniform = (
+        "| **uniform mixture** (published) | 30 | 0.204 | 0.068 | 0.215 | 0.900 | 0.98 | 0.0010 |"
+    )
+    assert lines[2] == f"| 2 {uniform}"
+    assert lines[-1] == "|  | real data | - | - | - | - | 0.989 | 0.50 | 0.0010 |"
+    (window,) = mixtures_study.windows(runs).splitlines()[2:]
+    assert window == "| all | 4 | 0.900 / 0.900 | 0.50 / 0.50 | 0.400 / 0.400 |", (
+        "one has no weights"
+    )
+    assert mixtures_study.monitored(runs).endswith("| ema | 12,000 | 0.009 |")
+    for said in (mixtures_study.windows({}), mixtures_study.weighed("mixtures_default", {})):
+        assert said.startswith("Not run yet")
+
+
+@pytest.mark.slow
+def test_runs_are_weighed_once(tmp_path):
+    """Other tests have `trainers.mixtures` and the tables; here the way from one to the other."""
+    flags = (f"--out={tmp_path / 'runs'}", f"--records={tmp_path / 'records.json'}", "--tiny",
+             "--seeds=0", "--stages=wide", "--num_samples=20", f"--figure={tmp_path / 'f.png'}",
+             "--set=mixture.num_components=5", "--set=duality_gap.every=1")  # fmt: skip
+    done = command("benchmarks.mixtures_study", *flags)
+    assert done.returncode == 0, done.stderr
+    kept = json.loads((tmp_path / "records.json").read_text())["runs"]["mixtures_wide"]["0"]
+    assert kept["weighed"]["num_samples"] == 20
+    answers = [line["answer"] for line in kept["weighed"]["monitored"]]
+    assert answers[-3:] == ["last", "ema", "mixture"]
+    assert (tmp_path / "f.png").stat().st_size > 10_000
+    before = (tmp_path / "records.json").read_bytes()
+    again = command("benchmarks.mixtures_study", *flags)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "records.json").read_bytes() == before
+    assert "| **uniform mixture** (published)" not in again.stdout, "that is of the other stages"
