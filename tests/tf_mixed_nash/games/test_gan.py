@@ -314,6 +314,15 @@ def test_draws_of_particles(player, batch, latents):
         assert same == ((batch, latents) in [("split", "own"), ("full", "shared")])
 
 
+@pytest.mark.parametrize("num", [2, 3])
+def test_no_number_of_the_particles_own_latents_is_drawn_twice(num):
+    s = setting("theta", "wgan", "both")
+    s.game.draws = ParticleDraws("full", "own")
+    latents = s.game._latents_of(num, False, tf.float64, s.real, s.key, Shard(0, 1)).numpy()
+    assert latents.shape == (num, len(s.real), helpers.LATENT_DIM)
+    assert len(np.unique(latents)) == latents.size
+
+
 def test_a_signed_measure_has_common_latents():
     """2 mu - mu = mu: with latents of their own the two would not cancel."""
     s = setting("w", "wgan", "both")
