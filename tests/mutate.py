@@ -10,12 +10,16 @@ fail on it. "killed" names the test that failed. Where the time ran out nobody h
 files are run without the mutation, and only if they take far less is it one that "hangs"; else it
 is "TIMED OUT", which says nothing. What survives, no longer applies, timed out or keeps pytest
 from running ends with exit code 1.
+
+Which test killed a mutation is kept in tests/killers.json, and tried first the next time: where it
+fails again, seconds have told what the files took minutes for.
 """
 
 from __future__ import annotations
 
 import argparse
 import atexit
+import json
 import os
 import re
 import shutil
@@ -30,6 +34,7 @@ from tests.forkserver import ForkServer
 from tests.mutations import MUTATIONS, Mutation
 
 ROOT = Path(__file__).parents[1]
+KILLERS = ROOT / "tests/killers.json"
 _PATIENCE = 600.0  # seconds for the test files of one mutation
 _SERVER = ForkServer()
 atexit.register(_SERVER.close)
@@ -82,15 +87,23 @@ def run_tests(folder: Path, tests: tuple[str, ...]) -> tuple[str, str]:
     return "cannot run", f"exit code {done.returncode}\n{done.stdout}{done.stderr}"
 
 
-def outcome(folder: Path, mutation: Mutation) -> tuple[str, str]:
-    """Its word ("killed", "hangs", "SURVIVED", ...), and which test failed."""
+def outcome(folder: Path, mutation: Mutation, killer: str = "") -> tuple[str, str]:
+    """Its word ("killed", "hangs", "SURVIVED", ...), and which test failed.
+
+    Args:
+      folder: a copy of the project.
+      mutation: to be tried.
+      killer: the test that failed the last time, "" if none is known.
+    """
     path = folder / mutation.file
     source = path.read_text() if path.exists() else ""
     if source.count(mutation.old) != 1:
         return "DOES NOT APPLY", ""
     try:
         path.write_text(source.replace(mutation.old, mutation.new))
-        result, more = run_tests(folder, mutation.tests)
+        result, more = run_tests(folder, (killer,)) if killer else ("", "")
+        if result != "failed":  # it passes now, or is no test any more, or hangs
+            result, more = run_tests(folder, mutation.tests)
     finally:
         path.write_text(source)
     if result == "out of time":  # of the mutation, or of a machine with other work?
@@ -100,6 +113,29 @@ def outcome(folder: Path, mutation: Mutation) -> tuple[str, str]:
         return ("hangs" if quick else "TIMED OUT"), ""
     words = {"passed": "SURVIVED", "failed": "killed", "cannot run": "CANNOT RUN"}
     return words[result], more
+
+
+def _name(mutation: Mutation) -> str:
+    return f"{mutation.old.strip()} -> {mutation.new.strip()}"
+
+
+def remember(killed: dict[Mutation, str], path: Path = KILLERS) -> None:
+    """Writes who killed what into the file; what is no mutation any more leaves it.
+
+    Args:
+      killed: mutation -> the test that failed.
+      path: of the file: mutated file -> "old -> new" -> test.
+    """
+    known = _known(path)
+    now = {m: t for m in MUTATIONS if (t := killed.get(m) or known.get(m.file, {}).get(_name(m)))}
+    by_file: dict[str, dict[str, str]] = {}
+    for mutation, test in now.items():
+        by_file.setdefault(mutation.file, {})[_name(mutation)] = test
+    path.write_text(json.dumps(by_file, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _known(path: Path = KILLERS) -> dict[str, dict[str, str]]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def main() -> int:
@@ -125,10 +161,13 @@ def main() -> int:
             if result != "passed":
                 print(f"error: {', '.join(tests)} without any mutation: {result} {more}")
                 return 2
-        counts = Counter()
+        counts, known = Counter(), _known()
         for number, mutation in enumerate(chosen, 1):
-            result, more = outcome(copy, mutation)
+            killer = known.get(mutation.file, {}).get(_name(mutation), "")
+            result, more = outcome(copy, mutation, killer)
             counts[result] += 1
+            if result == "killed" and more != killer:
+                remember({mutation: more})
             change = f"{mutation.old.strip()!r} -> {mutation.new.strip()!r}"
             by = f"  [{more}]" if more else ""
             print(f"{number:3}/{len(chosen)} {result:14} {mutation.file}: {change}{by}", flush=True)
