@@ -225,6 +225,16 @@ def test_stochastic_gaps_are_within_the_theorem(method, stochastic):
     assert len(set(gaps)) == 3
 
 
+@pytest.mark.parametrize("seed", [1, 3])
+def test_every_step_has_noise_of_its_own(seed):
+    """Without a payoff the iterates are a random walk: of noise that repeats itself, a straight
+    way to one strategy, whose weight in the mean would be above a half."""
+    solution = solve(MatrixGame(np.zeros((6, 5)), np.zeros(6)), "mirror_descent", 400,
+                     noise_std=0.5, seed=seed)  # fmt: skip
+    for mean in (solution.mu.weights, solution.nu.weights):
+        assert 0.1 < np.max(mean) < 0.4
+
+
 @pytest.mark.parametrize(("n", "m", "seed"), [(10, 10, 1), (30, 15, 2), (40, 60, 4)])
 def test_slopes(n, m, seed):
     game = random_game(n, m, seed)
