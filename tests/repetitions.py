@@ -139,8 +139,10 @@ FIRST: dict[str, tuple[str, ...]] = {
         *("0", "8", "9007"),
     ),
     LIBRARY + "methods/test_schemes.py::test_on_bilinear_games_both_extrapolations_agree": ("0.5",),
+    # Those on sets are solved by particles, as the payoff of test_a_payoff_with_sets; the circle's
+    # certificate is test_certificates'.
     TRAINERS + "test_solve.py::test_the_examples_have_the_values_that_they_claim": (
-        *("matching_pennies_on_the_circle-0.0", "polynomial-1.0"),
+        "polynomial-1.0",
     ),
     # Faults of the same kind, at another place or moment.
     TRAINERS + "test_faults.py::test_a_signal_stops_at_the_next_step_and_loses_nothing": (
@@ -164,9 +166,11 @@ FIRST: dict[str, tuple[str, ...]] = {
     EXPORT + "serving/test_server.py::test_a_broken_version_leaves_the_served_one_alone": (
         *("truncated", "no_manifest"),
     ),
+    # A killed sweep's is taken up at once by test_search.py.
     TRAINERS
     + "campaigns/test_kills.py::test_who_comes_at_once_waits_for_the_trainers_of_the_one_that_was_"
-    + "killed": ("reproduce",),
+    + "killed": (),
+    TRAINERS + "campaigns/test_study.py::test_a_signal_stops_cleanly": ("15",),
     TRAINERS + "campaigns/test_kills.py::test_kills_leave_nobody_and_lose_nothing": (
         "reproduce-SIGKILL",
     ),
@@ -178,6 +182,8 @@ FIRST: dict[str, tuple[str, ...]] = {
         "mirror_gan-mirrored",
     ),
     TRAINERS + "system/test_devices.py::test_another_config_on_one_worker_is_refused_by_both": (),
+    # The same source without data is refused by test_imaging.py, and importing TFDS takes seconds.
+    TRAINERS + "tasks/test_features.py::test_bad_commands_exit_2": ("arguments0-*", "arguments1-*"),
     # It builds the whole of Inception to find that a file is not of it.
     TRAINERS + "tasks/test_features.py::test_inception_weights_of_another_network_are_refused": (),
     # Tools of the maintainers: chaos, load, the study of particles.

@@ -81,7 +81,12 @@ def test_the_feed_gives_the_records_of_the_order_as_numbers_around_zero(patches)
 def test_neither_blocks_nor_stops_change_a_run(patches, monkeypatch, algorithm):
     """In one go; in two calls and blocks of one outer step, with the reader starting anew."""
     config = make(
-        patches, algorithm=algorithm, num_batches=12, num_inner_steps=2, model__width=4, batch_size=8
+        patches,
+        algorithm=algorithm,
+        num_batches=12,
+        num_inner_steps=2,
+        model__width=4,
+        batch_size=8,
     )
     run = build(config)
     whole = Loop(run)
