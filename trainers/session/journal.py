@@ -163,5 +163,7 @@ def _purge(board: Path, step: int) -> None:
 
     # Of another name than the files of tf.summary in the same second; read before them.
     writer = EventFileWriter(str(board), filename_suffix=".purge")
-    writer.add_event(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
+    # TensorBoard takes the first that it sees for the beginning, and drops nothing.
+    for _ in range(2):
+        writer.add_event(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
     writer.close()

@@ -28,8 +28,8 @@ IMAGE_CONFIGS = [
 
 
 # Two layers less, and narrow; one picture on the way.
-SMALL = ("--config.image.size=28", "--config.model.width=4", "--config.picture_every=4")
-SMALL += ("--config.scorecard.num_samples=20",)
+SMALL = ("--config.image.size=28", "--config.model.width=4", "--config.picture_every=2")
+SMALL += ("--config.scorecard.num_samples=20", "--config.model.generator_normalization=layer")
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,11 @@ def test_the_feed_gives_the_records_of_the_order_as_numbers_around_zero(patches)
 
 
 @pytest.mark.parametrize(
-    "algorithm", ["mirror_prox_gan", pytest.param("alt_extra_adam", marks=pytest.mark.slow)]
+    "algorithm",
+    [
+        "mirror_gan",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("mirror_prox_gan", "alt_extra_adam")),
+    ],
 )
 def test_neither_blocks_nor_stops_change_a_run(patches, monkeypatch, algorithm):
     """In one go; in two calls and blocks of one outer step, with the reader starting anew."""
@@ -116,15 +120,15 @@ def test_held_out_batches_are_another_order_of_the_same_records(patches):
 
 
 @pytest.mark.parametrize(
-    ("more", "size"),
+    ("config", "more", "size"),
     [
         # The user's own command: nothing but the data's path is given (and where to write).
-        pytest.param((), 576, marks=pytest.mark.slow, id="as-it-is"),
-        pytest.param(SMALL, 588, id="small"),
+        pytest.param("lsun_mp", (), 576, marks=pytest.mark.slow, id="as-it-is"),
+        pytest.param("lsun_md", SMALL, 588, id="small"),
     ],
 )
-def test_a_run_from_an_lsun_directory_to_a_sample(more, size, lsun, tmp_path):
-    arguments = ("--config=configs/lsun_mp.py:tiny", f"--config.data.path={lsun}", *more)
+def test_a_run_from_an_lsun_directory_to_a_sample(config, more, size, lsun, tmp_path):
+    arguments = (f"--config=configs/{config}.py:tiny", f"--config.data.path={lsun}", *more)
     workdir = tmp_path / "run"
     done = command("trainers.run", *arguments, f"--workdir={workdir}", timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
