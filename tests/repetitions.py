@@ -101,13 +101,21 @@ FIRST: dict[str, tuple[str, ...]] = {
         *("wgan", "nonsaturating"),
     ),
     # All penalties together, and none; each alone by the slow ones.
+    LIBRARY + "games/test_gan.py::test_shards_average_to_the_whole_mini_batch": (
+        *("both-*", "none-*"),
+    ),
+    # The other way's draws are test_draws_of_particles'.
+    LIBRARY + "games/test_gan.py::test_the_critics_field_of_a_sampled_mixture_has_the_exact_mean": (
+        "split",
+    ),
+    # All penalties together, and none; each alone by the slow ones.
     LIBRARY + "games/test_gan.py::test_gan_field_is_the_gradient_by_hand": (
         *("both-*", "zero-centred-*", "none-wgan-*"),
     ),
     # Every objective with every penalty is differentiated by hand as well.
     LIBRARY + "games/test_gan.py::test_gan_field_is_the_slope_of_the_loss": ("both-*",),
     LIBRARY + "games/test_gan.py::test_the_fields_of_a_block_are_those_of_its_rows": (
-        *("wgan-*", "cubic-*", "conditional-*", "images-*"),
+        *("wgan-*", "cubic-*", "conditional-*", "images-w"),
     ),
     LIBRARY + "solvers/test_matrix.py::test_gaps_are_within_the_theorem": (
         *("20-40-0-*-False", "1-9-3-*-True"),
@@ -132,6 +140,10 @@ FIRST: dict[str, tuple[str, ...]] = {
     # published of it passes the checks and gates of every strategy (test_verify.py).
     EXPORT + "test_latents.py::test_a_published_model_draws_the_latents_that_its_strategy_draws": (
         "student-saved",
+    ),
+    # One number of each field, and of each message.
+    EXPORT + "serving/test_page.py::test_bad_input_is_a_message_and_no_request": (
+        *("values1-*", "values4-*", "values6-*", "values7-*"),
     ),
     # It needs the whole story of the page, whose examples are slow tests.
     EXPORT + "serving/test_docs.py::test_the_signatures_it_lists_are_those_of_the_models": (),

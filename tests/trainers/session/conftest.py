@@ -1,4 +1,4 @@
-"""One run with every watcher, the same without any, and the first again in two sessions."""
+"""One run with every watcher, the same without any, and again in two sessions."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,8 @@ from trainers.workdir import folder as workdirs
 GAP = {"every": 4, "num_steps": 3, "step_size": 1e-2, "num_samples": 64}
 WATCHED = {f"duality_gap__{key}": value for key, value in GAP.items()}
 WATCHED |= {"score_every": 3, "health_every": 2, "keep_best": "min:wasserstein2"}
-FIRST_PART = 8  # after a record that is not scored
+WITHOUT_GAP = {**WATCHED, "duality_gap__every": 0}
+FIRST_PART, END = 8, 10  # after a record that is not scored; before the end of the run
 
 
 def watched_config(**more):
@@ -31,7 +32,11 @@ def lines(workdir: Path):
 
 @pytest.fixture(scope="module")
 def watched(without_publishing, quick_pictures, tmp_path_factory):
-    """Workdirs of the runs: `off`, `on` and `parts`. Do not change them."""
+    """Workdirs of the runs. Do not change them.
+
+    `on` is finished. `off` was stopped at step `END`, and so was `parts`, whose gaps nobody looks
+    at: the slow tests resume those, too.
+    """
 
     def make(folder):
         with pytest.MonkeyPatch.context() as patch:
@@ -42,13 +47,12 @@ def watched(without_publishing, quick_pictures, tmp_path_factory):
                 (watchers.health, "Health"),
             ):
                 patch.setattr(owner, name, None)
-            assert train.train(watched_config(), folder / "off") == 0
-        config = watched_config(**WATCHED)
-        assert train.train(config, folder / "on") == 0
-        parts = folder / "parts"
+            assert train.train(watched_config(), folder / "off", until=END) == cli.STOPPED
+        assert train.train(watched_config(**WATCHED), folder / "on") == 0
+        config, parts = watched_config(**WITHOUT_GAP), folder / "parts"
         assert train.train(config, parts, until=FIRST_PART) == cli.STOPPED
         (parts / "seconds").write_text(str(workdirs.records(parts)[-1]["seconds"]))
-        assert train.train(config, parts) == 0
+        assert train.train(config, parts, until=END) == cli.STOPPED
 
     folder = shared_folder(tmp_path_factory, "watched", make)
     return SimpleNamespace(**{name: folder / name for name in ("off", "on", "parts")})

@@ -43,7 +43,7 @@ def test_they_are_the_scorecards_of_fixed_draws(watched):
 def test_seconds_grow_over_sessions_and_hold_no_scoring(watched):
     for workdir in (watched.off, watched.on, watched.parts):
         records = workdirs.records(workdir)
-        assert [r["step"] for r in records] == [2, 4, 6, 8, 10, 12]
+        assert [r["step"] for r in records] == [2, 4, 6, 8, 10, 12][: len(lines(workdir))]
         seconds = [r["seconds"] for r in records]
         assert seconds == sorted(seconds)
         assert 0 < seconds[-1] < 2
