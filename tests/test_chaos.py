@@ -11,20 +11,19 @@ import numpy as np
 import pytest
 
 from tests import chaos
-from tests.trainers.conftest import quick_pictures, tiny  # noqa: F401 - a fixture
+from tests.trainers.conftest import finished, tiny  # noqa: F401 - a fixture
 from trainers.session import train
 from trainers.system import lock
 from trainers.workdir.checkpoints import Checkpoints
 
-pytestmark = pytest.mark.usefixtures("quick_pictures")
+NEWEST, BEFORE = 12, 10  # its checkpoints
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(finished):  # noqa: F811
     """A finished run. Do not change it."""
-    workdir = tmp_path_factory.mktemp("chaos") / "run"
-    every = {"log_every": 2, "picture_every": 4, "checkpoint_every": 4}
-    assert train.train(tiny("mirror_gan", num_batches=8, **every), workdir) == 0
+    workdir, _ = finished
+    assert Checkpoints(workdir / "checkpoints").steps[-2:] == [BEFORE, NEWEST]
     return workdir
 
 
@@ -35,7 +34,7 @@ def copy(run, tmp_path):
 
 def test_a_copy_is_equal_and_sound(run, copy):
     assert chaos.differences(copy, run) == []
-    assert chaos.unsound(copy, run, newest=8) == []
+    assert chaos.unsound(copy, run, newest=NEWEST) == []
     assert chaos.litter(copy) == []
 
 
@@ -49,9 +48,9 @@ def other_tensor(workdir):
     import tensorflow as tf
 
     checkpoints = Checkpoints(workdir / "checkpoints")
-    tensors = {k: tf.constant(v) for k, v in checkpoints.read(8).tensors.items()}
+    tensors = {k: tf.constant(v) for k, v in checkpoints.read(NEWEST).tensors.items()}
     tensors["ema"] = tensors["ema"] + 1e-3
-    checkpoints.save(8, tensors, {})
+    checkpoints.save(NEWEST, tensors, {})
     checkpoints.close()
 
 
@@ -70,7 +69,7 @@ def shorter_metrics(workdir):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (other_tensor, "checkpoint 8: ema differs by up to 0.001"),
+        (other_tensor, "checkpoint 12: ema differs by up to 0.001"),
         (shorter_metrics, "metrics.jsonl differs"),
         (lambda d: flip(d / "samples" / "step_00000004.png"), "samples/step_00000004.png differs"),
         (lambda d: (d / "samples" / "published.png").unlink(), "published.png is missing here"),
@@ -92,8 +91,8 @@ def test_every_difference_is_found(change, says, run, copy):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda d: flip(d / "checkpoints" / "step_00000004" / "tensors.index"), "checkpoint 4"),
-        (lambda d: shutil.rmtree(d / "checkpoints" / "step_00000008"), "went back from 8 to 4"),
+        (lambda d: flip(d / "checkpoints" / "step_00000010" / "tensors.index"), "checkpoint 10"),
+        (lambda d: shutil.rmtree(d / "checkpoints" / "step_00000012"), "went back from 12 to 10"),
         (lambda d: flip(d / "metrics.jsonl", 20), "metrics.jsonl line 1 differs"),
         (lambda d: flip(d / "samples" / "step_00000008.png"), "step_00000008.png differs"),
         (lambda d: (d / "config.json").write_text('{"a'), "config.json is half-written"),
@@ -102,13 +101,13 @@ def test_every_difference_is_found(change, says, run, copy):
 )
 def test_every_unsoundness_is_found(change, says, run, copy):
     change(copy)
-    assert says in "; ".join(chaos.unsound(copy, run, newest=8))
+    assert says in "; ".join(chaos.unsound(copy, run, newest=NEWEST))
 
 
 def test_a_line_that_was_cut_off_is_sound(run, copy):
     path = copy / "metrics.jsonl"
     path.write_text(path.read_text()[:-7])
-    assert chaos.unsound(copy, run, newest=8) == []
+    assert chaos.unsound(copy, run, newest=NEWEST) == []
 
 
 def test_moments_are_waited_for_and_missed(tmp_path):

@@ -27,6 +27,23 @@ SPACING = 40
 # A component of weight 0 must never be drawn.
 WEIGHTS = {1: (1.0,), 8: (0.3, 0.05, 0.0, 0.25, 0.1, 0.1, 0.05, 0.15)}
 PLOT = {"window": [-50.0, 330.0, -190.0, 190.0], "modes": [[0.0, 100.0], [100.0, -100.0]]}
+POINTS_FACTS = {
+    "dataset": "gaussians8",
+    "algorithm": "mirror_prox_gan",
+    "plot": PLOT,
+    "strategy": "mixture",
+    "config": {"seed": 3},
+}
+IMAGES_FACTS = {
+    "strategy": "mixture",
+    "dataset": "patches",
+    "algorithm": "mirror_prox_gan",
+    "step": 1200,
+    "config": {"seed": 5},
+    "scorecard": {"fid": 1.25, "num_samples": 10},
+    "real_data_ceiling": {"fid": 0.5, "num_samples": 10},
+    "protocol": {"feature_network": "tiny", "sha256": "ab" * 32, "num_samples": 10},
+}
 
 
 @contextlib.contextmanager
@@ -94,6 +111,36 @@ def seed_array(seed: int, num: int) -> np.ndarray:
     return np.array([[seed, i] for i in range(num)], np.int64)
 
 
+def publish_points(folder, num_components: int):
+    """Publishes the next version of folder/points."""
+    publish_strategy(make_strategy(num_components), folder / "points", POINTS_FACTS)
+
+
+def publish_images(folder):
+    """Publishes the next version of folder/images: class-conditional, 3 generators."""
+    publish_strategy(make_image_strategy(3, 4), folder / "images", IMAGES_FACTS)
+
+
+def published_points(factory, num_components: int):
+    """The folder of a version of so many generators, published once in a session."""
+
+    def make(folder):
+        with without_gates():
+            publish_points(folder, num_components)
+
+    return shared_folder(factory, f"published-{num_components}", make) / "points" / "1"
+
+
+def published_images(factory):
+    """The folder of a class-conditional version of images, published once in a session."""
+
+    def make(folder):
+        with without_gates():
+            publish_images(folder)
+
+    return shared_folder(factory, "published-images", make) / "images" / "1"
+
+
 @pytest.fixture(
     scope="session",
     params=[pytest.param(1, marks=pytest.mark.slow, id="one"), pytest.param(8, id="mixture")],
@@ -101,14 +148,7 @@ def seed_array(seed: int, num: int) -> np.ndarray:
 def published(request, tmp_path_factory):
     """A published strategy: `strategy`, `version` (its folder), `manifest`, `served`."""
     strategy = make_strategy(request.param)
-    metadata = {"plot": PLOT, "strategy": "mixture", "config": {"seed": 3}}
-
-    def make(folder):
-        with without_gates():
-            publish_strategy(strategy, folder / "model", metadata)
-
-    folder = shared_folder(tmp_path_factory, f"published-{request.param}", make)
-    version = folder / "model" / "1"
+    version = published_points(tmp_path_factory, request.param)
     manifest = json.loads((version / publish.MANIFEST).read_text())
     with runtime.ServedModel(version) as served:
         yield SimpleNamespace(strategy=strategy, version=version, manifest=manifest, served=served)
@@ -117,24 +157,7 @@ def published(request, tmp_path_factory):
 @pytest.fixture(scope="session")
 def images(tmp_path_factory):
     """A published class-conditional model of images: (strategy, version folder)."""
-    strategy = make_image_strategy(num_components=3, num_classes=4)
-    facts = {
-        "strategy": "mixture",
-        "dataset": "patches",
-        "algorithm": "mirror_prox_gan",
-        "step": 1200,
-        "config": {"seed": 5},
-        "scorecard": {"fid": 1.25, "num_samples": 10},
-        "real_data_ceiling": {"fid": 0.5, "num_samples": 10},
-        "protocol": {"feature_network": "tiny", "sha256": "ab" * 32, "num_samples": 10},
-    }
-
-    def make(folder):
-        with without_gates():
-            publish_strategy(strategy, folder / "patches", facts)
-
-    folder = shared_folder(tmp_path_factory, "published-images", make)
-    return strategy, folder / "patches" / "1"
+    return make_image_strategy(3, 4), published_images(tmp_path_factory)
 
 
 ONLY_MIXTURE = pytest.mark.parametrize("published", [8], ids=["mixture"], indirect=True)

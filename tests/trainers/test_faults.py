@@ -74,6 +74,21 @@ def reference(tmp_path_factory):
     return state(workdir)
 
 
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory):
+    """A run that was killed between its record 50 and the checkpoint 60. Do not change it."""
+    workdir = tmp_path_factory.mktemp("cut") / "run"
+    with pytest.MonkeyPatch.context() as patch, at_step(50, kill, patch), pytest.raises(Killed):
+        train.train(CONFIG, workdir)
+    return workdir
+
+
+@pytest.fixture
+def interrupted(cut, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(cut, tmp_path / "run")
+
+
 @contextlib.contextmanager
 def at_step(step, act, monkeypatch):
     """Calls act() once, before the compiled call that begins at or after `step`."""
@@ -181,14 +196,20 @@ def test_killed_inside_a_checkpoint(where, reference, tmp_path, monkeypatch):
     assert_same(workdir, reference)
 
 
-def test_killed_between_a_record_and_its_checkpoint(reference, tmp_path, monkeypatch):
-    workdir = tmp_path / "run"
-    with at_step(50, kill, monkeypatch), pytest.raises(Killed):
-        train.train(CONFIG, workdir)
+def test_killed_between_a_record_and_its_checkpoint(reference, interrupted):
+    # TensorBoard's own: `event_accumulator` never drops tensors.
+    from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+
+    workdir = interrupted
+    time.sleep(1.1)  # event files are told apart by the second
     with (workdir / "metrics.jsonl").open("a") as file:
         file.write('{"step": 60, "lo')
     assert train.train(CONFIG, workdir) == 0
     assert_same(workdir, reference)
+    # TensorBoard shows each step once.
+    events = EventAccumulator(str(workdir / "tensorboard"), {"tensors": 0})
+    events.Reload()
+    assert [e.step for e in events.Tensors("loss/w")] == [10, 20, 30, 40, 50, 60]
 
 
 # Rivals.
@@ -282,32 +303,23 @@ def test_a_disk_that_fills_up_elsewhere_is_no_stack_trace(what, reference, tmp_p
     assert_same(workdir, reference)
 
 
-def test_a_read_only_workdir_is_refused_and_left_alone(reference, tmp_path, monkeypatch):
+def test_a_read_only_workdir_is_refused_and_left_alone(cut, tmp_path):
     with tmpfs(tmp_path / "place", "50m") as place:
-        workdir = place / "run"
-        with at_step(40, kill, monkeypatch), pytest.raises(Killed):
-            train.train(CONFIG, workdir)
+        workdir = shutil.copytree(cut, place / "run")
+        before = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()}
         remount(place, "ro")
         with pytest.raises(InputError, match=r"cannot be written \(Read-only file system\)"):
             train.train(CONFIG, workdir)
-        remount(place, "rw")
-        assert train.train(CONFIG, workdir) == 0
-        assert_same(workdir, reference)
+        assert {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()} == before
 
 
 # Damage.
 
 
-def interrupted(workdir, step, monkeypatch):
-    with at_step(step, kill, monkeypatch), pytest.raises(Killed):
-        train.train(CONFIG, workdir)
-    return Checkpoints(workdir / "checkpoints")
-
-
 @pytest.mark.parametrize("damage", ["truncated", "flipped"])
-def test_a_damaged_newest_checkpoint(damage, reference, tmp_path, monkeypatch, capsys):
-    workdir = tmp_path / "run"
-    newest = interrupted(workdir, 50, monkeypatch).latest
+def test_a_damaged_newest_checkpoint(damage, reference, interrupted, capsys):
+    workdir = interrupted
+    newest = Checkpoints(workdir / "checkpoints").latest
     data = newest / "tensors.data-00000-of-00001"
     if damage == "truncated":
         os.truncate(data, data.stat().st_size // 2)
@@ -325,9 +337,9 @@ def test_a_damaged_newest_checkpoint(damage, reference, tmp_path, monkeypatch, c
     assert_same(workdir, reference)
 
 
-def test_all_checkpoints_damaged_is_an_error(tmp_path, monkeypatch):
-    workdir = tmp_path / "run"
-    for path in interrupted(workdir, 50, monkeypatch)._folder.iterdir():
+def test_all_checkpoints_damaged_is_an_error(interrupted):
+    workdir = interrupted
+    for path in (workdir / "checkpoints").iterdir():
         (path / "manifest.json").unlink()
     before = (workdir / "metrics.jsonl").read_bytes()
     with pytest.raises(InputError, match="No checkpoint is good"):
@@ -335,9 +347,8 @@ def test_all_checkpoints_damaged_is_an_error(tmp_path, monkeypatch):
     assert (workdir / "metrics.jsonl").read_bytes() == before, "nothing more was lost"
 
 
-def test_missing_files(reference, tmp_path, monkeypatch, capsys):
-    workdir = tmp_path / "run"
-    interrupted(workdir, 50, monkeypatch)
+def test_missing_files(reference, interrupted, tmp_path, capsys):
+    workdir = interrupted
     (workdir / "config.json").rename(workdir / "config")
     with pytest.raises(InputError, match=r"no config\.json"):
         train.train(CONFIG, workdir)
@@ -380,21 +391,6 @@ def test_a_clock_that_jumps(reference, tmp_path, monkeypatch):
     jump()
     assert train.train(CONFIG, workdir) == 0
     assert_same(workdir, reference)
-
-
-# TensorBoard.
-
-
-def test_tensorboard_shows_each_step_once(tmp_path, monkeypatch):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    workdir = tmp_path / "run"
-    interrupted(workdir, 44, monkeypatch)
-    time.sleep(1.1)  # event files are told apart by the second
-    assert train.train(CONFIG, workdir) == 0
-    events = EventAccumulator(str(workdir / "tensorboard"), {"tensors": 0})
-    events.Reload()
-    assert [e.step for e in events.Tensors("loss/w")] == [10, 20, 30, 40, 50, 60]
 
 
 # Images, and batch normalisation.

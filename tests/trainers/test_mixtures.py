@@ -10,7 +10,13 @@ import tensorflow as tf
 
 from tests.oracles import gan
 from tests.shared import shared_folder
-from tests.trainers.conftest import command, publish_without_model, state_of, tiny
+from tests.trainers.conftest import (
+    FEW_SCORED,
+    command,
+    publish_without_model,
+    state_of,
+    tiny,
+)
 from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.metrics.scorecard import KEYS
@@ -37,6 +43,7 @@ def better(tmp_path_factory):
             checkpoint_every=20,
             mixture__num_components=5,
             step_size=0.02,
+            **FEW_SCORED,
         )
         with pytest.MonkeyPatch.context() as patch:
             # The run's own model is another test's.

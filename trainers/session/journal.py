@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -159,9 +160,17 @@ def _truncate(path: Path, step: int) -> list[str]:
 def _purge(board: Path, step: int) -> None:
     """Tells TensorBoard that what earlier sessions wrote from `step` on does not count."""
     from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+    from tensorboard.summary.writer.record_writer import RecordWriter
 
-    # Of another name than the files of tf.summary in the same second; read before them.
-    writer = EventFileWriter(str(board), filename_suffix=".purge")
-    writer.add_event(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
-    writer.close()
+    # Files are read in the order of their names: this one before those of tf.summary, whose second
+    # is followed by a host. TensorBoard takes the first START that it sees for the beginning of the
+    # run, and drops nothing there.
+    now = time.time()
+    start = Event(step=step, wall_time=now, session_log=SessionLog(status=SessionLog.START))
+    events = (Event(wall_time=now, file_version="brain.Event:2"), start, start)
+    name = f"events.out.tfevents.{int(now):010d}.-purge"
+    board.mkdir(exist_ok=True)
+    with (board / name).open("wb") as file:
+        writer = RecordWriter(file)
+        for event in events:
+            writer.write(event.SerializeToString())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,8 +21,7 @@ import uvloop
 
 from export.serving.config import ModelConfig, Policy
 from export.serving.server import Server, Settings
-from tests.export.conftest import without_gates
-from tests.export.serving.models import publish_models
+from tests.export.conftest import published_images, published_points
 from tests.shared import shared_folder
 
 
@@ -69,8 +69,17 @@ def models(tmp_path_factory):
     """The folder of the models: `points` (versions 1 and 2) and `images` (version 1)."""
     if "TFS_MODELS" in os.environ:
         return Path(os.environ["TFS_MODELS"])
-    with without_gates():
-        return shared_folder(tmp_path_factory, "models", publish_models)
+    versions = {
+        "points/1": published_points(tmp_path_factory, 8),
+        "points/2": published_points(tmp_path_factory, 1),
+        "images/1": published_images(tmp_path_factory),
+    }
+
+    def copy(folder):
+        for name, version in versions.items():
+            shutil.copytree(version, folder / name)
+
+    return shared_folder(tmp_path_factory, "models", copy)
 
 
 def configs(folder):

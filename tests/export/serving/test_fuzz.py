@@ -1,7 +1,7 @@
 """Hostile requests: every reply is a documented one, and the server serves as before.
 
-The default run sends 3,400 requests, always the same ones; the slow tests 2,400 more, of bodies in
-gzip and in chunks, filters, types and damaged messages. Others, and more:
+The default run sends 1,900 requests, always the same ones; the slow tests 4,800, more of each kind.
+Others, and more:
 
     FUZZ_SEED=7 FUZZ_TIMES=10 python -m pytest tests/export/serving/test_fuzz.py
 """
@@ -76,6 +76,12 @@ def examples(num: int):
         suppress_health_check=list(HealthCheck),
     )
     return lambda test: profile(test if SEED is None else hypothesis.seed(int(SEED))(test))
+
+
+def few_and_many(few: int, many: int):
+    """Calls a test with so many examples `num`; with many only among the slow tests."""
+    slow = pytest.param(many, id="many", marks=pytest.mark.slow)
+    return pytest.mark.parametrize("num", [pytest.param(few, id="few"), slow])
 
 
 # The servers.
@@ -304,10 +310,11 @@ PATHS = st.one_of(
 )  # fmt: skip
 
 
-def test_bodies(open_server, caplog):
+@few_and_many(300, 1000)
+def test_bodies(open_server, caplog, num):
     """Predict requests whose bodies are nearly right, or nothing of the kind."""
 
-    @examples(1000)
+    @examples(num)
     @given(st.sampled_from(TARGETS), texts() | texts() | texts() | st.binary(max_size=60))
     def run(target, body):
         reply = exchange(open_server, http_request("POST", f"/v1/models/{target}:predict", body))
@@ -383,8 +390,9 @@ VALUES = st.one_of(
 )  # fmt: skip
 
 
+@few_and_many(200, 400)
 @pytest.mark.parametrize("token", [None, TOKEN], ids=["open", "locked"])
-def test_headers(open_server, locked_server, caplog, token):
+def test_headers(open_server, locked_server, caplog, token, num):
     """A valid request among strange headers; the body may not be what they say."""
     running = locked_server if token else open_server
     body = b'{"instances": [[0, 0]]}'
@@ -392,7 +400,7 @@ def test_headers(open_server, locked_server, caplog, token):
         [body, gzip.compress(body), zlib.compress(body), b"5\r\n{}   \r\n0\r\n\r\n"]
     )
 
-    @examples(400)
+    @examples(num)
     @given(st.lists(st.tuples(NAMES, VALUES), max_size=4), bodies)
     def run(pairs, body):
         headers = [f"{name}: {value}" for name, value in pairs]
@@ -577,10 +585,11 @@ def outcome(channel, method, data):
     return "OK", ""
 
 
-def test_messages(open_server, caplog):
+@few_and_many(200, 600)
+def test_messages(open_server, caplog, num):
     with grpc.insecure_channel(open_server.grpc) as channel:
 
-        @examples(600)
+        @examples(num)
         @given(messages())
         def run(message):
             code, details = outcome(channel, *message)
@@ -596,10 +605,6 @@ def test_messages(open_server, caplog):
 
 
 # Encodings, chunks, filters, types, and messages that are damaged on the wire.
-
-FEW_AND_MANY = pytest.mark.parametrize(
-    "num", [pytest.param(50, id="few"), pytest.param(1200, id="many", marks=pytest.mark.slow)]
-)
 
 
 @st.composite
@@ -654,7 +659,7 @@ def encoded(draw):
     )
 
 
-@FEW_AND_MANY
+@few_and_many(50, 1200)
 def test_encoded_bodies(open_server, caplog, num):
     @examples(num)
     @given(encoded())
@@ -708,7 +713,7 @@ def damaged_messages(draw):
     return data
 
 
-@FEW_AND_MANY
+@few_and_many(50, 1200)
 def test_damaged_messages(open_server, caplog, num):
     with grpc.insecure_channel(open_server.grpc) as channel:
 

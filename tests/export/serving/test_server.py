@@ -48,14 +48,14 @@ def one(running, version=None, rows=3):
 
 @pytest.fixture
 def base(models, tmp_path):
-    """A folder with version 1 of points; others can be put beside it."""
+    """A folder with one version, 1, of one generator (eight take a second to load and warm up)."""
     folder = tmp_path / "points"
     folder.mkdir()
-    shutil.copytree(models / "points" / "1", folder / "1")
+    shutil.copytree(models / "points" / "2", folder / "1")
     return folder
 
 
-def add(models, base, number, source=2):
+def add(models, base, number, source=1):
     """Puts a version where a publisher would: by renaming a whole folder."""
     building = base / f".building-{number}"
     shutil.copytree(models / "points" / str(source), building)
@@ -213,7 +213,7 @@ def test_a_label_stays_until_its_new_version_serves(models, base):
         return ask(running.rest, ("POST", path, {"instances": [[0, 0]]}))[0][0]
 
     add(models, base, 2)
-    shutil.copytree(models / "points" / "2", base / "3")
+    shutil.copytree(models / "points" / "1", base / "3")
     both = config({"stable": 1, "canary": 1})
     with Running(Settings(both, poll_seconds=3600, access_log="")) as running:
         served = running.server.models
@@ -277,7 +277,7 @@ def test_requests_never_fail_while_versions_are_swapped(models, base):
         threads = [threading.Thread(target=client) for _ in range(4)]
         for thread in threads:
             thread.start()
-        for number in (2, 3, 4):
+        for number in (2, 3):
             add(models, base, number, source=1 + number % 2)
             running.poll()
             time.sleep(0.3)

@@ -66,9 +66,9 @@ def test_parts_and_replicas_read_the_states_of_the_layers():
 
 def test_a_run_is_the_same_but_for_rounding():
     def run(accumulate):
-        loop = Loop(build(tiny("mirror_prox_gan", num_batches=20, precision="float64",
+        loop = Loop(build(tiny("mirror_gan", num_batches=8, precision="float64",
                                accumulate=accumulate, temperature=1e-4)))  # fmt: skip
-        loop.advance(20)
+        loop.advance(8)
         return loop.last().theta.numpy()
 
     one, four = run(1), run(4)

@@ -1,6 +1,7 @@
-"""The health monitor disturbs nothing, is exact on resume, and finds what was made ill."""
+"""The health monitor finds what was made ill. That it disturbs nothing is test_watchers'."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -9,17 +10,17 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.trainers.conftest import tiny, tiny_images
+from tests.trainers.session.conftest import lines
 from tf_mixed_nash import MixedNashGAN
 from tf_mixed_nash.games.objectives import OBJECTIVES
 from tf_mixed_nash.training.loop import Loop
 from trainers import diagnose
-from trainers.answers import reading
 from trainers.experiment import settings
 from trainers.experiment.build import build
 from trainers.session import health as sut
 from trainers.session import train, watchers
 from trainers.system import cli
-from trainers.workdir import best, findings, folder
+from trainers.workdir import findings, folder
 
 pytestmark = pytest.mark.usefixtures("quick_pictures")
 
@@ -36,10 +37,6 @@ def config(**more):
     return tiny("mirror_gan", **more)
 
 
-def lines(workdir):
-    return [json.loads(x) for x in (workdir / "metrics.jsonl").read_text().splitlines()]
-
-
 def plain(records):
     return [
         {k: v for k, v in x.items() if not k.startswith(("health/", "finding/", "score/"))}
@@ -48,60 +45,31 @@ def plain(records):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """One run without the monitor; with it, ill, kept by a score; and that in two sessions."""
+def ill(without_publishing, tmp_path_factory):
+    """A run with the monitor whose generator is ill."""
     path = tmp_path_factory.mktemp("health")
     (path / "ill.py").write_text(ILL)
-    own = {"model__generator": f"{path / 'ill.py'}:constant"}
-    scored = {"score_every": 2, "score_samples": 64, "keep_best": "min:wasserstein2"}
-    scored |= {"keep_last": 1, "checkpoint_every": 100, "picture_every": 6}
-    assert train.train(config(**own, health_every=0), path / "off", until=10) == cli.STOPPED
-    assert train.train(config(**own, **scored), path / "on", until=10) == cli.STOPPED
-    assert train.train(config(**own, **scored), path / "parts", until=6) == cli.STOPPED
-    assert train.train(config(**own, **scored), path / "parts", until=10) == cli.STOPPED
-    return path
+    own = {"model__generator": f"{path / 'ill.py'}:constant", "picture_every": 6}
+    own |= {"score_every": 2, "score_samples": 64}
+    assert train.train(config(**own), path / "run", until=10) == cli.STOPPED
+    return path / "run"
 
 
-def test_the_run_is_bitwise_the_same_with_and_without_it(runs):
-    off, on = (reading.load_loop(runs / name).tensors() for name in ("off", "on"))
-    assert off.keys() == on.keys()
-    for name in off:
-        np.testing.assert_array_equal(np.array(off[name]), np.array(on[name]), name)
-    assert lines(runs / "off") == plain(lines(runs / "on"))
-    assert not findings.looked(lines(runs / "off"))
-
-
-def test_a_resumed_run_finds_the_same(runs):
-    there, here = (runs / name / "metrics.jsonl" for name in ("on", "parts"))
-    assert there.read_bytes() == here.read_bytes()
-
-
-def test_a_constant_generator_is_found_by_name(runs):
-    last = lines(runs / "on")[-1]
+def test_a_constant_generator_is_found_by_name(ill):
+    last = lines(ill)[-1]
     assert last["health/duplicates"] == 1.0
     assert last["health/kinds"] == 1.0
+    assert last["score/last/num_samples"] == 64
     assert last["finding/duplicates"] == last["finding/collapsed_samples"] == 1.0
-    found = {f.name: f for f in findings.find(lines(runs / "on"), 12)}
+    found = {f.name: f for f in findings.find(lines(ill), 12)}
     assert found["duplicates"].since == 4  # after a fifth of the run
-    times = folder.records(runs / "on")[-1]
+    times = folder.records(ill)[-1]
     assert times["health_seconds"] > 0
     assert "health_seconds" not in last
 
 
-def test_the_best_checkpoint_stays_and_is_read(runs):
-    records = lines(runs / "on")
-    wanted = best.Best.of(config(score_every=2, keep_best="min:wasserstein2")).of_records(records)
-    assert wanted.num_samples == 64
-    for name in ("on", "parts"):
-        loop = reading.load_loop(runs / name, "best")
-        assert loop.step == wanted.step
-        strategy, known = reading.load_answer(runs / name, "last", "best")
-        assert known["step"] == wanted.step
-        assert strategy.num_components == 1
-
-
-def test_tensorboard_has_histograms_and_numbers(runs):
-    events = EventAccumulator(str(runs / "on" / "tensorboard"), {"tensors": 0}).Reload()
+def test_tensorboard_has_histograms_and_numbers(ill):
+    events = EventAccumulator(str(ill / "tensorboard"), {"tensors": 0}).Reload()
     tags = events.Tags()["tensors"]
     assert {"health/d_real", "health/d_fake", "finding/duplicates", "samples"} <= {*tags}
     kinds = {tag: events.summary_metadata[tag].plugin_data.plugin_name for tag in tags}
@@ -109,8 +77,8 @@ def test_tensorboard_has_histograms_and_numbers(runs):
     assert kinds["samples"] == "images"
 
 
-def test_diagnose_reads_and_looks(runs, capsys):
-    facts = diagnose.diagnose(runs / "on")
+def test_diagnose_reads_and_looks(ill, tmp_path):
+    facts = diagnose.diagnose(ill)
     names = {f["name"] for f in facts["findings"]}
     assert {"duplicates", "collapsed_samples", "lost_modes"} <= names
     assert (facts["step"], facts["looked_at"], facts["finished"]) == (10, 10, False)
@@ -119,9 +87,12 @@ def test_diagnose_reads_and_looks(runs, capsys):
     assert "finding      duplicates: 100% of the last iterate's samples have a twin" in text
     assert "usually helps:" in text
     # A run without looks, as old ones are, has them now.
-    now = diagnose.diagnose(runs / "off")
+    old = shutil.copytree(ill, tmp_path / "old")
+    records = "".join(json.dumps(x) + "\n" for x in plain(lines(ill)))
+    (old / "metrics.jsonl").write_text(records)
+    now = diagnose.diagnose(old)
     assert names <= {f["name"] for f in now["findings"]}
-    only = diagnose.diagnose(runs / "off", records_only=True)
+    only = diagnose.diagnose(old, records_only=True)
     assert not only["findings"]
     assert "nobody looked at it" in only["notes"][0]
 

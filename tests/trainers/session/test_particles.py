@@ -8,12 +8,13 @@ import pytest
 import tensorflow as tf
 
 from export import publish, verify
-from tests.trainers.conftest import command, process, state_of, tiny
+from export.strategy import publish_strategy
+from tests.trainers.conftest import command, process, publish_without_model, state_of, tiny
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.metrics.scorecard import KEYS
 from tf_mixed_nash.strategies.mixed import seed_rows
 from tf_mixed_nash.training.loop import Loop
-from trainers.answers import reading
+from trainers.answers import publishing, reading
 from trainers.experiment import settings
 from trainers.experiment.build import build
 from trainers.session import train
@@ -49,14 +50,13 @@ def lines(workdir):
     ],
 )
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(algorithm, tmp_path):
-    """With a reservoir that overflows."""
+    """With a reservoir that overflows. (Two calls are one long one: test_loop.py.)"""
     whole = Loop(build(config(algorithm)))
-    assert whole.advance(12) is None
-    first = Loop(whole.run)
-    first.advance(4)
+    whole.advance(4)
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(first.step, first.tensors(), {})
+    checkpoints.save(whole.step, whole.tensors(), {})
     checkpoints.wait()
+    assert whole.advance(12) is None
     second = Loop(whole.run)
     second.assign(checkpoints.read().tensors)
     assert second.step == 4
@@ -77,11 +77,13 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(algorithm, tmp_path)
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    """A finished run of four generators with learnt weights that publishes `last`."""
+    """A finished run of four generators with learnt weights; its version has no model."""
     workdir = tmp_path_factory.mktemp("particles") / "run"
     # Rebirth would make them equal again.
     mine = config("mirror_prox_gan", publish="last", generator__rebirth_below=0.0)
-    assert train.train(mine, workdir) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publishing, "publish_strategy", publish_without_model)
+        assert train.train(mine, workdir) == 0
     return workdir
 
 
@@ -100,13 +102,24 @@ def test_its_scorecard_knows_the_atoms(workdir):
     assert all(np.isfinite(x).all() for record in lines(workdir) for x in record.values())
 
 
-def test_its_published_model_samples_all_atoms_by_their_weights(workdir):
-    version = publish.find_version(workdir / "export" / "generator")  # it has passed every gate
-    manifest = publish.read_manifest(version)
-    answers = reading.answers_of(reading.load_loop(workdir))
+def test_its_answers_have_all_atoms_by_their_weights(workdir):
+    loop = reading.load_loop(workdir)
+    answers = reading.answers_of(loop)
     last = answers["last"]
     assert (last.num_components, last.num_particles) == (4, 4)
     assert (answers["mixture"].num_components, answers["mixture"].num_particles) == (8, 4)
+    np.testing.assert_array_equal(last.atoms, loop.last().theta)
+    assert np.ptp(last.weights) > 1e-3
+    assert sum(last.weights.numpy()) == pytest.approx(1.0, abs=1e-6)
+    assert np.ptp(answers["mixture"].weights) > 1e-3
+
+
+# That a model draws its components by their weights, and each is its atom, is test_strategy.py's.
+@pytest.mark.slow
+def test_its_published_model_samples_all_atoms_by_their_weights(workdir, tmp_path):
+    last, facts = reading.load_answer(workdir, "last")
+    version = publish_strategy(last, tmp_path / "generator", facts)  # it passes every gate
+    manifest = publish.read_manifest(version)
     assert (manifest["num_components"], manifest["num_particles"]) == (4, 4)
     np.testing.assert_allclose(manifest["weights"], last.weights, rtol=1e-6)
     assert "4 particles" in (version / "README.md").read_text()

@@ -18,15 +18,14 @@ SMALL = {"num_batches": 12, "num_inner_steps": 2, "history_capacity": 2}
 
 
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path):
-    """With a reservoir that overflows and several chains."""
+    """With a reservoir that overflows and several chains. (Calls are one: test_loop.py.)"""
     config = tiny("sample_md", **SMALL, generator__num_chains=2)
     whole = Loop(build(config))
-    whole.advance(12)
-    first = Loop(build(config))
-    first.advance(4)
+    whole.advance(4)
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(first.step, first.tensors(), {})
+    checkpoints.save(whole.step, whole.tensors(), {})
     checkpoints.wait()
+    whole.advance(12)
     second = Loop(build(config))
     second.assign(checkpoints.read().tensors)
     assert second.step == 4

@@ -1,11 +1,10 @@
-"""Scores and seconds during a run: off by default, exact on resume, and they disturb nothing."""
-
-import json
+"""Scores and seconds during a run. That they disturb nothing is test_watchers'."""
 
 import numpy as np
 import pytest
 
 from tests.trainers.conftest import tiny, tiny_images
+from tests.trainers.session.conftest import lines
 from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.metrics.scorecard import scorecard
@@ -13,73 +12,26 @@ from tf_mixed_nash.strategies.mixed import seed_rows
 from tf_mixed_nash.training.loop import Loop
 from trainers.answers import reading
 from trainers.experiment.build import build
-from trainers.session import train, watchers
-from trainers.system import cli
+from trainers.session import watchers
 from trainers.tasks import image_scores
 from trainers.tasks.base import SEED
 from trainers.tasks.imaging import draw_pixels
 from trainers.tasks.kinds import MONITORED, SCORES
 from trainers.workdir import folder as workdirs
 
-pytestmark = pytest.mark.usefixtures("quick_pictures")
 
-
-def config(every, **more):
-    more = {"num_batches": 12, "mixture__window": (0.5, 1.0), **more}
-    return tiny("mirror_gan", score_every=every, **more)
-
-
-def lines(workdir):
-    return [json.loads(x) for x in (workdir / "metrics.jsonl").read_text().splitlines()]
-
-
-def state(workdir):
-    return {n: v.numpy() for n, v in reading.load_loop(workdir).variables.items()}
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Workdirs of one run without scores, with them, and with them in two sessions."""
-    folder = tmp_path_factory.mktemp("scores")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(watchers, "Scores", None)  # off: not even its objects are made
-        assert train.train(config(0), folder / "off", until=10) == cli.STOPPED
-    assert train.train(config(3), folder / "on", until=10) == cli.STOPPED
-    # Stopped after a record that is scored and one that is not.
-    assert train.train(config(3), folder / "parts", until=8) == cli.STOPPED
-    (folder / "parts" / "seconds").write_text(
-        str(workdirs.records(folder / "parts")[-1]["seconds"])
-    )
-    assert train.train(config(3), folder / "parts", until=10) == cli.STOPPED
-    return folder
-
-
-def test_the_run_is_bitwise_the_same_with_and_without_them(runs):
-    off, on = state(runs / "off"), state(runs / "on")
-    assert off.keys() == on.keys()
-    for name in off:
-        np.testing.assert_array_equal(off[name], on[name], name)
-    without = [{k: v for k, v in x.items() if "score/" not in k} for x in lines(runs / "on")]
-    assert lines(runs / "off") == without
-
-
-def test_a_resumed_run_writes_the_same_scores(runs):
-    there, here = (runs / name / "metrics.jsonl" for name in ("on", "parts"))
-    assert there.read_bytes() == here.read_bytes()
-
-
-def test_the_first_record_at_or_after_each_multiple_is_scored(runs):
-    # Records come at 2, 4, ..., 10; the multiples of 3 are 3, 6, 9.
-    scored = [x["step"] for x in lines(runs / "on") if "score/last/wasserstein2" in x]
-    assert scored == [4, 6, 10]
+def test_the_first_record_at_or_after_each_multiple_is_scored(watched):
+    # Records come at 2, 4, ..., 12; the multiples of 3 are 3, 6, 9, 12.
+    scored = [x["step"] for x in lines(watched.on) if "score/last/wasserstein2" in x]
+    assert scored == [4, 6, 10, 12]
     # The mixture's window begins after step 6.
-    mixed = [x["step"] for x in lines(runs / "on") if "score/mixture/wasserstein2" in x]
-    assert mixed == [10]
+    mixed = [x["step"] for x in lines(watched.on) if "score/mixture/wasserstein2" in x]
+    assert mixed == [10, 12]
 
 
-def test_they_are_the_scorecards_of_fixed_draws(runs):
-    loop = reading.load_loop(runs / "on")
-    data, last = loop.run.task.data, lines(runs / "on")[-1]
+def test_they_are_the_scorecards_of_fixed_draws(watched):
+    loop = reading.load_loop(watched.on)
+    data, last = loop.run.task.data, lines(watched.on)[-1]
     reference = data.sample(rng.stream(SEED, "reference"), 500).numpy()
     for name, strategy in reading.answers_of(loop).items():
         samples = strategy.sample(seed_rows(SEED, 2_500)).numpy()
@@ -88,18 +40,18 @@ def test_they_are_the_scorecards_of_fixed_draws(runs):
             assert last[f"score/{name}/{metric}"] == pytest.approx(card[metric], rel=1e-6)
 
 
-def test_seconds_grow_over_sessions_and_hold_no_scoring(runs):
-    for name in ("off", "on", "parts"):
-        records = workdirs.records(runs / name)
-        assert [r["step"] for r in records] == [2, 4, 6, 8, 10]
+def test_seconds_grow_over_sessions_and_hold_no_scoring(watched):
+    for workdir in (watched.off, watched.on, watched.parts):
+        records = workdirs.records(workdir)
+        assert [r["step"] for r in records] == [2, 4, 6, 8, 10, 12][: len(lines(workdir))]
         seconds = [r["seconds"] for r in records]
         assert seconds == sorted(seconds)
         assert 0 < seconds[-1] < 2
-    # Ten steps of tiny networks are faster than the first scoring, which is traced.
-    on = workdirs.records(runs / "on")
+    # Twelve steps of tiny networks are faster than the first scoring, which is traced.
+    on = workdirs.records(watched.on)
     assert on[-1]["seconds"] < sum(r.get("score_seconds", 0.0) for r in on)
-    before = float((runs / "parts" / "seconds").read_text())
-    at_8, at_10 = (r["seconds"] for r in workdirs.records(runs / "parts") if r["step"] in (8, 10))
+    before = float((watched.parts / "seconds").read_text())
+    at_8, at_10 = (r["seconds"] for r in workdirs.records(watched.parts) if r["step"] in (8, 10))
     assert at_8 == before
     assert at_10 > before
 
@@ -131,4 +83,4 @@ def test_every_monitored_score_is_one_of_the_scorecard():
 
 def test_a_number_that_is_none_is_refused():
     with pytest.raises(InputError, match="score_every must be an integer of at least 0"):
-        config(-1)
+        tiny(score_every=-1)

@@ -181,9 +181,11 @@ def test_sigterm_stops_after_a_checkpoint_and_the_same_command_resumes(tmp_path)
     assert 0 <= loop.step - lines(tmp_path / "run")[-1]["step"] < 50
 
 
-def test_dry_run_prints_the_config_and_sizes_in_time_and_writes_nothing(tmp_path):
+# How long it takes where nothing was imported before is for the slow tests.
+@pytest.mark.parametrize("start", [command, pytest.param(process, marks=pytest.mark.slow)])
+def test_dry_run_prints_the_config_and_sizes_in_time_and_writes_nothing(start, tmp_path):
     before = cpu_seconds()
-    done = process(
+    done = start(
         "trainers.run",
         "--config=configs/gaussians25_md.py:pure",
         "--config.algorithm=adam",

@@ -27,6 +27,11 @@ IMAGE_CONFIGS = [
 ]  # fmt: skip
 
 
+# Two layers less, and narrow; one picture on the way.
+SMALL = ("--config.image.size=28", "--config.model.width=4", "--config.picture_every=2")
+SMALL += ("--config.scorecard.num_samples=20", "--config.model.generator_normalization=layer")
+
+
 @pytest.fixture(scope="module")
 def patches(tmp_path_factory):
     """60 patches of a photograph with labels, as an .npz."""
@@ -71,21 +76,33 @@ def test_the_feed_gives_the_records_of_the_order_as_numbers_around_zero(patches)
 
 
 @pytest.mark.parametrize(
-    "algorithm", ["mirror_prox_gan", pytest.param("alt_extra_adam", marks=pytest.mark.slow)]
+    "algorithm",
+    [
+        "mirror_gan",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("mirror_prox_gan", "alt_extra_adam")),
+    ],
 )
 def test_neither_blocks_nor_stops_change_a_run(patches, monkeypatch, algorithm):
     """In one go; in two calls and blocks of one outer step, with the reader starting anew."""
-    config = make(patches, algorithm=algorithm, num_batches=24, num_inner_steps=2)
-    whole = Loop(build(config))
-    whole.advance(24)
+    config = make(
+        patches,
+        algorithm=algorithm,
+        num_batches=12,
+        num_inner_steps=2,
+        model__width=4,
+        batch_size=8,
+    )
+    run = build(config)
+    whole = Loop(run)
+    whole.advance(12)
     monkeypatch.setattr(imaging, "_BLOCK_BYTES", 1)
-    parts = Loop(build(config))
-    parts.advance(9)
+    parts = Loop(run)
+    parts.advance(5)
     parts.close()
     parts._feed = parts.run.task.feed(tf.float32)
-    parts.advance(24)
-    assert whole.step == parts.step == 24
-    assert np.abs(state_of(whole)["ema"] - build(config).networks.theta.initial()).max() > 1e-6
+    parts.advance(12)
+    assert whole.step == parts.step == 12
+    assert np.abs(state_of(whole)["ema"] - run.networks.theta.initial()).max() > 1e-6
     assert_same(whole, parts)
 
 
@@ -102,9 +119,16 @@ def test_held_out_batches_are_another_order_of_the_same_records(patches):
 # Runs.
 
 
-def test_a_run_from_an_lsun_directory_to_a_sample(lsun, tmp_path):
-    """The user's own command: nothing but the data's path is given (and where to write)."""
-    arguments = ("--config=configs/lsun_mp.py:tiny", f"--config.data.path={lsun}")
+@pytest.mark.parametrize(
+    ("config", "more", "size"),
+    [
+        # The user's own command: nothing but the data's path is given (and where to write).
+        pytest.param("lsun_mp", (), 576, marks=pytest.mark.slow, id="as-it-is"),
+        pytest.param("lsun_md", SMALL, 588, id="small"),
+    ],
+)
+def test_a_run_from_an_lsun_directory_to_a_sample(config, more, size, lsun, tmp_path):
+    arguments = (f"--config=configs/{config}.py:tiny", f"--config.data.path={lsun}", *more)
     workdir = tmp_path / "run"
     done = command("trainers.run", *arguments, f"--workdir={workdir}", timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -124,7 +148,7 @@ def test_a_run_from_an_lsun_directory_to_a_sample(lsun, tmp_path):
     drawn = command("export.sample", f"--model={model}", "--num=9", f"--output={output}")
     assert drawn.returncode == 0, drawn.stderr
     with Image.open(output) as picture:
-        assert picture.size == (9 * 64, 9 * 64), "three of three times their pixels, above 512"
+        assert picture.size == (size, size), "three of so many times their pixels, above 512"
     again = command("trainers.run", *arguments, f"--workdir={workdir}")
     assert again.returncode == 0
     assert "finished" in again.stdout

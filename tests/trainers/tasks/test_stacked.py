@@ -10,6 +10,7 @@ from tests.trainers.conftest import tiny_images
 from tf_mixed_nash.errors import InputError
 from trainers.answers import publishing
 from trainers.experiment import settings
+from trainers.experiment.build import build
 from trainers.session import train
 from trainers.tasks.data.sources import ArraySource
 from trainers.tasks.data.stacked import StackedSource
@@ -91,25 +92,49 @@ def test_modes_and_their_divergence_by_hand():
     assert mode_card(np.full_like(images, 180), Levels(), skewed)["reverse_kl"] == np.inf
 
 
-def test_a_run_counts_the_modes_of_its_answers_and_of_real_data(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def config(tmp_path):
+    """Of a tiny run on stacks of 40 pictures of noise."""
     random = np.random.default_rng(0)
     np.savez(
         tmp_path / "digits.npz",
         images=random.integers(0, 256, (40, 28, 28), np.uint8),
         labels=np.arange(40) % 10,
     )
-    monkeypatch.setattr(publishing, "publish_strategy", lambda *a, **k: tmp_path / "none")
     config = common.images("stacked_mnist", "adam", "tiny")
     config.data.path = str(tmp_path / "digits.npz")
     config.game.objective, config.game.r1, config.game.r2 = "relativistic", 1.0, 1.0
     config.model.family, config.model.width, config.model.discriminator_width = "residual", 4, 2
-    assert train.train(settings.resolve(config), tmp_path / "run") == 0
-    card = json.loads((tmp_path / "run" / "scorecard.json").read_text())
+    return settings.resolve(config)
+
+
+def check_card(card):
     for scores in (*card["strategies"].values(), card["real_data_ceiling"]):
         assert scores["num_modes"] == 1000
         assert 1 <= scores["modes_captured"] <= 64
         assert scores["reverse_kl"] > 0
     assert card["protocol"]["digits"]["number"] == 40
+
+
+def test_modes_of_answers_and_of_real_data_are_counted(config):
+    task = build(config).task
+    noise = np.random.default_rng(1).uniform(-1, 1, (64, 28, 28, 3)).astype(np.float32)
+    card = task.score({"last": lambda seeds: noise[np.asarray(seeds)[:, 1] % 64]})
+    check_card(card)
+    text = task.format_table(card)
+    assert "40 different digits" in text
+    assert "modes" in text
+
+
+# Its parts: the score above, residual networks in test_residual.py, a run on images in
+# test_imaging.py.
+@pytest.mark.slow
+def test_a_run_counts_the_modes_of_its_answers_and_of_real_data(
+    config, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(publishing, "publish_strategy", lambda *a, **k: tmp_path / "none")
+    assert train.train(config, tmp_path / "run") == 0
+    check_card(json.loads((tmp_path / "run" / "scorecard.json").read_text()))
     out = capsys.readouterr().out
     assert "40 different digits" in out
     assert "modes" in out

@@ -89,10 +89,28 @@ def test_the_post_mortem_names_step_player_norms_and_pictures(unlucky, tmp_path,
     assert not (tmp_path / "run" / "scorecard.json").exists()
 
 
+def interrupted_after_a_rollback(config, workdir):
+    """Two sessions: the first ends after the first rollback."""
+    advance = Loop.advance
+
+    def interrupted(self, until):
+        if self.step >= 50 and self.run.oracle._noise_restarts:
+            raise KeyboardInterrupt
+        return advance(self, until)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "advance", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train.train(config, workdir)
+    assert len(recovery.read(workdir)) == 1
+    assert train.train(config, workdir) == 0
+
+
 def test_rollback_goes_on_with_half_the_step_size_and_ends(unlucky, tmp_path, capsys):
+    """In two sessions: the second takes the first one's recovery over."""
     workdir = tmp_path / "run"
     config = tiny("mirror_gan", on_divergence="rollback", **CONFIG)
-    assert train.train(config, workdir) == 0
+    interrupted_after_a_rollback(config, workdir)
     message = capsys.readouterr().err
     assert "Rollback 2 of 3" in message
     entries = json.loads((workdir / "recoveries.json").read_text())
@@ -106,21 +124,16 @@ def test_rollback_goes_on_with_half_the_step_size_and_ends(unlucky, tmp_path, ca
     assert steps == list(range(10, 121, 10)), "no line twice, none missing"
     assert (workdir / "scorecard.json").is_file()
 
-    # A run is a function of its config and its recoveries: interrupted after the rollback, the
-    # same bits.
-    whole, again = Loop.advance, tmp_path / "again"
 
-    def interrupted(self, until):
-        if self.step >= 50 and self.run.oracle._noise_restarts:
-            raise KeyboardInterrupt
-        return whole(self, until)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Loop, "advance", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            train.train(config, again)
-    assert len(recovery.read(again)) == 1
-    assert train.train(config, again) == 0
+# The noise and the steps after a rollback are functions of the recoveries (the tests below), a
+# resumed run of its checkpoint (test_checkpoints.py).
+@pytest.mark.slow
+def test_a_run_is_a_function_of_its_config_and_its_recoveries(unlucky, tmp_path):
+    """Interrupted after the rollback, the same bits."""
+    config = tiny("mirror_gan", on_divergence="rollback", **CONFIG)
+    workdir, again = tmp_path / "run", tmp_path / "again"
+    assert train.train(config, workdir) == 0
+    interrupted_after_a_rollback(config, again)
     assert lines(again) == lines(workdir)
     assert recovery.read(again) == recovery.read(workdir)
     ours, theirs = (Checkpoints(w / "checkpoints").read().tensors for w in (again, workdir))
