@@ -34,12 +34,6 @@ def without_determinism():
 
 def pytest_configure(config):
     config.stash[_DESELECTED] = 0
-    if config.option.markexpr == "not slow":
-        # What XLA makes for a few steps of tiny networks need not be fast machine code, which takes
-        # longer than they do. The slow tests, and single files, have it as users do. XLA reads this
-        # when it is first used.
-        given = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"{given} --xla_backend_optimization_level=0".strip()
     # Shells start what is in the background with SIGINT ignored, and children inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
