@@ -1,6 +1,6 @@
 """What weighing a run's mixture gains and loses: the tables and the figure of docs/mixtures.md.
 
-    python -m benchmarks.mixtures_study [--stages=ring,wide,default|all] [--seeds=0,1,2] [--jobs=2]
+    python -m benchmarks.mixtures_study [--stages=ring,wide|all] [--seeds=0,1,2] [--jobs=2]
         [--budget=MIN] [--num_samples=2048]
     python -m benchmarks.mixtures_study --stages=all --render   # the tables, from the records alone
 
@@ -37,7 +37,6 @@ STAGES: dict[str, list[Setting]] = {
     "wide": [
         Setting("mixtures_wide", "one generator, 60 snapshots of three quarters", _RING, _WIDE)
     ],
-    "default": [Setting("mixtures_default", "eight generators", "configs/gaussians8_mp.py")],
 }
 _SCORES = ("high_quality_3sigma", "std_ratio", "reverse_kl")
 STUDY = Study(
@@ -45,13 +44,7 @@ STUDY = Study(
     Path("docs/results/mixtures.json"),
     dict.fromkeys(STAGES, studies.columns("modes_captured", *_SCORES)),
     "generators",
-    more=lambda runs: "\n\n".join(
-        [
-            *(weighed(name, runs) for name in ("mixtures_ring", "mixtures_default")),
-            windows(runs),
-            monitored(runs),
-        ]
-    ),
+    more=lambda runs: "\n\n".join([weighed(runs), windows(runs), monitored(runs)]),
 )
 # The strategies of mixture.json, as the page calls them.
 _TITLES = {
@@ -104,17 +97,16 @@ def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def weighed(name: str, runs: Runs) -> str:
-    """The strategies of every seed of a setting, in the game and scored, as Markdown.
+def weighed(runs: Runs) -> str:
+    """The strategies of every seed, in the game and scored, as Markdown.
 
     Args:
-      name: of the setting.
       runs: setting's name -> seed -> its record.
     """
     head = ["seed", "strategy", "generators", "worst", "gap", "fresh worst"]
     head += ["HQ 3 sigma", "std ratio", "reverse KL"]
     rows, real = [], None
-    for seed, one in sorted(runs.get(name, {}).items(), key=lambda item: int(item[0])):
+    for seed, one in sorted(runs.get("mixtures_ring", {}).items(), key=lambda item: int(item[0])):
         if not (found := one.get("weighed")):
             continue
         real = found["real"]
@@ -126,7 +118,7 @@ def weighed(name: str, runs: Runs) -> str:
             rows.append([*row, *_scores(card)])
     if real:
         rows.append(["", "real data", "-", "-", "-", "-", *_scores(real)])
-    return studies.markdown(head, rows) if rows else f"Not run yet: {name}."
+    return studies.markdown(head, rows) if rows else "Not run yet: mixtures_ring."
 
 
 def _scores(card: Mapping[str, float]) -> list[str]:
@@ -134,11 +126,16 @@ def _scores(card: Mapping[str, float]) -> list[str]:
     return [_number(card.get(key), places) for key, places in digits]
 
 
+def _wide(runs: Runs) -> Mapping[str, Any]:
+    """Of the first seed with the wide window."""
+    found = runs.get("mixtures_wide", {})
+    return found[min(found, key=int)].get("weighed", {}) if found else {}
+
+
 def windows(runs: Runs) -> str:
     """How both mixtures move with the window and M, of the run with the wide one, as Markdown."""
-    rows = []
-    for one in runs.get("mixtures_wide", {}).values():
-        report = one.get("weighed", {}).get("report", ())
+    rows, report = [], _wide(runs).get("report", ())
+    if report:
         by = {(r["window"], r["num_components"], r["weights"]): r for r in report}
         for (window, M, how), uniform in by.items():
             best = by.get((window, M, "weighted"))
@@ -159,8 +156,7 @@ def monitored(runs: Runs) -> str:
     """The duality gap on the way, of the run that measured it, as Markdown."""
     rows = [
         [line["answer"], f"{line['step']:,}", _number(line["gap"], 3)]
-        for one in runs.get("mixtures_wide", {}).values()
-        for line in one.get("weighed", {}).get("monitored", ())
+        for line in _wide(runs).get("monitored", ())
     ]
     head = ["answer", "mini-batches", "gap"]
     return studies.markdown(head, rows) if rows else "Not run yet: mixtures_wide."

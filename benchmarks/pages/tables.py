@@ -186,10 +186,6 @@ def _modern(stage: str) -> str:
     return f"Not run yet: `python -m benchmarks.modern_study --stages={stage}`."
 
 
-def _weighed(name: str) -> str:
-    return mixtures_study.weighed(name, _runs(mixtures_study.STUDY))
-
-
 # What may stand between the marks.
 REGIONS: Mapping[str, Callable[[], str]] = {
     "algorithms": lambda: _algorithms("docs/"),
@@ -206,6 +202,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
             "widths",
             "eight",
             "roll",
+            "fashion",
             "default",
             "ring",
             "seconds",
@@ -220,8 +217,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
         for stage in ("make_run", "widths", "eight")
     },
     **{f"modern, {stage}": functools.partial(_modern, stage) for stage in modern_study.STAGES},
-    "mixtures of one generator": lambda: _weighed("mixtures_ring"),
-    "mixtures of eight generators": lambda: _weighed("mixtures_default"),
+    "mixtures, weighed": lambda: mixtures_study.weighed(_runs(mixtures_study.STUDY)),
     "mixtures by window": lambda: mixtures_study.windows(_runs(mixtures_study.STUDY)),
     "the gap on the way": lambda: mixtures_study.monitored(_runs(mixtures_study.STUDY)),
     "seeds of make_run": lambda: seeds("make_run_8"),

@@ -171,7 +171,7 @@ def test_what_weighing_gave_is_told_by_seed_and_window():
         "mixtures_ring": {"10": {"weighed": weighed()}, "2": {"weighed": weighed()}, "3": {}},
         "mixtures_wide": {"0": {"weighed": weighed()}},
     }
-    lines = mixtures_study.weighed("mixtures_ring", runs).splitlines()[2:]
+    lines = mixtures_study.weighed(runs).splitlines()[2:]
     assert [line.split(" | ")[0] for line in lines] == 6 * ["| 2"] + 6 * ["| 10"] + ["| "]
     assert lines[0] == "| 2 | last | 1 | 0.100 | - | - | 0.900 | 0.50 | 0.0010 |"
     uniform = (
@@ -184,7 +184,7 @@ def test_what_weighing_gave_is_told_by_seed_and_window():
         "one has no weights"
     )
     assert mixtures_study.monitored(runs).endswith("| ema | 12,000 | 0.009 |")
-    for said in (mixtures_study.windows({}), mixtures_study.weighed("mixtures_default", {})):
+    for said in (mixtures_study.windows({}), mixtures_study.weighed({})):
         assert said.startswith("Not run yet")
 
 

@@ -381,7 +381,11 @@ def _draw_report(path: Path, rows: Sequence[Mapping[str, Any]], ceiling: Mapping
         most = max(r["num_components"] for r in rows)
         ax.set(title=title, xlabel="components M", xlim=(0.9, 1.1 * most))
         ax.set_xscale("log", base=2)
-    axes[-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.02, 1.0))
+    # Of the first panel, which has the line of real data too; long enough to tell dashes.
+    handles, labels = axes[0].get_legend_handles_labels()
+    axes[-1].legend(handles, labels, fontsize=7, handlelength=4, loc="upper left",
+                    bbox_to_anchor=(1.02, 1.0))  # fmt: skip
+    figure.suptitle("Uniform and weighted mixtures of M snapshots, by window of the run", y=0.98)
     figure.tight_layout()
     write_atomically(path, figure.savefig)
 
