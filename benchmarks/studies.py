@@ -154,10 +154,13 @@ def _record(job: Job) -> dict[str, Any]:
 
 
 def modes_by_atom(atoms: Sequence[Mapping[str, Any]]) -> list[int]:
-    """How many modes each atom covers: of these with a twentieth of its good samples or more."""
+    """How many modes, or classes of images, each atom covers.
+
+    Modes with a twentieth of its good samples or more, classes with a twentieth of all.
+    """
     counts = []
     for atom in atoms:
-        modes = atom.get("modes", ())
+        modes = atom.get("modes") or atom.get("classes", ())
         counts.append(sum(n >= 0.05 * max(sum(modes), 1) for n in modes))
     return counts
 

@@ -85,7 +85,8 @@ def test_a_table_is_of_the_records(tmp_path):
 
 
 def test_modes_of_an_atom_are_those_with_a_twentieth_of_its_good_samples():
-    assert studies.modes_by_atom([{"modes": [95, 6, 0, 4]}, {}]) == [2, 0]
+    atoms = [{"modes": [95, 6, 0, 4]}, {}, {"classes": [50, 40, 6, 4]}]
+    assert studies.modes_by_atom(atoms) == [2, 0, 3]
 
 
 def test_tiny_runs_are_tiny(tmp_path):
