@@ -379,11 +379,10 @@ _HEAD = """# The examples beside plain Keras
 Each example of examples/ as it is (its algorithm and hyperparameters, `MixedNashGAN.fit`), beside
 the same Keras models trained by a `keras.Model` with a `train_step` and Adam
 (`benchmarks.examples`): the same initial weights, the same mini-batches, objective and penalties,
-as many mini-batches, on images fewer than the example's own, as each line says. Ours are scored as
-the last iterate, its moving average and the mixture; plain Keras has the last weights. Held-out
-rows are compared with as many samples, images in the features of the committed network of
-Fashion-MNIST (docs/image_metrics.md: no Inception figures). Means and standard errors
-over seeds. An outer step of Mirror-GAN and Mirror-Prox-GAN takes several
+as many mini-batches. Ours are scored as the last iterate, its moving average and the mixture;
+plain Keras has the last weights. Held-out rows are compared with as many samples, images in the
+features of the committed network of Fashion-MNIST (docs/image_metrics.md: no Inception figures).
+Means and standard errors over seeds. An outer step of Mirror-GAN and Mirror-Prox-GAN takes several
 gradients, each of a mini-batch of its own, so that equal mini-batches are fewer steps. Ours have a
 step size that falls to 0 and were tuned on other data of the plane; the rivals have a constant one
 and were not tuned: "Keras, Adam" what many scripts begin with, one step of the critic for one of

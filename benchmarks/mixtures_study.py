@@ -25,7 +25,6 @@ from benchmarks import studies
 from benchmarks.studies import Setting, Study
 from tf_mixed_nash.errors import InputError
 from trainers.system import cli
-from trainers.system.files import write_json
 from trainers.workdir.folder import ANSWERS, MIXTURE, read_card, records
 
 __all__ = ["STAGES", "STUDY", "monitored", "weighed", "windows"]
@@ -64,32 +63,19 @@ Runs = Mapping[str, Mapping[str, Mapping[str, Any]]]
 def _kept(workdir: Path) -> dict[str, Any]:
     """What the page shows of a run's mixture/mixture.json, and of its monitored gap."""
     found = json.loads((workdir / MIXTURE / "mixture.json").read_text())
-    strategies = {
-        name: {
-            key: found["strategies"][name][key] for key in _SCORES if name in found["strategies"]
-        }
-        for name in _TITLES
-    }
-    gaps = [
-        {"answer": "last", "step": line["step"], "gap": line["duality_gap"]}
-        for line in records(workdir)
-        if "duality_gap" in line
-    ]
-    card = read_card(workdir)
+    lines, card = records(workdir), read_card(workdir)
     assert card is not None
-    ends = card.get("duality_gap", {}).get("strategies", {})
-    step = records(workdir)[-1]["step"]
-    gaps += [
-        {"answer": a, "step": step, "gap": ends[a]["duality_gap"]} for a in ANSWERS if a in ends
-    ]
+    end, ends = lines[-1]["step"], card.get("duality_gap", {}).get("strategies", {})
+    gaps = [("last", x["step"], x["duality_gap"]) for x in lines[:-1] if "duality_gap" in x]
+    gaps += [(a, end, ends[a]["duality_gap"]) for a in ANSWERS if a in ends]
     return {
         "num_samples": found["num_samples"],
         "seconds_of_payoffs": found["seconds_of_payoffs"],
         "game": {n: {k: e.get(k) for k in _GAME} for n, e in found["game"].items()},
-        "strategies": strategies,
+        "strategies": {n: {k: c[k] for k in _SCORES} for n, c in found["strategies"].items()},
         "real": {key: found["real_data_ceiling"][key] for key in _SCORES},
         "report": [{key: row[key] for key in _REPORT} for row in found["report"]],
-        "monitored": gaps,
+        "monitored": [{"answer": a, "step": step, "gap": gap} for a, step, gap in gaps],
     }
 
 
@@ -182,9 +168,10 @@ def main() -> int:
                 if not (workdir / MIXTURE / "mixture.json").is_file():
                     command = ["-m", "trainers.mixtures", f"--workdir={workdir}"]
                     command += [f"--num_samples={f.num_samples}"]
-                    subprocess.run([sys.executable, *command], check=True)
+                    if code := subprocess.run([sys.executable, *command], check=False).returncode:
+                        return code  # it has said why
                 one["weighed"] = _kept(workdir)
-                write_json(path, known)
+                studies.save(path, known)
                 if s.name == "mixtures_wide" and f.figure:
                     shutil.copyfile(workdir / MIXTURE / "report.png", f.figure)
     assert STUDY.more is not None

@@ -23,7 +23,7 @@ from trainers.campaigns.comparison import Comparison
 from trainers.campaigns.jobs import Job
 from trainers.campaigns.study.tables import METRICS
 from trainers.system import cli
-from trainers.system.files import make_writable, write_json
+from trainers.system.files import make_writable, without_nan, write_atomically
 from trainers.tasks.tables import Column
 from trainers.workdir.folder import ANSWERS, read_card, records
 
@@ -35,6 +35,7 @@ __all__ = [
     "define_flags",
     "markdown",
     "modes_by_atom",
+    "save",
     "table",
 ]
 
@@ -165,6 +166,21 @@ def modes_by_atom(atoms: Sequence[Mapping[str, Any]]) -> list[int]:
     return counts
 
 
+def save(path: Path, known: Mapping[str, Any]) -> None:
+    """Writes the records, a run a line, so that a change shows the runs that it is about.
+
+    Args:
+      path: of the file.
+      known: its content, {"runs": setting's name -> seed -> record}.
+    """
+    settings = []
+    for name, seeds in known["runs"].items():
+        runs = (f"  {json.dumps(s)}: {json.dumps(without_nan(one))}" for s, one in seeds.items())
+        settings.append(f" {json.dumps(name)}: {{\n" + ",\n".join(runs) + "\n }")
+    text = '{"runs": {\n' + ",\n".join(settings) + "\n}}\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text))
+
+
 def _load(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.is_file() else {"runs": {}}
 
@@ -248,7 +264,7 @@ def command(study: Study) -> int:
         for (name, seed), job in todo.items():
             if read_card(job.workdir) is not None:
                 known["runs"].setdefault(name, {})[str(seed)] = _record(job)
-        write_json(path, known)
+        save(path, known)
     for stage in stages:
         print(f"\n### {stage}\n\n{table(study, stage, known['runs'])}")
     if study.more:

@@ -119,18 +119,20 @@ def _name(mutation: Mutation) -> str:
     return f"{mutation.old.strip()} -> {mutation.new.strip()}"
 
 
-def remember(killed: dict[Mutation, str], path: Path = KILLERS) -> None:
-    """Writes who killed what into the file; what is no mutation any more leaves it.
+def remember(mutation: Mutation, killer: str, path: Path = KILLERS) -> None:
+    """Writes who killed it into the file; what is no mutation any more leaves it.
 
     Args:
-      killed: mutation -> the test that failed.
+      mutation: that was killed.
+      killer: the test that failed.
       path: of the file: mutated file -> "old -> new" -> test.
     """
     known = _known(path)
-    now = {m: t for m in MUTATIONS if (t := killed.get(m) or known.get(m.file, {}).get(_name(m)))}
+    known.setdefault(mutation.file, {})[_name(mutation)] = killer
     by_file: dict[str, dict[str, str]] = {}
-    for mutation, test in now.items():
-        by_file.setdefault(mutation.file, {})[_name(mutation)] = test
+    for m in MUTATIONS:
+        if test := known.get(m.file, {}).get(_name(m)):
+            by_file.setdefault(m.file, {})[_name(m)] = test
     path.write_text(json.dumps(by_file, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -167,7 +169,7 @@ def main() -> int:
             result, more = outcome(copy, mutation, killer)
             counts[result] += 1
             if result == "killed" and more != killer:
-                remember({mutation: more})
+                remember(mutation, more)
             change = f"{mutation.old.strip()!r} -> {mutation.new.strip()!r}"
             by = f"  [{more}]" if more else ""
             print(f"{number:3}/{len(chosen)} {result:14} {mutation.file}: {change}{by}", flush=True)

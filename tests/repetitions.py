@@ -46,7 +46,7 @@ FIRST: dict[str, tuple[str, ...]] = {
     LIBRARY + "training/test_population.py::test_a_run_of_a_population_is_the_run_alone": (
         *("mirror_gan", "sample_md"),
     ),
-    LIBRARY + "test_contract.py::test_a_compiled_step_keeps_its_contract": (*("mirror_prox_gan",),),
+    LIBRARY + "test_contract.py::test_a_compiled_step_keeps_its_contract": ("mirror_prox_gan",),
     LIBRARY + "test_contract.py::test_num_batches_counts_the_mini_batches_that_are_read": (
         *("1-mirror_prox_gan", "2-chambolle_pock", "2-adam", "2-sample_md"),
     ),
@@ -81,7 +81,7 @@ FIRST: dict[str, tuple[str, ...]] = {
     LIBRARY + "training/test_keras_models.py::test_the_published_mixture_and_keras_models_are_the_"
     "same_function": (),
     LIBRARY + "training/test_loop.py::test_the_loop_is_the_scheme_stepped_by_hand": (
-        *("mirror_prox_gan",),
+        "mirror_prox_gan",
     ),
     LIBRARY + "training/test_run.py::test_the_loop_needs_no_config": ("mirror_gan",),
     # The others are games of the same kinds, smaller or larger.
@@ -161,8 +161,9 @@ FIRST: dict[str, tuple[str, ...]] = {
     TRAINERS + "test_faults.py::test_a_signal_stops_at_the_next_step_and_loses_nothing": (
         "15-143",
     ),
-    # Beside a real disk that is too small for the checkpoints.
-    TRAINERS + "test_faults.py::test_a_disk_that_fills_up_elsewhere_is_no_stack_trace": (),
+    TRAINERS + "test_faults.py::test_a_disk_that_fills_up_elsewhere_is_no_stack_trace": (
+        "metrics.jsonl",
+    ),
     TRAINERS + "test_faults.py::test_killed_inside_a_checkpoint": (),
     TRAINERS + "test_faults.py::test_a_clock_that_jumps": (),
     TRAINERS + "test_faults.py::test_a_damaged_newest_checkpoint": ("truncated",),
@@ -176,10 +177,10 @@ FIRST: dict[str, tuple[str, ...]] = {
     EXPORT + "test_strategy.py::test_draws_the_same_without_keras_and_this_project": (),
     EXPORT + "test_strategy.py::test_a_model_that_is_not_the_strategy_is_refused": (
         # Other answers are refused by test_refusals.py (test_a_graph_that_fails_a_check, other).
-        *("unpinned",),
+        "unpinned",
     ),
     EXPORT + "serving/test_server.py::test_a_broken_version_leaves_the_served_one_alone": (
-        *("truncated",),
+        "truncated",
     ),
     # A killed sweep's is taken up at once by test_search.py.
     TRAINERS

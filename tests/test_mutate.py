@@ -39,6 +39,6 @@ def test_what_is_remembered_outlives_the_others_and_no_mutation(tmp_path):
     path, (first, second) = tmp_path / "killers.json", MUTATIONS[:2]
     path.write_text(json.dumps({"gone.py": {"a -> b": KILLER}}))
     for mutation in (first, second):
-        mutate.remember({mutation: KILLER}, path)
+        mutate.remember(mutation, KILLER, path)
     known = json.loads(path.read_text())
     assert known == {first.file: {mutate._name(m): KILLER for m in (first, second)}}

@@ -159,8 +159,12 @@ def weighed(**more):
         "strategies": {"mixture": {**scores, "std_ratio": 0.98}, "last": scores},
         "real": {**scores, "high_quality_3sigma": 0.989},
         "report": [
-            {"window": w, "num_components": m, "weights": how, "gap": 0.1 * m, **scores}
-            for w, m, how in (("all", 4, "uniform"), ("all", 4, "weighted"), ("all", 1, "uniform"))
+            {"window": "all", "num_components": m, "weights": how, **scores, **own}
+            for m, how, own in (
+                (4, "uniform", {"gap": 0.3, "high_quality_3sigma": 0.8, "std_ratio": 0.98}),
+                (4, "weighted", {"gap": 0.1}),
+                (1, "uniform", {"gap": 0.4}),
+            )
         ],
         "monitored": [{"answer": "ema", "step": 12_000, "gap": 0.009}],
         **more,
@@ -181,7 +185,7 @@ def test_what_weighing_gave_is_told_by_seed_and_window():
     assert lines[2] == f"| 2 {uniform}"
     assert lines[-1] == "|  | real data | - | - | - | - | 0.989 | 0.50 | 0.0010 |"
     (window,) = mixtures_study.windows(runs).splitlines()[2:]
-    assert window == "| all | 4 | 0.900 / 0.900 | 0.50 / 0.50 | 0.400 / 0.400 |", (
+    assert window == "| all | 4 | 0.800 / 0.900 | 0.98 / 0.50 | 0.300 / 0.100 |", (
         "one has no weights"
     )
     assert mixtures_study.monitored(runs).endswith("| ema | 12,000 | 0.009 |")
@@ -200,7 +204,7 @@ def test_runs_are_weighed_once(tmp_path):
     kept = json.loads((tmp_path / "records.json").read_text())["runs"]["mixtures_wide"]["0"]
     assert kept["weighed"]["num_samples"] == 20
     answers = [line["answer"] for line in kept["weighed"]["monitored"]]
-    assert answers[-3:] == ["last", "ema", "mixture"]
+    assert answers == ["last", "last", "ema", "mixture"]
     assert (tmp_path / "f.png").stat().st_size > 10_000
     before = (tmp_path / "records.json").read_bytes()
     again = command("benchmarks.mixtures_study", *flags)

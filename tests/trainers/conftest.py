@@ -1,6 +1,7 @@
 """Tiny configs and runs for the trainer's tests."""
 
 import atexit
+import contextlib
 import hashlib
 import io
 import os
@@ -19,6 +20,7 @@ from configs import common
 from export import publish
 from tests.forkserver import ForkServer
 from tests.shared import shared_folder
+from tf_mixed_nash.training.loop import Loop
 from trainers.answers import publishing, reading
 from trainers.experiment import settings
 from trainers.tasks import pictures
@@ -48,6 +50,22 @@ def tiny_images(algorithm="mirror_prox_gan", size=28, **overrides):
 def state_of(loop):
     """A copy of all that a checkpoint holds, the reservoir too: arrays by name."""
     return {name: np.array(value) for name, value in loop.tensors().items()}
+
+
+@contextlib.contextmanager
+def interrupted(when):
+    """Inside, Ctrl-C comes before the first compiled call for which when(loop, until) is true."""
+    advance = Loop.advance
+
+    def interrupt(self, until):
+        if when(self, until):
+            raise KeyboardInterrupt
+        return advance(self, until)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "advance", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            yield
 
 
 _SERVER = ForkServer()

@@ -9,7 +9,14 @@ import tensorflow as tf
 
 from export import publish, verify
 from export.strategy import publish_strategy
-from tests.trainers.conftest import command, process, publish_without_model, state_of, tiny
+from tests.trainers.conftest import (
+    command,
+    interrupted,
+    process,
+    publish_without_model,
+    state_of,
+    tiny,
+)
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.metrics.scorecard import KEYS
 from tf_mixed_nash.strategies.mixed import seed_rows
@@ -117,7 +124,8 @@ def test_its_answers_have_all_atoms_by_their_weights(workdir):
 # That a model draws its components by their weights, and each is its atom, is test_strategy.py's.
 @pytest.mark.slow
 def test_its_published_model_samples_all_atoms_by_their_weights(workdir, tmp_path):
-    last, facts = reading.load_answer(workdir, "last")
+    last, known = reading.load_answer(workdir, "last")
+    facts = {"strategy": "last", **known, **reading.export_metadata(workdir)}
     version = publish_strategy(last, tmp_path / "generator", facts)  # it passes every gate
     manifest = publish.read_manifest(version)
     assert (manifest["num_components"], manifest["num_particles"]) == (4, 4)
@@ -145,17 +153,8 @@ def test_killed_and_resumed_it_writes_the_same(algorithm, tmp_path):
     more = {"duality_gap__every": 4, "score_every": 4}
     whole = config(algorithm, **more)
     assert train.train(whole, tmp_path / "a") == 0
-    advance = Loop.advance
-
-    def interrupted(self, until):
-        if until > 4:
-            raise KeyboardInterrupt
-        return advance(self, until)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Loop, "advance", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            train.train(whole, tmp_path / "b")
+    with interrupted(lambda _, until: until > 4):
+        train.train(whole, tmp_path / "b")
     assert [x["step"] for x in lines(tmp_path / "b")] == [2, 4]
     assert train.train(whole, tmp_path / "b") == 0
     for name in ("metrics.jsonl", "scorecard.json", "samples/published.png"):

@@ -1,5 +1,7 @@
 """Who watches a run (duality gap, scores, health, the best checkpoint) does not disturb it."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from tests.trainers.session.conftest import (
     lines,
     watched_config,
 )
+from tf_mixed_nash.metrics import scorecard
 from trainers.answers import reading
 from trainers.session import train
 from trainers.system import cli
@@ -29,12 +32,15 @@ def test_the_run_is_bitwise_the_same_with_and_without_them(watched):
     for key in KEYS:
         assert any(k.startswith(key) for x in on for k in x), key
         assert not any(k.startswith(key) for x in off for k in x), key
-    assert without(on, KEYS)[: END // 2] == off == without(parts, KEYS)
+    assert without(on, KEYS) == off
+    assert without(parts, KEYS) == off[: END // 2]
     assert not findings.looked(off)
-    plain, looked_at = (state_of(reading.load_loop(w)) for w in (watched.off, watched.parts))
+    plain, looked_at = (state_of(reading.load_loop(w)) for w in (watched.off, watched.on))
     assert plain.keys() == looked_at.keys()
     for name in plain:
         np.testing.assert_array_equal(plain[name], looked_at[name], name)
+    card = json.loads((watched.off / "scorecard.json").read_text())
+    assert set(card) == {*scorecard.KEYS, "strategies", "real_data_ceiling"}
 
 
 def test_a_resumed_run_has_the_same_looks(watched):

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.trainers.conftest import FEW_SCORED, tiny
+from tests.trainers.conftest import FEW_SCORED, interrupted, tiny
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.methods import schedules
 from tf_mixed_nash.methods.oracle import Oracle
-from tf_mixed_nash.training.loop import Loop
 from trainers.answers import reading
 from trainers.experiment import settings
 from trainers.experiment.options import Recovery
@@ -91,17 +90,8 @@ def test_the_post_mortem_names_step_player_norms_and_pictures(unlucky, tmp_path,
 
 def interrupted_after_a_rollback(config, workdir):
     """Two sessions: the first ends after the first rollback."""
-    advance = Loop.advance
-
-    def interrupted(self, until):
-        if self.step >= 50 and self.run.oracle._noise_restarts:
-            raise KeyboardInterrupt
-        return advance(self, until)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Loop, "advance", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            train.train(config, workdir)
+    with interrupted(lambda loop, _: loop.step >= 50 and loop.run.oracle._noise_restarts):
+        train.train(config, workdir)
     assert len(recovery.read(workdir)) == 1
     assert train.train(config, workdir) == 0
 
