@@ -56,7 +56,9 @@ def _distance(a: dict, b: dict) -> float:
     far = 0.0
     for name, x in a.items():
         x, y = np.asarray(x, np.float64), np.asarray(b[name], np.float64)
-        far = max(far, float(np.max(np.abs(x - y) / np.maximum(1.0, np.abs(x)), initial=0.0)))
+        gap = np.abs(x - y) / np.maximum(1.0, np.abs(x))
+        # max(far, nan) is far: a NaN would not be seen.
+        far = max(far, float(np.max(np.nan_to_num(gap, nan=np.inf), initial=0.0)))
     return far
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,8 @@ def difference(peer: Peer, work: Work, steps: int = 1) -> dict[str, float]:
     """How far the peer's update is from ours, from the same weights and draws.
 
     Returns:
-      By player: |peer's weights - ours| / |our weights after - before|, Euclidean norms.
+      By player: |peer's weights - ours| / |our weights after - before|, Euclidean norms; inf where
+      one is not finite, for a NaN is not above any tolerance.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -107,10 +109,11 @@ def difference(peer: Peer, work: Work, steps: int = 1) -> dict[str, float]:
         loop.close()
         with np.load(folder / "outputs.npz") as file:
             theirs = {p: _packed(file, p, nets[p]) for p in PLAYERS}
-    return {
-        p: float(np.linalg.norm(theirs[p] - after[p]) / np.linalg.norm(after[p] - before[p]))
+    far = {
+        p: np.linalg.norm(theirs[p] - after[p]) / np.linalg.norm(after[p] - before[p])
         for p in PLAYERS
     }
+    return {p: float(value) if np.isfinite(value) else math.inf for p, value in far.items()}
 
 
 def _draws(arrays, loop, work, m) -> None:
