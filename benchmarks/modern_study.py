@@ -43,6 +43,10 @@ def _stacked(prefix: str, *items: str) -> Iterator[Setting]:
     four = (*_NARROW, "algorithm=mirror_prox_gan", "generator.num_particles=4", *items)
     title = "four DCGAN generators, Mirror-Prox-GAN"
     yield Setting(f"{prefix}_particles", title, _STACKED, four)
+    # The discriminator stays, unless the items have a smaller one.
+    one = (*_NARROW, "model.width=56", "model.discriminator_width=16", *items)
+    title = "one DCGAN generator of as many parameters, Mirror-Prox-GAN"
+    yield Setting(f"{prefix}_one", title, _STACKED, (*one, "algorithm=mirror_prox_gan"))
 
 
 STAGES: dict[str, list[Setting]] = {
