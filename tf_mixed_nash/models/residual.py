@@ -23,6 +23,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_mixed_nash import compile as compiling
+
 __all__ = [
     "SIZES",
     "GroupedConv2D",
@@ -79,48 +81,30 @@ class LearnedBasis(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="tf_mixed_nash")
 class GroupedConv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D` with groups, of stride 1 and padding "same", by products of matrices.
+    """`keras.layers.Conv2D` with groups, each a convolution of its own.
 
-    Keras compiles grouped convolutions by XLA on CPUs, which TensorFlow Serving does not run; here
-    they are a batched product for each entry of the kernel, with all derivatives, everywhere.
+    Keras compiles grouped convolutions by XLA on CPUs, which TensorFlow Serving does not run, and
+    TensorFlow's own have gradients on CPUs only where it was built with oneDNN. Convolutions of
+    the groups have all derivatives everywhere. In one XLA program on a GPU (compile=whole) they are
+    Keras's, one kernel for all groups; XLA has a slow one on CPUs.
 
     Args:
       *args: of `keras.layers.Conv2D`.
       **kwargs: of `keras.layers.Conv2D`.
-
-    Raises:
-      ValueError: for another stride, dilation or padding.
     """
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        plain = self.strides == (1, 1) and self.dilation_rate == (1, 1)
-        if not plain or self.padding != "same" or self.data_format != "channels_last":
-            raise ValueError(
-                "GroupedConv2D has stride 1, no dilation, padding same, channels last."
-            )
-
     def convolution_op(self, inputs, kernel):
-        """Of inputs [n, h, w, C] with a kernel [a, b, C / groups, F]: [n, h, w, F]."""
-        kernel = tf.cast(tf.convert_to_tensor(kernel), inputs.dtype)
-        shape: Any = kernel.shape
-        a, b, per_group, filters = shape
-        _, h, w, _ = inputs.shape
-        x = tf.reshape(inputs, [-1, h, w, self.groups, per_group])
-        x = tf.transpose(x, [3, 0, 1, 2, 4])
-        before = (a - 1) // 2, (b - 1) // 2
-        sides = [(before[0], a - 1 - before[0]), (before[1], b - 1 - before[1])]
-        x = tf.pad(x, [(0, 0), (0, 0), *sides, (0, 0)])
-        of_group = tf.reshape(kernel, [a, b, per_group, self.groups, filters // self.groups])
-        of_group = tf.transpose(of_group, [0, 1, 3, 2, 4])
-        total: Any = None
-        for i in range(a):
-            for j in range(b):
-                rows = tf.reshape(x[:, :, i : i + h, j : j + w], [self.groups, -1, per_group])
-                product = tf.matmul(rows, of_group[i, j])
-                total = product if total is None else total + product
-        y = tf.reshape(total, [self.groups, -1, h, w, filters // self.groups])
-        return tf.reshape(tf.transpose(y, [1, 2, 3, 0, 4]), [-1, h, w, filters])
+        """Of inputs [n, h, w, C] with a kernel [a, b, C / groups, F]: [n, h', w', F]."""
+        if self.groups == 1 or (compiling.in_whole() and tf.config.list_logical_devices("GPU")):
+            return super().convolution_op(inputs, kernel)
+        channels = -1 if self.data_format == "channels_last" else 1
+        of_groups = zip(
+            keras.ops.split(inputs, self.groups, axis=channels),
+            keras.ops.split(kernel, self.groups, axis=-1),
+            strict=True,
+        )
+        convolved = [super(GroupedConv2D, self).convolution_op(x, k) for x, k in of_groups]
+        return keras.ops.concatenate(convolved, axis=channels)
 
 
 def residual_generator(

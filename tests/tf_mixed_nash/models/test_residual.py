@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf_mixed_nash import compile as compiling
 from tf_mixed_nash.games.gan import GanGame, Regularizers
 from tf_mixed_nash.games.objectives import relativistic
 from tf_mixed_nash.models import (
@@ -74,20 +75,42 @@ def test_without_normalisation_the_scale_is_kept(blocks):
     assert all(0.05 < np.std(x) < 5 for x in tf.nest.flatten(middle))
 
 
-@pytest.mark.parametrize("kernel", [1, 3, 4])
-def test_a_grouped_convolution_is_keras_s_on_each_group(kernel):
-    layer = GroupedConv2D(6, kernel, padding="same", groups=2, dtype="float64")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": 1, "padding": "same"},
+        {"kernel_size": 4, "padding": "same"},
+        {"kernel_size": 3, "strides": 2},
+        {"kernel_size": (3, 2), "dilation_rate": 2, "activation": "relu"},
+    ],
+)
+def test_a_grouped_convolution_is_keras_s(options):
+    ours = GroupedConv2D(6, groups=2, dtype="float64", bias_initializer="normal", **options)
+    keras_s = keras.layers.Conv2D(6, groups=2, dtype="float64", **options)
     x = tf.constant(np.random.default_rng(0).normal(size=(2, 5, 4, 8)))
+    y = ours(x)
+    keras_s(x)
+    keras_s.set_weights(ours.get_weights())
+    np.testing.assert_allclose(y, keras_s(x), rtol=1e-12, atol=1e-12)
+    assert ours.count_params() == keras_s.count_params()
+    assert ours(x[:0]).shape == (0, *y.shape[1:])
+
+
+@pytest.mark.parametrize(("devices", "kernels"), [([], 2), (["a GPU"], 1)])
+def test_in_one_program_it_is_one_kernel_on_a_gpu(devices, kernels, monkeypatch):
+    layer = GroupedConv2D(6, 3, padding="same", groups=2)
+    x = draw(2, 5, 4, 8)
     y = layer(x)
-    weights, bias = layer.kernel, layer.bias
-    parts = [
-        tf.nn.conv2d(x[..., 4 * g : 4 * g + 4], weights[..., 3 * g : 3 * g + 3], 1, "SAME")
-        for g in range(2)
-    ]
-    np.testing.assert_allclose(y, tf.concat(parts, axis=-1) + bias, rtol=1e-12, atol=1e-12)
-    assert layer(x[:0]).shape == (0, 5, 4, 6)
-    with pytest.raises(ValueError, match="stride 1"):
-        GroupedConv2D(6, 3, strides=2, padding="same", groups=2)
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: devices)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def whole(x):
+        with compiling.whole():
+            return layer(x)
+
+    np.testing.assert_allclose(whole(x), y, rtol=1e-5, atol=1e-6)
+    program = whole.experimental_get_compiler_ir(x)(stage="hlo")
+    assert program.count(" convolution(") == kernels
 
 
 def test_the_convolutions_are_grouped_in_groups_of_the_asked_size():
