@@ -99,7 +99,8 @@ def effects(runs: Runs, answer: str, number: str) -> list[tuple[str, Any]]:
             mine = [c for c in CELLS if getattr(c, factor) == value]
             return {s: sum(distance(values[c][s]) for c in mine) / len(mine) for s in seeds}
 
-        shown = evidence.weigh(mean(mirror), mean(rmsprop), abs)
+        # These are distances already; that of HQ is below 0.
+        shown = evidence.weigh(mean(mirror), mean(rmsprop), float)
         found.append((f"{letter} {mirror} instead of {rmsprop}", shown))
     judged = evidence.judged([e for _, e in found])
     return [(what, e) for (what, _), e in zip(found, judged, strict=True)]

@@ -1201,7 +1201,8 @@ MUTATIONS: list[Mutation] = [
     *_of(
         "benchmarks/ablation.py",
         ("tests/benchmarks/test_ablation.py",),
-        ("weigh(mean(mirror), mean(rmsprop), abs)", "weigh(mean(rmsprop), mean(mirror), abs)"),
+        ("weigh(mean(mirror), mean(rmsprop), float)", "weigh(mean(rmsprop), mean(mirror), float)"),
+        ("weigh(mean(mirror), mean(rmsprop), float)", "weigh(mean(mirror), mean(rmsprop), abs)"),
     ),
     *_of(
         "benchmarks/studies.py",

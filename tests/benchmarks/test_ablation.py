@@ -29,9 +29,9 @@ def test_every_cell_is_a_valid_config_and_the_first_is_rmsprop(tmp_path):
     assert [*runs][:2] == [(first, 0), (CELLS[1].setting.name, 0)]
 
 
-def made(distance):
+def made(distance, number="law_distance"):
     def card(value):
-        numbers = dict.fromkeys(ablation._COLUMNS, 1.0) | {"law_distance": value}
+        numbers = dict.fromkeys(ablation._COLUMNS, 1.0) | {number: value}
         return {"answers": dict.fromkeys(ablation.ANSWERS, numbers), "real": numbers}
 
     return {c.setting.name: {str(s): card(distance(c, s)) for s in range(5)} for c in CELLS}
@@ -63,3 +63,21 @@ def test_effects_are_those_of_the_factors():
     text = ablation.tables(record)
     assert "| lambda 1e-8, epsilon 0.0, beta 1.0 | last | 1.6" in text
     assert "| lambda 1e-3 instead of 1e-8 | last | law distance | better | +0.2" in text
+
+
+@pytest.mark.parametrize(
+    ("number", "worse", "better", "by"),
+    [
+        ("high_quality_3sigma", 0.8, 0.9, 0.1),
+        ("std_ratio", 1.3, 0.8, 0.1),
+        ("std_ratio", 0.6, 1.1, 0.3),
+    ],
+)
+def test_a_gain_is_one_also_where_more_is_better(number, worse, better, by):
+    def value(cell, seed):
+        return (better if cell.temperature == "1e-6" else worse) + 0.001 * (seed % 3)
+
+    shown = dict(ablation.effects(made(value, number), "last", number))
+    gain = shown["epsilon 1e-6 instead of 0.0"]
+    assert gain.outcome == "better"
+    assert gain.gain == pytest.approx(by, abs=0.005)
