@@ -85,7 +85,7 @@ STAGES: dict[str, list[Setting]] = {
             "fashion_dcgan",
             "DCGAN, Adam",
             "configs/fashion_mnist_mp.py:pure",
-            ("algorithm=adam", "model.width=16", "num_batches=6000"),
+            ("algorithm=adam", "model.width=16", "num_batches=24000"),
         ),
         Setting(
             "fashion_residual",
@@ -93,7 +93,7 @@ STAGES: dict[str, list[Setting]] = {
             "configs/cifar10_r3.py:pure",
             (
                 *("dataset=fashion_mnist", "image.channels=1", "game.r1=0.5", "game.r2=0.5"),
-                *("model.width=16", "num_batches=1500"),
+                *("model.width=16", "num_batches=1200"),
             ),
         ),
     ],
