@@ -17,10 +17,11 @@ from trainers.tasks.tables import Column
 
 __all__ = ["StackedTask", "mode_card"]
 
+# Without the classes of the features' network, which are no digits'.
 _COLUMNS = {
     "modes_captured": Column("modes", 1, of="num_modes"),
     "reverse_kl": Column("reverse KL", 4, "rev. KL"),
-    **image_scores.COLUMNS,
+    **{key: c for key, c in image_scores.COLUMNS.items() if key != "classes_captured"},
 }
 
 

@@ -124,6 +124,7 @@ def test_modes_of_answers_and_of_real_data_are_counted(config):
     text = task.format_table(card)
     assert "40 different digits" in text
     assert "modes" in text
+    assert "classes" not in text, "those of the features' network are of photographs"
 
 
 # Its parts: the score above, residual networks in test_residual.py, a run on images in
