@@ -40,6 +40,9 @@ def _stacked(prefix: str, *items: str) -> Iterator[Setting]:
     for algorithm, title in _ALGORITHMS.items():
         own = (*_NARROW, f"algorithm={algorithm}", *items)
         yield Setting(f"{prefix}_{algorithm}", f"DCGAN, {title}", _STACKED, own)
+    same = (*_NARROW, "algorithm=rmsprop", "step_size=1e-3", "stability=1e-3", *items)
+    title = "DCGAN, RMSProp with the Mirrors' step size and lambda"
+    yield Setting(f"{prefix}_rmsprop_same", title, _STACKED, same)
     four = (*_NARROW, "algorithm=mirror_prox_gan", "generator.num_particles=4", *items)
     title = "four DCGAN generators, Mirror-Prox-GAN"
     yield Setting(f"{prefix}_particles", title, _STACKED, four)
