@@ -101,7 +101,7 @@ STAGES: dict[str, list[Setting]] = {
         ),
     ],
 }
-_STACKED_COLUMNS = studies.columns("modes_captured", "reverse_kl")
+_STACKED_COLUMNS = studies.columns("modes_captured", "reverse_kl", "fid", "recall")
 STUDY = Study(
     STAGES,
     Path("docs/results/modern.json"),

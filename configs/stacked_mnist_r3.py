@@ -3,8 +3,8 @@
 python -m trainers.run --config=configs/stacked_mnist_r3.py --config.data.tfds_dir=DIR \\
     --workdir=runs/stacked_mnist_r3
 
-Any algorithm takes its place: --config.algorithm=mirror_prox_gan. Nothing long has been run yet
-(docs/modern.md).
+Any algorithm takes its place: --config.algorithm=mirror_prox_gan. Seen (docs/results/modern.md):
+width 16, 4,000 mini-batches, half an hour of one core of an AMD EPYC: 849 of 1,000 modes.
 """
 
 from configs import common
