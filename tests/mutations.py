@@ -219,10 +219,7 @@ MUTATIONS: list[Mutation] = [
             "self.convolution(units, 1, 3.0, bias=False)(h)",
         ),
         ("groups = max(inner // group_size, 1)", "groups = 1"),
-        (
-            "keras.ops.split(kernel, self.groups, axis=-1)",
-            "keras.ops.split(kernel, self.groups, axis=-1)[::-1]",
-        ),
+        ("zip(rows, kernels, strict=True)", "zip(rows, kernels[::-1], strict=True)"),
     ),
     *_of(
         "tf_mixed_nash/methods/measures.py",

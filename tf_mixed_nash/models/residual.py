@@ -97,14 +97,13 @@ class GroupedConv2D(keras.layers.Conv2D):
         """Of inputs [n, h, w, C] with a kernel [a, b, C / groups, F]: [n, h', w', F]."""
         if self.groups == 1 or (compiling.in_whole() and tf.config.list_logical_devices("GPU")):
             return super().convolution_op(inputs, kernel)
-        channels = -1 if self.data_format == "channels_last" else 1
-        of_groups = zip(
-            keras.ops.split(inputs, self.groups, axis=channels),
-            keras.ops.split(kernel, self.groups, axis=-1),
-            strict=True,
+        channels = 3 if self.data_format == "channels_last" else 1
+        rows: Any = tf.split(inputs, self.groups, axis=channels)
+        kernels: Any = tf.split(tf.convert_to_tensor(kernel), self.groups, axis=3)
+        convolve: Any = super().convolution_op
+        return tf.concat(
+            [convolve(x, k) for x, k in zip(rows, kernels, strict=True)], axis=channels
         )
-        convolved = [super(GroupedConv2D, self).convolution_op(x, k) for x, k in of_groups]
-        return keras.ops.concatenate(convolved, axis=channels)
 
 
 def residual_generator(
