@@ -10,8 +10,9 @@ to the first within the round. `benchmarks.step` times the same work with its pr
 after the other.
 
 A contestant is a peer (benchmarks/peers/client.py) or `ours`, which may have options behind commas:
-`ours,KEY=VALUE` of the config, `ours,population=16`, `ours,deterministic=false`, `ours,xla=FLAG`,
-a flag of XLA such as --xla_gpu_enable_triton_gemm=true. Who is not ready after --seconds, or
+`ours,KEY=VALUE` of the config, `ours,population=16`, `ours,deterministic=false`, `ours,call=100`,
+outer steps of a call whose length XLA knows. `xla=FLAG`, a flag of XLA such as
+--xla_gpu_enable_triton_gemm=true, is an option of JAX, too. Who is not ready after --seconds, or
 fails, is left out and named.
 """
 
@@ -74,13 +75,13 @@ def parse(text: str, work: Work) -> Contestant:
     name, *options = text.split(",")
     if name not in (known := OURS | PEERS):
         raise InputError(f"{name} is nobody to be timed: choose of {', '.join(known)}.")
-    if options and name != _OURS:
-        raise InputError(f"{text}: options are of {_OURS} alone.")
+    if name != _OURS and (others := [o for o in options if not o.startswith("xla=")]):
+        raise InputError(f"{text}: options are of {_OURS}, but for xla=FLAG: {others[0]}")
     given: dict[str, Any] = {"set": []}
     environment: dict[str, str] = {}
     for option in options:
         key, _, value = option.partition("=")
-        if key == "population":
+        if key in ("population", "call"):
             (given[key],) = integers(key, [value]) or [1]
         elif key == "deterministic":
             given[key] = value != "false"

@@ -39,7 +39,14 @@ discriminator = keras.Sequential(
     ]
 )
 gan = MixedNashGAN(generator, discriminator, algorithm="adam", objective="nonsaturating")
-gan.compile(step_size=2e-4, decay_1=0.5, decay_2=0.999, num_components=10, seed=o.seed)
+gan.compile(
+    step_size=2e-4,
+    step_size_schedule="constant",  # as there; by itself it falls to 0 over the mini-batches
+    decay_1=0.5,
+    decay_2=0.999,
+    num_components=10,
+    seed=o.seed,
+)
 gan.fit(
     train,
     batch_size=64 if not o.tiny else 8,

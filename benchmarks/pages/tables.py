@@ -135,11 +135,12 @@ def turns(name: str) -> str:
     rows = []
     for one in report["results"]:
         if "failed" in one:
-            rows.append([one["label"], f"left out: {one['failed']}", "", ""])
+            who, reason = one["label"].replace("xla=--xla_gpu_", ""), one["failed"].split("  [")[0]
+            rows.append([who.replace(",", ", "), f"left out: {reason}", "", ""])
             continue
         ms = one["ms"]
         spread = f"{ms['median']:.3f} ({ms['quartile_1']:.3f}-{ms['quartile_3']:.3f})"
-        who = one["label"].split(" ")[0].replace(",", ", ")
+        who = one["label"].split(" ")[0].replace("xla=--xla_gpu_", "").replace(",", ", ")
         facts = f"{one['algorithm']}, {one['batch_size']}, {one['precision']}"
         rows.append([who, facts, spread, f"{one['first_steps']:.0f}"])
     head = ["who", "algorithm, batch, precision", "ms a mini-batch", "seconds to the first steps"]
@@ -225,6 +226,11 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "seeds of modes_25, by turns": lambda: seeds("modes_25_md"),
     "turns mlp": lambda: turns("turns_h100_mlp"),
     "turns dcgan64": lambda: turns("turns_h100_dcgan64"),
+    "turns peers": lambda: turns("turns_h100_peers"),
+    "turns flags": lambda: turns("turns_h100_flags"),
+    "turns flags, later": lambda: turns("turns_h100_flags_2"),
+    "turns dcgan64, later": lambda: turns("turns_h100_dcgan64_2"),
+    "turns dcgan64, peers": lambda: turns("turns_h100_dcgan64_peers"),
     "ablation": lambda: ablation.tables(_runs(ablation.STUDY)),
     **{
         f"capacity game, {name}": functools.partial(_capacity, name)

@@ -1,8 +1,9 @@
 """Our own loop as a process like the peers', for `benchmarks.turns`. See `common`.
 
 What differs from the default is in the variable OPTIONS, a JSON object: `set`, a list of KEY=VALUE
-of the config; `population`, how many seeds one program trains; `deterministic`, false to let XLA
-choose kernels by timing them, as it does without op determinism.
+of the config; `population`, how many seeds one program trains; `call`, the outer steps of a call
+whose length XLA knows; `deterministic`, false to let XLA choose kernels by timing them, as it does
+without op determinism.
 """
 
 from __future__ import annotations
@@ -32,10 +33,14 @@ class Trainer:
         from benchmarks.peers.ours import make_loop
         from benchmarks.population import make_population
         from tf_mixed_nash import compile as compiling
+        from tf_mixed_nash.training import loop, population, whole
 
         options = json.loads(os.environ.get(OPTIONS, "{}"))
         if not options.get("deterministic", True):
             compiling.deterministic = contextlib.nullcontext
+        if length := options.get("call"):
+            for module in (whole, loop, population):
+                module.LENGTH = length
         self._folder = tempfile.TemporaryDirectory()
         # No snapshot is due in what is timed, so that calls have one length and one program.
         given = ("mixture.window=(0.99,1.0)", *options.get("set", ()))

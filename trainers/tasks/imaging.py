@@ -69,9 +69,13 @@ class ImageFeed:
         """See `feeds.Feed.limit`: blocks of at most 32 MiB, on a GPU 128."""
         return min(end, start + self._most)
 
+    def arrays(self, start, end):
+        """See `feeds.Endless`."""
+        return np.int64(start), *self._prefetch.take(start, end - start)
+
     def block(self, start, end):
         """See `feeds.Feed.block`."""
-        images, labels = self._prefetch.take(start, end - start)
+        start, images, labels = self.arrays(start, end)
         return tf.constant(start, tf.int64), tf.constant(images), tf.constant(labels)
 
     def batch_at(self, block, m):

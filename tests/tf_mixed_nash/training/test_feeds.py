@@ -28,16 +28,28 @@ class Numbers:
         self.closed = True
 
 
+class Endless(Numbers):
+    """The same, whose blocks may be read before they are asked for."""
+
+    def __init__(self):
+        self.made = []
+
+    def arrays(self, start, end):
+        self.made.append((start, end))
+        return np.int64(start), np.repeat(np.arange(start, end)[:, None], 2, axis=1)
+
+
+@pytest.mark.parametrize("kind", [Numbers, Endless])
 @pytest.mark.parametrize(
     ("step", "call", "length"),
     [(1, 1, 5), (3, 1, 3), (5, 1, 5), (8, 1, 8), (1, 2, 4), (2, 2, 4), (1, 3, 3), (3, 2, 5)],
 )
-def test_every_block_has_the_signatures_length(step, call, length):
+def test_every_block_has_the_signatures_length(step, call, length, kind):
     """Whole outer steps of `step` mini-batches reach at most step - 1 beyond a limit.
 
     And blocks hold whole calls of `call` such steps, if they can hold one.
     """
-    inner = Numbers()
+    inner = kind()
     feed = of_one_length(inner, step, call)
     start, rows = feed.signature
     assert (start.shape, rows.shape) == ([], [length, 2])
@@ -52,9 +64,43 @@ def test_every_block_has_the_signatures_length(step, call, length):
             np.testing.assert_array_equal(feed.batch_at(block, tf.constant(k, tf.int64)), [k, k])
         m = end
     assert feed.limit(3, 4) == 4
-    assert feed.waited == 1.5
+    assert feed.waited == 1.5 or (kind is Endless and 0 <= feed.waited < 1.5)
     feed.close()
     assert inner.closed
+
+
+def test_an_endless_feeds_block_is_used_up_and_the_next_one_is_there():
+    inner = Endless()
+    feed = of_one_length(inner, 1)
+    first = feed.block(7, 9)
+    assert feed.limit(9, 100) == 12
+    assert feed.block(9, 12) is first
+    feed.block(12, 14)
+    feed.block(17, 18)
+    feed.close()
+    assert inner.made[:3] == [(7, 12), (12, 17), (17, 22)]
+    # Elsewhere, as of a run that goes on: what was ready is of no use.
+    inner = Endless()
+    feed = of_one_length(inner, 1)
+    feed.block(0, 5)
+    np.testing.assert_array_equal(feed.block(3, 7)[0], 3)
+    np.testing.assert_array_equal(feed.block(1, 2)[0], 1)
+    feed.close()
+
+
+def test_an_endless_feeds_error_is_that_of_the_block_that_has_it():
+    class Torn(Endless):
+        def arrays(self, start, end):
+            if end > 5:
+                raise ValueError("record 5")
+            return super().arrays(start, end)
+
+    feed = of_one_length(Torn(), 1)
+    feed.block(0, 5)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="record 5"):
+            feed.block(5, 6)
+    feed.close()
 
 
 def test_a_feed_whose_blocks_have_no_length_is_itself():

@@ -172,8 +172,10 @@ def test_parts_and_whole_and_two_replicas_are_the_same_run(model, algorithm):
     done = process("tests.ways", model, algorithm, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     (line,) = map(json.loads, done.stdout.splitlines())
-    assert line["moved"] > 1e-5
-    assert max(line[way] for way in ("whole", "replicas", "resumed")) < 1e-10, line
+    # Of the norm: SGD moves a DCGAN by 5e-8 of it.
+    assert line["moved"] > 1e-8
+    bound = min(1e-10, 1e-3 * line["moved"])
+    assert max(line[way] for way in ("whole", "replicas", "resumed")) < bound, line
 
 
 def test_the_loop_as_one_program_does_the_same(monkeypatch):
