@@ -75,6 +75,9 @@ def _experiment(dataset: str, algorithm: str, variant: str | None) -> Any:
     c.compile = "auto"
     c.accumulate = 1  # parts of a mini-batch that are computed one after the other
     c.discriminator_steps = 1
+    # The generator moves against the discriminator that has just moved: of sgd, rmsprop, adam and
+    # optimistic_adam. The others are by turns, or not, by their names (alt_mirror_gan, ...).
+    c.alternated = False
     c.generator = _hyperparameters()
     c.discriminator = _hyperparameters()
     # How several generators draw from a mini-batch: split, full, thin; latents: own or shared.

@@ -41,7 +41,8 @@ discriminator = keras.Sequential(
 gan = MixedNashGAN(generator, discriminator, algorithm="adam", objective="nonsaturating")
 gan.compile(
     step_size=2e-4,
-    step_size_schedule="constant",  # as there; by itself it falls to 0 over the mini-batches
+    step_size_schedule="constant",  # by itself it falls to 0 over the mini-batches
+    alternated=True,  # the generator against the discriminator that has just moved, as there
     decay_1=0.5,
     decay_2=0.999,
     num_components=10,

@@ -27,9 +27,11 @@ TOLERANCE = 1e-10
 
 # Every registry entry, and Chambolle-Pock's other extrapolation.
 CASES = [(name, {}) for name in ALGORITHMS] + [
-    ("chambolle_pock", {"extrapolate": "parameters", "kappa": 0.5})
+    ("chambolle_pock", {"extrapolate": "parameters", "kappa": 0.5}),
+    ("sgd", {"alternated": True}),
+    ("adam", {"alternated": True}),
 ]
-CASE_IDS = [name + "-parameters" * bool(options) for name, options in CASES]
+CASE_IDS = ["-".join([name, *(str(v) for v in options.values())]) for name, options in CASES]
 
 
 def assert_close(actual, desired, tolerance=TOLERANCE):

@@ -25,7 +25,7 @@ from tf_mixed_nash.methods.schedules import Schedule, constant
 from tf_mixed_nash.methods.schemes import Scheme
 from tf_mixed_nash.types import Pair
 
-__all__ = ["ALGORITHMS", "Algorithm", "Hyperparameters", "build"]
+__all__ = ["ALGORITHMS", "ALTERNATING", "Algorithm", "Hyperparameters", "build"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,21 +174,21 @@ def _both(make: Callable, h: Pair[Hyperparameters]) -> Pair:
     return Pair(of(h.theta), of(h.w))
 
 
-def sgd(h):
-    return schemes.mirror_descent(_both(lambda h: one_step(_sgd(h)), h))
+def sgd(h, alternated: bool = False):
+    return schemes.mirror_descent(_both(lambda h: one_step(_sgd(h)), h), alternated)
 
 
-def rmsprop(h):
-    return schemes.mirror_descent(_both(lambda h: one_step(_rmsprop(h)), h))
+def rmsprop(h, alternated: bool = False):
+    return schemes.mirror_descent(_both(lambda h: one_step(_rmsprop(h)), h), alternated)
 
 
-def adam(h):
-    return schemes.mirror_descent(_both(lambda h: one_step(_adam(h)), h))
+def adam(h, alternated: bool = False):
+    return schemes.mirror_descent(_both(lambda h: one_step(_adam(h)), h), alternated)
 
 
-def optimistic_adam(h):
+def optimistic_adam(h, alternated: bool = False):
     return schemes.mirror_descent(
-        _both(lambda h: one_step(samplers.optimistic(_reference_adam(h))), h)
+        _both(lambda h: one_step(samplers.optimistic(_reference_adam(h))), h), alternated
     )
 
 
@@ -303,6 +303,10 @@ ALGORITHMS: dict[str, Algorithm] = {
 }
 
 
+# Whose players may move by turns, the discriminator first: the option `alternated`.
+ALTERNATING = ("sgd", "rmsprop", "adam", "optimistic_adam")
+
+
 def build(
     name: str, hyperparameters: Pair[Hyperparameters], discriminator_steps: int = 1, **options
 ) -> Scheme:
@@ -312,7 +316,8 @@ def build(
       name: a key of ALGORITHMS.
       hyperparameters: of each player.
       discriminator_steps: outer steps of the discriminator per one of the generator.
-      **options: of the algorithm (`kappa` and `extrapolate` of chambolle_pock).
+      **options: of the algorithm (`kappa` and `extrapolate` of chambolle_pock, `alternated` of
+        ALTERNATING).
 
     Returns:
       The scheme; of points [d] where num_particles is 1, else of measures (see `Scheme`).

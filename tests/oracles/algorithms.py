@@ -52,8 +52,20 @@ def longest_inner(h, t):
 # Gradient methods.
 
 
-def simultaneous(make, problem, h, s, t, m):
+def by_turns(make, problem, h, s, t, m):
+    """w one sampler step against theta; then theta one against the new w."""
+    new = {}
+    for p in ("w", "theta"):
+        z, rival = s[p]["z"], (new if p == "theta" else s)[OPPONENT[p]]["z"]
+        z, state = gradient_move(problem, make(h[p]), p, z, z, pure(rival), s[p]["state"], t, m)
+        new[p] = {"z": z, "state": state}
+    return new
+
+
+def simultaneous(make, problem, h, s, t, m, alternated=False):
     """Both players one sampler step from (w, theta), against (w, theta)."""
+    if alternated:
+        return by_turns(make, problem, h, s, t, m)
     new = {}
     for p, q in OPPONENT.items():
         z = s[p]["z"]

@@ -253,6 +253,7 @@ class MixedNashGAN:
         discriminator: Mapping[str, Any] | None = None,
         seed: int = 0,
         discriminator_steps: int = 1,
+        alternated: bool = False,
         ema_decay: float = 0.999,
         ema_half_lives: Sequence[int] = (),
         ema_schedule: str = "constant",
@@ -307,6 +308,8 @@ class MixedNashGAN:
           discriminator: any of the above for the discriminator alone.
           seed: in [0, 2^62), of every draw: data, latents, noise, snapshots.
           discriminator_steps: n >= 1 outer steps of the discriminator per one of the generator.
+          alternated: True: the generator moves against the discriminator that has just moved, as
+            in most code for GANs; of sgd, rmsprop, adam and optimistic_adam.
           ema_decay: in [0, 1), per mini-batch.
           ema_half_lives: of further averages, in samples: (10000,) makes the answer "ema_10000".
           ema_schedule: of a factor on all half-lives, such as "constant(warmup=0.1)".
@@ -332,6 +335,7 @@ class MixedNashGAN:
             locals(),
             seed=seed,
             discriminator_steps=discriminator_steps,
+            **({} if alternated is False else {"alternated": alternated}),
             ema_decay=ema_decay,
             ema_half_lives=tuple(ema_half_lives),
             ema_schedule=ema_schedule,

@@ -253,7 +253,9 @@ def _scheme(
         ),
     )
     name = config["algorithm"]
-    options = config["chambolle_pock"] if name == "chambolle_pock" else {}
+    options: dict[str, Any] = config["chambolle_pock"] if name == "chambolle_pock" else {}
+    if config.get("alternated"):
+        options = {"alternated": True}
     return algorithms.build(name, both, config["discriminator_steps"], **options), both
 
 

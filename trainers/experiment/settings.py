@@ -155,8 +155,9 @@ def _drop_unread(c: dict[str, Any]) -> None:
       InputError: for a key of them that is set.
     """
     kind, model, data = kinds.kind_of(c), c["model"], c.get("data", {})
-    if not c.get("film"):  # as configs of runs without one always were
-        c.pop("film", None)
+    for key in ("film", "alternated"):
+        if not c.get(key):  # as configs of runs without it always were
+            c.pop(key, None)
     if kind == "custom" and "image" in c:
         raise InputError(
             f"dataset={c['dataset']} is of the user's own, and this config is of images. Take a "
@@ -355,6 +356,7 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
             )
     if not (isinstance(c["seed"], int) and 0 <= c["seed"] < 2**62):
         raise InputError(f"seed must be an integer in [0, 2**62), got {c['seed']!r}.")
+    _check_alternated(c)
     _check_beginning(c)
     _check_particles(c)
     parts = num_replicas * c["accumulate"]
@@ -385,6 +387,25 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
     _check_low_points(c)
     checks = {"images": _check_images, "planar": _check_planar, "custom": _check_custom}
     checks[kinds.kind_of(c)](flat)
+
+
+def _check_alternated(c: Mapping[str, Any]) -> None:
+    alternated, name = c.get("alternated", False), c["algorithm"]
+    if not isinstance(alternated, bool):
+        raise InputError(f"alternated must be True or False, got {alternated!r}.")
+    if not alternated:
+        return
+    from tf_mixed_nash.algorithms import ALGORITHMS, ALTERNATING
+
+    if name in ALTERNATING:
+        return
+    if name.startswith("alt_") or name == "chambolle_pock":
+        advice = f"{name} is by turns already. Leave it out."
+    elif f"alt_{name}" in ALGORITHMS:
+        advice = f"Set --config.algorithm=alt_{name} instead."
+    else:
+        advice = "Leave it out."
+    raise InputError(f"alternated=True is of {', '.join(ALTERNATING)}. {advice}")
 
 
 def _check_beginning(c: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Resolving and checking configs."""
 
+import itertools
 import json
 
 import pytest
@@ -108,6 +109,25 @@ def test_augmentations_that_cannot_be(overrides, says):
         tiny_images(algorithm, **{"game__augment": "cutout", **game})
     for part in says:
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "says"),
+    [
+        ("mirror_gan", "Set --config.algorithm=alt_mirror_gan instead"),
+        ("alt_mirror_gan", "alt_mirror_gan is by turns already"),
+        ("chambolle_pock", "is by turns already"),
+        ("past_extra_adam", "of sgd, rmsprop, adam, optimistic_adam. Leave it out"),
+    ],
+)
+def test_who_may_move_by_turns(algorithm, says):
+    with pytest.raises(InputError) as error:
+        tiny(algorithm, alternated=True)
+    assert says in str(error.value)
+    # What runs always were has no such key; what differs in it is another run.
+    assert "alternated" not in tiny("adam")
+    for ours, theirs in itertools.permutations((tiny("adam", alternated=True), tiny("adam"))):
+        assert [d.split(":")[0] for d in settings.differences(ours, theirs)] == ["alternated"]
 
 
 def test_an_unknown_algorithm_names_the_registry():
