@@ -600,11 +600,25 @@ MUTATIONS: list[Mutation] = [
         ("[num, 1], tf.float64, at=1)", "[num, 1], tf.float64, at=0)"),
     ),
     *_of(
+        "tf_mixed_nash/algorithms.py",
+        ("tests/tf_mixed_nash/test_algorithms.py",),
+        ("lambda h: one_step(_adam(h)), h), alternated)", "lambda h: one_step(_adam(h)), h))"),
+    ),
+    *_of(
+        "trainers/experiment/build.py",
+        ("tests/tf_mixed_nash/mixed_nash_gan/test_gan.py",),
+        ('options = {"alternated": True}', "pass"),
+    ),
+    *_of(
         "tf_mixed_nash/training/feeds.py",
         ("tests/tf_mixed_nash/training/test_feeds.py",),
         ("most // call * call or ", ""),
         ("self._most = self._length - num_batches + 1", "self._most = self._length"),
         ("max(most, num_batches)", "most"),
+        ("self._left(start) < end - start", "self._left(start) <= 0"),
+        ("self._now[0] + self._length - start", "self._now[0] + self._length + 1 - start"),
+        ("following = start + self._length", "following = start + self._length + 1"),
+        ("ready is not None and ready[0] == start", "ready is not None"),
     ),
     *_of(
         "tf_mixed_nash/training/loop.py",

@@ -390,11 +390,9 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
 
 
 def _check_alternated(c: Mapping[str, Any]) -> None:
-    alternated, name = c.get("alternated", False), c["algorithm"]
-    if not isinstance(alternated, bool):
-        raise InputError(f"alternated must be True or False, got {alternated!r}.")
-    if not alternated:
+    if not c.get("alternated"):
         return
+    name = c["algorithm"]
     from tf_mixed_nash.algorithms import ALGORITHMS, ALTERNATING
 
     if name in ALTERNATING:

@@ -295,6 +295,23 @@ def test_evaluate_sees_a_shift():
     assert near["ks_max"] < 0.2 < far["ks_max"]
 
 
+def test_by_turns_the_generator_meets_the_discriminator_that_has_just_moved():
+    after = {}
+    for alternated in (False, True):
+        gan = game(algorithm="adam")
+        gan.compile(step_size=1e-2, alternated=alternated)
+        gan.fit(points(8), batch_size=8, num_batches=1, verbose=0)
+        after[alternated] = [
+            model.get_weights() for model in (gan.discriminator(), gan.generator("last"))
+        ]
+    for one, other in zip(after[False][0], after[True][0], strict=True):
+        np.testing.assert_array_equal(one, other)
+    pairs = zip(after[False][1], after[True][1], strict=True)
+    assert max(abs(one - other).max() for one, other in pairs) > 1e-6
+    with pytest.raises(InputError, match="must be bool, got 'yes'"):
+        game(algorithm="adam").compile(alternated="yes")
+
+
 # What it says.
 
 

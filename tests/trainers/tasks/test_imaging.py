@@ -14,6 +14,7 @@ from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.strategies.mixed import seed_rows
 from tf_mixed_nash.training import order
+from tf_mixed_nash.training.feeds import of_one_length
 from tf_mixed_nash.training.loop import Loop
 from trainers.answers import reading
 from trainers.experiment import settings
@@ -53,6 +54,29 @@ def assert_same(a, b):
 
 
 # The feed.
+
+
+def test_blocks_read_ahead_have_the_mini_batches_of_the_feed_itself(patches, monkeypatch):
+    """As `compile=whole` takes them, whose calls end where something is due."""
+    config = make(patches, model__conditional=True, image__flip=True)
+    run, dtype = build(config), tf.float32
+    monkeypatch.setattr(imaging, "_BLOCK_BYTES", 5 * config["batch_size"] * 28 * 28)
+    feed, plain = of_one_length(run.feed(dtype), 2), run.feed(dtype)
+    blocks, m = set(), 0
+    for until in (3, 4, 17, 18, 40):  # of two mini-batches a step
+        while m < until:
+            limit = feed.limit(m, until)
+            end = m + -(-(limit - m) // 2) * 2
+            block = feed.block(m, end)
+            blocks.add(int(block[0]))
+            for k in range(m, end):
+                index = tf.constant(k, tf.int64)
+                theirs = plain.batch_at(plain.block(k, k + 1), index)
+                np.testing.assert_array_equal(feed.batch_at(block, index), theirs)
+            m = end
+    feed.close()
+    plain.close()
+    assert len(blocks) > 3
 
 
 def test_the_feed_gives_the_records_of_the_order_as_numbers_around_zero(patches):
