@@ -477,7 +477,7 @@ def _all(runs: dict[str, Any], todo: Sequence[tuple[str, int]], path: Path) -> i
     deadline = time.monotonic() + 60 * flags.FLAGS.budget if flags.FLAGS.budget else float("inf")
     for name, seed in todo:
         record = runs.setdefault(name, {}).setdefault(str(seed), {})
-        if all(key in record for key, rivals in _KINDS.items() if name in rivals):
+        if "answers" in record and all(k in record for k, r in _KINDS.items() if name in r):
             continue
         try:
             _of_one(name, seed, record, lambda: write_json(path, {"runs": runs}), deadline)

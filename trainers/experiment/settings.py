@@ -64,6 +64,8 @@ _FREE = (
     "score_samples",
     "health_every",
 )
+# What configs of runs without it lack, as they always have.
+_UNLESS_SET = ("film", "alternated")
 # Where a run began: what has begun goes on, whatever they say now.
 _OF_BEGINNING = ("init_from", "init_players", "init_answer")
 
@@ -155,8 +157,8 @@ def _drop_unread(c: dict[str, Any]) -> None:
       InputError: for a key of them that is set.
     """
     kind, model, data = kinds.kind_of(c), c["model"], c.get("data", {})
-    for key in ("film", "alternated"):
-        if not c.get(key):  # as configs of runs without it always were
+    for key in _UNLESS_SET:
+        if not c.get(key):
             c.pop(key, None)
     if kind == "custom" and "image" in c:
         raise InputError(
@@ -693,7 +695,8 @@ def load_workdir_config(workdir: Path) -> dict[str, Any]:
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     """The keys in which two resolved configs describe different runs, as "key: a != b"."""
-    flat_ours, flat_theirs = flatten(ours), flatten(theirs)
+    off = dict.fromkeys(_UNLESS_SET, False)
+    flat_ours, flat_theirs = flatten({**off, **ours}), flatten({**off, **theirs})
     return [
         f"{key}: {flat_theirs.get(key)!r} there, {flat_ours.get(key)!r} now"
         for key in sorted(flat_ours.keys() | flat_theirs.keys())

@@ -126,8 +126,10 @@ def test_who_may_move_by_turns(algorithm, says):
     assert says in str(error.value)
     # What runs always were has no such key; what differs in it is another run.
     assert "alternated" not in tiny("adam")
-    for ours, theirs in itertools.permutations((tiny("adam", alternated=True), tiny("adam"))):
-        assert [d.split(":")[0] for d in settings.differences(ours, theirs)] == ["alternated"]
+    for now, there in itertools.permutations((True, False)):
+        ours, theirs = tiny("adam", alternated=now), tiny("adam", alternated=there)
+        says = [f"alternated: {there} there, {now} now"]
+        assert settings.differences(ours, theirs) == says
 
 
 def test_an_unknown_algorithm_names_the_registry():
