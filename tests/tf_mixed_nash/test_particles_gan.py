@@ -24,7 +24,11 @@ ETA, DELTA = Pair(0.3, 0.2), Pair(0.05, 0.1)
 # One of each scheme is always run, the rest by the slow tests.
 FIRST = ("adam", "alt_extra_adam", "past_extra_adam", "mirror_prox_gan", "chambolle_pock")
 PARTICLE_CASES = [
-    pytest.param(*case, id=id_, marks=[] if case[0] in FIRST else pytest.mark.slow)
+    pytest.param(
+        *case,
+        id=id_,
+        marks=[] if case[0] in FIRST and "alternated" not in case[1] else pytest.mark.slow,
+    )
     for case, id_ in zip(CASES, CASE_IDS, strict=True)
     if not ALGORITHMS[case[0]].chains
 ]
