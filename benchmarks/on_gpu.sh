@@ -35,6 +35,7 @@ measure step_check 200 benchmarks.step --check --peers=jax,pytorch --precisions=
 measure turns_dcgan64_graphs 150 benchmarks.turns --model=dcgan64 --steps=200 --contestants=ours \
     --contestants=ours,xla=$concurrent --contestants=ours,xla=--xla_gpu_graph_min_graph_size=1000 \
     --contestants=pytorch_cuda_graphs --contestants=jax --output="$out/turns_dcgan64_graphs.json"
+measure trace_dcgan64 100 benchmarks.trace --model=dcgan64 --precision=bfloat16 --steps=150
 # Kernels chosen by timing, once, and what deterministic programs make of that choice.
 chosen="$out/chosen.pbtxt"
 measure turns_choose 110 benchmarks.turns --rounds=2 --output="$out/turns_choose.json" \
