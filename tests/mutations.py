@@ -619,6 +619,7 @@ MUTATIONS: list[Mutation] = [
         ("self._now[0] + self._length - start", "self._now[0] + self._length + 1 - start"),
         ("following = start + self._length", "following = start + self._length + 1"),
         ("ready is not None and ready[0] == start", "ready is not None"),
+        ("+= 0.0 if first else time.perf_counter() - began", "+= 0.0"),
     ),
     *_of(
         "tf_mixed_nash/training/loop.py",

@@ -335,7 +335,7 @@ class MixedNashGAN:
             locals(),
             seed=seed,
             discriminator_steps=discriminator_steps,
-            **({} if alternated is False else {"alternated": alternated}),
+            alternated=alternated,
             ema_decay=ema_decay,
             ema_half_lives=tuple(ema_half_lives),
             ema_schedule=ema_schedule,

@@ -72,6 +72,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
         ("n_critic", "critic_steps", "d_steps", "num_d_steps", "discriminator_extra_steps"),
         ("discriminator_steps",),
     ),
+    **dict.fromkeys(("alternating", "alternate", "by_turns"), ("alternated",)),
     **dict.fromkeys(("ema", "ema_beta", "ema_rate", "ema_momentum"), ("ema_decay",)),
     **dict.fromkeys(("beta_1", "beta1", "b1", "momentum"), ("decay_1",)),
     **dict.fromkeys(("beta_2", "beta2", "b2"), ("decay_2",)),

@@ -1,5 +1,7 @@
 """Blocks of one length, so that XLA compiles once."""
 
+import time
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -85,6 +87,24 @@ def test_an_endless_feeds_block_is_used_up_and_the_next_one_is_there():
     feed.block(0, 5)
     np.testing.assert_array_equal(feed.block(3, 7)[0], 3)
     np.testing.assert_array_equal(feed.block(1, 2)[0], 1)
+    feed.close()
+
+
+def test_waiting_for_a_block_is_measured_but_not_for_the_first():
+    class Slow(Endless):
+        def arrays(self, start, end):
+            time.sleep(0.2)
+            return super().arrays(start, end)
+
+    feed = of_one_length(Slow(), 1)
+    feed.block(0, 5)
+    assert feed.waited == 0
+    feed.block(5, 10)  # the thread has only begun
+    first = feed.waited
+    assert 0.05 < first < 5
+    time.sleep(1)
+    feed.block(10, 15)  # it has long been there
+    assert feed.waited - first < 0.05
     feed.close()
 
 
