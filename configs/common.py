@@ -112,6 +112,9 @@ def _experiment(dataset: str, algorithm: str, variant: str | None) -> Any:
     c.ema_half_lives = ()
     c.ema_schedule = "constant"  # of a factor on all half-lives, such as constant(warmup=0.1)
     c.publish = "mixture"  # or last, ema, ema_N
+    # False: the run ends with its scorecard, without a SavedModel, which `export.saved_model` makes
+    # of its workdir later.
+    c.export = True
     # Duality gap by K-step best responses of Adam on held-out data: every so many mini-batches,
     # 0 is off. Adds to what is written, not to what is trained. regularized: of the game with its
     # penalties, whose gap has a finite target; a WGAN's payoff alone grows with the critic.

@@ -32,7 +32,15 @@ discriminator = keras.Model([images, classes], layers.Dense(1)(layers.Flatten()(
 gan = MixedNashGAN(
     generator, discriminator, algorithm="adam", objective="hinge", latent_dim=64, num_classes=k
 )
-gan.compile(step_size=2e-4, num_components=10, seed=o.seed)
+gan.compile(
+    step_size=2e-4,
+    step_size_schedule="constant",  # by itself it falls to 0 over the mini-batches
+    alternated=True,  # the generator against the discriminator that has just moved
+    decay_1=0.5,
+    decay_2=0.999,
+    num_components=10,
+    seed=o.seed,
+)
 gan.fit(
     (train, labels),
     batch_size=64 if not o.tiny else 8,

@@ -147,6 +147,7 @@ def test_what_generators_are_worth():
     assert math.isnan(capacity_game.score(theta * np.nan, law.weights, seed=0)["gap"])
 
 
+@pytest.mark.slow  # of five seconds, four are imports; names that are unknown: test_studies.py
 def test_bad_input_is_refused(tmp_path):
     done = command("benchmarks.capacity_game", "--settings=sgd", f"--record={tmp_path / 'r.json'}")
     assert done.returncode == 2

@@ -26,10 +26,10 @@ def test_reports_need_no_tensorflow():
     [
         ([], "figure1, figure6, all, figure2"),
         (["figure3"], "'figure3'"),
-        (["all", "--protocol=long"], "full, judged, short, tiny"),
+        (["all", "--protocol=long"], "full, judged, narrow, short, tiny"),
         (["all", "--budget=0"], "above 0"),
         (["all", "--datasets=swissroll,mnist"], "mnist"),
-        (["all", "--stages=all"], "sweep, final, large"),
+        (["all", "--stages=all"], "sweep, again, final, large"),
         (["all", "--compile=xla"], "auto, parts, whole"),
         (["all", "more"], "Unexpected argument 'more'"),
         (["all", "--results=/proc/x"], "cannot be written"),

@@ -38,33 +38,46 @@ def finish(loop: Loop[Run], workdir: Path, more: Mapping[str, Any], said: str) -
     samplers = reading.samplers(strategies)
     scores = task.score(samplers, strategies)
     picture = task.draw_published(workdir / SAMPLES, strategies, samplers)
-    metadata = {
-        **reading.export_metadata(workdir, task),
-        "strategy": published,
-        "average": published,
-        "step": step,
-        **reading.scored(scores, published),
-    }
-    base = workdir / EXPORT
+    lines = [f"picture      {picture}"]
+    if loop.run.options.export:
+        del samplers
+        metadata = {
+            **reading.export_metadata(workdir, task),
+            "strategy": published,
+            "average": published,
+            "step": step,
+            **reading.scored(scores, published),
+        }
+        lines += _published(strategies, workdir / EXPORT, metadata)
+    else:
+        lines.append(
+            f"no model     (export=False); python -m export.saved_model --workdir="
+            f"{shlex.quote(str(workdir))} --output=MODELS makes one"
+        )
+    write_json(workdir / CARD, {**scores["strategies"][published], **scores, **more})
+    print(task.format_table(scores, published=published))
+    if said:
+        print(said)
+    print("\n".join(lines))
+
+
+def _published(
+    strategies: dict[str, Any], base: Path, metadata: Mapping[str, Any]
+) -> tuple[str, str]:
+    """Publishes one of the strategies, and lets go of all; what is said of the model."""
     model = _published_before(base, metadata)
     if not model:
         # Of sessions that were killed here. Nobody else publishes a run that has not finished.
         for unfinished in base.glob(".building-*"):
             shutil.rmtree(unfinished, ignore_errors=True)
-        del samplers
-        for other in strategies.keys() - {published}:
+        for other in strategies.keys() - {metadata["strategy"]}:
             del strategies[other]
         # Its only owner from here on, which may let go of it.
-        model = publish_strategy(strategies.pop(published), base, metadata)
-    write_json(workdir / CARD, {**scores["strategies"][published], **scores, **more})
-    print(task.format_table(scores, published=published))
-    if said:
-        print(said)
-    print(f"picture      {picture}")
-    print(f"SavedModel   {model}")
-    print(
+        model = publish_strategy(strategies.pop(metadata["strategy"]), base, metadata)
+    return (
+        f"SavedModel   {model}",
         f"sample it    python -m export.sample --model={shlex.quote(str(model.parent))} --num=2500 "
-        "--seed=0 --output=samples.png"
+        "--seed=0 --output=samples.png",
     )
 
 

@@ -71,6 +71,7 @@ class Options:
     num_batches: int
     devices: str = "default"
     publish: str = "mixture"
+    export: bool = True
     log_every: int = 100
     picture_every: int = 3_000
     film: bool = False

@@ -63,6 +63,7 @@ _FREE = (
     "score_every",
     "score_samples",
     "health_every",
+    "export",
 )
 # What configs of runs without it lack, as they always have.
 _UNLESS_SET = ("film", "alternated")
@@ -100,6 +101,7 @@ _LATER_KEYS = {
     "compile": "parts",
     "ema_half_lives": [],
     "ema_schedule": "constant",
+    "export": True,
     "particles": {"batch": "split", "latents": "own"},
 }
 # What runs of earlier versions do not say of their models.

@@ -107,7 +107,7 @@ def arrays(loop):
 @pytest.mark.parametrize(
     ("algorithm", "num_particles"),
     [
-        ("mirror_prox_gan", 1),
+        pytest.param("mirror_prox_gan", 1, marks=pytest.mark.slow),  # test_a_killed_fit's
         ("chambolle_pock", 2),
         pytest.param("adam", 2, marks=pytest.mark.slow),
         pytest.param("sample_mp", 1, marks=pytest.mark.slow),

@@ -26,11 +26,13 @@ from trainers.campaigns.study import records as study_results
 from trainers.campaigns.study import report
 from trainers.campaigns.study import runs as study_runs
 from trainers.campaigns.study import tables as study_tables
+from trainers.campaigns.study.candidates import Log, OneOf, Uniform
 from trainers.campaigns.study.figures import real_points
 from trainers.campaigns.study.protocol import (
     ALGORITHMS,
     PROTOCOLS,
     Planned,
+    Trial,
     choose,
     missing,
     plan,
@@ -42,7 +44,7 @@ from trainers.experiment import settings
 from trainers.tasks.data import synthetic
 from trainers.workdir.folder import ANSWERS
 
-FULL, TINY = PROTOCOLS["full"], PROTOCOLS["tiny"]
+FULL, TINY, NARROW = (PROTOCOLS[name] for name in ("full", "tiny", "narrow"))
 CARD = {
     "num_modes": 8,
     "modes_captured": 8,
@@ -128,7 +130,7 @@ def finals_of_8(records):
 
 
 def test_every_algorithm_gets_the_same_number_of_step_sizes_around_its_centre():
-    for protocol in PROTOCOLS.values():
+    for protocol in (p for p in PROTOCOLS.values() if not p.trials):
         for name in protocol.algorithms:
             steps = protocol.steps_of(name)
             assert len(steps) == protocol.points
@@ -171,7 +173,11 @@ def test_the_key_is_of_what_determines_the_result(monkeypatch):
     monkeypatch.setitem(tuned.TUNED["mirror_gan"], "temperature", 1.0)
     assert run.key == before
     monkeypatch.setitem(study_protocol._LANGEVIN, "temperature", 1e-5)
+    study_protocol._key.cache_clear()
     assert run.key != before
+    monkeypatch.undo()
+    study_protocol._key.cache_clear()
+    assert run.key == before
 
 
 @pytest.mark.parametrize("name", list(ALGORITHMS))
@@ -197,6 +203,115 @@ def test_the_settings_are_config_keys_and_pin_the_hyperparameters(name):
             assert key in unpinned, f"{key} of {name} would follow the tuned defaults"
 
 
+# The search.
+
+
+@pytest.mark.parametrize("name", list(ALGORITHMS))
+def test_a_search_covers_its_ranges_with_every_choice_of_the_rest(name):
+    ranges, trials = ALGORITHMS[name].ranges, NARROW.candidates(name)
+    assert trials == NARROW.candidates(name)
+    assert len(trials) == NARROW.trials == 30
+    assert len(set(trials)) == 30
+    low, high = ranges["step_size"]
+    for block in (trials[i : i + NARROW.block] for i in range(0, 30, NARROW.block)):
+        steps = [t.step_size for t in block]
+        parts = np.floor(10 * np.log(np.divide(steps, low)) / math.log(high / low))
+        assert sorted(parts) == list(range(10)), "one step size in each tenth of the range"
+        rest = {tuple(m for m in t.more if m[0] != "temperature") for t in block}
+        assert len(rest) == 1, "one program"
+    # First its own settings, then all that the protocol has of it.
+    assert {k for t in trials[:10] for k, _ in t.more} <= {"temperature"}
+    assert all({k for k, _ in t.more} == ranges.keys() - {"step_size"} for t in trials[10:])
+    for key, value in (m for t in trials for m in t.more):
+        allowed = ranges[key]
+        assert value in allowed.values if hasattr(allowed, "values") else (
+            allowed.low <= value <= allowed.high
+        )  # fmt: skip
+
+
+def test_quantiles_of_ranges():
+    assert [Log(1e-4, 1e-2).at(u) for u in (0.0, 0.5, 1.0)] == [1e-4, 1e-3, 1e-2]
+    assert [Uniform(0.5, 1.0).at(u) for u in (0.0, 0.5, 1.0)] == [0.5, 0.75, 1.0]
+    assert [OneOf(("a", "b")).at(u) for u in (0.0, 0.49, 0.5, 1.0)] == ["a", "a", "b", "b"]
+
+
+def test_algorithms_of_one_kind_have_the_same_ranges_and_other_draws():
+    by_kind = {}
+    for name, algorithm in ALGORITHMS.items():
+        by_kind.setdefault(tuple(algorithm.ranges), set()).add(name)
+    assert sorted(map(len, by_kind.values())) == [1, 1, 5, 5]
+    assert NARROW.candidates("adam") != NARROW.candidates("extra_adam")
+
+
+def searched(name, values):
+    """Records of a search, one value a trial; None for a divergence."""
+    records = {}
+    for candidate, value in zip(NARROW.candidates(name), values, strict=True):
+        run = Planned.trial(NARROW, "gaussians8", name, candidate)
+        made = record(run, "diverged") if value is None else record(run, law_distance=value)
+        records[run.key] = made
+    return records
+
+
+def test_the_best_trials_run_again_and_the_mean_decides():
+    values = [0.5 + i / 100 for i in range(30)]
+    values[7], values[11], values[20], values[29], values[3] = 0.1, 0.2, 0.3, 0.4, None
+    records = searched("mirror_gan", values)
+    trials = NARROW.candidates("mirror_gan")
+    again = [r for r in ready(NARROW, "all", records) if r.stage == "again"]
+    assert [(r.seed, r.rank, r.step_size, r.more) for r in again] == [
+        (101, rank, *trials[i]) for rank, i in enumerate((7, 11, 20, 29, 0))
+    ]
+    assert choose(NARROW, "gaussians8", "mirror_gan", records) is None, "its best run again first"
+    assert not [r for r in ready(NARROW, "all", records) if r.stage == "final"]
+    early = choose(NARROW, "gaussians8", "mirror_gan", records, partial=True)
+    assert early.best == Trial(trials[7], (0.1,))
+    for run, value in zip(again, (0.9, 0.15, 0.2, None, 0.1), strict=True):
+        made = record(run, "diverged") if value is None else record(run, law_distance=value)
+        records[run.key] = made
+    choice = choose(NARROW, "gaussians8", "mirror_gan", records)
+    assert choice.best == Trial(trials[11], (0.2, 0.15))
+    assert choice.value == pytest.approx(0.175)
+    assert choice.trials[29].values == (0.4, math.inf)
+    finals = [r for r in ready(NARROW, "all", records) if r.stage == "final"]
+    assert [(r.seed, r.step_size, r.more) for r in finals] == [
+        (seed, *trials[11]) for seed in NARROW.seeds
+    ]
+    assert finals[0].settings.items() >= dict(trials[11].more).items()
+    assert not [r for r in missing(NARROW, "all", records) if r.algorithm == "mirror_gan"
+                and r.dataset == "gaussians8" and r.stage in ("sweep", "again")]  # fmt: skip
+
+
+def test_of_few_that_did_not_diverge_few_run_again():
+    records = searched("sgd", [0.3, 0.2] + [None] * 28)
+    again = [r for r in missing(NARROW, "all", records)
+             if (r.dataset, r.algorithm, r.stage) == ("gaussians8", "sgd", "again")]  # fmt: skip
+    assert [r.rank for r in again] == [0, 1]
+    records |= searched("adam", [None] * 30)
+    assert choose(NARROW, "gaussians8", "adam", records).best is None
+    assert not [r for r in missing(NARROW, "all", records)
+                if (r.dataset, r.algorithm) == ("gaussians8", "adam")]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("part", "end"), [(0.05, "lowest"), (0.11, ""), (0.89, ""), (0.95, "highest")]
+)
+def test_a_best_near_an_end_of_the_searched_range_is_said(part, end):
+    assert study_protocol._end(NARROW, "adam", 1e-4 * 100**part) == end
+
+
+def test_a_trial_of_a_search_publishes_no_model_and_a_final_run_does():
+    trial = NARROW.candidates("rmsprop")[12]
+    run = Planned.trial(NARROW, "gaussians8", "rmsprop", trial)
+    assert "export=False" in study_runs.job(run, Path("x")).settings
+    config = common.planar("gaussians8", "mirror_prox_gan")
+    settings.override(config, study_runs.job(run, Path("x")).settings)
+    player = settings.resolve(config)["generator"]
+    assert player.items() >= dict(trial.more).items()
+    final = Planned("narrow", "gaussians8", "final", "rmsprop", 0, *trial)
+    assert not [x for x in study_runs.job(final, Path("x")).settings if x.startswith("export")]
+
+
 # The choice.
 
 
@@ -218,7 +333,7 @@ def test_the_sweep_takes_the_least_w2_of_the_three_answers():
     assert choice.step_size == steps[2]
     assert choice.value == 0.39
     assert choice.at_end == ""
-    assert [v for _, v in choice.points] == [0.7, 0.4, 0.39, 1, math.inf]
+    assert [t.value for t in choice.trials] == [0.7, 0.4, 0.39, 1, math.inf]
     del records[next(iter(records))]
     assert choose(FULL, "gaussians8", "adam", records) is None
     assert choose(FULL, "gaussians8", "adam", records, partial=True).value == 0.39

@@ -13,7 +13,7 @@ def test_every_option_is_the_configs():
     other = {"seed": 3, "strategy": "mirrored", "publish": "ema", "log_every": 5, "keep_every": 7,
              "picture_every": 6, "checkpoint_every": 8, "keep_last": 2, "keep_best": "min:loss/w",
              "on_divergence": "rollback", "max_rollbacks": 9, "score_every": 4,
-             "score_samples": 64, "health_every": 9, "film": True}  # fmt: skip
+             "score_samples": 64, "health_every": 9, "film": True, "export": False}  # fmt: skip
     config = tiny("adam", num_batches=30, duality_gap__every=11, **other)
     options = options_of(config)
     for field in dataclasses.fields(Options):

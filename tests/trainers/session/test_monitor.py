@@ -103,6 +103,7 @@ def conditional(tmp_path):
     return loop
 
 
+@pytest.mark.slow  # the gap of a conditional game is test_nash.py's, its log the tests' above
 def test_a_conditional_run_on_images_logs_the_gap_of_its_answers(tmp_path):
     """Real data then end with the planes of their classes, which generated data must have, too."""
     loop = conditional(tmp_path)

@@ -26,8 +26,10 @@ _NUM_COLOURS = 96
 _SIZE = 2.4  # inches of a panel of samples, of eight in a figure
 # Of the curves, after the objective, which is of fewer samples there: W2 of 500 is larger.
 _CURVES = ("high_quality_3sigma", "std_ratio")
-# A colour of each algorithm in all figures (Okabe and Ito's, told apart by the colour-blind).
-_COLOURS = ("#000000", "#e69f00", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#0072b2", "#999999")
+# A colour of each algorithm in all figures (Okabe and Ito's, told apart by the colour-blind; the
+# last four are of Tol's muted ones).
+_COLOURS = ("#000000", "#e69f00", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#0072b2", "#999999",
+            "#332288", "#882255", "#44aa99", "#ddcc77")  # fmt: skip
 _COLOUR = dict(zip(ALGORITHMS, _COLOURS, strict=True))
 
 
@@ -157,10 +159,13 @@ def draw_sweep(path: Path, records: Records, protocol: Protocol, dataset: str) -
         choice = choose(protocol, dataset, name, records, partial=True)
         if choice is None or choice.step_size is None:
             continue
-        finite = [(s, v) for s, v in choice.points if math.isfinite(v)]
+        tried = [(t.candidate.step_size, t.value) for t in choice.trials]
+        finite = [(s, v) for s, v in tried if math.isfinite(v)]
         if finite:
             label = ALGORITHMS[name].title
-            ax.loglog(*zip(*finite, strict=True), "o-", ms=4, lw=1.2, color=_COLOUR[name])
+            # Neighbours of a search differ in more than their step size.
+            marks = "o" if protocol.trials else "o-"
+            ax.loglog(*zip(*finite, strict=True), marks, ms=4, lw=1.2, color=_COLOUR[name])
             ax.plot([], [], "o-", ms=4, color=_COLOUR[name], label=label)
             ax.plot([choice.step_size], [choice.value], "o", ms=10, mfc="none", color=_COLOUR[name])
     if not ax.lines:

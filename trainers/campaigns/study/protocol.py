@@ -1,8 +1,8 @@
 """The protocol of the study: which runs there are, in which order, and what determines each.
 
 The paper compares algorithms by eye after a step size sweep (its section 5.1, Figures 1 and 6).
-Here the step size of every algorithm is swept at equal budget on every data set, by the same
-objective; then the chosen one runs at full length with several seeds; then the 25 Gaussians run
+Here every algorithm is tuned at equal budget on every data set, by the same objective (its step
+size, in later protocols all of its hyperparameters); then the best runs with several seeds; then the 25 Gaussians run
 with large mini-batches for as long as the paper's. All answers (last iterate, EMA, mixture) of all
 algorithms are judged alike.
 
@@ -13,6 +13,7 @@ are tuned later change no run of the study. This module must stay free of Tensor
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -20,6 +21,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tf_mixed_nash.errors import InputError
+from trainers.campaigns.study.candidates import Candidate, Log, OneOf, Range, Uniform, search
 from trainers.workdir.folder import ANSWERS
 
 __all__ = [
@@ -44,8 +46,9 @@ __all__ = [
 
 Records = Mapping[str, Mapping[str, Any]]  # by key; see records.py
 
-# sweep: which step size. final: several seeds of the chosen one. large: large mini-batches.
-STAGES = ("sweep", "final", "large")
+# sweep: which hyperparameters. again: the best of them with another seed. final: several seeds of
+# the chosen ones. large: large mini-batches.
+STAGES = ("sweep", "again", "final", "large")
 # The data sets of the paper's figures. Figure 2 (LSUN bedrooms) is not of the plane.
 _SETS = ("gaussians25", "gaussians8", "swissroll")
 FIGURES = {"figure1": _SETS[:1], "figure6": _SETS, "all": _SETS}
@@ -83,24 +86,55 @@ class Algorithm(NamedTuple):
       centre: of its step sizes, by its kind: those that divide by the root of a mean square move
         each coordinate by about the step size, plain gradient steps do not.
       settings: the hyperparameters that it has beside the step size.
+      ranges: of all its hyperparameters, where a protocol searches them.
     """
 
     title: str
     centre: float
     settings: Mapping[str, Any]
+    ranges: Mapping[str, Range]
+
+
+# docs/results/protocol_study.md. Weight decay is a Gaussian prior's, which ours have in their law.
+_STEPS = {"step_size": Log(1e-4, 1e-2)}
+_SCHEDULES = {
+    "step_size_schedule": OneOf(("linear", "linear(end=0.1, until=0.75)", "cyclical(cycles=10)"))
+}
+_DECAYS = {"weight_decay": OneOf((0.0, 1e-5, 1e-4, 1e-3))}
+_LAMBDA = {"stability": Log(1e-8, 1e-2)}
+_CORRECTION = {"rms_correction": OneOf((False, True))}
+_SGD_RANGES = {"step_size": Log(1e-3, 1e-1), **_DECAYS, **_SCHEDULES}
+_ADAM_RANGES = {**_STEPS, **_LAMBDA, **_DECAYS, **_SCHEDULES}
+_RMS_RANGES = {**_STEPS, **_LAMBDA, **_CORRECTION, **_DECAYS, **_SCHEDULES}
+_LANGEVIN_RANGES = {
+    **_STEPS,
+    "temperature": Log(1e-10, 1e-5),
+    **_LAMBDA,
+    **_CORRECTION,
+    "damping": Uniform(0.5, 1.0),
+    "prior_std": OneOf((0.0, 0.1, 0.3, 1.0)),
+    **_SCHEDULES,
+}
 
 
 # In the order of the runs: those of the paper's Figure 1 first.
 ALGORITHMS = {
-    "sgd": Algorithm("SGD", 3e-3, {}),
-    "adam": Algorithm("Adam", 1e-3, _ADAM),
-    "optimistic_adam": Algorithm("Optimistic Adam", 1e-3, _ADAM),
-    "extra_adam": Algorithm("Extra-Adam", 1e-3, _ADAM),
-    "mirror_gan": Algorithm("Mirror-GAN", 1e-3, _LANGEVIN),
-    "mirror_prox_gan": Algorithm("Mirror-Prox-GAN", 1e-3, _LANGEVIN),
-    "rmsprop": Algorithm("RMSProp", 1e-3, {"rms_decay": 0.99, "stability": 1e-8}),
-    "alt_extra_adam": Algorithm("Alternated Extra-Adam", 1e-3, _ADAM),
+    "sgd": Algorithm("SGD", 3e-3, {}, _SGD_RANGES),
+    "adam": Algorithm("Adam", 1e-3, _ADAM, _ADAM_RANGES),
+    "optimistic_adam": Algorithm("Optimistic Adam", 1e-3, _ADAM, _ADAM_RANGES),
+    "extra_adam": Algorithm("Extra-Adam", 1e-3, _ADAM, _ADAM_RANGES),
+    "mirror_gan": Algorithm("Mirror-GAN", 1e-3, _LANGEVIN, _LANGEVIN_RANGES),
+    "mirror_prox_gan": Algorithm("Mirror-Prox-GAN", 1e-3, _LANGEVIN, _LANGEVIN_RANGES),
+    "rmsprop": Algorithm("RMSProp", 1e-3, {"rms_decay": 0.99, "stability": 1e-8}, _RMS_RANGES),
+    "alt_extra_adam": Algorithm("Alternated Extra-Adam", 1e-3, _ADAM, _ADAM_RANGES),
+    "past_extra_adam": Algorithm("Past Extra-Adam", 1e-3, _ADAM, _ADAM_RANGES),
+    "alt_mirror_gan": Algorithm("Alternated Mirror-GAN", 1e-3, _LANGEVIN, _LANGEVIN_RANGES),
+    "alt_mirror_prox_gan": Algorithm(
+        "Alternated Mirror-Prox-GAN", 1e-3, _LANGEVIN, _LANGEVIN_RANGES
+    ),
+    "chambolle_pock": Algorithm("Chambolle-Pock", 1e-3, _LANGEVIN, _LANGEVIN_RANGES),
 }
+_FIRST = tuple(ALGORITHMS)[:8]  # of the protocols of before the search
 
 # The same for all.
 _COMMON = {
@@ -137,7 +171,11 @@ class Protocol:
       algorithms: in the order of the runs.
       points: step sizes of each algorithm on each data set.
       ratio: of neighbouring step sizes.
-      sweep_batches: mini-batches of a run of the sweep, seed 0.
+      trials: of a random search over all hyperparameters in their place (candidates.py); 0: none.
+      block: trials that share what a program has fixed.
+      sweep_batches: mini-batches of a run of the sweep.
+      sweep_seeds: of the sweep, and of its best trials again.
+      again: so many of the best trials run with the second seed, and the mean of both decides.
       batches: mini-batches of a final run.
       seeds: of the final runs.
       batch_size: of the sweep and the final runs.
@@ -156,10 +194,14 @@ class Protocol:
     name: str = "full"
     note: str = ""
     datasets: tuple[str, ...] = _SETS
-    algorithms: tuple[str, ...] = tuple(ALGORITHMS)
+    algorithms: tuple[str, ...] = _FIRST
     points: int = 5
     ratio: float = math.sqrt(10.0)
+    trials: int = 0
+    block: int = 10
     sweep_batches: int = 6_000
+    sweep_seeds: tuple[int, ...] = (0,)
+    again: int = 0
     batches: int = 12_000
     seeds: tuple[int, ...] = (0, 1, 2)
     batch_size: int = 64
@@ -179,30 +221,60 @@ class Protocol:
         exact = (centre * self.ratio ** (i - middle) for i in range(self.points))
         return tuple(float(f"{s:.2g}") for s in exact)
 
+    def candidates(self, algorithm: str) -> tuple[Candidate, ...]:
+        """The trials of the sweep: its grid of step sizes, or its search."""
+        if not self.trials:
+            return tuple(map(Candidate, self.steps_of(algorithm)))
+        return _searched(algorithm, self.trials, self.block)
+
     def length(self, stage: str) -> int:
         """Mini-batches of a run of the stage."""
-        batches = {"sweep": self.sweep_batches, "final": self.batches}
+        sweep = self.sweep_batches
+        batches = {"sweep": sweep, "again": sweep, "final": self.batches}
         return batches.get(stage, self.large_batches)
 
     def seeds_of(self, stage: str) -> tuple[int, ...]:
         """Seeds of the runs of the stage."""
-        return {"final": self.seeds, "large": self.large_seeds}.get(stage, (0,))
+        first, second = self.sweep_seeds[:1], self.sweep_seeds[1:]
+        sweeps = {"sweep": first, "again": second}
+        return {**sweeps, "final": self.seeds, "large": self.large_seeds}[stage]
 
     def sets_of(self, stage: str) -> tuple[str, ...]:
         """Data sets of the stage."""
         return self.large_datasets if stage == "large" else self.datasets
 
 
+@functools.cache
+def _searched(algorithm: str, trials: int, block: int) -> tuple[Candidate, ...]:
+    return search(algorithm, ALGORITHMS[algorithm].ranges, trials, block)
+
+
+# docs/results/protocol_study.md, written before any of its runs.
+_JUDGED = Protocol(
+    name="judged",
+    algorithms=tuple(ALGORITHMS),
+    trials=30,
+    sweep_batches=12_000,
+    sweep_seeds=(100, 101),
+    again=5,
+    seeds=(0, 1, 2, 3, 4),
+    large_batches=50_000,
+    large_seeds=(0, 1, 2, 3, 4),
+    objective="law_distance",
+)
+
 PROTOCOLS = {
     "full": Protocol(),
-    # docs/results/protocol_study.md, written before any of its runs.
-    "judged": Protocol(
-        name="judged",
-        sweep_batches=12_000,
-        seeds=(0, 1, 2, 3, 4),
-        large_batches=50_000,
-        large_seeds=(0, 1, 2, 3, 4),
-        objective="law_distance",
+    "judged": _JUDGED,
+    # The same with networks that two cores can train in hours.
+    "narrow": dataclasses.replace(
+        _JUDGED,
+        name="narrow",
+        note="Narrow protocol: `judged` with networks of 3 x 64 units in place of 3 x 512.",
+        datasets=("gaussians8", "gaussians25", "swissroll"),
+        large_precision="float32",
+        scores=10,
+        settings={**_COMMON, "model.hidden_units": (64, 64, 64)},
     ),
     "short": Protocol(
         name="short",
@@ -244,6 +316,8 @@ class Planned:
       algorithm: a key of ALGORITHMS.
       seed: of everything random in it.
       step_size: None where the sweep has yet to choose it.
+      more: further hyperparameters that the sweep chooses, (name, value).
+      rank: of a run of the stage `again`: of which of the sweep's trials, 0 the best.
     """
 
     protocol: str
@@ -252,6 +326,8 @@ class Planned:
     algorithm: str
     seed: int
     step_size: float | None
+    more: tuple[tuple[str, Any], ...] = ()
+    rank: int | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -260,6 +336,7 @@ class Planned:
         return {
             **p.settings,
             **ALGORITHMS[self.algorithm].settings,
+            **dict(self.more),
             "algorithm": self.algorithm,
             "step_size": self.step_size,
             "seed": self.seed,
@@ -271,10 +348,7 @@ class Planned:
     @property
     def key(self) -> str:
         """A fingerprint of what determines the result: 16 hexadecimal digits."""
-        facts = {"format": _FORMAT, "dataset": self.dataset, "settings": self.settings}
-        # The stage is no part of a result, but a record holds more of a final run than of a sweep.
-        text = json.dumps({**facts, "stage": self.stage}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return _key(self)
 
     @property
     def path(self) -> str:
@@ -284,14 +358,30 @@ class Planned:
     @property
     def title(self) -> str:
         """For messages."""
-        step = "" if self.step_size is None else f", step size {self.step_size:g}"
-        return f"{self.dataset} {self.stage} {self.algorithm}, seed {self.seed}{step}"
+        rank = "" if self.rank is None else f", the sweep's number {self.rank + 1}"
+        if self.step_size is not None:
+            rank = f", step size {Candidate(self.step_size, self.more)}"
+        return f"{self.dataset} {self.stage} {self.algorithm}, seed {self.seed}{rank}"
+
+    @classmethod
+    def trial(cls, protocol: Protocol, dataset: str, algorithm: str, candidate: Candidate) -> Planned:
+        """The run of the sweep that tries a candidate."""
+        (seed,) = protocol.seeds_of("sweep")
+        return cls(protocol.name, dataset, "sweep", algorithm, seed, *candidate)
+
+
+@functools.cache  # asked of every run of the plan after every run
+def _key(run: Planned) -> str:
+    facts = {"format": _FORMAT, "dataset": run.dataset, "settings": run.settings}
+    # The stage is no part of a result, but a record holds more of a final run than of a sweep.
+    text = json.dumps({**facts, "stage": run.stage}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def plan(protocol: Protocol, figure: str = "all") -> list[Planned]:
     """The runs in their order: what is done first is of most use alone.
 
-    One data set after the other; in each the sweep, then all algorithms with seed 0 before any
+    One data set after the other; in each the sweeps, then all algorithms with seed 0 before any
     with seed 1; large mini-batches last.
 
     Raises:
@@ -301,16 +391,30 @@ def plan(protocol: Protocol, figure: str = "all") -> list[Planned]:
         raise InputError(f"Unknown figure {figure!r}. Choose one of: {', '.join(FIGURES)}.")
     runs = []
     for data in (d for d in protocol.datasets if d in FIGURES[figure]):
-        runs += [
-            Planned(protocol.name, data, "sweep", algorithm, 0, step)
-            for algorithm in protocol.algorithms
-            for step in protocol.steps_of(algorithm)
-        ]
+        for algorithm in protocol.algorithms:
+            runs += _trials(protocol, data, algorithm)
+            runs += _again(protocol, data, algorithm)
         runs += _chosen(protocol, data, "final")
     if figure != "figure6":
         for data in (d for d in protocol.large_datasets if d in FIGURES[figure]):
             runs += _chosen(protocol, data, "large")
     return runs
+
+
+def _trials(protocol: Protocol, data: str, algorithm: str) -> list[Planned]:
+    return [
+        Planned.trial(protocol, data, algorithm, candidate)
+        for candidate in protocol.candidates(algorithm)
+    ]
+
+
+def _again(protocol: Protocol, data: str, algorithm: str) -> list[Planned]:
+    """The sweep's best trials with the other seeds; the sweep chooses which."""
+    return [
+        Planned(protocol.name, data, "again", algorithm, seed, None, (), rank)
+        for seed in protocol.seeds_of("again")
+        for rank in range(protocol.again)
+    ]
 
 
 def _chosen(protocol: Protocol, data: str, stage: str) -> list[Planned]:
@@ -332,20 +436,46 @@ def objective(record: Mapping[str, Any]) -> float:
     return min((v for v in values if v is not None), default=math.inf)
 
 
+class Trial(NamedTuple):
+    """What became of a candidate.
+
+    Attributes:
+      candidate: what was tried.
+      values: the objective of its runs, by seed; infinite where one diverged.
+    """
+
+    candidate: Candidate
+    values: tuple[float, ...]
+
+    @property
+    def value(self) -> float:
+        """The mean over its runs."""
+        return math.fsum(self.values) / len(self.values)
+
+
 class Choice(NamedTuple):
     """What a sweep says.
 
     Attributes:
-      step_size: the best; None if all diverged.
-      value: its objective.
-      at_end: "lowest" or "highest" if the best is an end of the grid, else "".
-      points: (step size, objective) of the grid, ascending.
+      best: the best trial; None if all diverged.
+      at_end: "lowest" or "highest" if its step size is an end of the grid, else "". Of a search: if
+        it is in the first or last tenth of the range.
+      trials: in the order of the plan.
     """
 
-    step_size: float | None
-    value: float
+    best: Trial | None
     at_end: str
-    points: tuple[tuple[float, float], ...]
+    trials: tuple[Trial, ...]
+
+    @property
+    def step_size(self) -> float | None:
+        """The best; None if all diverged."""
+        return self.best and self.best.candidate.step_size
+
+    @property
+    def value(self) -> float:
+        """Of the best."""
+        return self.best.value if self.best else math.inf
 
 
 def choose(
@@ -360,25 +490,82 @@ def choose(
       records: by key.
       partial: takes the runs that are there, if any are.
     """
-    grid = protocol.steps_of(algorithm)
-    keys = {s: Planned(protocol.name, dataset, "sweep", algorithm, 0, s).key for s in grid}
-    points = tuple((s, objective(records[k])) for s, k in keys.items() if k in records)
-    if not points or (len(points) < len(grid) and not partial):
+    trials = _tried(protocol, dataset, algorithm, records)
+    whole = len(trials) == len(protocol.candidates(algorithm))
+    if not trials or not (whole or partial):
         return None
-    step, value = min(points, key=lambda p: p[1])  # of equals the smallest step
-    if math.isinf(value):
-        return Choice(None, value, "", points)
-    ends = {grid[-1]: "highest", grid[0]: "lowest"}
-    return Choice(step, value, ends.get(step, ""), points)
+    ranked = _ranked(trials)
+    if whole and protocol.again:
+        best = _tried_again(protocol, dataset, algorithm, records, ranked[: protocol.again])
+        if not partial and any(len(t.values) < len(protocol.sweep_seeds) for t in best):
+            return None
+        trials = [next((b for b in best if b.candidate == t.candidate), t) for t in trials]
+        ranked = _ranked(best)
+    best = ranked[0] if ranked else None
+    end = _end(protocol, algorithm, best.candidate.step_size) if best else ""
+    return Choice(best, end, tuple(trials))
+
+
+def _tried(protocol: Protocol, dataset: str, algorithm: str, records: Records) -> list[Trial]:
+    """The finished trials of the sweep, each of its first seed."""
+    runs = {c: Planned.trial(protocol, dataset, algorithm, c) for c in protocol.candidates(algorithm)}
+    return [
+        Trial(c, (objective(records[r.key]),)) for c, r in runs.items() if r.key in records
+    ]
+
+
+def _tried_again(
+    protocol: Protocol, dataset: str, algorithm: str, records: Records, best: Sequence[Trial]
+) -> list[Trial]:
+    """The best trials with what their runs of the other seeds say, as far as those are done."""
+    found = list(best)
+    for run in _again(protocol, dataset, algorithm):
+        if run.rank is not None and run.rank < len(best):
+            record = records.get(_with(run, best[run.rank].candidate).key)
+            values = found[run.rank].values + ((objective(record),) if record else ())
+            found[run.rank] = found[run.rank]._replace(values=values)
+    return found
+
+
+def _ranked(trials: Sequence[Trial]) -> list[Trial]:
+    """Those that did not diverge, the best first; of equals the smallest step size."""
+    known = (t for t in trials if math.isfinite(t.value))
+    return sorted(known, key=lambda t: (t.value, t.candidate.step_size))
+
+
+def _end(protocol: Protocol, algorithm: str, step_size: float) -> str:
+    """At which end of what was tried a step size is."""
+    if protocol.trials:
+        low, high = map(math.log, ALGORITHMS[algorithm].ranges["step_size"])
+        tenth = (high - low) / 10
+        low, high = low + tenth, high - tenth
+    else:
+        low, high = (math.log(protocol.steps_of(algorithm)[i]) for i in (0, -1))
+    if math.log(step_size) >= high:
+        return "highest"
+    return "lowest" if math.log(step_size) <= low else ""
+
+
+def _with(run: Planned, candidate: Candidate) -> Planned:
+    return dataclasses.replace(run, step_size=candidate.step_size, more=candidate.more)
 
 
 def with_step(run: Planned, protocol: Protocol, records: Records) -> Planned | None:
-    """The run with its step size; None while (or if) the sweep has none for it."""
+    """The run with its hyperparameters; None while (or if) the sweep has none for it."""
     if run.step_size is not None:
         return run
-    choice = choose(protocol, run.dataset, run.algorithm, records)
-    step = choice and choice.step_size
-    return dataclasses.replace(run, step_size=step) if step else None
+    where = (protocol, run.dataset, run.algorithm, records)
+    if run.rank is None:
+        choice = choose(*where)
+        best = choice and choice.best
+    else:
+        best = dict(enumerate(_ranked(_tried(*where)))).get(run.rank) if _swept(*where) else None
+    return _with(run, best.candidate) if best else None
+
+
+def _swept(protocol: Protocol, dataset: str, algorithm: str, records: Records) -> bool:
+    """Whether every trial of the sweep is done."""
+    return len(_tried(protocol, dataset, algorithm, records)) == len(protocol.candidates(algorithm))
 
 
 def planned(protocol: Protocol, records: Records) -> dict[str, Mapping[str, Any]]:
@@ -403,7 +590,8 @@ def _settled(run: Planned, protocol: Protocol, records: Records) -> bool:
     known = with_step(run, protocol, records)
     if known is not None:
         return known.key in records
-    return choose(protocol, run.dataset, run.algorithm, records) is not None
+    where = (protocol, run.dataset, run.algorithm, records)
+    return choose(*where) is not None if run.rank is None else _swept(*where)
 
 
 def ready(protocol: Protocol, figure: str, records: Records) -> list[Planned]:

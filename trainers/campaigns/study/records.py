@@ -91,6 +91,8 @@ def harvest(run: Planned, workdir: Path, facts: Mapping[str, Any]) -> dict[str, 
     provenance = _read(workdir / "provenance.json")
     card = _read(workdir / CARD) if facts["status"] == DONE else {}
     settings = run.settings
+    # Of a search's hundreds of trials what they show is kept, and the command makes the rest again.
+    trial = run.more and run.stage in ("sweep", "again")
     return {
         "key": run.key,
         **dataclasses.asdict(run),
@@ -100,9 +102,9 @@ def harvest(run: Planned, workdir: Path, facts: Mapping[str, Any]) -> dict[str, 
         "diverged_at": _diverged_at(workdir) if facts["status"] == DIVERGED else None,
         "scorecards": {a: _round(card["strategies"][a]) for a in ANSWERS} if card else {},
         "real_data_ceiling": _round(card["real_data_ceiling"]) if card else {},
-        **_progress(workdir),
+        **_progress(workdir, curve=not trial),
         "settings": settings,
-        "config": _kept(config),
+        "config": {} if trial else _kept(config),
         **_origin(provenance, facts),
     }
 
@@ -157,7 +159,7 @@ def thin(count: int, most: int = _CURVE_POINTS) -> list[int]:
     return sorted({round(i * (count - 1) / (most - 1)) for i in range(most)})
 
 
-def _progress(workdir: Path) -> dict[str, Any]:
+def _progress(workdir: Path, curve: bool) -> dict[str, Any]:
     """`curve` and `seconds` from metrics.jsonl and times.jsonl."""
     rows = records(workdir)
     seconds = [r["seconds"] for r in rows if r.get("seconds") is not None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +14,7 @@ from trainers.campaigns.study.protocol import (
     ALGORITHMS,
     Protocol,
     Records,
+    Trial,
     choose,
     missing,
     plan,
@@ -177,13 +180,27 @@ def _stage_title(protocol: Protocol, stage: str) -> str:
 
 
 def _sweep(protocol: Protocol, records: Records, results: Path, data: str) -> Iterator[str]:
-    yield f"### Step sizes: {protocol.sweep_batches:,} mini-batches each, seed 0"
+    (seed,) = protocol.seeds_of("sweep")
+    what = "Hyperparameters" if protocol.trials else "Step sizes"
+    yield f"### {what}: {protocol.sweep_batches:,} mini-batches each, seed {seed}"
+    table = (_search_table if protocol.trials else _grid_table)(protocol, records, data)
+    if table is None:
+        yield "No run of it is done yet."
+        return
+    yield table.markdown()
+    path = results / f"sweep_{data}.png"
+    if draw_sweep(path, records, protocol, data):
+        yield _figure(path, f"{data}: the sweep.")
+
+
+def _grid_table(protocol: Protocol, records: Records, data: str) -> Table | None:
     rows = []
     for name in protocol.algorithms:
         choice = choose(protocol, data, name, records, partial=True)
         if choice is None:
             continue
-        grid, values = protocol.steps_of(name), dict(choice.points)
+        grid = protocol.steps_of(name)
+        values = {t.candidate.step_size: t.value for t in choice.trials}
         ends = ("not yet", "")
         if len(values) == len(grid):
             chosen = "all diverged" if choice.step_size is None else f"{choice.step_size:g}"
@@ -191,20 +208,56 @@ def _sweep(protocol: Protocol, records: Records, results: Path, data: str) -> It
         texts = (_value(values.get(s)) for s in grid)
         rows.append((ALGORITHMS[name].title, f"{grid[0]:g} to {grid[-1]:g}", *texts, *ends))
     if not rows:
-        yield "No run of it is done yet."
-        return
+        return None
     head = ["algorithm", "range", *(f"point {i + 1}" for i in range(protocol.points))]
-    yield Table(
+    return Table(
         f"{METRICS[protocol.objective].title} by step size, {data}",
         [*head, "chosen", "at an end of the range"],
         rows,
         f"The least {METRICS[protocol.objective].title} of the three answers. Where the best is at "
         "an end of the range, a better "
         "step size may lie outside.",
-    ).markdown()
-    path = results / f"sweep_{data}.png"
-    if draw_sweep(path, records, protocol, data):
-        yield _figure(path, f"{data}: the sweep.")
+    )
+
+
+def _search_table(protocol: Protocol, records: Records, data: str) -> Table | None:
+    """Of each algorithm its own settings, the best trial, and how the others did."""
+    title = METRICS[protocol.objective].title
+    rows = []
+    for name in protocol.algorithms:
+        choice = choose(protocol, data, name, records, partial=True)
+        if choice is None:
+            continue
+        finite = sorted(t.values[0] for t in choice.trials if math.isfinite(t.values[0]))
+        own = [t for t in choice.trials[: protocol.block] if math.isfinite(t.value)]
+        rows.append(
+            (
+                ALGORITHMS[name].title,
+                f"{len(choice.trials)} of {protocol.trials}",
+                str(len(choice.trials) - len(finite)),
+                _value(statistics.median(finite)) if finite else "-",
+                _best(min(own, key=lambda t: t.values[0]) if own else None, first=True),
+                _best(choice.best),
+                choice.at_end or "no",
+            )
+        )
+    if not rows:
+        return None
+    head = ("algorithm", "trials", "diverged", "median", "best with its own settings", "chosen")
+    return Table(
+        f"{title} of the search, {data}",
+        (*head, "at an end of the step sizes"),
+        rows,
+        f"The least {title} of the three answers; of the chosen one the mean of "
+        f"{len(protocol.sweep_seeds)} seeds. Its own settings: the first {protocol.block} trials, in "
+        "which step size and temperature alone are drawn.",
+    )
+
+
+def _best(trial: Trial | None, first: bool = False) -> str:
+    if trial is None:
+        return "all diverged"
+    return f"{_value(trial.values[0] if first else trial.value)}: {trial.candidate}"
 
 
 def _value(value: float | None) -> str:
@@ -222,25 +275,42 @@ def _protocol(protocol: Protocol) -> Iterator[str]:
     texts = (
         f"Data sets: {', '.join(p.datasets)}. Algorithms: "
         f"{', '.join(ALGORITHMS[a].title for a in p.algorithms)}.",
-        f"Step sizes: {p.points} for each algorithm on each data set, a factor of {p.ratio:.3g} "
-        f"apart around {_centres(p)}; {p.sweep_batches:,} mini-batches of {p.batch_size}, seed 0. "
+        _tuning(p),
         f"The best has the least {METRICS[p.objective].title} of last iterate, EMA and mixture; "
         "the objective is the same for all.",
         f"Then {p.batches:,} mini-batches of {p.batch_size} with seeds "
         f"{', '.join(map(str, p.seeds))}, in {p.precision}.",
         p.large_datasets
         and f"Then {p.large_batches:,} mini-batches of {p.large_batch_size} on "
-        f"{', '.join(p.large_datasets)}, seed 0, in {p.large_precision}, with the step "
-        f"size chosen at {p.batch_size}.",
-        "The same for all: linear decay of the step size to 0, mixture of "
+        f"{', '.join(p.large_datasets)}, seeds {', '.join(map(str, p.large_seeds))}, in "
+        f"{p.large_precision}, with what was chosen at {p.batch_size}.",
+        f"The same for all: {'' if p.trials else 'linear decay of the step size to 0, '}mixture of "
         f"{p.settings['mixture.num_components']} snapshots of the window "
         f"{p.settings['mixture.window']}, EMA of decay {p.settings['ema_decay']} per mini-batch, "
         f"MLPs of {p.settings['model.hidden_units']}, WGAN with penalty "
-        f"{p.settings['game.gradient_penalty']}. Mirror: temperature and damping are not swept.",
-        "Thin: one seed chooses the step size, at a shorter length than it is used for; W2 of "
+        f"{p.settings['game.gradient_penalty']}."
+        + ("" if p.trials else " Mirror: temperature and damping are not swept."),
+        ""
+        if p.trials
+        else "Thin: one seed chooses the step size, at a shorter length than it is used for; W2 of "
         "2,000 samples has a floor, the real data's own.",
     )
     yield "\n".join(f"- {text}" for text in texts if text)
+
+
+def _tuning(p: Protocol) -> str:
+    length = f"{p.sweep_batches:,} mini-batches of {p.batch_size}"
+    if not p.trials:
+        return (
+            f"Step sizes: {p.points} for each algorithm on each data set, a factor of "
+            f"{p.ratio:.3g} apart around {_centres(p)}; {length}, seed 0."
+        )
+    return (
+        f"{p.trials} trials of each algorithm on each data set, a random search over all of its "
+        f"hyperparameters (`ALGORITHMS` in trainers/campaigns/study/protocol.py has the ranges); "
+        f"{length}, seed {p.sweep_seeds[0]}; the best {p.again} again with seed "
+        f"{', '.join(map(str, p.sweep_seeds[1:]))}, and the mean decides."
+    )
 
 
 def _centres(protocol: Protocol) -> str:
@@ -275,7 +345,9 @@ def _origin(records: Records) -> Iterator[str]:
     if lines:
         yield "\n".join(lines)
     yield "Each record in `runs/` has the command of its run. All of it:"
-    yield "    python -m trainers.reproduce all"
+    protocol = next((r["protocol"] for r in records.values()), "full")
+    flag = "" if protocol == "full" else f" --protocol={protocol}"
+    yield f"    python -m trainers.reproduce all{flag}"
     if records:
         example = next(iter(runs))
         yield f"One run: {example['dataset']}, {example['stage']}, {example['algorithm']}:"

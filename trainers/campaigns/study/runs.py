@@ -41,7 +41,13 @@ _LARGE = ("checkpoints", "export", "tensorboard")
 # Milliseconds a mini-batch of a run with one thread beside another (2 cores of an AMD EPYC with
 # avx512_bf16, 400 and 200 mini-batches of the 25 Gaussians: 18 Adam, 26 Mirror-GAN at 64; 38
 # Mirror-GAN at 256), and seconds of a run beside its mini-batches, until RESULTS knows better.
-_MILLISECONDS = {(64, "float32"): 22.0, (256, "mixed_bfloat16"): 38.0}
+# With 3 x 64 units: 0.6 of ten runs in one program and `whole`.
+_MILLISECONDS = {
+    (64, "float32", (512,) * 3): 22.0,
+    (256, "mixed_bfloat16", (512,) * 3): 38.0,
+    (64, "float32", (64,) * 3): 0.6,
+    (256, "float32", (64,) * 3): 2.4,
+}
 _OTHER_SECONDS = 20.0
 
 
@@ -90,14 +96,15 @@ class Options:
 def job(run: Planned, workdir: Path, compile: str = "auto") -> Job:
     """The job of a run whose step size is known."""
     p = PROTOCOLS[run.protocol]
-    batches = p.length(run.stage)
-    every = batches if run.stage == "sweep" else max(1, batches // p.scores)
+    batches, trial = p.length(run.stage), run.stage in ("sweep", "again")
+    every = batches if trial else max(1, batches // p.scores)
     watch = {
         "log_every": min(_LOG_EVERY, every),
         "score_every": every,
         "picture_every": batches,
         "checkpoint_every": min(_CHECKPOINT_EVERY, batches),
         "keep_last": 1,
+        **({"export": False} if trial and p.trials else {}),
         **({} if compile == "auto" else {"compile": compile}),
     }
     items = [f"{k}={v}" for k, v in {**LATER, **run.settings, **watch}.items()]
@@ -224,14 +231,20 @@ def estimate(options: Options, records: Records) -> Estimate:
     )
 
 
+def _kind(settings: Mapping[str, Any]) -> tuple[int, str, tuple[int, ...]]:
+    """What the cost of a mini-batch depends on most."""
+    units = tuple(settings["model.hidden_units"])
+    return settings["batch_size"], settings["precision"], units
+
+
 def _seconds(run: Planned, known: Sequence[Mapping[str, Any]]) -> float:
     """What the mini-batches of a run take."""
     s = run.settings
-    kind = (s["batch_size"], s["precision"])
-    alike = [r for r in known if (r["batch_size"], r["settings"]["precision"]) == kind]
+    kind = _kind(s)
+    alike = [r for r in known if _kind(r["settings"]) == kind]
     same = [r for r in alike if r["algorithm"] == run.algorithm] or alike
     if same:
         cost = statistics.median(1e3 * r["seconds"] / r["num_batches"] for r in same)
     else:
-        cost = _MILLISECONDS.get(kind, _MILLISECONDS[64, "float32"])
+        cost = _MILLISECONDS.get(kind, _MILLISECONDS[64, "float32", (512,) * 3])
     return s["num_batches"] * cost / 1e3

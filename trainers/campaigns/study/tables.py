@@ -227,7 +227,7 @@ def quality_table(stage: Stage, answer: str) -> Table | None:
         runs, done = stage.runs(name), len(stage.done(name))
         texts = [show(row[k], m, done) for k, m in metrics.items()]
         texts = [f"**{t}**" if best[k] == name else t for k, t in zip(metrics, texts, strict=True)]
-        step = f"{runs[0]['step_size']:g}"
+        step = f"{runs[0]['step_size']:.3g}"
         rows.append([ALGORITHMS[name].title, step, _seeds(runs, seeds), *texts])
     texts = [show(over([stage.real.get(k)]), m) for k, m in metrics.items()]
     rows.append(["real data", "", "", *texts])
