@@ -105,7 +105,7 @@ def test_a_table_is_solved_and_reported(games, tmp_path):
     assert "--out" in other.stderr
 
 
-@pytest.mark.slow  # tests/tf_mixed_nash/solvers/test_particles.py has the solvers, the examples below the command
+@pytest.mark.slow  # the solvers are test_particles.py's, the command the examples'
 def test_a_payoff_with_sets_is_solved_by_particles(games, tmp_path):
     done = run(
         f"--game={games}:payoff", "--x_set=-1:1", "--y_set=-1:1", f"--out={tmp_path / 'out'}"

@@ -19,7 +19,7 @@ from trainers.experiment.build import Run
 from trainers.system.files import write_json
 from trainers.workdir.folder import CARD, EXPORT, SAMPLES
 
-__all__ = ["finish"]
+__all__ = ["finish", "later"]
 
 
 def finish(loop: Loop[Run], workdir: Path, more: Mapping[str, Any], said: str) -> None:
@@ -50,15 +50,18 @@ def finish(loop: Loop[Run], workdir: Path, more: Mapping[str, Any], said: str) -
         }
         lines += _published(strategies, workdir / EXPORT, metadata)
     else:
-        lines.append(
-            f"no model     (export=False); python -m export.saved_model --workdir="
-            f"{shlex.quote(str(workdir))} --output=MODELS makes one"
-        )
+        lines.append(f"no model     {later(workdir)}")
     write_json(workdir / CARD, {**scores["strategies"][published], **scores, **more})
     print(task.format_table(scores, published=published))
     if said:
         print(said)
     print("\n".join(lines))
+
+
+def later(workdir: Path) -> str:
+    """How a run without a model gets one."""
+    where = shlex.quote(str(workdir))
+    return f"python -m export.saved_model --workdir={where} --output=MODELS makes one."
 
 
 def _published(

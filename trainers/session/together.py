@@ -32,7 +32,6 @@ from trainers.system import cli
 from trainers.system.devices import Workers
 from trainers.system.stopping import Stopped, StopRequest
 from trainers.workdir import recoveries
-from trainers.workdir.folder import CARD
 
 __all__ = ["Member", "Outcome", "train_together"]
 
@@ -93,7 +92,7 @@ class _Group:
         for i, (config, workdir) in enumerate(members):
             with train.disk_errors(workdir):
                 if train.finished_before(config, workdir):
-                    print(f"{workdir} holds this run, finished. Its scorecard: {workdir / CARD}")
+                    print(train.already(workdir))
                     self._outcomes[i] = Outcome("done")
                 else:
                     left.append(i)

@@ -17,6 +17,7 @@ from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.objectives import check_objective
 from tf_mixed_nash.models.cloning import is_graph
 from tf_mixed_nash.types import PLAYERS, Pair
+from trainers.answers import publishing
 from trainers.experiment import settings
 from trainers.experiment.build import Given, Run, build
 from trainers.experiment.options import options_of
@@ -28,9 +29,9 @@ from trainers.system.devices import Workers
 from trainers.system.files import is_temporary, make_writable, remove_temporaries, write_atomically
 from trainers.system.stopping import Stopped, StopRequest
 from trainers.workdir import law, recoveries
-from trainers.workdir.folder import CARD, CHECKPOINTS, CONFIG, SAMPLES
+from trainers.workdir.folder import CARD, CHECKPOINTS, CONFIG, EXPORT, SAMPLES
 
-__all__ = ["check", "describe", "disk_errors", "finished_before", "prepared", "train"]
+__all__ = ["already", "check", "describe", "disk_errors", "finished_before", "prepared", "train"]
 
 # What goes wrong with a disk, as opposed to with this program.
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG}
@@ -90,8 +91,7 @@ def train(
                 if workers.chief:
                     if note:
                         warn(note)
-                    card = workdir / CARD
-                    print(f"{workdir} holds this run, finished. Its scorecard: {card}")
+                    print(already(workdir))
                 return cli.DONE
             with deterministic():
                 begin = None if start.has_begun(workdir) else start.read(config)
@@ -112,6 +112,14 @@ def train(
         except Stopped as stopped:
             print("Stopped; the same command goes on where this one was.")
             return stopped.code
+
+
+def already(workdir: Path) -> str:
+    """What is said of a run that is finished."""
+    said = f"{workdir} holds this run, finished. Its scorecard: {workdir / CARD}"
+    if not (workdir / EXPORT).exists():
+        said += f"\nIt has no model (export=False). {publishing.later(workdir)}"
+    return said
 
 
 def check(run: Run) -> None:

@@ -10,7 +10,15 @@ import time
 import numpy as np
 import pytest
 
-from tests.trainers.conftest import ROOT, command, interrupted, process, started, tiny
+from tests.trainers.conftest import (
+    FEW_SCORED,
+    ROOT,
+    command,
+    interrupted,
+    process,
+    started,
+    tiny,
+)
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.metrics.scorecard import KEYS
 from tf_mixed_nash.strategies.mixed import seed_rows
@@ -102,6 +110,31 @@ def test_a_finished_run_says_so_and_is_left_alone(finished):
     assert again.returncode == 0
     assert "finished" in again.stdout
     assert {p: p.stat().st_mtime_ns for p in workdir.rglob("*") if p.is_file()} == before
+
+
+def test_a_run_may_end_without_a_model(tmp_path, capsys):
+    """`export.saved_model` makes it later, and the workdir is the same run with or without."""
+    workdir = tmp_path / "run"
+    few = {
+        "num_batches": 4,
+        "log_every": 2,
+        "picture_every": 4,
+        "checkpoint_every": 4,
+        **FEW_SCORED,
+    }
+    assert train.train(tiny("sgd", export=False, **few), workdir) == 0
+    out = capsys.readouterr().out
+    assert f"export.saved_model --workdir={workdir} --output=MODELS makes one" in out
+    assert "SavedModel  " not in out
+    assert (workdir / "samples" / "published.png").is_file()
+    assert (workdir / "scorecard.json").is_file()
+    assert not (workdir / "export").exists()
+    assert train.train(tiny("sgd", **few), workdir) == 0
+    assert "finished" in (out := capsys.readouterr().out)
+    assert (
+        f"It has no model (export=False). python -m export.saved_model --workdir={workdir}" in out
+    )
+    assert not (workdir / "export").exists()
 
 
 def test_another_config_is_refused(finished):

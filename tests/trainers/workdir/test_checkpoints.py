@@ -42,9 +42,7 @@ def scramble(loop):
 
 
 # Slow: images of blocks and stops are test_imaging.py's, batch statistics test_gan.py's.
-@pytest.mark.parametrize(
-    "algorithm", [*ALGORITHMS, pytest.param("images", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, pytest.param("images", marks=pytest.mark.slow)])
 def test_nothing_of_the_state_is_missing(algorithm, tmp_path):
     """N steps, a checkpoint, N steps: the same bits again from the checkpoint alone."""
     more = {"num_batches": 24, "temperature": 1e-4, "mixture__num_components": 3}

@@ -2,9 +2,9 @@
 
 The paper compares algorithms by eye after a step size sweep (its section 5.1, Figures 1 and 6).
 Here every algorithm is tuned at equal budget on every data set, by the same objective (its step
-size, in later protocols all of its hyperparameters); then the best runs with several seeds; then the 25 Gaussians run
-with large mini-batches for as long as the paper's. All answers (last iterate, EMA, mixture) of all
-algorithms are judged alike.
+size, in later protocols all of its hyperparameters); then the best runs with several seeds; then
+the 25 Gaussians run with large mini-batches for as long as the paper's. All answers (last iterate,
+EMA, mixture) of all algorithms are judged alike.
 
 Everything that determines a result is pinned here, not taken from configs/tuned.py: defaults that
 are tuned later change no run of the study. This module must stay free of TensorFlow.
@@ -17,7 +17,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tf_mixed_nash.errors import InputError
@@ -364,7 +364,9 @@ class Planned:
         return f"{self.dataset} {self.stage} {self.algorithm}, seed {self.seed}{rank}"
 
     @classmethod
-    def trial(cls, protocol: Protocol, dataset: str, algorithm: str, candidate: Candidate) -> Planned:
+    def trial(
+        cls, protocol: Protocol, dataset: str, algorithm: str, candidate: Candidate
+    ) -> Planned:
         """The run of the sweep that tries a candidate."""
         (seed,) = protocol.seeds_of("sweep")
         return cls(protocol.name, dataset, "sweep", algorithm, seed, *candidate)
@@ -508,10 +510,10 @@ def choose(
 
 def _tried(protocol: Protocol, dataset: str, algorithm: str, records: Records) -> list[Trial]:
     """The finished trials of the sweep, each of its first seed."""
-    runs = {c: Planned.trial(protocol, dataset, algorithm, c) for c in protocol.candidates(algorithm)}
-    return [
-        Trial(c, (objective(records[r.key]),)) for c, r in runs.items() if r.key in records
-    ]
+    runs = {
+        c: Planned.trial(protocol, dataset, algorithm, c) for c in protocol.candidates(algorithm)
+    }
+    return [Trial(c, (objective(records[r.key]),)) for c, r in runs.items() if r.key in records]
 
 
 def _tried_again(
@@ -536,14 +538,12 @@ def _ranked(trials: Sequence[Trial]) -> list[Trial]:
 def _end(protocol: Protocol, algorithm: str, step_size: float) -> str:
     """At which end of what was tried a step size is."""
     if protocol.trials:
-        low, high = map(math.log, ALGORITHMS[algorithm].ranges["step_size"])
-        tenth = (high - low) / 10
-        low, high = low + tenth, high - tenth
+        low, high = (ALGORITHMS[algorithm].ranges["step_size"].at(u) for u in (0.1, 0.9))
     else:
-        low, high = (math.log(protocol.steps_of(algorithm)[i]) for i in (0, -1))
-    if math.log(step_size) >= high:
+        low, *_, high = protocol.steps_of(algorithm)
+    if step_size >= high:
         return "highest"
-    return "lowest" if math.log(step_size) <= low else ""
+    return "lowest" if step_size <= low else ""
 
 
 def _with(run: Planned, candidate: Candidate) -> Planned:

@@ -249,8 +249,8 @@ def _search_table(protocol: Protocol, records: Records, data: str) -> Table | No
         (*head, "at an end of the step sizes"),
         rows,
         f"The least {title} of the three answers; of the chosen one the mean of "
-        f"{len(protocol.sweep_seeds)} seeds. Its own settings: the first {protocol.block} trials, in "
-        "which step size and temperature alone are drawn.",
+        f"{len(protocol.sweep_seeds)} seeds. Its own settings: the first {protocol.block} trials, "
+        "in which step size and temperature alone are drawn.",
     )
 
 
