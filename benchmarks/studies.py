@@ -20,7 +20,7 @@ from benchmarks.given import integers
 from tf_mixed_nash.errors import InputError
 from trainers.campaigns import cells, groups, jobs
 from trainers.campaigns.comparison import Comparison
-from trainers.campaigns.jobs import Job
+from trainers.campaigns.jobs import Ended, Job
 from trainers.campaigns.study.tables import METRICS
 from trainers.system import cli
 from trainers.system.files import make_writable, without_nan, write_atomically
@@ -96,6 +96,10 @@ def columns(*keys: str) -> dict[str, Column]:
     return {k: _MORE.get(k) or Column(METRICS[k].title, METRICS[k].digits) for k in keys}
 
 
+# The numbers are what is kept.
+_OWN = ("export=False",)
+
+
 def _jobs(
     settings: Sequence[Setting], seeds: Sequence[int], out: Path, extra: Sequence[str], tiny: bool
 ) -> dict[tuple[str, int], Job]:
@@ -104,7 +108,7 @@ def _jobs(
         (s.name, seed): Job(
             f"{s.name}, seed {seed}",
             f"{s.config.partition(':')[0]}:tiny" if tiny else s.config,
-            [*(i for i in s.items if not (tiny and _is_size(i))), f"seed={seed}", *extra],
+            [*(i for i in s.items if not (tiny and _is_size(i))), f"seed={seed}", *_OWN, *extra],
             out / s.name / f"seed{seed}",
         )
         for seed in seeds
@@ -175,7 +179,8 @@ def save(path: Path, known: Mapping[str, Any]) -> None:
     """
     settings = []
     for name, seeds in known["runs"].items():
-        runs = (f"  {json.dumps(s)}: {json.dumps(without_nan(one))}" for s, one in seeds.items())
+        ordered = sorted(seeds.items(), key=lambda seed: int(seed[0]))
+        runs = (f"  {json.dumps(s)}: {json.dumps(without_nan(one))}" for s, one in ordered)
         settings.append(f" {json.dumps(name)}: {{\n" + ",\n".join(runs) + "\n }")
     text = '{"runs": {\n' + ",\n".join(settings) + "\n}}\n"
     write_atomically(path, lambda temporary: temporary.write_text(text))
@@ -235,6 +240,35 @@ def _cost(mine: Iterable[Mapping[str, Any]]) -> str:
     return f"{statistics.median(each):.1f}" if each else "-"
 
 
+class _Recorded(Comparison):
+    """Runs whose records are written as they end: a session that is cut off loses none.
+
+    Args:
+      todo: (setting's name, seed) -> its job.
+      known: the content of the file, to which they are added.
+      path: of the file.
+    """
+
+    def __init__(self, todo: Mapping[tuple[str, int], Job], known: dict[str, Any], path: Path):
+        super().__init__(list(todo.values()))
+        self._names = {job.workdir: where for where, job in todo.items()}
+        self._known, self._path = known, path
+        # Of a session that was cut off between a run's end and its record.
+        for job in todo.values():
+            self._add(job)
+
+    def take(self, job: Job, ended: Ended) -> str:
+        """Writes the record of what has a scorecard."""
+        self._add(job)
+        return super().take(job, ended)
+
+    def _add(self, job: Job) -> None:
+        if read_card(job.workdir) is not None:
+            name, seed = self._names[job.workdir]
+            self._known["runs"].setdefault(name, {})[str(seed)] = _record(job)
+            save(self._path, self._known)
+
+
 def command(study: Study) -> int:
     """Runs what is missing, writes the records, prints the tables; an exit code.
 
@@ -259,12 +293,8 @@ def command(study: Study) -> int:
         # Runs that an earlier session recorded need not be here any more.
         todo = {k: j for k, j in runs.items() if str(k[1]) not in known["runs"].get(k[0], {})}
         starter = groups.Together(f.together, f.threads)
-        campaign = Comparison(list(todo.values()))
+        campaign = _Recorded(todo, known, path)
         code = jobs.run(campaign, f.jobs, f.threads, f.budget, starter=starter)
-        for (name, seed), job in todo.items():
-            if read_card(job.workdir) is not None:
-                known["runs"].setdefault(name, {})[str(seed)] = _record(job)
-        save(path, known)
     for stage in stages:
         print(f"\n### {stage}\n\n{table(study, stage, known['runs'])}")
     if study.more:

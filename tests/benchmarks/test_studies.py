@@ -7,6 +7,7 @@ import pytest
 from benchmarks import mixtures_study, modern_study, particles_study, studies
 from benchmarks.particles_study import CRITIC_WIDTHS, ONE_OF_25, SMALL_WIDTHS, WIDTHS
 from tests.trainers.conftest import command
+from trainers.campaigns.jobs import Ended, Job
 from trainers.experiment import settings
 from trainers.system import cli
 
@@ -93,8 +94,8 @@ def test_tiny_runs_are_tiny(tmp_path):
     setting = STUDIES["particles"].stages["ring"][0]
     (full,) = studies._jobs([setting], [3], tmp_path, ["log_every=9"], tiny=False).values()
     (tiny,) = studies._jobs([setting], [3], tmp_path, ["log_every=9"], tiny=True).values()
-    assert full.settings == [*setting.items, "seed=3", "log_every=9"]
-    assert tiny.settings == ["generator.num_particles=1", "seed=3", "log_every=9"]
+    assert full.settings == [*setting.items, "seed=3", "export=False", "log_every=9"]
+    assert tiny.settings == ["generator.num_particles=1", "seed=3", "export=False", "log_every=9"]
     assert (full.config, tiny.config) == tuple(
         f"configs/gaussians8_mp.py:{v}" for v in ("pure", "tiny")
     )
@@ -137,6 +138,33 @@ def test_an_unknown_stage_is_refused():
     done = command("benchmarks.particles_study", "--stages=rings")
     assert done.returncode == 2
     assert "Unknown stage 'rings'. Choose some of: make_run, modes_25, unbalanced," in done.stderr
+
+
+def test_a_record_is_written_when_its_run_ends(tmp_path, monkeypatch):
+    """A session that is cut off loses the run that it was at, and none before."""
+    monkeypatch.setattr(studies, "_record", lambda job: {"of": job.name})
+    path = tmp_path / "records.json"
+    todo = {
+        (name, seed): Job(f"{name}, seed {seed}", "c.py", [], tmp_path / name / str(seed))
+        for seed in (2, 0, 1)
+        for name in ("a", "b")
+    }
+
+    def end(name, seed):
+        todo[name, seed].workdir.mkdir(parents=True)
+        (todo[name, seed].workdir / "scorecard.json").write_text("{}")
+
+    end("b", 2)  # and was cut off before its record
+    campaign = studies._Recorded(todo, {"runs": {"a": {"10": {"of": "an earlier one"}}}}, path)
+    end("a", 0)
+    assert campaign.take(todo["a", 0], Ended("done", 1.0, "")) == "a, seed 0: done, 1 s"
+    campaign.take(todo["a", 1], Ended("diverged", 1.0, ""))
+    assert json.loads(path.read_text())["runs"] == {
+        "a": {"0": {"of": "a, seed 0"}, "10": {"of": "an earlier one"}},
+        "b": {"2": {"of": "b, seed 2"}},
+    }
+    assert list(json.loads(path.read_text())["runs"]["a"]) == ["0", "10"], "by number"
+    assert [job.name for job in campaign.diverged] == ["a, seed 1"]
 
 
 @pytest.mark.slow
