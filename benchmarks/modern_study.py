@@ -100,7 +100,22 @@ STAGES: dict[str, list[Setting]] = {
             ),
         ),
     ],
+    "cifar10": [
+        Setting(
+            "cifar10_dcgan",
+            "DCGAN, Adam",
+            "configs/cifar10_mp.py:pure",
+            ("algorithm=adam", "model.width=16", "num_batches=25000"),
+        ),
+        Setting(
+            "cifar10_residual",
+            "residual, RpGAN + R1 + R2, Adam",
+            "configs/cifar10_r3.py:pure",
+            ("model.width=16", "num_batches=1000"),
+        ),
+    ],
 }
+_IMAGE_COLUMNS = studies.columns("fid", "kid", "recall", "coverage")
 _STACKED_COLUMNS = studies.columns("modes_captured", "reverse_kl", "fid", "recall")
 STUDY = Study(
     STAGES,
@@ -111,7 +126,8 @@ STUDY = Study(
         "textbook": studies.columns(
             *("modes_captured", "high_quality_3sigma", "reverse_kl", "std_ratio", "law_distance")
         ),
-        "fashion": studies.columns("fid", "kid", "recall", "coverage"),
+        "fashion": _IMAGE_COLUMNS,
+        "cifar10": _IMAGE_COLUMNS,
     },
     "networks and algorithm",
 )

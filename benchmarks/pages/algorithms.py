@@ -14,10 +14,12 @@ from benchmarks.studies import markdown
 from configs import tuned
 from tests.chaos import CASES as CHAOS
 from tests.fingerprint_cases import CASES as GOLDEN
-from trainers.campaigns.study.protocol import ALGORITHMS as STUDIED
+from trainers.campaigns.study.protocol import PROTOCOLS
 from trainers.system import names
 
 __all__ = ["PSEUDO", "overview", "page", "pages"]
+
+STUDIED = PROTOCOLS["full"].algorithms  # those of the committed records
 
 _MD = "theta, w <- MD(theta; w), MD(w; theta)          both against the old opponent"
 _ONE_STEP = "MD(z; v) = z - gamma_t P g,   g = the field of z's player at (z, v) on a mini-batch"

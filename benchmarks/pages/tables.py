@@ -59,7 +59,7 @@ def line_of(data: str, stage: str, answer: str, name: str) -> tuple[list[str], l
 
 def _mixtures(data: str, stage: str) -> str:
     head, rows = ["algorithm"], []
-    for name, one in ALGORITHMS.items():
+    for name, one in ((n, ALGORITHMS[n]) for n in PROTOCOLS["full"].algorithms):
         titles, cells = line_of(data, stage, "mixture", name)
         head = ["algorithm", *titles]
         rows.append([f"**{one.title}**" if name in _MIRRORS else one.title, *cells])
