@@ -9,9 +9,9 @@ from options import options
 
 from tf_mixed_nash import MixedNashGAN
 
-o = options(num_batches=20_000)
+o = options(num_batches=10_000)
 layers = keras.layers
-width = 2 if o.tiny else 64
+width = 2 if o.tiny else 32
 train, _, held_out = fashion_mnist(o)
 
 
