@@ -245,6 +245,7 @@ class Algorithm:
       source: where it comes from. [P] printed in the paper, [D] derived from it, [C] from
         another paper or public code.
       scheme: Pair of Hyperparameters -> Scheme.
+      reads: the hyperparameters that it reads, beside those of several particles.
       langevin: whether it samples (reads temperature and num_inner_steps).
       chains: whether a player is several chains, [n', d] (reads num_chains and the history).
 
@@ -256,6 +257,7 @@ class Algorithm:
     title: str
     source: str
     scheme: Callable[..., Scheme]
+    reads: tuple[str, ...]
     langevin: bool = False
     chains: bool = False
 
@@ -265,38 +267,69 @@ class Algorithm:
         return self.langevin and not self.chains
 
 
+_SGD = ("step_size", "weight_decay")
+_RMSPROP = (*_SGD, "rms_decay", "rms_correction", "stability")
+_ADAMS = (*_SGD, "decay_1", "decay_2", "stability")
+_SAMPLER = (
+    *("step_size", "temperature", "num_inner_steps", "preconditioner", "rms_decay"),
+    *("rms_correction", "stability", "prior_std"),
+)
+_MIRROR = (*_SAMPLER, "damping")
+_SAMPLED = (*_SAMPLER, "num_chains", "mirror_step", "history", "history_capacity", "history_batch")
+
 ALGORITHMS: dict[str, Algorithm] = {
-    "sgd": Algorithm("SGD", "simultaneous gradient descent-ascent", sgd),
-    "rmsprop": Algorithm("RMSProp", "Tieleman & Hinton 2012", rmsprop),
-    "adam": Algorithm("Adam", "[C] Kingma & Ba 2015", adam),
-    "optimistic_adam": Algorithm("Optimistic Adam", "[C] Daskalakis et al. 2018", optimistic_adam),
-    "extra_adam": Algorithm("Extra-Adam", "[C] Gidel et al. 2019, simultaneous", extra_adam),
+    "sgd": Algorithm("SGD", "simultaneous gradient descent-ascent", sgd, _SGD),
+    "rmsprop": Algorithm("RMSProp", "Tieleman & Hinton 2012", rmsprop, _RMSPROP),
+    "adam": Algorithm("Adam", "[C] Kingma & Ba 2015", adam, _ADAMS),
+    "optimistic_adam": Algorithm(
+        "Optimistic Adam", "[C] Daskalakis et al. 2018", optimistic_adam, _ADAMS
+    ),
+    "extra_adam": Algorithm(
+        "Extra-Adam", "[C] Gidel et al. 2019, simultaneous", extra_adam, _ADAMS
+    ),
     "alt_extra_adam": Algorithm(
-        "Alternated Extra-Adam", "[C] Gidel et al. 2019, alternated", alt_extra_adam
+        "Alternated Extra-Adam", "[C] Gidel et al. 2019, alternated", alt_extra_adam, _ADAMS
     ),
     "past_extra_adam": Algorithm(
-        "Past Extra-Adam", "[C] Gidel et al. 2019, extrapolation from the past", past_extra_adam
+        "Past Extra-Adam",
+        "[C] Gidel et al. 2019, extrapolation from the past",
+        past_extra_adam,
+        _ADAMS,
     ),
-    "mirror_gan": Algorithm("Mirror-GAN", "[P] Algorithm 3", mirror_gan, langevin=True),
+    "mirror_gan": Algorithm("Mirror-GAN", "[P] Algorithm 3", mirror_gan, _MIRROR, langevin=True),
     "mirror_prox_gan": Algorithm(
-        "Mirror-Prox-GAN", "[D] Algorithms 2 and 3", mirror_prox_gan, langevin=True
+        "Mirror-Prox-GAN", "[D] Algorithms 2 and 3", mirror_prox_gan, _MIRROR, langevin=True
     ),
     "alt_mirror_gan": Algorithm(
-        "Alternated Mirror-GAN", "[D] Algorithm 3, section 6", alt_mirror_gan, langevin=True
+        "Alternated Mirror-GAN",
+        "[D] Algorithm 3, section 6",
+        alt_mirror_gan,
+        _MIRROR,
+        langevin=True,
     ),
     "alt_mirror_prox_gan": Algorithm(
-        "Alternated Mirror-Prox-GAN", "[D] section 6", alt_mirror_prox_gan, langevin=True
+        "Alternated Mirror-Prox-GAN", "[D] section 6", alt_mirror_prox_gan, _MIRROR, langevin=True
     ),
     "chambolle_pock": Algorithm(
-        "Chambolle-Pock", "[D] section 6; Chambolle & Pock 2011", chambolle_pock, langevin=True
+        "Chambolle-Pock",
+        "[D] section 6; Chambolle & Pock 2011",
+        chambolle_pock,
+        _MIRROR,
+        langevin=True,
     ),
     "sample_md": Algorithm(
-        "Sampled MD", '[P] section 4.1, "Algorithm 4" [D]', sample_md, langevin=True, chains=True
+        "Sampled MD",
+        '[P] section 4.1, "Algorithm 4" [D]',
+        sample_md,
+        _SAMPLED,
+        langevin=True,
+        chains=True,
     ),
     "sample_mp": Algorithm(
         "Sampled Mirror-Prox",
         '[P] section 4.1, "Algorithm 5" [D]',
         sample_mp,
+        _SAMPLED,
         langevin=True,
         chains=True,
     ),

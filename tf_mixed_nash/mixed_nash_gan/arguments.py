@@ -1,16 +1,39 @@
-"""Unknown keyword arguments answered with the one that was meant, also in others' words."""
+"""Arguments as strangers give them: in others' words, as NumPy's numbers, of another kind."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable
+import operator
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+import tensorflow as tf
 
 from tf_mixed_nash.errors import InputError
 from trainers.system import discovery
 
-__all__ = ["answered", "meant"]
+__all__ = ["answered", "as_path", "integer", "meant", "own", "several"]
+
+# What messages of a config call what is an argument here.
+_ARGUMENTS = {
+    r"--config\.([\w.]*\w)": r"\1",
+    r"--workdir": "workdir",
+    r"\bthe same flags\b": "the same arguments",
+    r"\blog_every\b": "steps_per_epoch",
+    r"\bstrategy\b(?== |=\w| '|,)": "devices",
+    r"\bcompile(?==| ')": "xla",
+    r"\bparticles\.(batch|latents)\b": r"particle_\1",
+    r"\bgame\.(\w+)": r"\1",
+    r"\bmodel\.(latent_dim|latents|num_classes)\b": r"\1",
+    r"\bmixture\.(num_components|window|when)\b": r"\1",
+    r"\bchambolle_pock\.(kappa|extrapolate)\b": r"\1",
+}
 
 # Where else an argument may belong: method -> its arguments, of those that are `answered`.
 _KNOWN: dict[str, tuple[str, ...]] = {}
@@ -29,6 +52,8 @@ def answered(method: Callable) -> Callable:
     """The method, whose unknown keyword arguments raise InputError instead of TypeError.
 
     The message names the argument that was meant, of this method or of another answered one.
+    Numbers of NumPy and TensorFlow are taken as Python's, and what a config says of its keys is
+    said of the arguments.
     """
     name = method.__name__
     _KNOWN[name] = own = tuple(inspect.signature(method).parameters)[1:]
@@ -37,9 +62,90 @@ def answered(method: Callable) -> Callable:
     def call(self, *args, **given):
         if unknown := next((word for word in given if word not in own), None):
             raise InputError(f"{_shown(name)}{unknown}=...) is not known.{_hint(name, unknown)}")
-        return method(self, *args, **given)
+        with _in_our_words():
+            return method(self, *map(_plain, args), **{k: _plain(v) for k, v in given.items()})
 
     return call
+
+
+@contextlib.contextmanager
+def _in_our_words() -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        text = str(error)
+        for theirs, ours in _ARGUMENTS.items():
+            text = re.sub(theirs, ours, text)
+        error.args = (text,)
+        raise
+
+
+def _plain(value: Any) -> Any:
+    """Python's number for one of NumPy or TensorFlow; of a mapping for its values."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, tf.Tensor) and value.shape.rank == 0 and hasattr(value, "numpy"):
+        return _plain(value.numpy())
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return value
+
+
+def integer(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """The integer, of Python or NumPy.
+
+    Raises:
+      InputError: for another kind of value, or one out of [least, most].
+    """
+    try:
+        number = None if isinstance(value, bool | np.bool_) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < least or (most is not None and number > most):
+        known = f"at least {least}" if most is None else f"in [{least}, {most}]"
+        raise InputError(f"{name} must be an integer {known}, got {value!r}.")
+    return number
+
+
+def as_path(name: str, value: Any) -> Path:
+    """The path.
+
+    Raises:
+      InputError: for what is none, or is empty.
+    """
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        raise InputError(f"{name} must be the path of a folder, got {value!r}.")
+    return Path(value)
+
+
+def several(name: str, value: Any, what: str, count: int | None = None) -> Sequence[Any]:
+    """The list or tuple.
+
+    Args:
+      name: of the argument.
+      value: as given.
+      what: it should be, in words.
+      count: of its entries, if it is fixed.
+
+    Raises:
+      InputError: for another kind of value, or another number of entries.
+    """
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if not isinstance(value, list | tuple) or (count is not None and len(value) != count):
+        raise InputError(f"{name} must be {what}, got {value!r}.")
+    return value
+
+
+def own(name: str, value: Any) -> Mapping[str, Any]:
+    """One player's hyperparameters.
+
+    Raises:
+      InputError: for what is no mapping.
+    """
+    if value is not None and not isinstance(value, Mapping):
+        raise InputError(f'{name} must be a mapping such as {{"step_size": 1e-3}}, got {value!r}.')
+    return value or {}
 
 
 def _hint(name: str, word: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import keras
 import numpy as np
 
 from configs import common, tuned
+from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.objectives import Objective
 from tf_mixed_nash.latents import LatentLaw
 from tf_mixed_nash.methods.schedules import of_function
-from tf_mixed_nash.mixed_nash_gan.arguments import meant
+from tf_mixed_nash.mixed_nash_gan.arguments import meant, own
 from tf_mixed_nash.types import Pair
 from trainers.experiment import settings
 from trainers.experiment.build import PYTHON, Given
@@ -28,6 +30,11 @@ from trainers.tasks.kinds import CustomSpec
 __all__ = ["PLAYERS", "Configuration", "models_of"]
 
 PLAYERS = ("generator", "discriminator")
+# Whose hyperparameter they are, where the name does not begin with it.
+_BASES = {"inner_steps_rate": "num_inner_steps", "inner_steps_schedule": "num_inner_steps"}
+_PARTICLES = ("weights", "weight_step", "weight_floor", "rebirth_below", "rebirth_noise")
+_CHAMBOLLE_POCK = {"kappa": 1.0, "extrapolate": "measure"}
+_ONE_PARTICLE = {"batch": "split", "latents": "own"}
 _FUNCTIONS = ("step_size", "temperature")  # hyperparameters that may be functions of t
 
 
@@ -128,9 +135,9 @@ class Configuration:
         """
         both = {k: hyperparameters[k] for k in tuned.ANY if hyperparameters[k] is not None}
         both.setdefault("num_particles", self._num_particles)
-        own = {p: dict(hyperparameters[p] or {}) for p in PLAYERS}
+        each = {p: dict(own(p, hyperparameters[p])) for p in PLAYERS}
         schedules: dict[tuple[str, str], Callable] = {}
-        for player, mine in own.items():
+        for player, mine in each.items():
             for key in mine:
                 if key not in tuned.ANY:
                     hint = _meant(key, tuned.ANY) or f" Choose among: {', '.join(tuned.ANY)}."
@@ -145,14 +152,53 @@ class Configuration:
         for key in _FUNCTIONS:
             if callable(both.get(key)):
                 both.pop(key)
+        counts = [m.get("num_particles", both["num_particles"]) for m in each.values()]
+        for player, mine in each.items():
+            self._check_read({**both, **mine}, counts, player)
+        self._check_options(values, counts)
         before = self.base
         self.base = None
         try:
-            self.base = self.resolved(num_batches=1, **both, **own, **values)
+            self.base = self.resolved(num_batches=1, **both, **each, **values)
         except InputError:
             self.base = before
             raise
         self._schedules = schedules
+
+    def _check_read(self, given: Mapping[str, Any], counts: Sequence[Any], player: str) -> None:
+        """Raises InputError for a hyperparameter that nothing would read."""
+        reads = ALGORITHMS[self._algorithm].reads
+        for key in given:
+            base = _BASES.get(key) or re.sub("_(schedule|rate)$", "", key)
+            if base in _PARTICLES:
+                if all(n == 1 for n in counts):
+                    raise InputError(
+                        f"compile({key}=...) is of several particles, and there is one. Set "
+                        "num_particles, or leave it out."
+                    )
+            elif base != "num_particles" and base not in reads:
+                others = [n for n, a in ALGORITHMS.items() if base in a.reads]
+                raise InputError(
+                    f"compile({key}=...): {self._algorithm} does not read it; {', '.join(others)} "
+                    f"do. Its own are {', '.join(reads)}."
+                )
+
+    def _check_options(self, values: Mapping[str, Any], counts: Sequence[Any]) -> None:
+        """Raises InputError for an option of others that is not at its default."""
+        if self._algorithm != "chambolle_pock":
+            for key, value in values["chambolle_pock"].items():
+                if value != _CHAMBOLLE_POCK[key]:
+                    raise InputError(
+                        f"compile({key}={value!r}) is of chambolle_pock; {self._algorithm} does "
+                        "not read it."
+                    )
+        if all(n == 1 for n in counts):
+            for key, value in values["particles"].items():
+                if value != _ONE_PARTICLE[key]:
+                    raise InputError(
+                        f"compile(particle_{key}={value!r}) is of several particles, and there is "
+                        "one. Set num_particles, or leave it out."
+                    )
 
     def restore(self, config: Mapping[str, Any], folder: Path) -> None:
         """Takes the config of a folder, with its descriptions of the models.

@@ -10,9 +10,42 @@ import keras
 import numpy as np
 
 from tf_mixed_nash.compile import as_before
+from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.training.loop import Loop
 
-__all__ = ["Epochs", "logs_of"]
+__all__ = ["Epochs", "checked", "logs_of"]
+
+# Keras's callbacks that work on what a game has not, and what does the same here.
+_INSTEAD: Mapping[str, str] = {
+    "LearningRateScheduler": "compile(step_size=lambda t: ...) or compile(step_size_schedule=...)",
+    "ReduceLROnPlateau": 'compile(step_size_schedule=...), or fit(on_divergence="rollback")',
+    "BackupAndRestore": "fit(workdir=...), which goes on after a kill bit for bit",
+    "SwapEMAWeights": 'the answer "ema": sample(answer="ema"), generator("ema")',
+}
+
+
+def checked(callbacks: Any) -> Sequence[keras.callbacks.Callback]:
+    """The callbacks, one or several.
+
+    Raises:
+      InputError: for what is none, or needs an optimizer or one model's weights.
+    """
+    if callbacks is None:
+        return ()
+    found = list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
+    for one in found:
+        if not isinstance(one, keras.callbacks.Callback):
+            raise InputError(
+                "callbacks must be a list of keras.callbacks.Callback, got "
+                f"{type(one).__name__} {one!r:.80}."
+            )
+        for name, instead in _INSTEAD.items():
+            if isinstance(one, getattr(keras.callbacks, name)):
+                raise InputError(
+                    f"keras.callbacks.{name} needs one model with an optimizer, which a game of "
+                    f"two players has not. Use {instead}."
+                )
+    return found
 
 
 def logs_of(record: Mapping[str, Any]) -> dict[str, Any]:

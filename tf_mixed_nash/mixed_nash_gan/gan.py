@@ -25,9 +25,9 @@ from tf_mixed_nash.games.gan import Penalty
 from tf_mixed_nash.games.objectives import OBJECTIVES, Objective, check_objective
 from tf_mixed_nash.latents import LatentLaw
 from tf_mixed_nash.mixed_nash_gan import memory
-from tf_mixed_nash.mixed_nash_gan.arguments import answered
+from tf_mixed_nash.mixed_nash_gan.arguments import answered, as_path, integer, several
 from tf_mixed_nash.mixed_nash_gan.configuration import PLAYERS, Configuration, models_of
-from tf_mixed_nash.mixed_nash_gan.epochs import Epochs
+from tf_mixed_nash.mixed_nash_gan.epochs import Epochs, checked
 from tf_mixed_nash.strategies.mixed import MixedStrategy, seed_rows
 from tf_mixed_nash.training.loop import Loop
 from tf_mixed_nash.types import Measure, Pair
@@ -37,7 +37,7 @@ from trainers.experiment.build import PYTHON, Given, Run, build
 from trainers.session.session import Hooks, facts_of
 from trainers.session.train import check, train
 from trainers.system import cli
-from trainers.system.files import write_atomically
+from trainers.system.files import make_writable, write_atomically
 from trainers.tasks import user_models, vector_scores
 from trainers.tasks.base import SEED
 from trainers.tasks.data import user_data
@@ -325,22 +325,25 @@ class MixedNashGAN:
             whichever is faster here. The same run but for rounding.
 
         Raises:
-          InputError: for the first value out of its range, with the valid choices.
+          InputError: for the first value out of its range, with the valid choices, or one that the
+            algorithm does not read.
 
         Example:
           >>> gan.compile(step_size=1e-3, discriminator={"step_size": 2e-3}, seed=0)
           >>> gan.compile(step_size=lambda t: 1e-3 / (1.0 + t), step_size_schedule="linear")
         """
+        given = dict(locals())
+        bounds = tuple(several("window", window, "two numbers, such as (0.75, 1.0)", 2))
         self._configuration.compile(
-            locals(),
+            given,
             seed=seed,
             discriminator_steps=discriminator_steps,
             alternated=alternated,
             ema_decay=ema_decay,
-            ema_half_lives=tuple(ema_half_lives),
+            ema_half_lives=tuple(several("ema_half_lives", ema_half_lives, "a tuple of numbers")),
             ema_schedule=ema_schedule,
             compile=xla,
-            mixture={"num_components": num_components, "window": tuple(window), "when": when},
+            mixture={"num_components": num_components, "window": bounds, "when": when},
             particles={"batch": particle_batch, "latents": particle_latents},
             chambolle_pock={"kappa": kappa, "extrapolate": extrapolate},
         )
@@ -445,6 +448,8 @@ class MixedNashGAN:
         if self._configuration.base is None:
             raise InputError("Call compile(...) before fit(...); compile() takes tuned defaults.")
         self._configuration.check_schedules()
+        callbacks = checked(callbacks)
+        where = None if workdir is None else as_path("workdir", workdir)
         made, held_out = self._data(data, batch_size, labels, validation_data, validation_split)
         config = self._configuration.resolved(
             num_batches=num_batches,
@@ -465,6 +470,11 @@ class MixedNashGAN:
             strategy=devices,
         )
         config["data"] = made.describe()
+        if workdir is None and keep_best:
+            raise InputError(
+                f"keep_best={keep_best!r} keeps a checkpoint, which a workdir holds. Give "
+                "workdir=..., or no keep_best."
+            )
         if workdir is None and on_divergence == "rollback":
             raise InputError(
                 'on_divergence="rollback" goes back to a checkpoint, which a workdir holds. Give '
@@ -476,13 +486,13 @@ class MixedNashGAN:
         check(run)
         if warning := task.out_of_reach():
             warnings.warn(warning, stacklevel=3)
-        epochs = Epochs(callbacks or (), steps_per_epoch, num_batches, self._save_loop)
+        epochs = Epochs(callbacks, steps_per_epoch, num_batches, self._save_loop)
         self._forget()
-        if workdir is None:
+        if where is None:
             self._fit_in_memory(run, epochs, bool(verbose))
         else:
             del run
-            self._fit_in_folder(config, Path(workdir), given, epochs, bool(verbose))
+            self._fit_in_folder(config, where, given, epochs, bool(verbose))
         _warn_of_findings(epochs.records, num_batches)
         return epochs.history
 
@@ -608,12 +618,13 @@ class MixedNashGAN:
           float32 [n, ...].
 
         Raises:
-          InputError: before a fit, for an unknown answer, or labels out of range.
+          InputError: before a fit, for an unknown answer, numbers or labels out of range.
 
         Example:
           >>> bool((gan.sample(3, seed=7) == gan.sample(8, seed=7)[:3]).all())
           True
         """
+        n, seed = integer("n", n, 0), integer("seed", seed, 0, 2**63 - 1)
         strategy, draw = self._strategy(answer)
         components, inputs = strategy.draw(seed_rows(seed, n))
         if labels is not None:
@@ -621,7 +632,15 @@ class MixedNashGAN:
                 raise InputError(
                     "labels are of class-conditional games; this one has num_classes=0."
                 )
-            classes = np.broadcast_to(np.asarray(labels), (n,))
+            classes = np.asarray(labels)
+            if not classes.size:  # of no sample; NumPy makes floats of an empty list
+                classes = classes.astype(np.int64)
+            if classes.shape not in ((), (n,), (n, 1)):
+                raise InputError(
+                    f"labels must be one class, or a class for each of the {n} samples, got shape "
+                    f"{list(classes.shape)}."
+                )
+            classes = np.broadcast_to(classes.reshape(classes.shape[:1]), (n,))
             user_data.check_labels(classes, strategy.num_classes)
             inputs = strategy.with_classes(
                 inputs[:, : strategy.latent_dim], tf.constant(classes, tf.int64)
@@ -706,7 +725,7 @@ class MixedNashGAN:
           precision, recall, density, coverage, ks_max, ks_mean, and `ks` for each column.
 
         Raises:
-          InputError: before a fit, for rows of another shape, or too few.
+          InputError: before a fit, for rows of another shape, or too few rows or samples.
 
         Example:
           >>> scores = gan.evaluate(np.random.default_rng(1).normal(size=(50, 2)), answer="last")
@@ -714,6 +733,9 @@ class MixedNashGAN:
           True
         """
         shape = self._shape
+        nearest_k = integer("nearest_k", nearest_k, 1)
+        if num_samples is not None and integer("num_samples", num_samples, 1) <= nearest_k:
+            raise InputError(f"num_samples must be above nearest_k={nearest_k}, got {num_samples}.")
         rows = user_data.make(real, num_samples or _EVALUATED, shape)
         x, y = rows.first(num_samples or _EVALUATED)
         if rows.shape != shape or min(len(x), num_samples or len(x)) <= nearest_k:
@@ -745,7 +767,7 @@ class MixedNashGAN:
           >>> bool((MixedNashGAN.load(path).sample(4) == gan.sample(4)).all())
           True
         """
-        path = Path(path)
+        path = as_path("path", path)
         if path.exists() and not overwrite:
             raise InputError(f"{path} is there already. Give another path, or overwrite=True.")
         self._save_loop(self._trained, path)
@@ -756,7 +778,7 @@ class MixedNashGAN:
             raise InputError(f"{path} is no saved game; it is not replaced. Give another path.")
         if (path / folder.METRICS).exists():
             raise InputError(f"{path} is the workdir of a run; it is not replaced.")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_writable(path.parent, "path")
         building = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
         try:
             building.mkdir()
@@ -805,7 +827,12 @@ class MixedNashGAN:
           >>> again.algorithm == gan.algorithm
           True
         """
-        workdir = Path(path)
+        workdir = as_path("path", path)
+        if not (workdir / folder.CONFIG).is_file():
+            raise InputError(
+                f"{workdir} holds no game: it has no {folder.CONFIG}, which the folders of "
+                "save(...), fit(workdir=...) and trainers.run have."
+            )
         config = settings.load_workdir_config(workdir)
         given = Pair(generator, discriminator)
         if (law := config["model"].get("latents")) and latents is None:
@@ -872,18 +899,21 @@ class MixedNashGAN:
             "step": loop.step,
             **(reading.scores_of(self._workdir, loop, answer) if self._workdir else {}),
         }
-        return publish_strategy(strategy, Path(base), metadata)
+        return publish_strategy(strategy, as_path("base", base), metadata)
 
 
 def _component(answer: str, component: int | None, count: int) -> int:
     if component is None and count == 1:
         return 0
-    if component is None or not 0 <= component < count:
-        raise InputError(
-            f"{answer!r} is {count} networks; give component=0 .. {count - 1}"
-            f"{'' if component is None else f', got {component}'}."
+    known = isinstance(component, int | np.integer) and not isinstance(component, bool)
+    if not known or not 0 <= component < count:
+        several = (
+            f"{count} networks; give component=0 .. {count - 1}" if count > 1 else "one network"
         )
-    return component
+        raise InputError(
+            f"{answer!r} is {several}{'' if component is None else f', got {component!r}'}."
+        )
+    return int(component)
 
 
 def _raise_for(code: int) -> None:

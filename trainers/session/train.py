@@ -209,13 +209,19 @@ def finished_before(config: Mapping[str, Any], workdir: Path) -> bool:
     changed = settings.differences(config, settings.load_workdir_config(workdir))
     if changed:
         raise InputError(
-            f"{workdir} holds a run of another config ({'; '.join(changed[:5])}"
+            f"{workdir} holds a run of another config "
+            f"({'; '.join(_shortened(c) for c in changed[:5])}"
             f"{'; ...' if len(changed) > 5 else ''}). Give a new --workdir, or the same flags."
         )
     if (workdir / CARD).is_file():
         return True
     law.check(workdir, "It cannot be resumed", "Give a new --workdir")
     return False
+
+
+def _shortened(text: str, most: int = 300) -> str:
+    """Its ends: the description of a model is pages."""
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
 
 
 @contextlib.contextmanager
