@@ -905,8 +905,11 @@ class MixedNashGAN:
 def _component(answer: str, component: int | None, count: int) -> int:
     if component is None and count == 1:
         return 0
-    known = isinstance(component, int | np.integer) and not isinstance(component, bool)
-    if not known or not 0 <= component < count:
+    if (
+        not isinstance(component, int | np.integer)
+        or isinstance(component, bool)
+        or not 0 <= component < count
+    ):
         several = (
             f"{count} networks; give component=0 .. {count - 1}" if count > 1 else "one network"
         )
