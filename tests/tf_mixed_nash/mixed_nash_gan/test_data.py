@@ -135,6 +135,8 @@ def test_labels_that_are_none_are_one_sentence(data, options, message):
     ("data", "options", "message"),
     [
         ((points(16), points(16)), {}, r"second of a pair \(x, y\)"),
+        ((points(16), LABELS, LABELS), {}, r"is \(x, y\), data and labels; got 3 values"),
+        (((points(16), LABELS),) * 2, {}, "got two tuples. Give one of them"),
         ((points(16)[:, 0], LABELS), {}, r"must be rows .*got shape \[16\]"),
         (points(16), {"labels": LABELS}, "num_classes=0"),
         (np.ma.masked_greater(points(16), 0.0), {}, "The data hold .* masked values"),

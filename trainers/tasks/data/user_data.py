@@ -538,6 +538,11 @@ def make(data: Any, batch_size: int, shape: tuple[int, ...] | None, labels: Any 
     if callable(data):
         return FunctionData(data, batch_size)
     if pair:
+        if len(data) != 2 or isinstance(data[0], tuple):
+            raise InputError(
+                "A tuple of arrays is (x, y), data and labels; got "
+                + (f"{len(data)} values." if len(data) != 2 else "two tuples. Give one of them.")
+            )
         return ArrayData(*data)
     if arrays:
         return ArrayData(data, labels)
@@ -637,15 +642,19 @@ def _is_array(data: Any) -> bool:
 
 
 def _is_pair(data: Any, shape: tuple[int, ...] | None) -> bool:
-    """Whether two are data and labels, (x, y), and not two rows."""
-    if not isinstance(data, (tuple, list)) or len(data) != 2:
+    """Whether it is meant for data and labels, (x, y), and not for rows."""
+    if not isinstance(data, (tuple, list)) or len(data) < 2:
+        return False
+    # More than two are rows, but for a tuple where it is known what rows are.
+    known = shape is not None and isinstance(data, tuple)
+    if len(data) > 2 and not known:
         return False
     try:
         first = tuple(np.shape(data[0]))
     except ValueError:  # lists of several lengths: said of x
         return isinstance(data, tuple)
     # One axis is a row; but where rows are known to be others, a tuple's first is a column.
-    least = 1 if shape is not None and isinstance(data, tuple) else 2
+    least = 1 if known else 2
     return len(first) >= least and first != shape
 
 

@@ -206,6 +206,7 @@ def test_rows_of_a_class_are_rows_or_a_pair():
     images, labels = rows(6, (2, 2)), np.arange(6) % 3
     assert sut.make(list(images[:2]), 2, (2, 2)).y is None
     assert sut.make(([1.0, 2.0], [3.0, 4.0]), 2, (2,)).num_rows == 2
+    assert sut.make(tuple(images[:3]), 2, (2, 2)).num_rows == 3
     np.testing.assert_array_equal(sut.make([images, labels], 2, (2, 2)).y, labels)
 
 
