@@ -11,7 +11,7 @@ import secrets
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,7 +34,8 @@ from tf_mixed_nash.types import Measure, Pair
 from trainers.answers import reading
 from trainers.experiment import settings
 from trainers.experiment.build import PYTHON, Given, Run, build
-from trainers.session.session import Hooks, facts_of
+from trainers.session import divergence
+from trainers.session.session import Hooks, facts_of, functions_of, other_functions
 from trainers.session.train import check, train
 from trainers.system import cli
 from trainers.system.files import make_writable, write_atomically
@@ -47,7 +48,7 @@ from trainers.workdir.checkpoints import Checkpoints
 __all__ = ["MixedNashGAN"]
 
 _CALIBRATION = 16  # mini-batches
-_EVALUATED = 1_000  # rows of data that are no array
+_EVALUATED = 1_000  # rows of data that have no end
 
 
 class MixedNashGAN:
@@ -396,10 +397,12 @@ class MixedNashGAN:
           batch_size: B >= 1, rows of a mini-batch; with `num_particles` a multiple of it.
           num_batches: >= 1, of the whole run. Schedules end there. An outer step t uses one, or two
             with Mirror-Prox's and sample_mp's two phases.
-          labels: integers [n] in [0, num_classes), where `data` is an array.
-          validation_data: real rows that scores compare with, of any kind that `data` may be.
+          labels: integers [n] or [n, 1] in [0, num_classes), where `data` is an array.
+          validation_data: real rows that scores compare with, of any kind that `data` may be; of a
+            data set each of its rows once, at most the first 10,000.
           validation_split: in [0, 1), the fraction of the rows of arrays held out instead.
-          workdir: a folder that is new, empty, or of the same run.
+          workdir: a folder that is new, empty, or of the same run: other arrays are refused, other
+            data of another kind and other functions are warned of, as far as it can be told.
           callbacks: of Keras. They are called once an epoch; `keras.callbacks.ModelCheckpoint`
             saves the whole game. A callback that ends the training leaves a checkpoint and no
             scorecard; the same call trains on.
@@ -420,7 +423,8 @@ class MixedNashGAN:
           keep_every: and the first at or after each multiple of so many mini-batches; 0: none.
           keep_best: and the best by "min:KEY" or "max:KEY", a score ("min:energy_distance") or
             a record's entry ("min:loss/w"); "": none. `load(workdir, step="best")` reads it.
-          on_divergence: "stop", or "rollback" to the last checkpoint with half the step sizes.
+          on_divergence: "stop", or "rollback" to the last checkpoint with half the step sizes; it
+            stops where the data of the mini-batch are not finite.
           max_rollbacks: >= 0.
           accumulate: parts of a mini-batch that are computed one after the other.
           devices: "default" (all GPUs), "mirrored" or "multi_worker" of tf.distribute.
@@ -484,6 +488,8 @@ class MixedNashGAN:
         task: Any = given.task
         run = build(config, given=given)
         check(run)
+        if workdir is not None or score_every or held_out is not None:
+            task.check_scores()
         if warning := task.out_of_reach():
             warnings.warn(warning, stacklevel=3)
         epochs = Epochs(callbacks, steps_per_epoch, num_batches, self._save_loop)
@@ -492,6 +498,8 @@ class MixedNashGAN:
             self._fit_in_memory(run, epochs, bool(verbose))
         else:
             del run
+            for warning in _differences(where, made, given):
+                warnings.warn(warning, stacklevel=3)
             self._fit_in_folder(config, where, given, epochs, bool(verbose))
         _warn_of_findings(epochs.records, num_batches)
         return epochs.history
@@ -500,9 +508,17 @@ class MixedNashGAN:
         shape = self._shape
         if not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(f"batch_size must be an integer of at least 1, got {batch_size!r}.")
+        if validation_data is not None and validation_split:
+            raise InputError(
+                "validation_data and validation_split both say what scores compare with. Give one."
+            )
         made = user_data.make(data, batch_size, shape, labels)
+        if labels is not None and not self.num_classes:
+            raise InputError(
+                "labels are of class-conditional games; this one has num_classes=0. Leave them out."
+            )
         if validation_data is not None:
-            return made, user_data.make(validation_data, batch_size, shape)
+            return made, user_data.make_compared(validation_data, batch_size, shape)
         if not validation_split:
             return made, None
         if not isinstance(made, user_data.ArrayData) or not 0 < validation_split < 1:
@@ -525,9 +541,13 @@ class MixedNashGAN:
             epochs.end(loop)
             if not stopped:
                 names = " and ".join(PLAYERS[p == "w"] for p in diverged.players)
+                text = f"The {names} left the finite numbers at mini-batch {diverged.step}"
+                bad = divergence.data_not_finite(run, diverged)
                 raise FloatingPointError(
-                    f"The {names} left the finite numbers at mini-batch {diverged.step}. Choose a "
-                    "smaller step_size or temperature; a workdir would hold a post-mortem."
+                    f"{text}. Choose a smaller step_size or temperature; a workdir would hold a "
+                    "post-mortem."
+                    if bad is None
+                    else f"{text}: {divergence.of_data(bad)}."
                 )
             return
         epochs.end(loop)
@@ -550,14 +570,18 @@ class MixedNashGAN:
         if code == cli.DIVERGED:
             last = max((int(p.stem[11:]) for p in workdir.glob("postmortem_*.json")), default=1)
             path = workdir / f"postmortem_{last}.json"
-            step = json.loads(path.read_text())["step"]
+            facts = json.loads(path.read_text())
+            step, bad = facts["step"], facts.get("data_not_finite")
             stopped = epochs.diverged(step)
             epochs.end(None)
             epochs.whole([_untimed(r) for r in folder.records(workdir)])
             if not stopped:
+                text = f"The run left the finite numbers at mini-batch {step}: "
                 raise FloatingPointError(
-                    f"The run left the finite numbers at mini-batch {step}: see {path}. Choose a "
-                    'smaller step_size or temperature, or on_divergence="rollback".'
+                    f"{text}see {path}. Choose a smaller step_size or temperature, or "
+                    'on_divergence="rollback".'
+                    if bad is None
+                    else f"{text}{divergence.of_data(bad)} (see {path})."
                 )
             return
         epochs.end(None)
@@ -715,7 +739,9 @@ class MixedNashGAN:
         """Scores samples of an answer against real rows that the training has not seen.
 
         Args:
-          real: rows [m, ...], m > nearest_k, as `fit` takes arrays.
+          real: rows [m, ...], m > nearest_k, of any kind that `fit` takes: all rows of an array; of
+            a data set each once, at most the first 10,000; `num_samples` or 1,000 of what has no
+            end, such as a function.
           answer: "mixture", "last" or "ema".
           num_samples: by default as many as there are real rows.
           nearest_k: k of precision, recall, density and coverage.
@@ -736,14 +762,17 @@ class MixedNashGAN:
         nearest_k = integer("nearest_k", nearest_k, 1)
         if num_samples is not None and integer("num_samples", num_samples, 1) <= nearest_k:
             raise InputError(f"num_samples must be above nearest_k={nearest_k}, got {num_samples}.")
-        rows = user_data.make(real, num_samples or _EVALUATED, shape)
-        x, y = rows.first(num_samples or _EVALUATED)
+        num = num_samples or _EVALUATED
+        rows = user_data.make_compared(real, num, shape, num)
+        x, y = rows.first(num)
         if rows.shape != shape or min(len(x), num_samples or len(x)) <= nearest_k:
             raise InputError(
                 f"evaluate needs more than nearest_k={nearest_k} rows of {list(shape)}, got "
                 f"{list(x.shape)}."
             )
         x = user_data.with_classes(tf.constant(x), y, 0, tf.float32).numpy()
+        if not np.isfinite(x).all():
+            raise InputError("The rows hold NaN, infinity or numbers beyond float32.")
         samples = self.sample(num_samples or len(x), SEED, answer=answer)
         return vector_scores.scorecard(samples, x, nearest_k)
 
@@ -932,6 +961,29 @@ def _warn_of_findings(records: Sequence[Mapping[str, Any]], num_batches: int) ->
     if found:
         text = "\n".join(["This training looks ill:", *findings.lines(found)])
         warnings.warn(f"{text}\n(docs/diagnosis.md; health_every=0 looks no more)", stacklevel=4)
+
+
+def _differences(workdir: Path, made: user_data.UserData, given: Given) -> Iterator[str]:
+    """In what the run of a folder is another one beside its config, finished or not.
+
+    Raises:
+      InputError: if its data were arrays and are other ones now.
+    """
+    manifest = Checkpoints(workdir / folder.CHECKPOINTS).newest_manifest() or {}
+    there = manifest.get("data", {}).get("fingerprint")
+    kind = manifest.get("config", {}).get("data", {}).get("kind")  # none of a run of files
+    if kind and there != made.fingerprint:
+        text = f"{workdir} holds a run of other data (fingerprint {there}, now {made.fingerprint})"
+        if kind == made.kind == "arrays":
+            raise InputError(
+                f"{text}. Give the same data, with the same validation_split, or a new workdir."
+            )
+        yield f"{text}, as far as can be told without reading all of them. Give the same data"
+    for what in other_functions(manifest, {"functions": functions_of(given)}):
+        yield (
+            f"{what} is another function than that of the run in {workdir}: what is trained there "
+            "stays of the one before, and only what is left is trained with this one"
+        )
 
 
 def _untimed(record: Mapping[str, Any]) -> dict[str, Any]:

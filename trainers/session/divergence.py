@@ -25,7 +25,7 @@ from trainers.workdir import recoveries
 from trainers.workdir.checkpoints import Checkpoint
 from trainers.workdir.folder import METRICS, SAMPLES, whole_lines
 
-__all__ = ["NAMES", "decide", "examine"]
+__all__ = ["NAMES", "data_not_finite", "decide", "examine", "of_data"]
 
 NAMES = {"theta": "generator", "w": "discriminator"}
 _RECORDS = 5
@@ -45,7 +45,8 @@ def examine(
     Returns:
       `picture`, `step`, `players`; `before` and `after`, for each player the Euclidean norm and
       the greatest absolute value of its output's finite entries and how many are not finite;
-      `scalars` of the mini-batch; `reproduced`, whether it failed again.
+      `scalars` of the mini-batch; `reproduced`, whether it failed again; `data_not_finite`, the
+      mini-batch whose data are not, where there is one.
     """
     loop.assign(good)
     loop.logs()
@@ -62,7 +63,23 @@ def examine(
         facts["scalars"] = {k: _number(v) for k, v in loop.logs().items()}
     facts["after"] = _norms(loop)
     facts["reproduced"] = again == diverged
+    if (m := data_not_finite(loop.run, diverged)) is not None:
+        facts["data_not_finite"] = m
     return facts
+
+
+def data_not_finite(run: Run, diverged: Divergence) -> int | None:
+    """Which mini-batch of the step that diverged holds data that are not finite; None: none."""
+    end = min(diverged.step + run.most_batches, run.num_batches)
+    return run.task.not_finite(diverged.step, max(end, diverged.step + 1))
+
+
+def of_data(m: int) -> str:
+    """What is said of such a mini-batch."""
+    return (
+        f"the data of mini-batch {m} hold NaN, infinity or numbers beyond the networks': remove or "
+        "fill them"
+    )
 
 
 def decide(
@@ -87,8 +104,11 @@ def decide(
       The recoveries to go on with, from `found` or else from the beginning; None if it ends here.
     """
     before, options = recoveries.read(workdir), run.options
-    number = len(before) + 1
-    goes_on = options.on_divergence == "rollback" and number <= options.max_rollbacks
+    number, bad = len(before) + 1, facts.get("data_not_finite")
+    # The same data would end the run again, whatever its step sizes.
+    goes_on = (
+        bad is None and options.on_divergence == "rollback" and number <= options.max_rollbacks
+    )
     path = workdir / f"postmortem_{number}.json"
     if chief:
         checkpoint = str(found.saved.path) if found else None
@@ -103,6 +123,8 @@ def decide(
             f"warning: {text} Rollback {number} of {options.max_rollbacks}: going on from "
             f"{checkpoint or 'the beginning'} with half the step sizes and other noise."
             if goes_on
+            else f"error: {text} Stopped{after}: {of_data(bad)}, in a new workdir."
+            if bad is not None
             else f"error: {text} Stopped{after}. Try a smaller --config.step_size or "
             "--config.temperature in a new workdir, or --config.on_divergence=rollback in this "
             "one.",

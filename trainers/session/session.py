@@ -19,7 +19,7 @@ from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.training.loop import Divergence, Loop
 from tf_mixed_nash.types import PLAYERS
 from trainers.answers import publishing
-from trainers.experiment.build import Run, build
+from trainers.experiment.build import Given, Run, build
 from trainers.session import divergence, watchers
 from trainers.session.film import Film
 from trainers.session.journal import Journal
@@ -37,7 +37,9 @@ __all__ = [
     "Session",
     "Stretch",
     "facts_of",
+    "functions_of",
     "next_after",
+    "other_functions",
     "record_of",
     "warn",
 ]
@@ -228,6 +230,8 @@ class Session:
                     f"{path} was edited since the checkpoint: the run goes on with what it says "
                     "now (provenance.json has both texts)"
                 )
+        for what in other_functions(manifest, mine):
+            yield f"{what} is another function than that of the checkpoint: the run goes on with it"
         mine = self.loop.run.task.state().get("fingerprint")
         data = manifest["data"].get("fingerprint")
         if mine != data:
@@ -551,8 +555,24 @@ def facts_of(
     }
 
 
+def other_functions(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Which functions of a Python program differ in two manifests, as far as both know them."""
+    known, mine = there.get("functions", {}), now.get("functions", {})
+    return [f"the {name}" for name in known.keys() & mine.keys() if known[name] != mine[name]]
+
+
+def functions_of(given: Given | None) -> dict[str, str]:
+    """Name -> fingerprint of the functions that a Python program gave."""
+    if given is None:
+        return {}
+    found = {"objective": given.objective, "penalty": given.penalty}
+    found |= {f"{key} of the {player}": f for (player, key), f in given.schedules.items()}
+    return {n: user_files.fingerprint_of_code(f) for n, f in found.items() if f is not None}
+
+
 def _circumstances(run: Run, compile: str) -> dict[str, Any]:
     files = {path: user_files.sha256_of(text) for path, text in run.user_texts().items()}
+    functions = functions_of(run.given)
     return {
         "config": dict(run.config),
         "code": dict(provenance.code()),
@@ -560,6 +580,7 @@ def _circumstances(run: Run, compile: str) -> dict[str, Any]:
         "replicas": devices.num_replicas(run.options.devices),
         "compile": compile,
         **({"user_files": files} if files else {}),
+        **({"functions": functions} if functions else {}),
     }
 
 

@@ -105,6 +105,7 @@ class _Group:
             population.check(runs)
         for run in runs:
             train.check(run)
+            run.task.check_scores()
         if runs and (said := runs[0].task.describe()):
             print(said)
         self._sessions = {i: self._session(i, held) for i in left}

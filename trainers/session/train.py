@@ -97,6 +97,7 @@ def train(
                 begin = None if start.has_begun(workdir) else start.read(config)
                 run = build(config, recoveries.read(workdir), given, begin and begin.give)
                 check(run)
+                run.task.check_scores()
                 if workers.chief:
                     for said in (run.task.describe(), begin.text() if begin else ""):
                         if said:

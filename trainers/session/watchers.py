@@ -22,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mixed_nash import rng
+from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.methods import samplers, schedules
 from tf_mixed_nash.metrics.nash import gan_duality_gap
 from tf_mixed_nash.strategies.mixed import seed_rows
@@ -210,6 +211,8 @@ class Scores(Watcher):
     def _score(self, measure: Measure) -> dict[str, float]:
         try:
             return self._of(lambda seeds: self._draw(*measure, seeds).numpy())
+        except InputError:
+            raise
         except ValueError:  # not finite
             return {}
 

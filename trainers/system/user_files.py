@@ -10,15 +10,24 @@ import ast
 import contextlib
 import hashlib
 import importlib.util
+import inspect
 import itertools
 import sys
+import types
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tf_mixed_nash.errors import InputError
 
-__all__ = ["load_function", "load_object", "sha256_now", "sha256_of", "texts"]
+__all__ = [
+    "fingerprint_of_code",
+    "load_function",
+    "load_object",
+    "sha256_now",
+    "sha256_of",
+    "texts",
+]
 
 _OURS = ("tf_mixed_nash", "trainers", "export", "configs", "benchmarks", "tests")
 # File -> itself and the modules beside it that it was seen to import when it was run.
@@ -186,3 +195,35 @@ def sha256_now(path: str) -> str | None:
 def sha256_of(text: str) -> str:
     """In hexadecimal digits."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def fingerprint_of_code(function: Any) -> str:
+    """Of a function's source or, where there is none, of its code; and of what it closes over."""
+    return hashlib.blake2b("\n".join(_code(function, set())).encode(), digest_size=8).hexdigest()
+
+
+def _code(function: Any, seen: set[int]) -> Iterator[str]:
+    function = getattr(function, "python_function", function)  # of a tf.function
+    seen.add(id(function))
+    try:
+        yield inspect.getsource(function)
+    except (OSError, TypeError):
+        code = getattr(function, "__code__", None)
+        yield from _instructions(code) if code else [repr(type(function))]
+    for cell in getattr(function, "__closure__", None) or ():
+        with contextlib.suppress(ValueError):  # empty so far
+            value = cell.cell_contents
+            if isinstance(value, (bool, int, float, str)):
+                yield repr(value)
+            elif isinstance(value, types.FunctionType) and id(value) not in seen:
+                yield from _code(value, seen)
+
+
+def _instructions(code: types.CodeType) -> Iterator[str]:
+    yield f"{code.co_code.hex()} {code.co_names}"
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _instructions(constant)
+        else:  # a set has no order of its own
+            own = sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant
+            yield repr(own)

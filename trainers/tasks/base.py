@@ -67,6 +67,16 @@ class Task(Protocol):
     def check(self) -> None:
         """Raises InputError unless the data are there and can be read."""
 
+    def check_scores(self) -> None:
+        """Raises InputError unless there are real data enough to score samples with."""
+
+    def not_finite(self, first: int, last: int) -> int | None:
+        """The first of the mini-batches first <= m < last that the data make not finite, if any.
+
+        It reads them again: for a run that has diverged.
+        """
+        return None
+
     def describe(self) -> str:
         """What was found in the data, lines for the start of a run; "": nothing to say."""
         return ""

@@ -97,12 +97,58 @@ class CustomTask(Task):
                 f"The generator makes {list(self.shape)} and the data are rows of "
                 f"{list(self.data.shape)}. Both must have the same shape."
             )
+        held_out = self._held_out
+        if held_out is not None and held_out.shape != self.shape:
+            raise InputError(
+                f"The generator makes {list(self.shape)} and the real data that scores compare "
+                f"with (validation_data) are rows of {list(held_out.shape)}. Both must have the "
+                "same shape."
+            )
         x, y = self.data.first(size)
-        user_data.check_labels(y, self.num_classes)
+        user_data.check_labels(y, self.num_classes, len(x))
         if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all():
             raise InputError("The data hold NaN or infinity. Remove or fill them.")
         dtype = self.networks_.theta.dtype
+        largest = max(-float(x.min()), float(x.max()))
+        most = float(dtype.max)
+        if largest > most:
+            raise InputError(
+                f"The data reach {largest:g}, and the networks' numbers, {dtype.name}, end at "
+                f"{most:g}. Scale the data."
+            )
         self.data.feed(0, size, self.num_classes, dtype).close()
+
+    def check_scores(self):
+        """See `tasks.Task.check_scores`: half of the rows, each with k neighbours in it."""
+        mine = self.spec.dataset == "python" and self._held_out is None
+        try:
+            real, others = self._scored
+        except InputError as error:
+            hint = " Give others as validation_data." if mine else ""
+            raise InputError(f"The real data that scores compare with: {error}{hint}") from None
+        k = self.spec.card.nearest_k
+        if len(real) <= k:
+            raise InputError(
+                f"Scores compare with half of the {'held-out' if self._held_out else 'real'} data, "
+                f"each row with its {k} nearest neighbours: they need at least {2 * (k + 1)} rows, "
+                f"got {len(real) + len(others)}."
+            )
+        if not (np.isfinite(real).all() and np.isfinite(others).all()):
+            raise InputError(
+                "The real data that scores compare with hold NaN, infinity or numbers beyond "
+                "float32. Remove or fill them."
+            )
+
+    def not_finite(self, first, last):
+        """See `tasks.Task.not_finite`; arrays were looked at before the training."""
+        if isinstance(self.data, user_data.ArrayData):
+            return None
+        feed = self.feed(self.networks_.theta.dtype)
+        for m in range(first, last):
+            x = feed.batch_at(feed.block(m, m + 1), tf.constant(m, tf.int64))
+            if not bool(tf.reduce_all(tf.math.is_finite(x))):
+                return m
+        return None
 
     def out_of_reach(self) -> str | None:
         """What to warn of: data that the generator's last activation cannot make."""
@@ -145,9 +191,9 @@ class CustomTask(Task):
 
     def some_data(self, num, dtype):
         """See `tasks.Task.some_data`; of arrays how many rows there are is known."""
-        known = isinstance(self.data, user_data.ArrayData)
-        total = len(self.data.x) if known else None
-        x, y = self.data.other(user_data.order_seed(SEED, "health"), min(num, total or num))
+        data = self.data
+        total = data.num_rows if isinstance(data, user_data.ArrayData) else None
+        x, y = data.other(user_data.order_seed(SEED, "health"), min(num, data.num_rows or num))
         return user_data.with_classes(tf.constant(x), y, self.num_classes, dtype), total
 
     def _rows(self, stream: str, num: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -161,8 +207,8 @@ class CustomTask(Task):
         Of a stream that does not depend on the run's seed: the same rows for every run.
         """
         source, num = self._held_out or self.data, self.spec.card.num_samples
-        if isinstance(source, user_data.ArrayData):
-            num = min(num, len(source.x) // 2)
+        if source.num_rows is not None:
+            num = min(num, source.num_rows // 2)
         x, y = source.other(user_data.order_seed(SEED, "real"), 2 * num)
         rows = self._unlabelled(x, y)
         return Pair(rows[:num], rows[num:])

@@ -73,3 +73,26 @@ def test_a_script_is_one_and_without_what_it_imports(folders):
     load(folders[0], "parts.py:width")
     script.write_text("width = (")
     assert user_files.texts([script]) == {str(script): "width = ("}
+
+
+def test_a_fingerprint_of_code_is_of_what_it_does():
+    """Also where there is no source, and of what a function closes over."""
+    texts = ("lambda x: x + 1", "lambda x: x + 2", "lambda x: [y - 1 for y in x]", "lambda x: -x")
+    prints = [user_files.fingerprint_of_code(eval(text)) for text in texts]
+    assert len({*prints}) == 4
+    assert prints == [user_files.fingerprint_of_code(eval(text)) for text in texts]
+
+    def times(factor):
+        def of(x):
+            return again(x) if x < 0 else factor * x
+
+        again = of
+        return of
+
+    def around(inner):
+        return lambda x: inner(x)
+
+    one, two = times(1), times(2)
+    of = user_files.fingerprint_of_code
+    assert of(one) == of(times(1)) != of(two)
+    assert of(around(one)) == of(around(times(1))) != of(around(two))

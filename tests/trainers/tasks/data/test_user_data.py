@@ -33,6 +33,17 @@ class Items(keras.utils.PyDataset):
         return (x, np.arange(len(x)) % 3) if self.labels else (x,)
 
 
+class Pictures(Items):
+    """Others with labels."""
+
+    def __init__(self, x, y):
+        super().__init__()
+        self.x, self.y = x, y
+
+    def __getitem__(self, i):
+        return tuple(part[B * i :][:B] for part in (self.x, self.y))
+
+
 def drawn(feed, numbers, step=None):
     """Mini-batches `numbers` (consecutive), in blocks of at most `step`."""
     start, end, found = numbers[0], numbers[-1] + 1, []
@@ -92,12 +103,16 @@ def test_large_arrays_stay_on_the_host_and_are_the_same(monkeypatch):
     )
 
 
-def test_labels_become_channels_of_their_rows():
+@pytest.mark.parametrize("column", [False, True])
+def test_labels_become_channels_of_their_rows(column):
     images, labels = rows(12, (2, 2, 1), np.uint8), np.arange(12) % 3
+    labels = labels[:, None] if column else labels
     for data in (
         (images, labels),
         tf.data.Dataset.from_tensor_slices((images, labels)).batch(5),
         lambda m, size: (images[:size], labels[:size]),
+        tf.function(lambda m, size: (tf.constant(images)[:size], tf.constant(labels)[:size])),
+        Pictures(images, labels),
     ):
         (batch,) = drawn(sut.make(data, B, (2, 2, 1)).feed(0, B, 3, tf.float32), range(1))
         assert batch.shape == (B, 2, 2, 4)
@@ -165,6 +180,49 @@ def test_a_fingerprint_changes_with_the_data():
     assert sut.ArrayData(x.copy()).fingerprint == known
     assert sut.ArrayData(x + 1).fingerprint != known
     assert sut.ArrayData(x, np.zeros(8, int)).fingerprint != known
+
+
+def test_a_stream_that_begins_anew_has_so_many_rows():
+    """As far as its content shows it; of what does not repeat all rows are some."""
+    data = rows(11)
+    for stream in (
+        tf.data.Dataset.from_tensor_slices(data).shuffle(11, seed=3),
+        tf.data.Dataset.from_tensor_slices(data).batch(5),
+        tf.data.Dataset.from_tensor_slices(data).repeat(),
+        tf.data.Dataset.from_tensor_slices(data).filter(lambda _: True),
+    ):
+        made = sut.make(stream, B, (2,))
+        x, _ = made.other(1, made.num_rows)
+        assert 8 <= made.num_rows <= 11
+        assert len(np.unique(x, axis=0)) == made.num_rows
+    assert sut.make(Items(), B, (2,)).num_rows == 8
+    bits = np.random.default_rng(0).integers(0, 2, (4_000, 1))
+    assert sut._period(bits) > 100
+    assert sut._period(np.tile(bits[:1_000], (3, 1))) <= 1_000
+
+
+def test_rows_of_a_class_are_rows_or_a_pair():
+    """Two images are two rows of images; a pair is data and labels."""
+    images, labels = rows(6, (2, 2)), np.arange(6) % 3
+    assert sut.make(list(images[:2]), 2, (2, 2)).y is None
+    assert sut.make(([1.0, 2.0], [3.0, 4.0]), 2, (2,)).num_rows == 2
+    assert sut.make(tuple(images[:3]), 2, (2, 2)).num_rows == 3
+    np.testing.assert_array_equal(sut.make([images, labels], 2, (2, 2)).y, labels)
+
+
+def test_what_is_compared_with_has_an_end(monkeypatch):
+    monkeypatch.setattr(sut, "_COMPARED_ROWS", 10)
+    for data in (tf.data.Dataset.from_tensor_slices(rows(20)), Items(20)):
+        np.testing.assert_array_equal(sut.make_compared(data, B, (2,)).x, rows(20)[:10])
+    endless = tf.data.Dataset.random(seed=1).map(lambda x: tf.stack([x, x + 1]))
+    assert sut.make_compared(endless, B, (2,), 7).num_rows == 7
+    with pytest.raises(InputError, match="is empty"):
+        sut.make_compared(tf.data.Dataset.from_tensor_slices(rows(4)).take(0), B, (2,))
+    ragged = tf.data.Dataset.from_generator(
+        lambda: iter([rows(4), rows(4, (3,))]), output_signature=tf.TensorSpec([None, None])
+    )
+    with pytest.raises(InputError, match=r"has rows of \[3\] and of \[2\]"):
+        sut.make_compared(ragged, B, (2,))
 
 
 @pytest.mark.parametrize(
