@@ -23,7 +23,14 @@ import tensorflow as tf
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.models.cloning import is_graph
 
-__all__ = ["Arguments", "Inputs", "data_and_labels", "latents_and_labels"]
+__all__ = [
+    "Arguments",
+    "Inputs",
+    "data_and_labels",
+    "example_of",
+    "latents_and_labels",
+    "says_labels",
+]
 
 
 class Arguments(NamedTuple):
@@ -70,8 +77,12 @@ class _Spec(NamedTuple):
         return self.dtype is not None and tf.as_dtype(self.dtype).is_integer
 
     def named_for_labels(self) -> bool:
-        name = self.name.lower()
-        return any(word in name for word in ("label", "class", "condition", "categor"))
+        return says_labels(self.name)
+
+
+def says_labels(name: str) -> bool:
+    """Whether an input of this name is one of labels."""
+    return any(word in name.lower() for word in ("label", "class", "condition", "categor"))
 
 
 def latents_and_labels(model: keras.Model, latent_dim: int, num_classes: int = 0) -> Inputs:
@@ -138,6 +149,20 @@ def data_and_labels(
     value, label = _told_apart(model, specs, what, k, fits)
     first = (slice(None), *[0] * (len(shape) - 1))
     return Inputs(packed, _splitting(arrange, specs, value, label, k, lambda x: x[first]))
+
+
+def example_of(model: keras.Model) -> tuple[list[Any], dict[str, Any]]:
+    """Arguments and keyword arguments of a call of the model, two rows of zeros.
+
+    Raises:
+      InputError: if the model is not built, or does not say its inputs.
+    """
+    specs, arrange = _inputs_of(model)
+    given = _arranged(
+        arrange,
+        [tf.zeros([2, *(n or 8 for n in spec.shape)], spec.dtype or "float32") for spec in specs],
+    )
+    return ([], given.named) if isinstance(given, Arguments) else ([given], {})
 
 
 def _splitting(arrange, specs, value: int, label: int, k: int, classes_of) -> Callable:

@@ -22,6 +22,9 @@ from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.checks import check_pair
 from tf_mixed_nash.games.objectives import Objective
 from tf_mixed_nash.models import Network, latents_and_labels
+from tf_mixed_nash.models.adapters import example_of, says_labels
+from tf_mixed_nash.models.cloning import is_graph, of_class
+from tf_mixed_nash.models.roles import reason
 from tf_mixed_nash.types import Pair
 from trainers.system import user_files
 
@@ -43,6 +46,8 @@ Model = keras.Model | Callable[[], keras.Model]
 Models = Pair[Any]
 PLAYERS = ("generator", "discriminator")
 
+# Where a Keras config says which layers a model begins and ends with.
+_ENDS = ("input_layers", "output_layers")
 # Layers that change no number.
 _SHAPES = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Permute)
 # What a last layer's activation can reach.
@@ -219,15 +224,18 @@ def restarted(model: keras.Model, name: str, seed: int) -> keras.Model:
     try:
         config = _with_seeds(model.get_config(), seed)
         with seeded(seed):
+            if not is_graph(model):
+                return of_class(model, config, lambda: example_of(model))
             new = type(model).from_config(config)
             if not new.built:
                 new.build_from_config(model.get_build_config())
             return new
-    except (NotImplementedError, TypeError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
+    except InputError:
+        raise
+    except Exception as error:  # Keras's own, and whatever a user's constructor raises
         raise InputError(
             f"The {name} {model.name!r} cannot be made anew from its Keras config "
-            f"({reason[:200]}), and several particles start at different weights. Give a "
+            f"({reason(error)[:200]}), and several particles start at different weights. Give a "
             "function without arguments that makes it, in place of the model."
         ) from None
 
@@ -280,8 +288,12 @@ def describe(network: Network) -> dict[str, Any]:
 
 
 def _renamed(config: dict[str, Any]) -> dict[str, Any]:
-    """With layers called 0_dense, 1_dense, ... in the order in which they stand there."""
+    """With layers called 0_dense, 1_dense, ... in the order in which they stand there.
+
+    Inputs keep the names by which they are told apart: the keys of a dict, labels by their name.
+    """
     names: dict[str, str] = {}
+    kept = _names_of_inputs(config)
 
     def collect(node: Any) -> None:
         if isinstance(node, Mapping):
@@ -290,7 +302,7 @@ def _renamed(config: dict[str, Any]) -> dict[str, Any]:
                 name = inner.get("name")
                 # A dtype policy has a name, too, which is its meaning.
                 policy = str(node["class_name"]).endswith("DTypePolicy")
-                if isinstance(name, str) and name not in names and not policy:
+                if isinstance(name, str) and name not in {*names, *kept} and not policy:
                     names[name] = f"{len(names)}_{node['class_name'].lower()}"
             for value in node.values():
                 collect(value)
@@ -300,14 +312,31 @@ def _renamed(config: dict[str, Any]) -> dict[str, Any]:
 
     def rename(node: Any, key: str = "") -> Any:
         if isinstance(node, Mapping):
-            return {k: rename(v, k) for k, v in node.items()}
+            # Inputs and outputs may be dicts, whose keys are no names of layers.
+            return {k: rename(v, key if key in _ENDS else k) for k, v in node.items()}
         if isinstance(node, list):
             return [rename(v, key) for v in node]
-        named = key in ("name", "keras_history", "input_layers", "output_layers")
+        named = key in ("name", "keras_history", *_ENDS)
         return names.get(node, node) if named and isinstance(node, str) else node
 
     collect(config)
     return rename(config)
+
+
+def _names_of_inputs(node: Any) -> set[str]:
+    """The names in a Keras config by which inputs are told apart."""
+    if isinstance(node, list):
+        return set().union(*map(_names_of_inputs, node))
+    if not isinstance(node, Mapping):
+        return set()
+    found = set().union(*map(_names_of_inputs, node.values()))
+    if isinstance(inputs := node.get("input_layers"), Mapping):
+        found |= set(inputs)
+    if node.get("class_name") == "InputLayer":
+        name, dtype = node["config"]["name"], str(node["config"]["dtype"])
+        if says_labels(name) and not dtype.startswith(("int", "uint")):
+            found.add(name)
+    return found
 
 
 def from_description(facts: Mapping[str, Any], name: str) -> keras.Model:
@@ -329,10 +358,9 @@ def from_description(facts: Mapping[str, Any], name: str) -> keras.Model:
         )
     try:
         return keras.models.model_from_json(json.dumps(facts["keras"]))
-    except (TypeError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
+    except Exception as error:  # Keras's own, and whatever a user's from_config raises
         raise InputError(
-            f"The {name} cannot be rebuilt from its Keras config ({reason[:200]}). Give it: "
+            f"The {name} cannot be rebuilt from its Keras config ({reason(error)[:200]}). Give it: "
             f"MixedNashGAN.load(path, {name}=...)."
         ) from None
 

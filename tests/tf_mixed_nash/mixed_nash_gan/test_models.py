@@ -1,0 +1,155 @@
+"""Models as strangers bring them to MixedNashGAN: described and rebuilt, made again, refused."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.tf_mixed_nash.mixed_nash_gan.conftest import net, points
+from tf_mixed_nash import InputError, MixedNashGAN
+from tf_mixed_nash.models import Network, latents_and_labels
+from tf_mixed_nash.models.adapters import example_of
+from trainers.tasks import user_models
+
+K, D = 3, 3
+layers = keras.layers
+
+
+def fit(gan, data=None, **compiled):
+    gan.compile(step_size=1e-2, **compiled)
+    gan.fit(points(16) if data is None else data, batch_size=8, num_batches=1, verbose=0)
+    return gan
+
+
+# Described in config.json, and rebuilt from there.
+
+
+def parts(dtype="int32", **names):
+    """Inputs of latents and of labels, and what a generator makes of them."""
+    z = keras.Input((D,), name=names.get("z"))
+    shape = () if dtype == "int32" else (K,)
+    y = keras.Input(shape, dtype=dtype, name=names.get("y"))
+    label = layers.Embedding(K, 4)(y) if dtype == "int32" else y
+    return z, y, layers.Dense(2)(layers.Concatenate()([z, label]))
+
+
+def of_dict(order=("z", "y")):
+    z, y, out = parts(z="z", y="y")
+    given = {"z": z, "y": y}
+    return keras.Model({name: given[name] for name in order}, out)
+
+
+def of_list(**names):
+    z, y, out = parts(**names)
+    return keras.Model([z, y], out)
+
+
+def told_by_name():
+    """Latents and labels of one shape and type."""
+    return of_list(dtype="float32", y="the_class")
+
+
+def nested():
+    """Shared, with dicts of inputs and outputs; an outer input is called as an inner layer is."""
+    z, y, out = parts(z="z", y="y")
+    inner = keras.Model({"z": z, "y": y}, {"one": out, "y": layers.Dense(2, name="label")(out)})
+    z, y = keras.Input((D,), name="label"), keras.Input((), dtype="int32", name="z")
+    one, two = inner({"z": z, "y": y}), inner({"z": 2.0 * z, "y": y})
+    return keras.Model({"label": z, "z": y}, layers.Add()([one["one"], one["y"], two["y"]]))
+
+
+@keras.saving.register_keras_serializable("tests")
+class Subclassed(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense, self.embedding = layers.Dense(2), layers.Embedding(K, 4)
+
+    def call(self, inputs):
+        label = self.embedding(inputs["label"])
+        return self.dense(tf.concat([inputs["z"], label], axis=1))
+
+
+def subclassed():
+    model = Subclassed()
+    model({"z": tf.zeros([1, D]), "label": tf.zeros([1], tf.int32)})
+    return model
+
+
+MODELS = [of_dict, lambda: of_dict(("y", "z")), of_list, told_by_name, nested, subclassed]
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_a_described_model_is_rebuilt(make):
+    model = make()
+    network = Network(model, latents_and_labels(model, D, K))
+    facts = user_models.describe(network)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # Keras's, of names that are not the keys
+        again = user_models.from_description(facts, "generator")
+    other = Network(again, latents_and_labels(again, D, K))
+    x = tf.concat([tf.random.stateless_normal([5, D], [1, 2]), tf.one_hot([0, 1, 2, 1, 0], K)], 1)
+    z = network.initial() + 0.1
+    np.testing.assert_array_equal(other(z, x), network(z, x))
+    assert user_models.describe(other)["sha256"] == facts["sha256"]
+    another = make()
+    facts_of_another = user_models.describe(Network(another, latents_and_labels(another, D, K)))
+    assert facts_of_another == facts  # whatever numbers Keras gives to its layers by now
+
+
+def test_a_game_of_models_with_dicts_is_loaded(tmp_path):
+    x, y = keras.Input((2,), name="x"), keras.Input((K,), name="y")
+    critic = keras.Model({"x": x, "y": y}, layers.Dense(1)(layers.Concatenate()([x, y])))
+    gan = MixedNashGAN(of_dict(), critic, algorithm="sgd", num_classes=K, latent_dim=D)
+    fit(gan, (points(16), np.arange(16) % K))
+    again = MixedNashGAN.load(gan.save(tmp_path / "game"))
+    np.testing.assert_array_equal(again.sample(4), gan.sample(4))
+    assert set(again.generator("last").input) == {"z", "y"}
+
+
+def test_a_description_that_keras_cannot_read_asks_for_the_model():
+    model = of_dict()
+    facts = user_models.describe(Network(model, latents_and_labels(model, D, K)))
+    facts["keras"]["config"]["input_layers"]["z"][0] = "of another model"
+    with pytest.raises(InputError, match=r"cannot be rebuilt.*MixedNashGAN.load\(path, generator="):
+        user_models.from_description(facts, "generator")
+
+
+# Made again, where another particle starts.
+
+
+class Plain(keras.Model):
+    """A class whose constructor takes nothing, not even a name."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(2)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+def called(model):
+    model(tf.zeros([1, D]))
+    return model
+
+
+@pytest.mark.parametrize("make", [lambda: called(Plain()), subclassed])
+def test_particles_of_a_subclassed_model_start_at_different_weights(make):
+    model = make()
+    one, other, same = (user_models.restarted(model, "generator", seed) for seed in (1, 2, 1))
+    args, kwargs = example_of(model)
+    assert one(*args, **kwargs).shape == (2, 2)
+    for mine, theirs in zip(one.get_weights(), same.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert np.abs(one.get_weights()[0] - other.get_weights()[0]).min() > 1e-5
+    assert np.abs(one.get_weights()[0] - model.get_weights()[0]).min() > 1e-5
+
+
+def test_a_subclassed_model_that_is_built_and_was_not_called_is_refused_in_words():
+    model = Plain()
+    with pytest.warns(UserWarning, match="does not have a `build"):
+        model.build((None, D))
+    with pytest.raises(InputError, match=r"layers without weights yet \('dense.*Call it once on"):
+        MixedNashGAN(model, net(2, 1), latent_dim=D)
