@@ -1,16 +1,28 @@
-"""Unknown keyword arguments answered with the one that was meant, also in others' words."""
+"""What is said of arguments: the one that was meant, and those of configs in our words."""
 
 from __future__ import annotations
 
 import functools
 import inspect
+import numbers
+import re
 from collections.abc import Callable
 from typing import Any
 
 from tf_mixed_nash.errors import InputError
 from trainers.system import discovery
 
-__all__ = ["answered", "meant"]
+__all__ = ["answered", "in_python", "meant", "whole"]
+
+# Keys of configs that an argument is not called after: elsewhere it is their last part.
+_ARGUMENTS = {
+    "compile": "xla",
+    "log_every": "steps_per_epoch",
+    "particles.batch": "particle_batch",
+    "particles.latents": "particle_latents",
+    "strategy": "devices",
+}
+_GROUPS = "game|model|mixture|particles|chambolle_pock"
 
 # Where else an argument may belong: method -> its arguments, of those that are `answered`.
 _KNOWN: dict[str, tuple[str, ...]] = {}
@@ -23,6 +35,43 @@ def meant(word: str, words: Any) -> str:
     if found := next((key for key in last if key in known), ""):
         return found
     return discovery.meant(word, known)
+
+
+def whole(name: str, value: Any, minimum: int, beside: str = "") -> int:
+    """The value of an argument that is an integer.
+
+    Args:
+      name: of the argument.
+      value: that was given.
+      minimum: the least that is valid.
+      beside: what else is valid, for the message: "0 (without classes) or ".
+
+    Raises:
+      InputError: for anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < minimum:
+        raise InputError(f"{name} must be {beside}an integer of at least {minimum}, got {value!r}.")
+    return int(value)
+
+
+def in_python(message: str) -> str:
+    """A message about keys and flags of a config, in the words of our arguments."""
+
+    def argument(key: str) -> str:
+        return _ARGUMENTS.get(key) or key.rpartition(".")[2]
+
+    def flag(found: re.Match) -> str:
+        key, value = found.groups()
+        if value and not re.fullmatch(r"[\d.]+|True|False|None", value):
+            value = f'"{value}"'
+        return argument(key) + (f"={value}" if value else "")
+
+    message = re.sub(r"--config\.([\w.]+)(?:=([\w,]*\w))?", flag, message)
+    # A word alone is a key before "=", at the beginning, and behind "Unknown".
+    words = "|".join(word for word in _ARGUMENTS if "." not in word)
+    alone = rf"\b(?:{words})(?==)|(?:^|(?<=Unknown ))(?:{words})\b"
+    keys = rf"\b(?:{_GROUPS})\.\w+|{alone}"
+    return re.sub(keys, lambda found: argument(found[0]), message)
 
 
 def answered(method: Callable) -> Callable:

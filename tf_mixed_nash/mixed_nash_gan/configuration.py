@@ -15,7 +15,7 @@ from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.objectives import Objective
 from tf_mixed_nash.latents import LatentLaw
 from tf_mixed_nash.methods.schedules import of_function
-from tf_mixed_nash.mixed_nash_gan.arguments import meant
+from tf_mixed_nash.mixed_nash_gan.arguments import in_python, meant
 from tf_mixed_nash.types import Pair
 from trainers.experiment import settings
 from trainers.experiment.build import PYTHON, Given
@@ -78,6 +78,7 @@ class Configuration:
             self.penalties["penalty"] = _named(self._penalty)
         self._model = {"latent_dim": latent_dim, "num_classes": num_classes}
         self._num_particles, self._descriptions = num_particles, descriptions
+        self._first = descriptions  # of what functions made then
         self._schedules: dict[tuple[str, str], Callable] = {}
         self.base: dict[str, Any] | None = None
         self.resolved(num_batches=1)
@@ -97,10 +98,13 @@ class Configuration:
             c = common.custom(self._algorithm)
             for key, value in flat.items():
                 try:
+                    if isinstance(value, bool) and _type_of(c, key) != "bool":
+                        raise TypeError  # else it would be 0 or 1
                     c.update_from_flattened_dict({key: value})
                 except (KeyError, TypeError, ValueError):
-                    raise InputError(f"{key} must be {_type_of(c, key)}, got {value!r}.") from None
-            config = settings.resolve(c)
+                    said = f"{key} must be {_type_of(c, key)}, got {value!r}."
+                    raise InputError(in_python(said)) from None
+            config = _said_in_python(settings.resolve, c)
             for player, facts in zip(PLAYERS, self._descriptions, strict=True):
                 config["model"][player] = facts
             if self._latents:
@@ -112,7 +116,7 @@ class Configuration:
                 config[key].update(value)
             else:
                 config[key] = value
-        settings.check(config, devices.num_replicas(config["strategy"]))
+        _said_in_python(settings.check, config, devices.num_replicas(config["strategy"]))
         return config
 
     def compile(self, hyperparameters: Mapping[str, Any], **values: Any) -> None:
@@ -197,6 +201,9 @@ class Configuration:
           held_out: of which scores are, or None.
         """
         seed, first = config["seed"], models_of(self.models, config["seed"])
+        for player, own, facts, model in zip(PLAYERS, self.models, self._first, first, strict=True):
+            if own is not model:
+                user_models.check_same(facts, model, player)
         models = lambda salt: models_of(self.models, seed, salt) if salt else first  # noqa: E731
         spec = spec_of(config)
         assert isinstance(spec, CustomSpec)  # of dataset "python"
@@ -227,6 +234,14 @@ def models_of(given: Pair, seed: int, salt: str = "") -> Pair:
         return user_models.made(one, name, seed) if callable(one) else one
 
     return Pair(*map(model, PLAYERS, given, user_models.seeds_of(seed, salt)))
+
+
+def _said_in_python(check: Callable, *args: Any) -> Any:
+    """What a check of configs returns; it raises InputError in the words of our arguments."""
+    try:
+        return check(*args)
+    except InputError as error:
+        raise InputError(in_python(str(error))) from None
 
 
 def _meant(word: str, words: Any) -> str:

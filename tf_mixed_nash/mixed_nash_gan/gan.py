@@ -20,12 +20,14 @@ import numpy as np
 import tensorflow as tf
 
 from export.strategy import InWholeGroups, publish_strategy
+from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.games.gan import Penalty
+from tf_mixed_nash.games import augmentation
+from tf_mixed_nash.games.gan import Penalty, check_penalty
 from tf_mixed_nash.games.objectives import OBJECTIVES, Objective, check_objective
 from tf_mixed_nash.latents import LatentLaw
 from tf_mixed_nash.mixed_nash_gan import memory
-from tf_mixed_nash.mixed_nash_gan.arguments import answered
+from tf_mixed_nash.mixed_nash_gan.arguments import answered, whole
 from tf_mixed_nash.mixed_nash_gan.configuration import PLAYERS, Configuration, models_of
 from tf_mixed_nash.mixed_nash_gan.epochs import Epochs
 from tf_mixed_nash.strategies.mixed import MixedStrategy, seed_rows
@@ -154,7 +156,17 @@ class MixedNashGAN:
         weight_clip: float = 0.0,
         num_particles: int = 1,
     ):
-        self.algorithm, self.num_classes = algorithm, num_classes
+        if not isinstance(algorithm, str):
+            raise InputError(
+                'algorithm must be a name of tf_mixed_nash.ALGORITHMS, such as "adam", whose step '
+                f"size compile(step_size=...) sets; got {type(algorithm).__name__}."
+            )
+        if num_classes != 0 or isinstance(num_classes, bool):
+            num_classes = whole("num_classes", num_classes, 2, "0 (without classes) or ")
+        if latent_dim is not None:
+            latent_dim = whole("latent_dim", latent_dim, 1)
+        packing = whole("packing", packing, 1)
+        self.algorithm, self.num_classes = algorithm, int(num_classes)
         given = Pair(generator, discriminator)
         first = models_of(given, 0)
         law = None if latents is None else LatentLaw(latents)
@@ -165,13 +177,15 @@ class MixedNashGAN:
             )
         if law:
             latent_dim = law.dim
-        self.latent_dim = latent_dim or user_models.latent_dim_of(first.theta, num_classes)
         unknown = objective is _unknown_objective
+        if not (callable(objective) or isinstance(objective, str)):
+            raise InputError(
+                "objective must be a name or a function (real, fake) -> Losses, got "
+                f"{objective!r}. The names are {', '.join(OBJECTIVES)}."
+            )
         known = objective if callable(objective) else OBJECTIVES.get(objective)
         known = None if unknown else known
-        networks = user_models.networks(
-            first, self.latent_dim, num_classes, objective=known, packing=packing
-        )
+        self.latent_dim, networks = _fitted(first, latent_dim, num_classes, known, packing)
         self._shape: tuple[int, ...] = networks.theta.output_shape
         if callable(objective):
             if not unknown:
@@ -208,6 +222,14 @@ class MixedNashGAN:
             num_particles,
             Pair(*map(user_models.describe, networks)),
         )
+        if policy := augmentation.parse(augment):
+            try:
+                augmentation.Augmentation(policy).check(self._shape)
+            except InputError as error:
+                raise InputError(f'augment="{augment}": {error}') from None
+        if penalty is not None:
+            *axes, channels = self._shape
+            check_penalty(penalty, networks.w, (*axes, packing * (channels + num_classes)))
         self._loop: Loop[Run] | None = None
         self._open: Callable[[], Loop[Run]] | None = None
         self._workdir: Path | None = None  # of what is trained, if it has one
@@ -474,6 +496,8 @@ class MixedNashGAN:
         task: Any = given.task
         run = build(config, given=given)
         check(run)
+        if _several(run):
+            run.other_networks(1)  # says now what is wrong with a second one
         if warning := task.out_of_reach():
             warnings.warn(warning, stacklevel=3)
         epochs = Epochs(callbacks or (), steps_per_epoch, num_batches, self._save_loop)
@@ -562,7 +586,8 @@ class MixedNashGAN:
     @property
     def _trained(self) -> Loop[Run]:
         if self._loop is None and self._open is not None:
-            self._loop = self._open()
+            with user_models.drawing_nothing():
+                self._loop = self._open()
         if self._loop is None:
             raise InputError("This game is not trained yet. Call fit(...), or MixedNashGAN.load.")
         return self._loop
@@ -662,7 +687,8 @@ class MixedNashGAN:
         """
         strategy, _ = self._strategy(answer)
         z = strategy.atoms[_component(answer, component, strategy.num_components)]
-        return self._trained.run.game.generator.to_keras(z)
+        with user_models.drawing_nothing():
+            return self._trained.run.game.generator.to_keras(z)
 
     def discriminator(self, component: int | None = None) -> keras.Model:
         """The trained discriminator of the last iterate as a Keras model of its own.
@@ -688,7 +714,8 @@ class MixedNashGAN:
             draw = run.task.batches("calibration/w", _CALIBRATION, run.batch_size, network.dtype)
             z = network.calibrated(z, [draw(i) for i in range(_CALIBRATION)], state)
             state = None
-        return network.to_keras(z, state)
+        with user_models.drawing_nothing():
+            return network.to_keras(z, state)
 
     def evaluate(
         self, real: Any, answer: str = "mixture", num_samples: int | None = None, nearest_k: int = 5
@@ -814,14 +841,15 @@ class MixedNashGAN:
                 "it: MixedNashGAN.load(path, latents=...)."
             )
         models, num_classes = [], config["model"].get("num_classes", 0)
-        if config["dataset"] == "python":
-            for player, model in zip(PLAYERS, given, strict=True):
-                facts = config["model"][player]
-                models.append(model or user_models.from_description(facts, player))
-        else:
-            run = build({**config, "strategy": "default"})
-            models = [network.model for network in run.networks]
-            num_classes = run.game.num_classes
+        with user_models.drawing_nothing():
+            if config["dataset"] == "python":
+                for player, model in zip(PLAYERS, given, strict=True):
+                    facts = config["model"][player]
+                    models.append(model or user_models.from_description(facts, player))
+            else:
+                run = build({**config, "strategy": "default"})
+                models = [network.model for network in run.networks]
+                num_classes = run.game.num_classes
         name = config["game"]["objective"]
         gan = cls(
             *models,
@@ -873,6 +901,33 @@ class MixedNashGAN:
             **(reading.scores_of(self._workdir, loop, answer) if self._workdir else {}),
         }
         return publish_strategy(strategy, Path(base), metadata)
+
+
+def _fitted(
+    models: Pair, latent_dim: int | None, *of_game: Any, hint: bool = True
+) -> tuple[int, Pair]:
+    """(D, the networks); of_game: num_classes, objective, packing; hint: say so of swapped ones."""
+    num_classes, objective, packing = of_game
+    try:
+        dim = latent_dim or user_models.latent_dim_of(models.theta, num_classes)
+        options: dict[str, Any] = {"objective": objective, "packing": packing}
+        return dim, user_models.networks(models, dim, num_classes, **options)
+    except InputError as error:
+        if not hint:
+            raise
+        try:
+            _fitted(Pair(models.w, models.theta), None, *of_game, hint=False)
+        except InputError:
+            raise error from None
+        raise InputError(
+            f"{error} They fit the other way round: MixedNashGAN(generator, discriminator)."
+        ) from None
+
+
+def _several(run: Run) -> bool:
+    """Whether a player starts at several points."""
+    key = "num_chains" if ALGORITHMS[run.algorithm].chains else "num_particles"
+    return any(getattr(h, key) > 1 for h in run.hyperparameters)
 
 
 def _component(answer: str, component: int | None, count: int) -> int:

@@ -29,6 +29,7 @@ __all__ = [
     "data_and_labels",
     "example_of",
     "latents_and_labels",
+    "latents_of",
     "says_labels",
 ]
 
@@ -111,11 +112,37 @@ def latents_and_labels(model: keras.Model, latent_dim: int, num_classes: int = 0
         if k or not fits(spec):
             advice = _one_input(k, f"one input [{D + k}]")
             if not k and (width := _count(spec.shape)):
-                advice += f" Or let latents be of {width} numbers: model.latent_dim={width}."
+                advice += f" Or let latents be of {width} numbers: latent_dim={width}."
             raise _refusal(model, specs, what, advice)
         return Inputs((D,), lambda x: _arranged(arrange, [_shaped(x, spec)]))
     value, label = _told_apart(model, specs, what, k, fits)
     return Inputs((D + k,), _splitting(arrange, specs, value, label, k, lambda x: x))
+
+
+def latents_of(model: keras.Model, num_classes: int = 0) -> int | None:
+    """D, where the model's inputs say it: latents and labels, or one vector of both.
+
+    Args:
+      model: built.
+      num_classes: k; 0 without classes.
+
+    Returns:
+      D >= 1, or None.
+
+    Raises:
+      InputError: if the model does not say its inputs, or which of two are the labels.
+    """
+    specs, k = _inputs_of(model)[0], num_classes
+    if len(specs) == 1:
+        wide = specs[0].shape[0] if len(specs[0].shape) == 1 else None
+        return None if specs[0].integer or wide is None or wide <= k else wide - k
+
+    def fits(spec: _Spec) -> bool:
+        return not spec.integer and _count(spec.shape) is not None
+
+    what = "latents" + (f" and labels of {k} classes" if k else "")
+    value, _ = _told_apart(model, specs, what, k, fits)
+    return _count(specs[value].shape)
 
 
 def data_and_labels(
@@ -250,7 +277,7 @@ def _inputs_of(model) -> tuple[list[_Spec], Callable[[list[Any]], Any] | None]:
         raise InputError(f"Expected a keras.Model, got {type(model).__name__}.")
     if not model.built:
         raise InputError(
-            f"{model.name!r} is not built, so that its inputs are not known. Begin it with a "
+            f"{model.name!r} is not built, so that it has no weights yet. Begin it with a "
             "keras.Input, or call it once on an example."
         )
     if is_graph(model):

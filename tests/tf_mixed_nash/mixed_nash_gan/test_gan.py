@@ -368,7 +368,7 @@ def fit(**options):
     [
         (lambda: game(algorithm="adm"), "Unknown algorithm 'adm'"),
         (lambda: game(objective="wgn"), "Unknown objective 'wgn'. Choose one of: wgan"),
-        (lambda: game(gradient_penalty=-1.0), "game.gradient_penalty must be at least 0"),
+        (lambda: game(gradient_penalty=-1.0), "^gradient_penalty must be at least 0"),
         (lambda: game(latent_dim=3), r"takes .* where the game gives latents \[3\]"),
         (lambda: MixedNashGAN(net(2, 3), net(2, 1)), r"where the game gives data \[3\]"),
         (lambda: MixedNashGAN(net(2, 2), net(2, 2)), r"gives \[2\] numbers for each datum"),
@@ -398,7 +398,7 @@ def fit(**options):
         (lambda: game().fit(points(8), epochs=3), "Did you mean 'num_batches'"),
         (lambda: game(loss="wgan"), r"MixedNashGAN\(loss=...\) is not known. Did you mean 'obj"),
         (lambda: game().compile(step_size=lambda: 1.0), "a function of the outer step t"),
-        (lambda: game().compile(window=(0.5, 0.2)), "mixture.window must be fractions"),
+        (lambda: game().compile(window=(0.5, 0.2)), "^window must be fractions"),
         (lambda: fit(data=points(0)), "The data set is empty"),
         (lambda: fit(data=points(4)), "has 4 rows, fewer than a mini-batch of 8"),
         (
@@ -414,7 +414,7 @@ def fit(**options):
         (lambda: fit(batch_size=0), "batch_size must be an integer of at least 1"),
         (lambda: fit(on_divergence="rollback"), "Give workdir"),
         (lambda: fit(validation_split=1.5), r"a fraction in \[0, 1\)"),
-        (lambda: fit(steps_per_epoch=0), "log_every must be an integer of at least 1"),
+        (lambda: fit(steps_per_epoch=0), "^steps_per_epoch must be an integer of at least 1"),
     ],
 )
 def test_bad_input_is_one_sentence_before_anything_is_written(call, message, tmp_path, monkeypatch):

@@ -89,7 +89,7 @@ def test_a_described_model_is_rebuilt(make):
         warnings.simplefilter("error", UserWarning)  # Keras's, of names that are not the keys
         again = user_models.from_description(facts, "generator")
     other = Network(again, latents_and_labels(again, D, K))
-    x = tf.concat([tf.random.stateless_normal([5, D], [1, 2]), tf.one_hot([0, 1, 2, 1, 0], K)], 1)
+    x = tf.concat([tf.random.stateless_normal([5, D], (1, 2)), tf.one_hot([0, 1, 2, 1, 0], K)], 1)
     z = network.initial() + 0.1
     np.testing.assert_array_equal(other(z, x), network(z, x))
     assert user_models.describe(other)["sha256"] == facts["sha256"]
@@ -153,3 +153,53 @@ def test_a_subclassed_model_that_is_built_and_was_not_called_is_refused_in_words
         model.build((None, D))
     with pytest.raises(InputError, match=r"layers without weights yet \('dense.*Call it once on"):
         MixedNashGAN(model, net(2, 1), latent_dim=D)
+
+
+# Functions that make models.
+
+
+def starts(gan):
+    """Where the generators of two particles start: two vectors [d]."""
+    gan.compile()
+    configuration = gan._configuration
+    task = configuration.given(configuration.base, None).task
+    return [task.networks(salt).theta.initial() for salt in ("", "/1")]
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_particles_of_a_function_that_repeats_itself_start_at_different_weights(seed):
+    """It gives the same model each time, or one whose initialisers have seeds."""
+    same = net(2, 2)
+    function = (lambda: same) if seed is None else (lambda: net(2, 2, seed))
+    gan = MixedNashGAN(function, lambda: net(2, 1), algorithm="sgd", num_particles=2)
+    one, other = starts(gan)
+    assert np.abs(one - other)[:16].min() > 1e-6  # the first kernel
+    again = MixedNashGAN(function, lambda: net(2, 1), algorithm="sgd", num_particles=2)
+    np.testing.assert_array_equal(starts(again), [one, other])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda n: [layers.Dense(6 + n), layers.Dense(2)], r"dense\.units is \d, then \d"),
+        (lambda n: [layers.Dense(2) for _ in range(n)], r"layers has \d entries, then \d"),
+        (
+            lambda n: [layers.Dense(2, "relu" if n % 2 else "tanh")],
+            r"dense\.activation is '\w+', then '\w+'",
+        ),
+    ],
+)
+@pytest.mark.parametrize("num", [1, 2])
+def test_a_function_that_makes_other_architectures_is_refused(change, words, num, tmp_path):
+    calls = []
+
+    def function():
+        # Other ones for the second particle alone, or at every call.
+        calls.append(len(calls) + 1 if num == 1 else max(1, len(calls)))
+        return keras.Sequential([keras.Input((2,)), *change(calls[-1])])
+
+    gan = MixedNashGAN(function, net(2, 1), algorithm="sgd", num_particles=num)
+    gan.compile()
+    with pytest.raises(InputError, match=f"makes the generator makes another .*{words}"):
+        gan.fit(points(16), batch_size=8, num_batches=1, verbose=0, workdir=tmp_path / "run")
+    assert not list(tmp_path.iterdir())
