@@ -669,7 +669,12 @@ class MixedNashGAN:
         return self._strategy(answer)[0]
 
     def generator(self, answer: str = "last", component: int | None = None) -> keras.Model:
-        """A trained generator as a Keras model of its own, with the same outputs to the last bit.
+        """A trained generator as a Keras model of its own, with the weights of the answer.
+
+        `sample` computes 16 rows at a time, in a graph: so does a `tf.function` of this model that
+        is called on 16 latents at a time, and the samples are the same to the last bit. Called on
+        other numbers of rows, or eagerly, TensorFlow chooses other kernels of matrix products and
+        normalisations, which round otherwise: by about 1e-6 of the outputs' size.
 
         An answer of several generators (the mixture, or particles) has one for each component:
         `[gan.generator("mixture", i) for i in range(gan.mixture().num_components)]`.

@@ -11,6 +11,7 @@ from tests.tf_mixed_nash.mixed_nash_gan.conftest import net, points
 from tf_mixed_nash import InputError, MixedNashGAN
 from tf_mixed_nash.models import Network, latents_and_labels
 from tf_mixed_nash.models.adapters import example_of
+from tf_mixed_nash.strategies.mixed import seed_rows
 from trainers.tasks import user_models
 
 K, D = 3, 3
@@ -203,3 +204,27 @@ def test_a_function_that_makes_other_architectures_is_refused(change, words, num
     with pytest.raises(InputError, match=f"makes the generator makes another .*{words}"):
         gan.fit(points(16), batch_size=8, num_batches=1, verbose=0, workdir=tmp_path / "run")
     assert not list(tmp_path.iterdir())
+
+
+# Back in Keras.
+
+
+def wide():
+    """With a layer whose last bits depend on how many rows there are, and how it is called."""
+    body = [layers.Dense(64, "relu"), layers.LayerNormalization(), layers.Dense(2)]
+    return keras.Sequential([keras.Input((2,)), *body])
+
+
+def test_a_generator_gives_the_samples_as_its_docstring_says():
+    gan = fit(MixedNashGAN(wide, net(2, 1), algorithm="sgd", num_particles=2))
+    samples, strategy = gan.sample(20, answer="last"), gan.mixture("last")
+    components, latents = (x.numpy() for x in strategy.draw(seed_rows(0, 20)))
+    for i in (0, 1):
+        model, mine = gan.generator("last", i), components == i
+        assert 1 < mine.sum() < 16
+        rows = np.pad(latents[mine], [(0, 16 - mine.sum()), (0, 0)])
+        exact = tf.function(model)(rows)[: mine.sum()]
+        np.testing.assert_array_equal(exact, samples[mine])
+        size = np.abs(samples).max()
+        for called in (model(latents[mine]), [model(x[None])[0] for x in latents[mine]]):
+            np.testing.assert_allclose(called, samples[mine], rtol=0, atol=2e-6 * size)
