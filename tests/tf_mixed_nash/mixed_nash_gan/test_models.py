@@ -140,6 +140,7 @@ def called(model):
 def test_particles_of_a_subclassed_model_start_at_different_weights(make):
     model = make()
     one, other, same = (user_models.restarted(model, "generator", seed) for seed in (1, 2, 1))
+    assert one.built
     args, kwargs = example_of(model)
     assert one(*args, **kwargs).shape == (2, 2)
     for mine, theirs in zip(one.get_weights(), same.get_weights(), strict=True):
