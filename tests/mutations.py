@@ -664,10 +664,10 @@ MUTATIONS: list[Mutation] = [
     *_of(
         "tf_mixed_nash/mixed_nash_gan/arguments.py",
         ("tests/tf_mixed_nash/mixed_nash_gan/test_arguments.py",),
-        ("or number < least", ""),
-        ("(most is not None and number > most)", "False"),
+        ("or int(value) < least", ""),
+        ("(most is not None and int(value) > most)", "False"),
         ("if isinstance(value, np.generic):", "if False:"),
-        ("error.args = (text,)", "pass"),
+        ("error.args = (in_python(str(error)),)", "pass"),
         ("or not os.fspath(value)", ""),
     ),
     *_of(

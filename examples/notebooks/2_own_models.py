@@ -81,7 +81,7 @@ print(
 )
 
 # %% [markdown]
-# What is inside is a Keras model again, with the same outputs to the last bit.
+# What is inside is a Keras model again, of the same weights.
 
 # %%
 ema = gan.generator("ema")

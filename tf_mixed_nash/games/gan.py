@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import tensorflow as tf
@@ -15,6 +15,7 @@ from tf_mixed_nash.games.game import Shard
 from tf_mixed_nash.games.objectives import Objective, wgan
 from tf_mixed_nash.latents import LatentLaw
 from tf_mixed_nash.models.network import Network
+from tf_mixed_nash.models.roles import reason
 from tf_mixed_nash.types import Measure, Pair, Particles, Player
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "ParticleDraws",
     "Penalty",
     "Regularizers",
+    "check_penalty",
 ]
 
 FLOAT16_LOSS_SCALE = 2.0**12
@@ -83,6 +85,55 @@ class Regularizers(NamedTuple):
             raise InputError(
                 f"Penalties are computed every n-th mini-batch, n >= 1, got {self.every}."
             )
+
+
+def check_penalty(penalty: Penalty, critic: Network, shape: Sequence[int]) -> None:
+    """Tries a penalty of the user's own on rows of zeros, in a graph as in training.
+
+    Args:
+      penalty: see `Regularizers.own`.
+      critic: the discriminator, at its initial parameters.
+      shape: of what it reads at once.
+
+    Raises:
+      InputError: unless it takes the four arguments and returns one number.
+    """
+    name = getattr(penalty, "__name__", type(penalty).__name__)
+    what = f"penalty={name} must be a function (critic, real, fake, key) -> one number"
+    key = tf.constant([0, 0], tf.int32)
+    state = critic.initial_state() if critic.num_state else None
+    z, found = critic.initial(), []
+
+    def call():
+        rows = tf.zeros([4, *shape], critic.dtype)
+        draw = key if critic.random else None
+
+        def logits(x):
+            y = critic(z, x, draw, state)
+            return y[:, None] if y.shape.rank == 1 else y
+
+        found.append(penalty(logits, rows, tf.identity(rows), key))
+        if found[0] is not None:
+            found.append(tf.convert_to_tensor(found[0]))
+
+    try:
+        tf.function(call, autograph=False).get_concrete_function()
+    except InputError:
+        raise
+    except Exception as error:  # a user's code
+        if found and not tf.is_tensor(found[0]):
+            raise InputError(f"{what}; it returned a {type(found[0]).__name__}.") from error
+        raise InputError(
+            f"{what}; it failed with {type(error).__name__}: {reason(error)}"
+        ) from error
+    if found[0] is None:
+        raise InputError(f"{what}; it returned None.")
+    value = found[1]
+    if value.shape.rank != 0 or not (value.dtype.is_floating or value.dtype.is_integer):
+        raise InputError(
+            f"{what}; it returned {value.dtype.name} {value.shape}. Take the mean over the "
+            "mini-batch (tf.reduce_mean)."
+        )
 
 
 class ParticleDraws(NamedTuple):

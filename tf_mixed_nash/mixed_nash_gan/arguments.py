@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import operator
+import numbers
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,22 +18,17 @@ import tensorflow as tf
 from tf_mixed_nash.errors import InputError
 from trainers.system import discovery
 
-__all__ = ["answered", "as_path", "integer", "meant", "own", "several"]
+__all__ = ["answered", "as_path", "in_python", "integer", "meant", "own", "several"]
 
-# What messages of a config call what is an argument here.
+# Keys of configs that an argument is not called after: elsewhere it is their last part.
 _ARGUMENTS = {
-    r"--config\.([\w.]*\w)": r"\1",
-    r"--workdir": "workdir",
-    r"\bthe same flags\b": "the same arguments",
-    r"\blog_every\b": "steps_per_epoch",
-    r"\bstrategy\b(?== |=\w| '|,)": "devices",
-    r"\bcompile(?==| ')": "xla",
-    r"\bparticles\.(batch|latents)\b": r"particle_\1",
-    r"\bgame\.(\w+)": r"\1",
-    r"\bmodel\.(latent_dim|latents|num_classes)\b": r"\1",
-    r"\bmixture\.(num_components|window|when)\b": r"\1",
-    r"\bchambolle_pock\.(kappa|extrapolate)\b": r"\1",
+    "compile": "xla",
+    "log_every": "steps_per_epoch",
+    "particles.batch": "particle_batch",
+    "particles.latents": "particle_latents",
+    "strategy": "devices",
 }
+_GROUPS = "game|model|mixture|particles|chambolle_pock"
 
 # Where else an argument may belong: method -> its arguments, of those that are `answered`.
 _KNOWN: dict[str, tuple[str, ...]] = {}
@@ -46,6 +41,29 @@ def meant(word: str, words: Any) -> str:
     if found := next((key for key in last if key in known), ""):
         return found
     return discovery.meant(word, known)
+
+
+def in_python(message: str) -> str:
+    """A message about keys and flags of a config, in the words of our arguments."""
+
+    def argument(key: str) -> str:
+        return _ARGUMENTS.get(key) or key.rpartition(".")[2]
+
+    def flag(found: re.Match) -> str:
+        key, value = found.groups()
+        if value and not re.fullmatch(r"[\d.]+|True|False|None", value):
+            value = f'"{value}"'
+        return argument(key) + (f"={value}" if value else "")
+
+    message = re.sub(r"--config\.([\w.]+)(?:=([\w,]*\w))?", flag, message)
+    message = message.replace("--workdir", "workdir").replace(
+        "the same flags", "the same arguments"
+    )
+    # A word alone is a key before "=", at the beginning, and behind "Unknown".
+    words = "|".join(word for word in _ARGUMENTS if "." not in word)
+    alone = rf"\b(?:{words})(?==)|(?:^|(?<=Unknown ))(?:{words})\b(?!\()"
+    keys = rf"\b(?:{_GROUPS})\.\w+|{alone}"
+    return re.sub(keys, lambda found: argument(found[0]), message)
 
 
 def answered(method: Callable) -> Callable:
@@ -73,10 +91,7 @@ def _in_our_words() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        text = str(error)
-        for theirs, ours in _ARGUMENTS.items():
-            text = re.sub(theirs, ours, text)
-        error.args = (text,)
+        error.args = (in_python(str(error)),)
         raise
 
 
@@ -91,20 +106,28 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def integer(name: str, value: Any, least: int, most: int | None = None) -> int:
-    """The integer, of Python or NumPy.
+def integer(name: str, value: Any, least: int, most: int | None = None, beside: str = "") -> int:
+    """The value of an argument that is an integer, of Python or NumPy.
+
+    Args:
+      name: of the argument.
+      value: that was given.
+      least: valid.
+      most: valid; None: no bound.
+      beside: what else is valid, for the message: "0 (without classes) or ".
 
     Raises:
-      InputError: for another kind of value, or one out of [least, most].
+      InputError: for anything else.
     """
-    try:
-        number = None if isinstance(value, bool | np.bool_) else operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or number < least or (most is not None and number > most):
-        known = f"at least {least}" if most is None else f"in [{least}, {most}]"
-        raise InputError(f"{name} must be an integer {known}, got {value!r}.")
-    return number
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, numbers.Integral)
+        or int(value) < least
+        or (most is not None and int(value) > most)
+    ):
+        known = f"of at least {least}" if most is None else f"in [{least}, {most}]"
+        raise InputError(f"{name} must be {beside}an integer {known}, got {value!r}.")
+    return int(value)
 
 
 def as_path(name: str, value: Any) -> Path:

@@ -85,6 +85,7 @@ class Configuration:
             self.penalties["penalty"] = _named(self._penalty)
         self._model = {"latent_dim": latent_dim, "num_classes": num_classes}
         self._num_particles, self._descriptions = num_particles, descriptions
+        self._first = descriptions  # of what functions made then
         self._schedules: dict[tuple[str, str], Callable] = {}
         self.base: dict[str, Any] | None = None
         self.resolved(num_batches=1)
@@ -104,6 +105,8 @@ class Configuration:
             c = common.custom(self._algorithm)
             for key, value in flat.items():
                 try:
+                    if isinstance(value, bool) and _type_of(c, key) != "bool":
+                        raise TypeError  # else it would be 0 or 1
                     c.update_from_flattened_dict({key: value})
                 except (KeyError, TypeError, ValueError):
                     raise InputError(f"{key} must be {_type_of(c, key)}, got {value!r}.") from None
@@ -243,6 +246,11 @@ class Configuration:
           held_out: of which scores are, or None.
         """
         seed, first = config["seed"], models_of(self.models, config["seed"])
+        for player, mine, facts, model in zip(
+            PLAYERS, self.models, self._first, first, strict=True
+        ):
+            if mine is not model:
+                user_models.check_same(facts, model, player)
         models = lambda salt: models_of(self.models, seed, salt) if salt else first  # noqa: E731
         spec = spec_of(config)
         assert isinstance(spec, CustomSpec)  # of dataset "python"

@@ -20,8 +20,10 @@ import numpy as np
 import tensorflow as tf
 
 from export.strategy import InWholeGroups, publish_strategy
+from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.games.gan import Penalty
+from tf_mixed_nash.games import augmentation
+from tf_mixed_nash.games.gan import Penalty, check_penalty
 from tf_mixed_nash.games.objectives import OBJECTIVES, Objective, check_objective
 from tf_mixed_nash.latents import LatentLaw
 from tf_mixed_nash.mixed_nash_gan import memory
@@ -155,7 +157,17 @@ class MixedNashGAN:
         weight_clip: float = 0.0,
         num_particles: int = 1,
     ):
-        self.algorithm, self.num_classes = algorithm, num_classes
+        if not isinstance(algorithm, str):
+            raise InputError(
+                'algorithm must be a name of tf_mixed_nash.ALGORITHMS, such as "adam", whose step '
+                f"size compile(step_size=...) sets; got {type(algorithm).__name__}."
+            )
+        if num_classes != 0 or isinstance(num_classes, bool):
+            num_classes = integer("num_classes", num_classes, 2, beside="0 (without classes) or ")
+        if latent_dim is not None:
+            latent_dim = integer("latent_dim", latent_dim, 1)
+        packing = integer("packing", packing, 1)
+        self.algorithm, self.num_classes = algorithm, int(num_classes)
         given = Pair(generator, discriminator)
         first = models_of(given, 0)
         law = None if latents is None else LatentLaw(latents)
@@ -166,13 +178,15 @@ class MixedNashGAN:
             )
         if law:
             latent_dim = law.dim
-        self.latent_dim = latent_dim or user_models.latent_dim_of(first.theta, num_classes)
         unknown = objective is _unknown_objective
+        if not (callable(objective) or isinstance(objective, str)):
+            raise InputError(
+                "objective must be a name or a function (real, fake) -> Losses, got "
+                f"{objective!r}. The names are {', '.join(OBJECTIVES)}."
+            )
         known = objective if callable(objective) else OBJECTIVES.get(objective)
         known = None if unknown else known
-        networks = user_models.networks(
-            first, self.latent_dim, num_classes, objective=known, packing=packing
-        )
+        self.latent_dim, networks = _fitted(first, latent_dim, num_classes, known, packing)
         self._shape: tuple[int, ...] = networks.theta.output_shape
         if callable(objective):
             if not unknown:
@@ -209,6 +223,14 @@ class MixedNashGAN:
             num_particles,
             Pair(*map(user_models.describe, networks)),
         )
+        if policy := augmentation.parse(augment):
+            try:
+                augmentation.Augmentation(policy).check(self._shape)
+            except InputError as error:
+                raise InputError(f'augment="{augment}": {error}') from None
+        if penalty is not None:
+            *axes, channels = self._shape
+            check_penalty(penalty, networks.w, (*axes, packing * (channels + num_classes)))
         self._loop: Loop[Run] | None = None
         self._open: Callable[[], Loop[Run]] | None = None
         self._workdir: Path | None = None  # of what is trained, if it has one
@@ -490,6 +512,8 @@ class MixedNashGAN:
         check(run)
         if workdir is not None or score_every or held_out is not None:
             task.check_scores()
+        if _several(run):
+            run.other_networks(1)  # says now what is wrong with a second one
         if warning := task.out_of_reach():
             warnings.warn(warning, stacklevel=3)
         epochs = Epochs(callbacks, steps_per_epoch, num_batches, self._save_loop)
@@ -596,7 +620,8 @@ class MixedNashGAN:
     @property
     def _trained(self) -> Loop[Run]:
         if self._loop is None and self._open is not None:
-            self._loop = self._open()
+            with user_models.drawing_nothing():
+                self._loop = self._open()
         if self._loop is None:
             raise InputError("This game is not trained yet. Call fit(...), or MixedNashGAN.load.")
         return self._loop
@@ -687,7 +712,12 @@ class MixedNashGAN:
         return self._strategy(answer)[0]
 
     def generator(self, answer: str = "last", component: int | None = None) -> keras.Model:
-        """A trained generator as a Keras model of its own, with the same outputs to the last bit.
+        """A trained generator as a Keras model of its own, with the weights of the answer.
+
+        `sample` computes 16 rows at a time, in a graph: so does a `tf.function` of this model that
+        is called on 16 latents at a time, and the samples are the same to the last bit. Called on
+        other numbers of rows, or eagerly, TensorFlow chooses other kernels of matrix products and
+        normalisations, which round otherwise: by about 1e-6 of the outputs' size.
 
         An answer of several generators (the mixture, or particles) has one for each component:
         `[gan.generator("mixture", i) for i in range(gan.mixture().num_components)]`.
@@ -705,7 +735,8 @@ class MixedNashGAN:
         """
         strategy, _ = self._strategy(answer)
         z = strategy.atoms[_component(answer, component, strategy.num_components)]
-        return self._trained.run.game.generator.to_keras(z)
+        with user_models.drawing_nothing():
+            return self._trained.run.game.generator.to_keras(z)
 
     def discriminator(self, component: int | None = None) -> keras.Model:
         """The trained discriminator of the last iterate as a Keras model of its own.
@@ -731,7 +762,8 @@ class MixedNashGAN:
             draw = run.task.batches("calibration/w", _CALIBRATION, run.batch_size, network.dtype)
             z = network.calibrated(z, [draw(i) for i in range(_CALIBRATION)], state)
             state = None
-        return network.to_keras(z, state)
+        with user_models.drawing_nothing():
+            return network.to_keras(z, state)
 
     def evaluate(
         self, real: Any, answer: str = "mixture", num_samples: int | None = None, nearest_k: int = 5
@@ -870,14 +902,15 @@ class MixedNashGAN:
                 "it: MixedNashGAN.load(path, latents=...)."
             )
         models, num_classes = [], config["model"].get("num_classes", 0)
-        if config["dataset"] == "python":
-            for player, model in zip(PLAYERS, given, strict=True):
-                facts = config["model"][player]
-                models.append(model or user_models.from_description(facts, player))
-        else:
-            run = build({**config, "strategy": "default"})
-            models = [network.model for network in run.networks]
-            num_classes = run.game.num_classes
+        with user_models.drawing_nothing():
+            if config["dataset"] == "python":
+                for player, model in zip(PLAYERS, given, strict=True):
+                    facts = config["model"][player]
+                    models.append(model or user_models.from_description(facts, player))
+            else:
+                run = build({**config, "strategy": "default"})
+                models = [network.model for network in run.networks]
+                num_classes = run.game.num_classes
         name = config["game"]["objective"]
         gan = cls(
             *models,
@@ -929,6 +962,33 @@ class MixedNashGAN:
             **(reading.scores_of(self._workdir, loop, answer) if self._workdir else {}),
         }
         return publish_strategy(strategy, as_path("base", base), metadata)
+
+
+def _fitted(
+    models: Pair, latent_dim: int | None, *of_game: Any, hint: bool = True
+) -> tuple[int, Pair]:
+    """(D, the networks); of_game: num_classes, objective, packing; hint: say so of swapped ones."""
+    num_classes, objective, packing = of_game
+    try:
+        dim = latent_dim or user_models.latent_dim_of(models.theta, num_classes)
+        options: dict[str, Any] = {"objective": objective, "packing": packing}
+        return dim, user_models.networks(models, dim, num_classes, **options)
+    except InputError as error:
+        if not hint:
+            raise
+        try:
+            _fitted(Pair(models.w, models.theta), None, *of_game, hint=False)
+        except InputError:
+            raise error from None
+        raise InputError(
+            f"{error} They fit the other way round: MixedNashGAN(generator, discriminator)."
+        ) from None
+
+
+def _several(run: Run) -> bool:
+    """Whether a player starts at several points."""
+    key = "num_chains" if ALGORITHMS[run.algorithm].chains else "num_particles"
+    return any(getattr(h, key) > 1 for h in run.hyperparameters)
 
 
 def _component(answer: str, component: int | None, count: int) -> int:

@@ -23,7 +23,15 @@ import tensorflow as tf
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.models.cloning import is_graph
 
-__all__ = ["Arguments", "Inputs", "data_and_labels", "latents_and_labels"]
+__all__ = [
+    "Arguments",
+    "Inputs",
+    "data_and_labels",
+    "example_of",
+    "latents_and_labels",
+    "latents_of",
+    "says_labels",
+]
 
 
 class Arguments(NamedTuple):
@@ -70,8 +78,12 @@ class _Spec(NamedTuple):
         return self.dtype is not None and tf.as_dtype(self.dtype).is_integer
 
     def named_for_labels(self) -> bool:
-        name = self.name.lower()
-        return any(word in name for word in ("label", "class", "condition", "categor"))
+        return says_labels(self.name)
+
+
+def says_labels(name: str) -> bool:
+    """Whether an input of this name is one of labels."""
+    return any(word in name.lower() for word in ("label", "class", "condition", "categor"))
 
 
 def latents_and_labels(model: keras.Model, latent_dim: int, num_classes: int = 0) -> Inputs:
@@ -100,11 +112,37 @@ def latents_and_labels(model: keras.Model, latent_dim: int, num_classes: int = 0
         if k or not fits(spec):
             advice = _one_input(k, f"one input [{D + k}]")
             if not k and (width := _count(spec.shape)):
-                advice += f" Or let latents be of {width} numbers: model.latent_dim={width}."
+                advice += f" Or let latents be of {width} numbers: latent_dim={width}."
             raise _refusal(model, specs, what, advice)
         return Inputs((D,), lambda x: _arranged(arrange, [_shaped(x, spec)]))
     value, label = _told_apart(model, specs, what, k, fits)
     return Inputs((D + k,), _splitting(arrange, specs, value, label, k, lambda x: x))
+
+
+def latents_of(model: keras.Model, num_classes: int = 0) -> int | None:
+    """D, where the model's inputs say it: latents and labels, or one vector of both.
+
+    Args:
+      model: built.
+      num_classes: k; 0 without classes.
+
+    Returns:
+      D >= 1, or None.
+
+    Raises:
+      InputError: if the model does not say its inputs, or which of two are the labels.
+    """
+    specs, k = _inputs_of(model)[0], num_classes
+    if len(specs) == 1:
+        wide = specs[0].shape[0] if len(specs[0].shape) == 1 else None
+        return None if specs[0].integer or wide is None or wide <= k else wide - k
+
+    def fits(spec: _Spec) -> bool:
+        return not spec.integer and _count(spec.shape) is not None
+
+    what = "latents" + (f" and labels of {k} classes" if k else "")
+    value, _ = _told_apart(model, specs, what, k, fits)
+    return _count(specs[value].shape)
 
 
 def data_and_labels(
@@ -138,6 +176,20 @@ def data_and_labels(
     value, label = _told_apart(model, specs, what, k, fits)
     first = (slice(None), *[0] * (len(shape) - 1))
     return Inputs(packed, _splitting(arrange, specs, value, label, k, lambda x: x[first]))
+
+
+def example_of(model: keras.Model) -> tuple[list[Any], dict[str, Any]]:
+    """Arguments and keyword arguments of a call of the model, two rows of zeros.
+
+    Raises:
+      InputError: if the model is not built, or does not say its inputs.
+    """
+    specs, arrange = _inputs_of(model)
+    given = _arranged(
+        arrange,
+        [tf.zeros([2, *(n or 8 for n in spec.shape)], spec.dtype or "float32") for spec in specs],
+    )
+    return ([], given.named) if isinstance(given, Arguments) else ([given], {})
 
 
 def _splitting(arrange, specs, value: int, label: int, k: int, classes_of) -> Callable:
@@ -225,7 +277,7 @@ def _inputs_of(model) -> tuple[list[_Spec], Callable[[list[Any]], Any] | None]:
         raise InputError(f"Expected a keras.Model, got {type(model).__name__}.")
     if not model.built:
         raise InputError(
-            f"{model.name!r} is not built, so that its inputs are not known. Begin it with a "
+            f"{model.name!r} is not built, so that it has no weights yet. Begin it with a "
             "keras.Input, or call it once on an example."
         )
     if is_graph(model):

@@ -11,7 +11,7 @@ import keras
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.models.roles import reason
 
-__all__ = ["cloned", "is_graph"]
+__all__ = ["cloned", "is_graph", "of_class"]
 
 
 def is_graph(model: keras.Model) -> bool:
@@ -32,7 +32,11 @@ def cloned(model: keras.Model, example: Callable[[], Any]) -> keras.Model:
       InputError: if a layer, or a subclassed model, has no config from which it can be made.
     """
     try:
-        new = _cloned_graph(model) if is_graph(model) else _cloned_class(model, example)
+        new = (
+            _cloned_graph(model)
+            if is_graph(model)
+            else of_class(model, model.get_config(), example)
+        )
     except Exception as error:  # whatever a user's get_config and from_config raise
         raise InputError(
             f"{model.name!r} cannot be made anew from its config: {reason(error)} Give "
@@ -65,8 +69,17 @@ def _cloned_layer(layer) -> Any:
     return type(layer).from_config(config)
 
 
-def _cloned_class(model, example) -> Any:
-    config = model.get_config()
+def of_class(model: keras.Model, config: dict[str, Any], example: Callable[[], Any]) -> Any:
+    """A built model of the class of a subclassed one.
+
+    Args:
+      model: subclassed.
+      config: like its own.
+      example: see `cloned`.
+
+    Raises:
+      Exception: whatever a constructor, `from_config` or `call` of the user's raises.
+    """
     parameters = inspect.signature(type(model).__init__).parameters
     # What Keras adds (name, trainable, dtype) a constructor need not take.
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):

@@ -481,7 +481,8 @@ class Network:
 
         Returns:
           A model of the same architecture: `model(inputs, training=False)` is `frozen()(z, x)`
-          (in the layers' precision). It shares nothing with `model`.
+          (in the layers' precision), where both are called on the same rows, and both eagerly or
+          both in a graph. It shares nothing with `model`.
 
         Raises:
           InputError: if statistics are missing, or the model cannot be made anew from its config.

@@ -244,6 +244,7 @@ def _traced(model, example, strange, training: bool) -> set[int]:
     written: set[int] = set()
     losses: list[Any] = []
     variables = {id(v): v for v in model.variables}
+    unbuilt = [layer for layer in layers_of(model) if not layer.built]
 
     def call(values):
         mapping = list(zip(variables.values(), values, strict=True))
@@ -264,6 +265,12 @@ def _traced(model, example, strange, training: bool) -> set[int]:
             f"{model.name!r}, with layers of {classes}, cannot be called in a graph: "
             f"{reason(error)}"
         ) from error
+    if len(model.variables) > len(variables):
+        late = ", ".join(sorted(repr(layer.name) for layer in unbuilt if layer.built))
+        raise InputError(
+            f"{model.name!r} has layers without weights yet ({late}), which its first call makes, "
+            "not build(input_shape). Call it once on an example before you give it."
+        )
     if written - set(variables):
         raise InputError(
             f"A layer of {model.name!r} (of {classes}) writes a variable that is not the model's: "

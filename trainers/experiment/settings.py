@@ -645,7 +645,8 @@ def _numbers(flat: Mapping[str, Any], holds: Callable, what: str, *keys: str) ->
     for key in keys:
         value = flat[key]
         if not (isinstance(value, (int, float)) and math.isfinite(value) and holds(value)):
-            raise InputError(f"{key} must be {what}, got {value}.")
+            finite = isinstance(value, (int, float)) and math.isfinite(value)
+            raise InputError(f"{key} must be {'' if finite else 'finite and '}{what}, got {value}.")
 
 
 def _integers(flat: Mapping[str, Any], minimum: int, *keys: str, symbol: str = "") -> None:

@@ -74,9 +74,19 @@ class CustomTask(Task):
 
     def _networks(self, salt: str) -> Pair:
         shape = None if self._data is None else self._data.shape
-        spec = self.spec
+        spec, models = self.spec, self._models(salt)
+        if salt:  # a function may give what it gave before
+            first, seeds = self.networks_, user_models.seeds_of(self.spec.seed, salt)
+            models = Pair(
+                *(
+                    user_models.another(model, network.model, name, seed)
+                    for model, network, name, seed in zip(
+                        models, first, user_models.PLAYERS, seeds, strict=True
+                    )
+                )
+            )
         return user_models.networks(
-            self._models(salt), spec.latent_dim, self.num_classes, shape, packing=spec.packing
+            models, spec.latent_dim, self.num_classes, shape, packing=spec.packing
         )
 
     @functools.cached_property

@@ -15,20 +15,25 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.checks import check_pair
 from tf_mixed_nash.games.objectives import Objective
 from tf_mixed_nash.models import Network, latents_and_labels
+from tf_mixed_nash.models.adapters import example_of, latents_of, says_labels
+from tf_mixed_nash.models.cloning import is_graph, of_class
+from tf_mixed_nash.models.roles import reason
 from tf_mixed_nash.types import Pair
 from trainers.system import user_files
 
 __all__ = [
     "Models",
+    "another",
+    "check_same",
     "chosen",
     "describe",
+    "drawing_nothing",
     "from_description",
     "latent_dim_of",
     "load",
@@ -43,6 +48,8 @@ Model = keras.Model | Callable[[], keras.Model]
 Models = Pair[Any]
 PLAYERS = ("generator", "discriminator")
 
+# Where a Keras config says which layers a model begins and ends with.
+_ENDS = ("input_layers", "output_layers")
 # Layers that change no number.
 _SHAPES = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Permute)
 # What a last layer's activation can reach.
@@ -104,20 +111,11 @@ def latent_dim_of(generator: keras.Model, num_classes: int) -> int:
             "The generator must be a keras.Model, or a function without arguments that makes one; "
             f"got {type(generator).__name__}."
         )
-    inputs = list(getattr(generator, "inputs", None) or [])
-    if len(inputs) > 1:
-        wide = [x for x in inputs if len(x.shape) == 2 and x.shape[1] not in (None, 1, num_classes)]
-        floats = [x for x in wide if tf.as_dtype(x.dtype).is_floating]
-        if len(floats) == 1:
-            return floats[0].shape[1]
-        shape: Any = [tuple(x.shape[1:]) for x in inputs]
-    else:
-        shape = Network(generator).input_shape
-        if len(shape) == 1 and shape[0] is not None and shape[0] - num_classes >= 1:
-            return shape[0] - num_classes
+    if found := latents_of(generator, num_classes):
+        return found
     raise InputError(
-        f"The generator {generator.name!r} reads {list(shape)}, of which the latents [D] are not "
-        "clear. Give latent_dim=D."
+        f"The generator {generator.name!r} reads {list(Network(generator).input_shape)}, of which "
+        "the latents [D] are not clear. Give latent_dim=D."
     )
 
 
@@ -200,9 +198,19 @@ def made(function: Callable[[], Any], what: str, seed: int) -> keras.Model:
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Inside, Keras's initialisers and NumPy's global generator draw from the seed."""
+    with drawing_nothing():
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        yield
+
+
+@contextlib.contextmanager
+def drawing_nothing() -> Iterator[None]:
+    """After it the global generators of Python and NumPy are where they were.
+
+    Keras takes the seeds of its initialisers from Python's, also for weights that are then set.
+    """
     before, arrays = random.getstate(), np.random.get_state()
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
     try:
         yield
     finally:
@@ -219,17 +227,78 @@ def restarted(model: keras.Model, name: str, seed: int) -> keras.Model:
     try:
         config = _with_seeds(model.get_config(), seed)
         with seeded(seed):
+            if not is_graph(model):
+                return of_class(model, config, lambda: example_of(model))
             new = type(model).from_config(config)
             if not new.built:
                 new.build_from_config(model.get_build_config())
             return new
-    except (NotImplementedError, TypeError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
+    except InputError:
+        raise
+    except Exception as error:  # Keras's own, and whatever a user's constructor raises
         raise InputError(
             f"The {name} {model.name!r} cannot be made anew from its Keras config "
-            f"({reason[:200]}), and several particles start at different weights. Give a "
-            "function without arguments that makes it, in place of the model."
+            f"({reason(error)[:200]}), and several particles start at different weights. Give a "
+            "function without arguments that makes it anew at each call, without seeds."
         ) from None
+
+
+def another(model: keras.Model, first: keras.Model, name: str, seed: int) -> keras.Model:
+    """The model of another particle, one that does not start where the first one does.
+
+    Args:
+      model: of the same function, or made by `restarted`.
+      first: of the first particle.
+      name: of the player.
+      seed: of the initial weights, where a function always gives the same model, or has seeds.
+
+    Raises:
+      InputError: if its architecture is another one, or it cannot be made anew.
+    """
+    check_same(_said(first), model, name)
+    weights = zip(model.trainable_variables, first.trainable_variables, strict=True)
+    if all(np.array_equal(mine.numpy(), theirs.numpy()) for mine, theirs in weights):
+        return restarted(model, name, seed)
+    return model
+
+
+def check_same(facts: Mapping[str, Any], model: keras.Model, name: str) -> None:
+    """Raises InputError, naming the difference, for an architecture other than that of `describe`.
+
+    Args:
+      facts: of `describe`.
+      model: that the same function made later.
+      name: of the player.
+    """
+    now = _said(model)
+    before, now = ({key: x.get(key) for key in ("class", "keras", "shapes")} for x in (facts, now))
+    if difference := _difference(before, now):
+        raise InputError(
+            f"The function that makes the {name} makes another architecture each time: "
+            f"{difference}. Let it always make the same layers."
+        )
+
+
+def _difference(one: Any, other: Any, path: str = "") -> str:
+    """Where two descriptions of models differ, but for how weights are initialised; "" if not."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        if "class_name" in one and (name := dict(one.get("config") or {}).get("name")):
+            path = name
+        for key in one:
+            if key == "seed" or key.endswith("initializer"):
+                continue
+            inside = path if key in ("config", "keras") else f"{path}.{key}".lstrip(".")
+            if found := _difference(one[key], other.get(key), inside):
+                return found
+        return ""
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = zip(one, other, strict=True)
+        return next(filter(None, (_difference(a, b, path) for a, b in pairs)), "")
+    if one == other:
+        return ""
+    if isinstance(one, list) and isinstance(other, list):
+        return f"{path} has {len(one)} entries, then {len(other)}"
+    return f"{path} is {one!r:.60}, then {other!r:.60}"
 
 
 def _with_seeds(tree: Any, seed: int) -> Any:
@@ -255,16 +324,10 @@ def describe(network: Network) -> dict[str, Any]:
     Names that Keras numbers through a process (dense_7) are numbered through the model, so that
     the same lines give the same description.
     """
-    model = network.model
-    facts: dict[str, Any] = {
-        "class": type(model).__name__,
-        "parameters": int(sum(np.prod(v.shape) for v in model.trainable_variables)),
-        "shapes": [list(v.shape) for v in model.trainable_variables],
-    }
-    try:
-        text = json.dumps(_renamed(json.loads(model.to_json())), sort_keys=True)
-        facts["keras"] = json.loads(text)
-    except (NotImplementedError, TypeError, ValueError):
+    model, facts = network.model, _said(network.model)
+    if "keras" in facts:
+        text = json.dumps(facts["keras"], sort_keys=True)
+    else:
         # A class of the user's without a config: its source stands for it.
         try:
             text = inspect.getsource(type(model))
@@ -279,9 +342,26 @@ def describe(network: Network) -> dict[str, Any]:
     return facts
 
 
+def _said(model: keras.Model) -> dict[str, Any]:
+    """What `describe` says of the architecture."""
+    facts: dict[str, Any] = {
+        "class": type(model).__name__,
+        "parameters": int(sum(np.prod(v.shape) for v in model.trainable_variables)),
+        "shapes": [list(v.shape) for v in model.trainable_variables],
+    }
+    with contextlib.suppress(NotImplementedError, TypeError, ValueError):
+        text = json.dumps(_renamed(json.loads(model.to_json())), sort_keys=True)
+        facts["keras"] = json.loads(text)
+    return facts
+
+
 def _renamed(config: dict[str, Any]) -> dict[str, Any]:
-    """With layers called 0_dense, 1_dense, ... in the order in which they stand there."""
+    """With layers called 0_dense, 1_dense, ... in the order in which they stand there.
+
+    Inputs keep the names by which they are told apart: the keys of a dict, labels by their name.
+    """
     names: dict[str, str] = {}
+    kept = _names_of_inputs(config)
 
     def collect(node: Any) -> None:
         if isinstance(node, Mapping):
@@ -290,7 +370,7 @@ def _renamed(config: dict[str, Any]) -> dict[str, Any]:
                 name = inner.get("name")
                 # A dtype policy has a name, too, which is its meaning.
                 policy = str(node["class_name"]).endswith("DTypePolicy")
-                if isinstance(name, str) and name not in names and not policy:
+                if isinstance(name, str) and name not in {*names, *kept} and not policy:
                     names[name] = f"{len(names)}_{node['class_name'].lower()}"
             for value in node.values():
                 collect(value)
@@ -300,14 +380,31 @@ def _renamed(config: dict[str, Any]) -> dict[str, Any]:
 
     def rename(node: Any, key: str = "") -> Any:
         if isinstance(node, Mapping):
-            return {k: rename(v, k) for k, v in node.items()}
+            # Inputs and outputs may be dicts, whose keys are no names of layers.
+            return {k: rename(v, key if key in _ENDS else k) for k, v in node.items()}
         if isinstance(node, list):
             return [rename(v, key) for v in node]
-        named = key in ("name", "keras_history", "input_layers", "output_layers")
+        named = key in ("name", "keras_history", *_ENDS)
         return names.get(node, node) if named and isinstance(node, str) else node
 
     collect(config)
     return rename(config)
+
+
+def _names_of_inputs(node: Any) -> set[str]:
+    """The names in a Keras config by which inputs are told apart."""
+    if isinstance(node, list):
+        return set().union(*map(_names_of_inputs, node))
+    if not isinstance(node, Mapping):
+        return set()
+    found = set().union(*map(_names_of_inputs, node.values()))
+    if isinstance(inputs := node.get("input_layers"), Mapping):
+        found |= set(inputs)
+    if node.get("class_name") == "InputLayer":
+        name, dtype = node["config"]["name"], str(node["config"]["dtype"])
+        if says_labels(name) and not dtype.startswith(("int", "uint")):
+            found.add(name)
+    return found
 
 
 def from_description(facts: Mapping[str, Any], name: str) -> keras.Model:
@@ -329,10 +426,9 @@ def from_description(facts: Mapping[str, Any], name: str) -> keras.Model:
         )
     try:
         return keras.models.model_from_json(json.dumps(facts["keras"]))
-    except (TypeError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
+    except Exception as error:  # Keras's own, and whatever a user's from_config raises
         raise InputError(
-            f"The {name} cannot be rebuilt from its Keras config ({reason[:200]}). Give it: "
+            f"The {name} cannot be rebuilt from its Keras config ({reason(error)[:200]}). Give it: "
             f"MixedNashGAN.load(path, {name}=...)."
         ) from None
 

@@ -66,9 +66,9 @@ def test_samples_are_counted_by_any_integer(trained):
 # What is refused, and how.
 
 ONE_SENTENCE = {
-    "a negative number of samples": (lambda g: g.sample(-1), "n must be an integer at least 0"),
-    "half a sample": (lambda g: g.sample(2.5), "n must be an integer at least 0, got 2.5"),
-    "true": (lambda g: g.sample(True), "n must be an integer at least 0, got True"),
+    "a negative number of samples": (lambda g: g.sample(-1), "n must be an integer of at least 0"),
+    "half a sample": (lambda g: g.sample(2.5), "n must be an integer of at least 0, got 2.5"),
+    "true": (lambda g: g.sample(True), "n must be an integer of at least 0, got True"),
     "a seed below 0": (lambda g: g.sample(1, seed=-1), r"seed must be an integer in \[0, 922337"),
     "a seed of 64 bits": (lambda g: g.sample(1, seed=2**63), "seed must be an integer in"),
     "a component in words": (lambda g: g.generator("last", "0"), "'last' is one network, got '0'"),
@@ -77,10 +77,10 @@ ONE_SENTENCE = {
     "a folder of the kernel": (lambda g: g.save("/proc/x"), "/proc cannot be written"),
     "a number to publish to": (lambda g: g.publish(3), "base must be the path of a folder, got 3"),
     "the current folder": (lambda g: g.publish(""), "base must be the path of a folder, got ''"),
-    "no samples": (lambda g: g.evaluate(ROWS, num_samples=0), "num_samples must be an integer at"),
+    "no samples": (lambda g: g.evaluate(ROWS, num_samples=0), "num_samples must be an integer of"),
     "fewer samples than neighbours": (
         lambda g: g.evaluate(ROWS, num_samples=5), "num_samples must be above nearest_k=5, got 5"),
-    "no neighbour": (lambda g: g.evaluate(ROWS, nearest_k=0), "nearest_k must be an integer at"),
+    "no neighbour": (lambda g: g.evaluate(ROWS, nearest_k=0), "nearest_k must be an integer of"),
     "nothing to load": (lambda g: g.load("nowhere"), "nowhere holds no game: it has no config.js"),
 }  # fmt: skip
 
@@ -130,7 +130,7 @@ def test_labels_in_a_column_and_of_no_sample(conditional):
         ({"num_components": 0}, "^num_components must be"),
         ({"kappa": -1.0, "_algorithm": "chambolle_pock"}, "^kappa must be"),
         ({"particle_batch": "x", "num_particles": 2}, "Unknown particle_batch 'x'"),
-        ({"alternated": True}, "Set algorithm=alt_mirror_prox_gan instead"),
+        ({"alternated": True}, 'Set algorithm="alt_mirror_prox_gan" instead'),
     ],
 )
 def test_what_compile_refuses(options, says):

@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 
-from tests.tf_mixed_nash.mixed_nash_gan.conftest import points
 from tf_mixed_nash import InputError, MixedNashGAN
 from trainers.workdir import folder
 from trainers.workdir.checkpoints import Checkpoints
@@ -99,11 +98,9 @@ def test_a_run_that_stops_goes_on_as_if_it_had_not(tmp_path, whole):
 
 
 def test_rows_that_are_no_images_are_refused():
-    gan = MixedNashGAN(
-        keras.Sequential([keras.Input((2,)), dense(2, 1)]),
-        keras.Sequential([keras.Input((2,)), dense(1, 1)]),
-        augment="cutout",
-    )
-    gan.compile()
-    with pytest.raises(InputError, match="augmentations of images"):
-        gan.fit(points(16), batch_size=8, num_batches=2, verbose=0)
+    with pytest.raises(InputError, match=r'augment="cutout".*augmentations of images'):
+        MixedNashGAN(
+            keras.Sequential([keras.Input((2,)), dense(2, 1)]),
+            keras.Sequential([keras.Input((2,)), dense(1, 1)]),
+            augment="cutout",
+        )

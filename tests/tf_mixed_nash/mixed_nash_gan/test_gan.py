@@ -414,7 +414,7 @@ def fit(**options):
         (lambda: fit(batch_size=0), "batch_size must be an integer of at least 1"),
         (lambda: fit(on_divergence="rollback"), "Give workdir"),
         (lambda: fit(validation_split=1.5), r"a fraction in \[0, 1\)"),
-        (lambda: fit(steps_per_epoch=0), "steps_per_epoch must be an integer of at least 1"),
+        (lambda: fit(steps_per_epoch=0), "^steps_per_epoch must be an integer of at least 1"),
     ],
 )
 def test_bad_input_is_one_sentence_before_anything_is_written(call, message, tmp_path, monkeypatch):

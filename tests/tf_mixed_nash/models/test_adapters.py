@@ -150,7 +150,7 @@ def test_subclassed_models_of_two_arguments():
             [("z", (4,))],
             5,
             0,
-            r"takes z \[4\].*latents \[5\]. Give it one input \[5\]. Or .*model.latent_dim=4",
+            r"takes z \[4\].*latents \[5\]. Give it one input \[5\]. Or .*: latent_dim=4",
         ),
         ([("z", (5,))], 5, K, r"labels of 3 classes. Give it a second input.*\[8\]"),
         ([("z", (5,)), ("c", ())], 5, 0, r"one input \(num_classes is 0\)"),
