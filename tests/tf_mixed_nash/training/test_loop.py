@@ -178,6 +178,7 @@ def test_parts_and_whole_and_two_replicas_are_the_same_run(model, algorithm):
     assert max(line[way] for way in ("whole", "replicas", "resumed")) < bound, line
 
 
+@pytest.mark.slow  # one program against parts: test_law.py's and test_population.py's
 def test_the_loop_as_one_program_does_the_same(monkeypatch):
     # Seven outer steps of 1, 1, 2, 2, 2, 2 and 2 mini-batches: calls of three, and a rest of one.
     monkeypatch.setattr(whole, "LENGTH", 3)
