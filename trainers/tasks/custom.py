@@ -141,7 +141,7 @@ class CustomTask(Task):
             raise InputError(
                 f"Scores compare with half of the {'held-out' if self._held_out else 'real'} data, "
                 f"each row with its {k} nearest neighbours: they need at least {2 * (k + 1)} rows, "
-                f"got {len(real) + len(others)}."
+                f"and the halves have {min(len(real), len(others))}."
             )
         if not (np.isfinite(real).all() and np.isfinite(others).all()):
             raise InputError(

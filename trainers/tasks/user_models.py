@@ -285,7 +285,8 @@ def _difference(one: Any, other: Any, path: str = "") -> str:
         if "class_name" in one and (name := dict(one.get("config") or {}).get("name")):
             path = name
         for key in one:
-            if key == "seed" or key.endswith("initializer"):
+            # `build_config` has the rows of whatever a model was called on first.
+            if key in ("seed", "build_config") or key.endswith("initializer"):
                 continue
             inside = path if key in ("config", "keras") else f"{path}.{key}".lstrip(".")
             if found := _difference(one[key], other.get(key), inside):

@@ -149,6 +149,16 @@ def test_particles_of_a_subclassed_model_start_at_different_weights(make):
     assert np.abs(one.get_weights()[0] - model.get_weights()[0]).min() > 1e-5
 
 
+def test_a_model_that_was_called_on_one_row_has_particles():
+    """Keras keeps the rows of the first call in its build config."""
+    model = Plain()
+    model(tf.zeros((1, D)))
+    one, other = starts(
+        MixedNashGAN(model, net(2, 1), algorithm="sgd", num_particles=2, latent_dim=D)
+    )
+    assert np.abs(one - other)[:D].min() > 1e-6
+
+
 def test_a_subclassed_model_that_is_built_and_was_not_called_is_refused_in_words():
     model = Plain()
     with pytest.warns(UserWarning, match="does not have a `build"):
