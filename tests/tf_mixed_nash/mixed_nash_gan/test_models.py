@@ -1,5 +1,6 @@
 """Models as strangers bring them to MixedNashGAN: described and rebuilt, made again, refused."""
 
+import itertools
 import warnings
 
 import keras
@@ -176,6 +177,19 @@ def starts(gan):
     configuration = gan._configuration
     task = configuration.given(configuration.base, None).task
     return [task.networks(salt).theta.initial() for salt in ("", "/1")]
+
+
+def test_layers_of_a_function_may_have_other_seeds():
+    seeds = itertools.count()
+
+    def make():
+        dropout = keras.layers.Dropout(0.5, seed=next(seeds))
+        return keras.Sequential([keras.Input((2,)), keras.layers.Dense(4), dropout,
+                                 keras.layers.Dense(2)])  # fmt: skip
+
+    one, other = starts(MixedNashGAN(make, net(2, 1), algorithm="sgd", num_particles=2))
+    assert np.abs(one - other)[:8].min() > 1e-6
+    assert next(seeds) > 1
 
 
 @pytest.mark.parametrize("seed", [None, 3])
