@@ -156,8 +156,8 @@ class Configuration:
             if callable(both.get(key)):
                 both.pop(key)
         counts = [m.get("num_particles", both["num_particles"]) for m in each.values()]
-        for player, mine in each.items():
-            self._check_read({**both, **mine}, counts, player)
+        for mine in each.values():
+            self._check_read({**both, **mine}, counts)
         self._check_options(values, counts)
         before = self.base
         self.base = None
@@ -168,7 +168,7 @@ class Configuration:
             raise
         self._schedules = schedules
 
-    def _check_read(self, given: Mapping[str, Any], counts: Sequence[Any], player: str) -> None:
+    def _check_read(self, given: Mapping[str, Any], counts: Sequence[Any]) -> None:
         """Raises InputError for a hyperparameter that nothing would read."""
         reads = ALGORITHMS[self._algorithm].reads
         for key in given:

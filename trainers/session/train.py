@@ -119,7 +119,7 @@ def already(workdir: Path) -> str:
     """What is said of a run that is finished."""
     said = f"{workdir} holds this run, finished. Its scorecard: {workdir / CARD}"
     if not (workdir / EXPORT).exists():
-        said += f"\nIt has no model (export=False). {publishing.later(workdir)}"
+        said += f"\nIt has no model. {publishing.later(workdir)}"
     return said
 
 

@@ -131,9 +131,7 @@ def test_a_run_may_end_without_a_model(tmp_path, capsys):
     assert not (workdir / "export").exists()
     assert train.train(tiny("sgd", **few), workdir) == 0
     assert "finished" in (out := capsys.readouterr().out)
-    assert (
-        f"It has no model (export=False). python -m export.saved_model --workdir={workdir}" in out
-    )
+    assert f"It has no model. python -m export.saved_model --workdir={workdir}" in out
     assert not (workdir / "export").exists()
 
 
