@@ -10,8 +10,9 @@ to the first within the round. `benchmarks.step` times the same work with its pr
 after the other.
 
 A contestant is a peer (benchmarks/peers/client.py) or `ours`, which may have options behind commas:
-`ours,KEY=VALUE` of the config, `ours,population=16`, `ours,deterministic=false`, `ours,call=100`,
-outer steps of a call whose length XLA knows. `xla=FLAG`, a flag of XLA such as
+`ours,KEY=VALUE` of the config, `ours,population=16`, `ours,deterministic=false`, `ours,choose=true`
+(kernels timed in a first compilation, deterministic in the second), `ours,call=100`, outer steps of
+a call whose length XLA knows. `xla=FLAG`, a flag of XLA such as
 --xla_gpu_enable_triton_gemm=true, is an option of JAX, too. Who is not ready after --seconds, or
 fails, is left out and named.
 """
@@ -83,7 +84,7 @@ def parse(text: str, work: Work) -> Contestant:
         key, _, value = option.partition("=")
         if key in ("population", "call"):
             (given[key],) = integers(key, [value]) or [1]
-        elif key == "deterministic":
+        elif key in ("deterministic", "choose"):
             given[key] = value != "false"
         elif key == "xla":
             before = environment.get(_XLA, os.environ.get(_XLA, ""))

@@ -18,7 +18,7 @@ import tensorflow as tf
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops as _xla
 from tensorflow.python.framework import config as _framework
 
-__all__ = ["WAYS", "apart", "as_before", "deterministic", "fused", "in_whole", "whole"]
+__all__ = ["WAYS", "apart", "as_before", "deterministic", "freely", "fused", "in_whole", "whole"]
 
 # How the steps of a training are compiled: XLA for parts of a graph, or one XLA program.
 WAYS = ("parts", "whole")
@@ -99,6 +99,17 @@ def as_before() -> Iterator[None]:
     """Inside `deterministic`: code of the user's, for which the process is as it was outside."""
     now = _framework.is_op_determinism_enabled()
     _switch_determinism(_outside[0] if _outside else now)
+    try:
+        yield
+    finally:
+        _switch_determinism(now)
+
+
+@contextlib.contextmanager
+def freely() -> Iterator[None]:
+    """Inside, operations need not be deterministic."""
+    now = _framework.is_op_determinism_enabled()
+    _switch_determinism(False)
     try:
         yield
     finally:

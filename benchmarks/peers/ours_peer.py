@@ -2,8 +2,9 @@
 
 What differs from the default is in the variable OPTIONS, a JSON object: `set`, a list of KEY=VALUE
 of the config; `population`, how many seeds one program trains; `call`, the outer steps of a call
-whose length XLA knows; `deterministic`, false to let XLA choose kernels by timing them, as it does
-without op determinism.
+whose length XLA knows; `choose`, whether kernels are timed (tf_mixed_nash/xla_flags.py), which by
+default the run's length decides, here a million mini-batches; `deterministic`, false to let XLA
+choose kernels by timing them, as it does without op determinism.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from trainers.system.quiet import import_tensorflow
 
 __all__ = ["OPTIONS", "Trainer"]
 
+_NEVER = 2**62
 OPTIONS = "TF_MIXED_NASH_BENCHMARK"
 
 
@@ -33,11 +35,14 @@ class Trainer:
         from benchmarks.peers.ours import make_loop
         from benchmarks.population import make_population
         from tf_mixed_nash import compile as compiling
+        from tf_mixed_nash import xla_flags
         from tf_mixed_nash.training import loop, population, whole
 
         options = json.loads(os.environ.get(OPTIONS, "{}"))
         if not options.get("deterministic", True):
             compiling.deterministic = contextlib.nullcontext
+        if "choose" in options:
+            xla_flags.LONG = 0 if options["choose"] else _NEVER
         if length := options.get("call"):
             for module in (whole, loop, population):
                 module.LENGTH = length

@@ -11,7 +11,7 @@ import hashlib
 
 import numpy as np
 
-__all__ = ["coin", "permutation", "records", "records_at"]
+__all__ = ["coin", "coin_at", "permutation", "records", "records_at"]
 
 _ROUNDS = 6  # 4 give a strong pseudo-random permutation (Luby & Rackoff 1988); 2 for good measure
 
@@ -79,5 +79,10 @@ def records_at(seed: int, position: np.ndarray, num: int) -> np.ndarray:
 
 def coin(seed: int, batch: int, batch_size: int) -> np.ndarray:
     """A fair coin for every row of a mini-batch, such as for flips: bool [batch_size]."""
-    position = batch * batch_size + np.arange(batch_size, dtype=np.uint64)
-    return (_mix(_mix(position) ^ np.uint64(_key(seed, "coin"))) >> np.uint64(63)).astype(bool)
+    return coin_at(seed, batch * batch_size + np.arange(batch_size, dtype=np.int64))
+
+
+def coin_at(seed: int, position: np.ndarray) -> np.ndarray:
+    """The coins at positions int64 [k] of the order of `records`: bool [k]."""
+    bits = _mix(position.astype(np.uint64))
+    return (_mix(bits ^ np.uint64(_key(seed, "coin"))) >> np.uint64(63)).astype(bool)

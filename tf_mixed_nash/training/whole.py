@@ -13,6 +13,7 @@ a step of small networks is as long as it takes to launch its kernels:
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import warnings
 from collections.abc import Callable
@@ -20,12 +21,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_mixed_nash import ahead
+from tf_mixed_nash import ahead, xla_flags
 from tf_mixed_nash import compile as compiling
 from tf_mixed_nash.training.feeds import Feed
 from tf_mixed_nash.training.run import Training
 from tf_mixed_nash.types import PLAYERS, Pair
-from tf_mixed_nash.xla_flags import products_by_library
 
 __all__ = [
     "COUNTERS",
@@ -35,6 +35,7 @@ __all__ = [
     "Calls",
     "counted",
     "first_batches",
+    "on_gpu",
     "row_of",
     "text_of",
 ]
@@ -61,9 +62,13 @@ class Calls:
     """
 
     def __init__(self, run: Training, feed: Feed, state: dict[str, Any], step: Callable):
-        if tf.config.list_physical_devices("GPU"):
-            products_by_library()  # of who does not come by our commands, which do so themselves
         self._run, self._feed, self._state, self._step = run, feed, state, step
+        self._timed = False
+        if on_gpu():
+            convolutions = any(_may_have_convolutions(n) for n in run.networks)
+            # Of who does not come by our commands, which do so themselves.
+            xla_flags.for_one_run(convolutions, run.num_batches)
+            self._timed = xla_flags.timed(convolutions, run.num_batches)
 
     def __call__(self, count: int, block: tuple[Any, ...]) -> None:
         """Makes `count` outer steps on the mini-batches of a block."""
@@ -76,11 +81,23 @@ class Calls:
     # Called as they were traced: else TensorFlow warns a process that trains many times.
     @functools.cached_property
     def _many(self):
+        self._time_kernels()
         return self._compiled(known=True).get_concrete_function()
 
     @functools.cached_property
     def _rest(self):
+        self._time_kernels()
         return self._compiled(known=False).get_concrete_function()
+
+    def _time_kernels(self) -> None:
+        """XLA times kernels for the program, and remembers what it chose; at most once."""
+        if self._timed and not xla_flags.have_convolutions(
+            (function := self._compiled(known=True)).get_concrete_function().graph
+        ):
+            # Of what XLA refuses the compilation that follows says so.
+            with compiling.freely(), contextlib.suppress(tf.errors.OpError):
+                text_of(function, "optimized_hlo", self._feed.block(0, 1))
+        self._timed = False
 
     def _compiled(self, known: bool) -> Any:
         """The program of LENGTH steps, or of as many as its first argument says."""
@@ -125,6 +142,16 @@ class Calls:
             )
         new = {**end, **counted(counters, table.stack(), count, first)}
         tf.nest.map_structure(lambda variable, x: variable.assign(x), self._state, new)
+
+
+def on_gpu() -> bool:
+    """Whether TensorFlow has a GPU."""
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def _may_have_convolutions(network: Any) -> bool:
+    """By the shapes of its weights, before it is traced."""
+    return any(len(weight.shape) > 2 for weight in network.model.weights)
 
 
 def text_of(function: Any, stage: str, *arguments: Any) -> str:

@@ -15,8 +15,8 @@ __all__ = ["hidden", "import_tensorflow"]
 _MARK = "TF_MIXED_NASH_QUIET"
 
 
-def _import():
-    xla_cache.keep()
+def _import(dense, num_batches):
+    xla_cache.keep(dense, num_batches)
     # Keras would import all of scikit-learn, for wrappers of its estimators: 60 MB, and a second.
     with hidden("sklearn"):
         import tensorflow as tf
@@ -36,7 +36,7 @@ def hidden(*packages: str) -> Iterator[None]:
             del sys.modules[name]
 
 
-def import_tensorflow():
+def import_tensorflow(dense: bool = False, num_batches: int = 0):
     """Imports TensorFlow and finds its devices with stderr held back; returns the module.
 
     The text is shown if the import fails. Users who set TF_CPP_MIN_LOG_LEVEL=0 see everything, then
@@ -45,21 +45,21 @@ def import_tensorflow():
     level = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "").strip()
     asked = level.isdecimal() and int(level) == 0 and _MARK not in os.environ
     if "tensorflow" in sys.modules or asked:
-        return _import()
+        return _import(dense, num_batches)
     # 3, because oneDNN logs a harmless note as an error; real errors are Python exceptions.
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     os.environ[_MARK] = "1"
     try:
         kept = os.dup(2)
     except OSError:  # there is no stderr to hold back
-        return _import()
+        return _import(dense, num_batches)
     if sys.stderr:
         sys.stderr.flush()
     # In memory: a container may have no folder for temporary files.
     with open(os.memfd_create("stderr"), "w+b") as held:
         os.dup2(held.fileno(), 2)
         try:
-            tf = _import()
+            tf = _import(dense, num_batches)
             # The first look at the devices prints more lines of the same kind.
             tf.config.list_physical_devices()
         except BaseException:

@@ -24,7 +24,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tf_mixed_nash.xla_flags import products_by_library
+from tf_mixed_nash import xla_flags
 
 __all__ = ["OFF", "VARIABLE", "keep"]
 
@@ -37,16 +37,20 @@ _MOST = 2**30
 _ROOM = 2**27
 
 
-def keep() -> None:
+def keep(dense: bool = False, num_batches: int = 0) -> None:
     """Asks TensorFlow, which is not loaded yet, to keep programs; does nothing where it cannot.
 
     Where there is a GPU it also sets XLA's flags (tf_mixed_nash/xla_flags.py), on which the
     programs depend.
 
+    Args:
+      dense: the process trains one run whose networks have no convolutions.
+      num_batches: of that run.
+
     A folder that cannot be written to is no reason to stop: everything is then compiled anew.
     """
     if any(_gpus()):
-        products_by_library()
+        xla_flags.for_one_run(convolutions=not dense, num_batches=num_batches)
     given = os.environ.get("TF_XLA_FLAGS", "")
     base = _base(os.environ)
     if base is None or "tf_xla_persistent_cache" in given:

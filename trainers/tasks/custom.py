@@ -19,6 +19,7 @@ from trainers.system.files import save_arrays
 from trainers.tasks import pictures, tables, user_models, vector_scores
 from trainers.tasks.base import NO_STRATEGIES, SEED, Task, atoms_of
 from trainers.tasks.data import user_data, vectors
+from trainers.tasks.data.device_feed import with_classes
 from trainers.tasks.data.user_data import UserData
 from trainers.tasks.kinds import CustomSpec
 
@@ -191,7 +192,7 @@ class CustomTask(Task):
     def batches(self, stream, num, size, dtype):
         """See `tasks.Task.batches`."""
         x, y = self._rows(stream, num * size)
-        rows = user_data.with_classes(tf.constant(x), y, self.num_classes, dtype)
+        rows = with_classes(tf.constant(x), y, self.num_classes, dtype)
         rows = tf.reshape(rows, [num, size, *rows.shape[1:]])
         return lambda m: tf.gather(rows, m)
 
@@ -204,7 +205,7 @@ class CustomTask(Task):
         data = self.data
         total = data.num_rows if isinstance(data, user_data.ArrayData) else None
         x, y = data.other(user_data.order_seed(SEED, "health"), min(num, data.num_rows or num))
-        return user_data.with_classes(tf.constant(x), y, self.num_classes, dtype), total
+        return with_classes(tf.constant(x), y, self.num_classes, dtype), total
 
     def _rows(self, stream: str, num: int) -> tuple[np.ndarray, np.ndarray | None]:
         source = self._held_out or self.data
@@ -224,7 +225,7 @@ class CustomTask(Task):
         return Pair(rows[:num], rows[num:])
 
     def _unlabelled(self, x, y) -> np.ndarray:
-        return user_data.with_classes(tf.constant(x), y, 0, tf.float32).numpy()
+        return with_classes(tf.constant(x), y, 0, tf.float32).numpy()
 
     # Pictures.
 

@@ -20,7 +20,8 @@ from trainers.system.files import save_arrays
 from trainers.tasks import features, image_scores, pictures, user_models
 from trainers.tasks.base import NO_STRATEGIES, SEED, Sampler, Task, atoms_of
 from trainers.tasks.data import found
-from trainers.tasks.data.images import Images, Prefetch, Preprocessing, to_unit
+from trainers.tasks.data.device_feed import DEVICE_BYTES, DeviceFeed, with_classes
+from trainers.tasks.data.images import Images, Prefetch, Preprocessing
 from trainers.tasks.data.records import Part, shown
 from trainers.tasks.data.sources import LSUN_HELP, Source, TfdsSource, open_path
 from trainers.tasks.features import FeatureNetwork
@@ -51,8 +52,8 @@ class ImageFeed:
         self._images, self._num_classes, self._dtype = images, num_classes, dtype
         batch = images.batch_size
         self._batch_bytes = batch * int(np.prod(images.shape))
-        gpu = bool(tf.config.list_logical_devices("GPU"))
-        self._most = max(1, (_BLOCK_BYTES_GPU if gpu else _BLOCK_BYTES) // self._batch_bytes)
+        block_bytes = _BLOCK_BYTES_GPU if _on_gpu() else _BLOCK_BYTES
+        self._most = max(1, block_bytes // self._batch_bytes)
         self._prefetch = Prefetch(images, max(2, _AHEAD_BYTES // self._batch_bytes))
         self.signature = (
             tf.TensorSpec([], tf.int64),
@@ -87,15 +88,14 @@ class ImageFeed:
         self._prefetch.close()
 
 
+def _on_gpu() -> bool:
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
 def _batch_at(block, m, num_classes, dtype):
     start, images, labels = block
     index = tf.cast(m, tf.int64) - start
-    batch = to_unit(tf.cast(tf.gather(images, index), dtype))
-    if not num_classes:
-        return batch
-    planes = tf.one_hot(tf.gather(labels, index), num_classes, dtype=dtype)[:, None, None]
-    shape = [*batch.shape[:3], num_classes]
-    return tf.concat([batch, tf.broadcast_to(planes, shape)], axis=-1)
+    return with_classes(tf.gather(images, index), tf.gather(labels, index), num_classes, dtype)
 
 
 class ImageTask(Task):
@@ -260,7 +260,13 @@ class ImageTask(Task):
         return Pair(generator, discriminator)
 
     def feed(self, dtype):
-        return ImageFeed(self.images, self.num_classes, dtype)
+        """See `tasks.Task.feed`: on a GPU the images lie on it, where they are few enough."""
+        images = self.images
+        kept = images.in_memory
+        if kept is not None and _on_gpu() and kept[0].nbytes <= DEVICE_BYTES:
+            flip, size = self.preprocessing.flip, images.batch_size
+            return DeviceFeed(*kept, images.seed, size, self.num_classes, dtype, flip)
+        return ImageFeed(images, self.num_classes, dtype)
 
     def state(self):
         """See `tasks.Task.state`: the data, and the records that could not be read so far."""

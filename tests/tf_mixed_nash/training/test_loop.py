@@ -7,10 +7,11 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import config as determinism
 
 from configs import common
 from tests.trainers.conftest import process, state_of, tiny
-from tf_mixed_nash import rng
+from tf_mixed_nash import rng, xla_flags
 from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.compile import WAYS
 from tf_mixed_nash.errors import InputError
@@ -214,6 +215,29 @@ def test_what_xla_refuses_is_run_in_parts_if_nobody_insists(monkeypatch):
     assert "AsString" in loops[1].refused
     with pytest.raises(tf.errors.InvalidArgumentError):
         Loop(dataclasses.replace(run, compile="whole", or_parts=False)).advance(4)
+
+
+def test_kernels_of_a_long_training_are_timed_once_before_anything_is_compiled(monkeypatch):
+    """As on a GPU."""
+    seen = []
+
+    def text_of(function, stage, *arguments):
+        seen.append((stage, determinism.is_op_determinism_enabled()))
+        return real(function, stage, *arguments)
+
+    real = whole.text_of
+    monkeypatch.setattr(whole, "text_of", text_of)
+    monkeypatch.setattr(whole, "on_gpu", lambda: True)
+    monkeypatch.setenv("XLA_FLAGS", "")
+    run = build(tiny("sgd", compile="whole", num_batches=4))
+    short, long = (
+        Loop(dataclasses.replace(run, num_batches=n)) for n in (xla_flags.LONG - 1, xla_flags.LONG)
+    )
+    long.advance(1)
+    long._whole._time_kernels()
+    assert seen == [("optimized_hlo", False)]
+    assert not determinism.is_op_determinism_enabled()
+    assert not short._whole._timed
 
 
 def test_one_program_is_of_one_device():

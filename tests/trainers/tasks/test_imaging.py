@@ -21,6 +21,9 @@ from trainers.experiment import settings
 from trainers.experiment.build import build
 from trainers.session import train
 from trainers.tasks import imaging
+from trainers.tasks.data.device_feed import DeviceFeed
+from trainers.tasks.data.images import Images
+from trainers.tasks.imaging import ImageFeed
 
 IMAGE_CONFIGS = [
     path for name in ("mnist", "fashion_mnist", "cifar10", "lsun")
@@ -77,6 +80,35 @@ def test_blocks_read_ahead_have_the_mini_batches_of_the_feed_itself(patches, mon
     feed.close()
     plain.close()
     assert len(blocks) > 3
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_images_that_lie_on_a_gpu_make_the_same_mini_batches(patches, monkeypatch, flip):
+    task = build(make(patches, model__conditional=True, image__flip=flip)).task
+    plain = task.feed(tf.float32)
+    monkeypatch.setattr(imaging, "_on_gpu", lambda: True)
+    feed = task.feed(tf.float32)
+    assert (type(plain), type(feed)) == (ImageFeed, DeviceFeed)
+    for wrapped in (feed, of_one_length(feed, 2, 25)):
+        block = wrapped.block(3, 11)  # over the end of an epoch of 60
+        for m in range(3, 11):
+            index = tf.constant(m, tf.int64)
+            theirs = plain.batch_at(plain.block(m, m + 1), index)
+            np.testing.assert_array_equal(wrapped.batch_at(block, index), theirs)
+    plain.close()
+
+
+def test_images_that_are_too_many_or_of_many_workers_do_not_lie_on_a_gpu(patches, monkeypatch):
+    monkeypatch.setattr(imaging, "_on_gpu", lambda: True)
+    task = build(make(patches)).task
+    monkeypatch.setattr(imaging, "DEVICE_BYTES", 60 * 28 * 28 - 1)
+    assert type(task.feed(tf.float32)) is ImageFeed
+    monkeypatch.setattr(imaging, "DEVICE_BYTES", 60 * 28 * 28)
+    assert type(task.feed(tf.float32)) is DeviceFeed
+    some = Images(task.source, task.preprocessing, 16, 0, rows=slice(8, 16))
+    assert task.images.in_memory is not None
+    assert some.in_memory is None
+    assert Images(task.source, task.preprocessing, 16, 0, cache=False).in_memory is None
 
 
 def test_the_feed_gives_the_records_of_the_order_as_numbers_around_zero(patches):

@@ -73,6 +73,15 @@ class Images:
         return len(self.source)
 
     @property
+    def in_memory(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """All of them, (uint8 [n, S, S, C], labels int64 [n]); None where they are decoded anew.
+
+        Also None where this process needs some rows of a mini-batch only.
+        """
+        every = range(self.batch_size)
+        return self._cached if every[self._rows] == every else None
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """[S, S, C] of every image."""
         size = self.preprocessing.size

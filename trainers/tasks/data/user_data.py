@@ -32,7 +32,7 @@ from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.training import order
 from tf_mixed_nash.training.feeds import Feed
 from trainers.system import user_files
-from trainers.tasks.data.images import to_unit
+from trainers.tasks.data.device_feed import DEVICE_BYTES, DeviceFeed, with_classes
 
 __all__ = [
     "ArrayData",
@@ -44,11 +44,9 @@ __all__ = [
     "make",
     "make_compared",
     "order_seed",
-    "with_classes",
 ]
 
-# Of one block of mini-batches that the host makes, and of arrays that lie on the device whole.
-_BLOCK_BYTES, _DEVICE_BYTES = 2**25, 2**29
+_BLOCK_BYTES = 2**25  # of one block of mini-batches that the host makes
 _MOST_BATCHES = 4_096
 _KEPT_ROWS = 4_096  # of a stream, to compare with
 _COMPARED_ROWS = 10_000  # the most that are read of a data set to compare with
@@ -103,25 +101,6 @@ class UserData(abc.ABC):
     def other(self, seed: int, num: int) -> tuple[np.ndarray, np.ndarray | None]:
         """`num` rows of another order than any training's."""
         ...
-
-
-def with_classes(x: tf.Tensor, y: Any, num_classes: int, dtype: tf.DType) -> tf.Tensor:
-    """Rows as a `GanGame` takes them: of `dtype`; with classes as constant channels, one-hot.
-
-    Args:
-      x: [n, ...]; of uint8 [n, h, w, c], numbers in [-1, 1] come out.
-      y: integers [n]; not read without classes.
-      num_classes: k, or 0.
-      dtype: of the networks.
-    """
-    pixels = x.dtype == tf.uint8 and x.shape.rank == 4
-    x = tf.cast(x, dtype)
-    x = to_unit(x) if pixels else x
-    if not num_classes:
-        return x
-    planes = tf.one_hot(tf.cast(y, tf.int64), num_classes, dtype=dtype)
-    planes = tf.reshape(planes, [x.shape[0], *[1] * (x.shape.rank - 2), num_classes])
-    return tf.concat([x, tf.broadcast_to(planes, [*x.shape[:-1], num_classes])], axis=-1)
 
 
 class _HostFeed:
@@ -181,43 +160,6 @@ class _HostFeed:
         x = tf.gather(rows, index)
         y = tf.gather(labels[0], index) if labels else None
         return with_classes(x, y, self._num_classes, self._dtype)
-
-    def close(self):
-        """See `feeds.Feed.close`."""
-
-
-class _DeviceFeed:
-    """See `feeds.Feed`: the data lie on the device; a block is (its first m, records [k, B])."""
-
-    waited = 0.0
-
-    def __init__(self, x, y, seed, batch_size, num_classes, dtype):
-        self._seed, self._size, self._num = seed, batch_size, len(x)
-        self._num_classes, self._dtype = num_classes, dtype
-        # As they are: images of bytes are a quarter of numbers, and planes of classes k times more.
-        self._x = tf.constant(x)
-        self._y = tf.constant(y, tf.int64) if num_classes else None
-        self.signature = (
-            tf.TensorSpec([], tf.int64),
-            tf.TensorSpec([None, batch_size], tf.int64),
-        )
-
-    def limit(self, start, end):
-        """See `feeds.Feed.limit`."""
-        return min(end, start + _MOST_BATCHES)
-
-    def block(self, start, end):
-        """See `feeds.Feed.block`."""
-        positions = np.arange(start * self._size, end * self._size, dtype=np.int64)
-        records = order.records_at(self._seed, positions, self._num)
-        return tf.constant(start, tf.int64), tf.constant(records.reshape(-1, self._size))
-
-    def batch_at(self, block, m):
-        """See `feeds.Feed.batch_at`."""
-        start, records = block
-        rows = tf.gather(records, tf.cast(m, tf.int64) - start)
-        y = None if self._y is None else tf.gather(self._y, rows)
-        return with_classes(tf.gather(self._x, rows), y, self._num_classes, self._dtype)
 
     def close(self):
         """See `feeds.Feed.close`."""
@@ -296,8 +238,8 @@ class ArrayData(UserData):
                 f"The data set has {len(self.x):,} rows, fewer than a mini-batch of {batch_size}. "
                 f"Choose a batch_size of at most {len(self.x)}."
             )
-        if self.x.nbytes <= _DEVICE_BYTES:
-            return _DeviceFeed(self.x, self.y, seed, batch_size, num_classes, dtype)
+        if self.x.nbytes <= DEVICE_BYTES:
+            return DeviceFeed(self.x, self.y, seed, batch_size, num_classes, dtype)
 
         def batch(m):
             records = order.records(seed, m, batch_size, len(self.x))
@@ -598,7 +540,7 @@ def _read(parts: Iterable[tuple[np.ndarray, np.ndarray | None]], most: int, name
             )
         kept.append((x, y))
         num, size = num + len(x), size + x.nbytes
-        if num >= most or size >= _DEVICE_BYTES:
+        if num >= most or size >= DEVICE_BYTES:
             ended = False
             break
     if not kept:
