@@ -16,32 +16,16 @@ measure() { # NAME SECONDS COMMAND...
 }
 
 # What a user gets, beside JAX and PyTorch's whole steps: all compile side by side, then each is timed
-# while the others wait (docs/speed.md). No more than 12 processes on 16 cores.
-measure turns_mlp 110 benchmarks.turns --contestants=ours --contestants=ours,population=16 \
-    --contestants=ours,generator.num_particles=8 --contestants=jax --contestants=pytorch_cuda_graphs \
-    --output="$out/turns_mlp.json"
-measure turns_mlp_all 150 benchmarks.turns --algorithms=rmsprop,mirror_gan --batch_sizes=256 \
-    --precisions=float32,bfloat16 --contestants=ours --contestants=jax --output="$out/turns_mlp_all.json"
+# while the others wait (docs/speed.md). No more than 12 processes on 16 cores, and two minutes each.
+measure turns_mlp 150 benchmarks.turns --contestants=ours --contestants=ours,choose=false \
+    --contestants=ours,population=16 --contestants=ours,generator.num_particles=8 \
+    --contestants=jax --contestants=pytorch_cuda_graphs --output="$out/turns_mlp.json"
 measure turns_dcgan64 150 benchmarks.turns --model=dcgan64 --batch_sizes=64,256 --precisions=bfloat16,float32 \
     --contestants=ours --contestants=pytorch_cuda_graphs --output="$out/turns_dcgan64.json"
-# Decision 0028: a graph of what needs what, as fast as measured and with the same numbers; without
-# graphs between convolutions; the next block of images read meanwhile.
-concurrent=--xla_gpu_command_buffer_scheduling_mode=CONCURRENT
 measure step_check 200 benchmarks.step --check --peers=jax,pytorch --precisions=float32
-(
-    export XLA_FLAGS="${XLA_FLAGS:-} $concurrent"
-    measure step_check_concurrent 200 benchmarks.step --check --peers=pytorch --precisions=float32
-)
-measure turns_dcgan64_graphs 150 benchmarks.turns --model=dcgan64 --steps=200 --contestants=ours \
-    --contestants=ours,xla=$concurrent --contestants=ours,xla=--xla_gpu_graph_min_graph_size=1000 \
-    --contestants=pytorch_cuda_graphs --contestants=jax --output="$out/turns_dcgan64_graphs.json"
 measure trace_dcgan64 100 benchmarks.trace --model=dcgan64 --precision=bfloat16 --steps=150
-# Kernels chosen by timing, once, and what deterministic programs make of that choice.
-chosen="$out/chosen.pbtxt"
-measure turns_choose 110 benchmarks.turns --rounds=2 --output="$out/turns_choose.json" \
-    --contestants="ours,deterministic=false,xla=--xla_gpu_enable_triton_gemm=true,xla=--xla_gpu_dump_autotune_results_to=$chosen"
-measure turns_chosen 110 benchmarks.turns --contestants=ours --contestants=jax --output="$out/turns_chosen.json" \
-    --contestants="ours,xla=--xla_gpu_enable_triton_gemm=true,xla=--xla_gpu_load_autotune_results_from=$chosen"
+# Data that do not lie on the GPU: what the steps wait for (an LMDB, decoded on the way).
+measure input 200 benchmarks.input --steps=300 --set=data.cache=False
 # Both ways of compiling, with and without deterministic operations (docs/gpu.md).
 measure compile 300 benchmarks.compile --algorithms=mirror_gan --batch_sizes=64,256 --rounds=5 \
     --precisions=float32,bfloat16 --determinism --output="$out/compile.json"
