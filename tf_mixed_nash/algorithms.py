@@ -14,6 +14,7 @@ line to ALGORITHMS.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 
 from tf_mixed_nash.errors import InputError
@@ -25,7 +26,7 @@ from tf_mixed_nash.methods.schedules import Schedule, constant
 from tf_mixed_nash.methods.schemes import Scheme
 from tf_mixed_nash.types import Pair
 
-__all__ = ["ALGORITHMS", "ALTERNATING", "Algorithm", "Hyperparameters", "build"]
+__all__ = ["ALGORITHMS", "ALTERNATING", "Algorithm", "Hyperparameters", "build", "unread"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -338,6 +339,34 @@ ALGORITHMS: dict[str, Algorithm] = {
 
 # Whose players may move by turns, the discriminator first: the option `alternated`.
 ALTERNATING = ("sgd", "rmsprop", "adam", "optimistic_adam")
+
+
+# Hyperparameters of several particles, which every algorithm reads that may have them.
+_OF_PARTICLES = ("weights", "weight_step", "weight_floor", "rebirth_below", "rebirth_noise")
+# What configs have beside a hyperparameter: its schedule, and of K_t its growth.
+_BASES = {"inner_steps_rate": "num_inner_steps", "inner_steps_schedule": "num_inner_steps"}
+
+
+def unread(name: str, key: str, several: bool) -> str:
+    """Why a hyperparameter would have no effect; "" where it has one, or is none.
+
+    Args:
+      name: a key of ALGORITHMS.
+      key: a field of `Hyperparameters`, or what a config calls its schedule.
+      several: whether a player has several particles.
+
+    Returns:
+      The end of a sentence, without a full stop.
+    """
+    base = _BASES.get(key) or re.sub("_(schedule|rate)$", "", key)
+    if base not in Hyperparameters.__dataclass_fields__ or base == "num_particles":
+        return ""
+    if base in _OF_PARTICLES:
+        return "" if several else "it is of several particles, and there is one: set num_particles"
+    if base in (reads := ALGORITHMS[name].reads):
+        return ""
+    others = ", ".join(n for n, a in ALGORITHMS.items() if base in a.reads)
+    return f"{name} does not read it; {others} do. Its own are {', '.join(reads)}"
 
 
 def build(

@@ -49,11 +49,15 @@ def main() -> int:
     import_tensorflow(*_of_program(_CONFIG.value))
     from trainers.experiment import settings
     from trainers.experiment.options import options_of
+    from trainers.experiment.unread import unread
     from trainers.session import train
+    from trainers.session.session import warn
     from trainers.system import devices
 
     name = _CONFIG.value.strategy
     config = settings.resolve(_CONFIG.value, devices.num_replicas(name))
+    for note in unread(config, config_flags.get_override_values(flags.FLAGS["config"])):
+        warn(note)
     if _DRY_RUN.value:
         print(train.describe(config))
         return cli.DONE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import keras
 import numpy as np
 
 from configs import common, tuned
-from tf_mixed_nash.algorithms import ALGORITHMS
+from tf_mixed_nash.algorithms import unread
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.objectives import Objective
 from tf_mixed_nash.latents import LatentLaw
@@ -31,8 +30,6 @@ __all__ = ["PLAYERS", "Configuration", "models_of"]
 
 PLAYERS = ("generator", "discriminator")
 # Whose hyperparameter they are, where the name does not begin with it.
-_BASES = {"inner_steps_rate": "num_inner_steps", "inner_steps_schedule": "num_inner_steps"}
-_PARTICLES = ("weights", "weight_step", "weight_floor", "rebirth_below", "rebirth_noise")
 _CHAMBOLLE_POCK = {"kappa": 1.0, "extrapolate": "measure"}
 _ONE_PARTICLE = {"batch": "split", "latents": "own"}
 _FUNCTIONS = ("step_size", "temperature")  # hyperparameters that may be functions of t
@@ -170,21 +167,9 @@ class Configuration:
 
     def _check_read(self, given: Mapping[str, Any], counts: Sequence[Any]) -> None:
         """Raises InputError for a hyperparameter that nothing would read."""
-        reads = ALGORITHMS[self._algorithm].reads
         for key in given:
-            base = _BASES.get(key) or re.sub("_(schedule|rate)$", "", key)
-            if base in _PARTICLES:
-                if all(n == 1 for n in counts):
-                    raise InputError(
-                        f"compile({key}=...) is of several particles, and there is one. Set "
-                        "num_particles, or leave it out."
-                    )
-            elif base != "num_particles" and base not in reads:
-                others = [n for n, a in ALGORITHMS.items() if base in a.reads]
-                raise InputError(
-                    f"compile({key}=...): {self._algorithm} does not read it; {', '.join(others)} "
-                    f"do. Its own are {', '.join(reads)}."
-                )
+            if why := unread(self._algorithm, key, any(n > 1 for n in counts)):
+                raise InputError(f"compile({key}=...): {why}.")
 
     def _check_options(self, values: Mapping[str, Any], counts: Sequence[Any]) -> None:
         """Raises InputError for an option of others that is not at its default."""

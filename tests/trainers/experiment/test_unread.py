@@ -1,0 +1,51 @@
+"""Hyperparameters without an effect are told, and no others."""
+
+import pytest
+
+from tests.trainers.conftest import command, tiny
+from tf_mixed_nash.algorithms import ALGORITHMS
+from trainers.experiment.unread import unread
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "key", "said"),
+    [
+        ("sgd", "temperature", "sgd does not read it; mirror_gan"),
+        ("sgd", "temperature_schedule", "sgd does not read it"),
+        ("sgd", "generator.decay_1", "adam, optimistic_adam"),
+        ("rmsprop", "inner_steps_rate", "does not read it"),
+        ("adam", "discriminator.rms_decay", "Its own are step_size, weight_decay, decay_1"),
+        ("mirror_gan", "weight_step", "several particles, and there is one"),
+        ("sgd", "step_size", ""),
+        ("adam", "decay_2_schedule", ""),
+        ("mirror_gan", "num_inner_steps", ""),
+        ("sgd", "num_particles", ""),
+        ("sgd", "game.temperature", ""),  # of no player
+        ("sgd", "num_batches", ""),
+    ],
+)
+def test_what_has_no_effect_is_told(algorithm, key, said):
+    notes = unread(tiny(algorithm), [key])
+    assert len(notes) == bool(said)
+    for note in notes:
+        assert note.startswith(f"--config.{key} has no effect: ")
+        assert said in note
+
+
+def test_weights_of_several_particles_have_one():
+    config = tiny("adam", generator__num_particles=2)
+    assert unread(config, ["generator.weights", "weights"]) == []
+    assert len(unread(config, ["discriminator.weights"])) == 1
+
+
+def test_what_an_algorithm_reads_is_never_told():
+    for name, algorithm in ALGORITHMS.items():
+        assert unread(tiny(name), algorithm.reads) == []
+
+
+def test_the_command_says_it_of_what_was_asked_for_alone():
+    line = "--config=configs/gaussians8_mp.py:tiny", "--dry_run", "--config.algorithm=sgd"
+    assert "has no effect" not in command("trainers.run", *line).stderr
+    done = command("trainers.run", *line, "--config.temperature=1e-3")
+    assert "warning: --config.temperature has no effect: sgd does not read it" in done.stderr
+    assert done.returncode == 0
