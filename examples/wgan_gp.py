@@ -11,7 +11,7 @@ from tf_mixed_nash import MixedNashGAN
 
 o = options(num_batches=10_000)
 layers = keras.layers
-width = 2 if o.tiny else 32
+width = 2 if o.tiny else 16
 train, _, held_out = fashion_mnist(o)
 
 

@@ -1109,9 +1109,13 @@ MUTATIONS: list[Mutation] = [
     ),
     *_of(
         "tf_mixed_nash/training/whole.py",
-        ("tests/tf_mixed_nash/training/test_loop.py",),
+        ("tests/trainers/session/test_law.py", "tests/tf_mixed_nash/training/test_population.py"),
         ("made[:, None] & (rows", "made[:, None] | (rows"),
         ("used = tf.cast(count, tf.int64)", "used = tf.cast(count, tf.int64) + 1"),
+    ),
+    *_of(
+        "tf_mixed_nash/training/whole.py",
+        ("tests/tf_mixed_nash/training/test_loop.py",),
         ("tf.cumsum(used, exclusive=True)", "tf.cumsum(used)"),
     ),
     *_of(

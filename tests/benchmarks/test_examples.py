@@ -28,11 +28,12 @@ def batches(first, last):
     return tf.data.Dataset.from_tensor_slices(rows[first:last])
 
 
-def trained(parts, critic_steps=1):
-    model = examples.keras_gan(game(), Rival("", 1e-2, critic_steps=critic_steps), 0)
+def trained(parts, critic_steps=1, fresh=False):
+    rival = Rival("", 1e-2, critic_steps=critic_steps, fresh=fresh)
+    model = examples.keras_gan(game(), rival, 0)
     for first, last in parts:
         state = [v.numpy() for v in model.state()]
-        model = examples.keras_gan(game(), Rival("", 1e-2, critic_steps=critic_steps), 0)
+        model = examples.keras_gan(game(), rival, 0)
         for variable, value in zip(model.state(), state, strict=True):
             variable.assign(value)
         model.fit(batches(first, last), shuffle=False, verbose=0)
@@ -50,6 +51,9 @@ def test_the_rival_that_goes_on_is_the_one_that_did_not_stop():
 def test_a_critic_takes_its_steps():
     model = trained([(0, 3)], critic_steps=2)
     assert (int(model.d_optimizer.iterations), int(model.g_optimizer.iterations)) == (6, 3)
+    # Each on a mini-batch of its own; also where the training went on in between.
+    model = trained([(0, 3), (3, 5)], critic_steps=2, fresh=True)
+    assert (int(model.d_optimizer.iterations), int(model.g_optimizer.iterations)) == (5, 2)
 
 
 def test_the_rival_descends_what_our_game_descends():

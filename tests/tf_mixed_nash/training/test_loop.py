@@ -217,6 +217,15 @@ def test_what_xla_refuses_is_run_in_parts_if_nobody_insists(monkeypatch):
         Loop(dataclasses.replace(run, compile="whole", or_parts=False)).advance(4)
 
 
+def test_the_first_mini_batches_of_steps_that_grow():
+    def num_batches(t):
+        return 1 + t // 2
+
+    _, first = whole.first_batches(num_batches, tf.constant(3, tf.int64), tf.constant(10, tf.int64))
+    used = [1 + t // 2 for t in range(3, 3 + whole.LENGTH)]
+    np.testing.assert_array_equal(first, [10 + sum(used[:i]) for i in range(whole.LENGTH + 1)])
+
+
 def test_kernels_of_a_long_training_are_timed_once_before_anything_is_compiled(monkeypatch):
     """As on a GPU."""
     seen = []
