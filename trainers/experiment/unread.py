@@ -1,4 +1,4 @@
-"""Hyperparameters that somebody asked for, and that the algorithm does not read."""
+"""Keys that somebody asked for, and that nothing of the run reads."""
 
 from __future__ import annotations
 
@@ -10,6 +10,24 @@ from trainers.experiment.settings import PLAYERS
 
 __all__ = ["unread"]
 
+_PENALTIES = ("gradient_penalty", "r1", "r2", "penalty")
+# Of the built-in networks of either player, or of one of them.
+_BUILT_IN = {
+    "hidden_units": PLAYERS,
+    "activation": PLAYERS,
+    "width": PLAYERS,
+    "family": PLAYERS,
+    "generator_hidden_units": ("generator",),
+    "start_scale": ("generator",),
+    "start_spread": ("generator",),
+    "generator_normalization": ("generator",),
+    "discriminator_hidden_units": ("discriminator",),
+    "fourier_features": ("discriminator",),
+    "fourier_highest": ("discriminator",),
+    "discriminator_width": ("discriminator",),
+    "discriminator_normalization": ("discriminator",),
+}
+
 
 def unread(config: Mapping[str, Any], given: Iterable[str]) -> list[str]:
     """A warning for each key that has no effect, without a full stop.
@@ -18,15 +36,47 @@ def unread(config: Mapping[str, Any], given: Iterable[str]) -> list[str]:
 
     Args:
       config: resolved.
-      given: keys, such as "temperature" or "generator.temperature".
+      given: keys, such as "temperature", "generator.temperature" or "game.penalty_every".
     """
-    name, notes = config["algorithm"], []
-    for key in given:
-        *player, last = key.split(".")
-        if player and tuple(player) not in {(p,) for p in PLAYERS}:
-            continue
-        of = player or PLAYERS
-        several = any(config[p]["num_particles"] > 1 for p in of)
-        if why := algorithms.unread(name, last, several):
-            notes.append(f"--config.{key} has no effect: {why}")
-    return notes
+    reasons = {key: _reason(config, key) for key in given}
+    return [f"--config.{key} has no effect: {why}" for key, why in reasons.items() if why]
+
+
+def _reason(config: Mapping[str, Any], key: str) -> str:
+    *above, last = key.split(".")
+    if not above or above[0] in PLAYERS:
+        return _of_players(config, above or list(PLAYERS), last)
+    several = any(config[p]["num_particles"] > 1 for p in PLAYERS)
+    if above == ["particles"] and not several:
+        return "it is of several particles, and there is one: set num_particles"
+    if above == ["chambolle_pock"] and config["algorithm"] != "chambolle_pock":
+        return f"it is of chambolle_pock, and the algorithm is {config['algorithm']}"
+    if above == ["game"]:
+        return _of_game(config["game"], last)
+    if above == ["model"] and last in _BUILT_IN:
+        model = config["model"]
+        if all(model.get(player) for player in _BUILT_IN[last]):
+            return (
+                "it is of the built-in networks, and model.generator or .discriminator replace them"
+            )
+    return ""
+
+
+def _of_players(config: Mapping[str, Any], players: list[str], last: str) -> str:
+    several = any(config[p]["num_particles"] > 1 for p in players)
+    if why := algorithms.unread(config["algorithm"], last, several):
+        return why
+    schedule = f"{last.removesuffix('_rate')}_schedule"
+    if last in ("step_size_rate", "temperature_rate") and not any(
+        config[p][schedule].startswith("exponential") for p in players
+    ):
+        return f"it is of {schedule}=exponential"
+    return ""
+
+
+def _of_game(game: Mapping[str, Any], last: str) -> str:
+    if last in ("penalty_every", "penalty_schedule") and not any(game[k] for k in _PENALTIES):
+        return f"there is no penalty: set one of {', '.join(f'game.{k}' for k in _PENALTIES)}"
+    if last.startswith("augment_") and not game["augment"]:
+        return "nothing is augmented: set game.augment, such as color,translation,cutout"
+    return ""

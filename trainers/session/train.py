@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tf_mixed_nash.compile import deterministic
 from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.games.gan import check_penalty
 from tf_mixed_nash.games.objectives import check_objective
 from tf_mixed_nash.models.cloning import is_graph
 from tf_mixed_nash.types import PLAYERS, Pair
@@ -129,6 +130,8 @@ def check(run: Run) -> None:
     _check_memory(run)
     w = run.networks.w
     check_objective(run.game.objective, run.batch_size, w.output_shape, w.dtype)
+    if (own := run.game.regularizers.own) is not None:
+        check_penalty(own, w, [n or 1 for n in w.input_shape])
     run.task.check()
 
 

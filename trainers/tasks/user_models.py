@@ -186,10 +186,16 @@ def made(function: Callable[[], Any], what: str, seed: int) -> keras.Model:
     with seeded(seed):
         try:
             model = function()
+        except InputError:
+            raise
         except TypeError as error:
             raise InputError(
                 f"{what} must be a function without arguments that makes a model ({error})."
-            ) from None
+            ) from error
+        except Exception as error:  # a user's code
+            raise InputError(
+                f"{what}: the function failed with {type(error).__name__}: {reason(error)}"
+            ) from error
     if not isinstance(model, keras.Model):
         raise InputError(f"{what} made {type(model).__name__} instead of a keras.Model.")
     return model

@@ -32,6 +32,35 @@ def test_what_has_no_effect_is_told(algorithm, key, said):
         assert said in note
 
 
+@pytest.mark.parametrize(
+    ("key", "changes", "said"),
+    [
+        ("particles.batch", {}, "several particles"),
+        ("particles.batch", {"generator__num_particles": 2}, ""),
+        ("chambolle_pock.kappa", {}, "it is of chambolle_pock"),
+        ("step_size_rate", {}, "step_size_schedule=exponential"),
+        ("step_size_rate", {"step_size_schedule": "exponential", "step_size_rate": 0.1}, ""),
+        ("game.penalty_every", {"game__gradient_penalty": 0.0}, "there is no penalty"),
+        ("game.penalty_every", {"game__gradient_penalty": 0.0, "game__r2": 0.1}, ""),
+        ("game.augment_target", {}, "nothing is augmented"),
+        ("game.augment", {}, ""),
+        ("model.hidden_units", {}, ""),
+        ("model.latent_dim", {}, ""),
+    ],
+)
+def test_options_of_what_is_not_there_are_told(key, changes, said):
+    notes = unread(tiny("adam", **changes), [key])
+    assert len(notes) == bool(said)
+    assert said in "".join(notes)
+
+
+def test_options_of_networks_that_the_users_replace_are_told():
+    config = {**tiny("adam")}
+    config["model"] = {**config["model"], "generator": "mine.py:g"}
+    told = unread(config, ["model.hidden_units", "model.start_scale", "model.fourier_features"])
+    assert [note.split()[0] for note in told] == ["--config.model.start_scale"]
+
+
 def test_weights_of_several_particles_have_one():
     config = tiny("adam", generator__num_particles=2)
     assert unread(config, ["generator.weights", "weights"]) == []

@@ -56,6 +56,16 @@ def image():
 
 def plain(real, fake):
     return real.sum(), fake
+
+
+def of_rows(critic, real, fake, key):
+    return critic(real)[:, 0] ** 2
+
+def broken():
+    raise OSError("no weights here")
+
+def broken_rows(m, size):
+    raise OSError("no rows here")
 """
 
 
@@ -160,6 +170,12 @@ def test_keys_that_are_not_read_are_not_written():
         ),
         ({"model__generator": "{files}/nets.py:rows"}, "must be a function without arguments"),
         ({"game__objective": "{files}/nets.py:plain"}, "The objective plain must take"),
+        ({"game__penalty": "{files}/nets.py:of_rows"}, r"penalty=of_rows must be .* one number"),
+        ({"model__discriminator": "{files}/nets.py:broken"}, "failed with OSError: no weights"),
+        (
+            {"dataset": "{files}/nets.py:broken_rows"},
+            r"broken_rows\(0, 16\) failed with OSError: no",
+        ),
         ({"dataset": "nowhere"}, "Unknown dataset 'nowhere'"),
     ],
 )

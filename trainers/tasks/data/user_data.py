@@ -29,6 +29,7 @@ import tensorflow as tf
 from tf_mixed_nash import rng
 from tf_mixed_nash.compile import as_before
 from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.models.roles import reason
 from tf_mixed_nash.training import order
 from tf_mixed_nash.training.feeds import Feed
 from trainers.system import user_files
@@ -292,8 +293,15 @@ class FunctionData(UserData):
         return self._call(0, batch_size)
 
     def _call(self, m, size):
-        with as_before():
-            made = self._function(tf.constant(m, tf.int64) if self.in_graph else m, size)
+        try:
+            with as_before():
+                made = self._function(tf.constant(m, tf.int64) if self.in_graph else m, size)
+        except InputError:
+            raise
+        except Exception as error:  # a user's code
+            raise InputError(
+                f"{self.name}({m}, {size}) failed with {type(error).__name__}: {reason(error)}"
+            ) from error
         x, y = _parts(made)
         x, y = _numbers(x, f"{self.name}({m}, {size})"), None if y is None else _column(y)
         if not x.ndim or len(x) != size or (y is not None and y.shape != (size,)):
