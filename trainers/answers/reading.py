@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from tf_mixed_nash.training.loop import Loop
 from trainers.experiment import settings
 from trainers.experiment.build import Given, Run, build, task_of
 from trainers.experiment.options import options_of
-from trainers.system import provenance
+from trainers.system import provenance, user_files
 from trainers.tasks.base import Sampler, Task
 from trainers.workdir import best, recoveries
 from trainers.workdir.checkpoints import Checkpoints
@@ -168,6 +169,14 @@ def load_loop(
     for path, reason in found.damaged:
         print(f"warning: {path} is damaged ({reason}); {found.saved.path} is used instead.")
     loop.assign(found.tensors)
+    then = found.saved.manifest.get("user_files", {})
+    for path, text in loop.run.user_texts().items():
+        if then.get(path, now := user_files.sha256_of(text)) != now:
+            print(
+                f"warning: {path} was edited since the checkpoint. What it says now is used; "
+                f"{workdir / provenance.FILE} has the text that was trained.",
+                file=sys.stderr,
+            )
     return loop
 
 

@@ -10,6 +10,7 @@ from configs import common
 from tests.trainers.conftest import tiny, tiny_images
 from tf_mixed_nash.errors import InputError
 from trainers import replay
+from trainers.answers import reading
 from trainers.experiment import settings
 from trainers.experiment.build import build, task_of
 from trainers.session.train import train
@@ -108,6 +109,9 @@ def test_a_run_of_files_from_end_to_end(files, tmp_path, capsys):
     (files / "nets.py").write_text(NETS + "\n# edited again\n")
     notes = list(replay._other_circumstances(work, c))
     assert any("nets.py is not as it was" in note for note in notes)
+    capsys.readouterr()
+    assert reading.load_loop(work).step == c["num_batches"]
+    assert "nets.py was edited since the checkpoint" in capsys.readouterr().err
     card = read_card(work)
     assert card["data"]["held_out"]
     assert 0 < card["ks_max"] <= 1
