@@ -310,6 +310,15 @@ class FunctionData(UserData):
                 f"{self.name}({m}, {size}) must return {size} rows [{size}, ...], or (rows, labels "
                 f"[{size}]); it returned {got}."
             )
+        if m and (x.shape[1:] != self.shape or (y is not None) != self.labelled):
+            first, now = (
+                f"rows of {list(shape)} with{'' if labelled else 'out'} labels"
+                for shape, labelled in ((self.shape, self.labelled), (x.shape[1:], y is not None))
+            )
+            raise InputError(
+                f"{self.name}({m}, {size}) returned {now}, {self.name}(0, ...) {first}. All "
+                "mini-batches must be alike; those of numbers from 2^30 on are compared with."
+            )
         return x, y
 
     def feed(self, seed, batch_size, num_classes, dtype):

@@ -97,7 +97,7 @@ def test_arrays_are_shuffled_anew_in_every_epoch():
 def test_large_arrays_stay_on_the_host_and_are_the_same(monkeypatch):
     x, y = rows(9), np.arange(9) % 3
     on_device = drawn(sut.make((x, y), B, (2,)).feed(5, B, 3, tf.float32), range(5))
-    monkeypatch.setattr(sut, "_DEVICE_BYTES", 0)
+    monkeypatch.setattr(sut, "DEVICE_BYTES", 0)
     np.testing.assert_array_equal(
         drawn(sut.make((x, y), B, (2,)).feed(5, B, 3, tf.float32), range(5)), on_device
     )
@@ -146,6 +146,23 @@ def test_looking_at_a_stream_does_not_change_its_order():
         return drawn(data.feed(5, B, 0, tf.float32), range(9))
 
     np.testing.assert_array_equal(feed(look=True), feed(look=False))
+
+
+@pytest.mark.parametrize(
+    ("late", "message"),
+    [
+        (
+            lambda m, size: rows(size)[:, : 1 if m else 2],
+            r"returned rows of \[1\] without labels, ",
+        ),
+        (lambda m, size: (rows(size), np.zeros(size, int)) if m else rows(size), "with labels, "),
+    ],
+)
+def test_a_function_whose_later_rows_are_others_is_refused_where_they_are(late, message):
+    data = sut.make(late, B, (2,))
+    for ask in (lambda: data.other(0, 5), lambda: data.feed(0, B, 0, tf.float32).block(0, 2)):
+        with pytest.raises(InputError, match=message):
+            ask()
 
 
 @pytest.mark.usefixtures("without_determinism")
@@ -255,5 +272,5 @@ def test_a_mini_batch_of_another_form_is_refused():
         0, B, 0, tf.float32
     )
     feed.block(0, 2)
-    with pytest.raises(InputError, match="Mini-batch 2 of the data is float32"):
+    with pytest.raises(InputError, match=r"returned rows of \[3\] without labels"):
         feed.block(1, 4)
