@@ -12,7 +12,7 @@ from tf_mixed_nash.models.adapters import data_and_labels, latents_and_labels
 from tf_mixed_nash.models.network import Network
 from tf_mixed_nash.types import Pair
 
-__all__ = ["check_pair"]
+__all__ = ["check_answers", "check_pair"]
 
 
 def check_pair(
@@ -89,14 +89,22 @@ def check_pair(
             f"The weights of {name!r} are {theta.dtype.name}, those of {other!r} {w.dtype.name}. "
             "Give both models one dtype policy."
         )
-    if (
-        objective is not None
-        and not takes_any_logits(objective)
-        and w.output_shape not in ((1,), ())
-    ):
-        raise InputError(
-            f"The discriminator {other!r} gives {list(w.output_shape)} numbers for each datum, and "
-            f"the objective takes one. End it with keras.layers.Dense(1), or write an objective "
-            f"of your own; the built-in ones are {', '.join(OBJECTIVES)}."
-        )
+    if objective is not None:
+        check_answers(w, objective)
     return Pair(theta, w)
+
+
+def check_answers(discriminator: Network, objective: Objective) -> None:
+    """That the discriminator's answers suit an objective.
+
+    Raises:
+      InputError: if it gives other than one number, and the objective is a built-in one.
+    """
+    shape = discriminator.output_shape
+    if takes_any_logits(objective) or shape in ((1,), ()):
+        return
+    raise InputError(
+        f"The discriminator {discriminator.model.name!r} gives {list(shape)} numbers for each "
+        f"datum, and the objective takes one. End it with keras.layers.Dense(1), or write an "
+        f"objective of your own; the built-in ones are {', '.join(OBJECTIVES)}."
+    )

@@ -408,6 +408,10 @@ class Loop(Generic[R]):
         asked, p = oracle.with_states(states), s.get("augment_probability")
         asked = asked if p is None else asked.with_chance(p)
         state, logs = scheme.step(asked, s["scheme"], t, m)
+        if self.run.game.regularizers.own is not None:  # it may be NaN and have no gradient
+            logs = Pair(
+                *({**x, "finite": x["finite"] & tf.math.is_finite(x["penalty"])} for x in logs)
+            )
         theta = scheme.output(state).theta
         used = tf.cast(scheme.num_batches(t), tf.int64)
         anchor = scheme.anchor(s["scheme"]).theta if scheme.anchor else theta

@@ -51,6 +51,8 @@ def _reason(config: Mapping[str, Any], key: str) -> str:
         return "it is of several particles, and there is one: set num_particles"
     if above == ["chambolle_pock"] and config["algorithm"] != "chambolle_pock":
         return f"it is of chambolle_pock, and the algorithm is {config['algorithm']}"
+    if above == ["duality_gap"] and last != "every" and not config["duality_gap"]["every"]:
+        return "the gap is off: set duality_gap.every"
     if above == ["game"]:
         return _of_game(config["game"], last)
     if above == ["model"] and last in _BUILT_IN:
@@ -71,6 +73,11 @@ def _of_players(config: Mapping[str, Any], players: list[str], last: str) -> str
         config[p][schedule].startswith("exponential") for p in players
     ):
         return f"it is of {schedule}=exponential"
+    rate = f"{last.removesuffix('_schedule')}_rate"
+    if last in ("step_size_schedule", "temperature_schedule") and all(
+        config[p][last].startswith("exponential") and not config[p][rate] for p in players
+    ):
+        return f"exponential falls by {rate}, which is 0: set it"
     return ""
 
 

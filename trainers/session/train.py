@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tf_mixed_nash.compile import deterministic
 from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.games.checks import check_answers
 from tf_mixed_nash.games.gan import check_penalty
 from tf_mixed_nash.games.objectives import check_objective
 from tf_mixed_nash.models.cloning import is_graph
@@ -29,6 +30,7 @@ from trainers.system import cli, devices, lock
 from trainers.system.devices import Workers
 from trainers.system.files import is_temporary, make_writable, remove_temporaries, write_atomically
 from trainers.system.stopping import Stopped, StopRequest
+from trainers.tasks import user_models
 from trainers.workdir import law, recoveries
 from trainers.workdir.folder import CARD, CHECKPOINTS, CONFIG, EXPORT, SAMPLES
 
@@ -103,8 +105,9 @@ def train(
                     for said in (run.task.describe(), begin.text() if begin else ""):
                         if said:
                             print(said)
-                    if note:
-                        warn(note)
+                    for said in (note, *(_odd(run) if given is None else ())):
+                        if said:
+                            warn(said)
                 with (
                     prepared(config, workdir, workers),
                     Session(run, workdir, workers, stop, hooks, begin and begin.facts) as s,
@@ -124,11 +127,21 @@ def already(workdir: Path) -> str:
     return said
 
 
+def _odd(run: Run) -> Iterator[str | None]:
+    """Last layers of the user's networks that hardly fit; `MixedNashGAN` warns of them itself."""
+    model = run.config["model"]
+    if model.get("discriminator"):
+        yield user_models.squashed(run.networks.w.model, run.config["game"]["objective"])
+    if model.get("generator"):
+        yield run.task.out_of_reach()
+
+
 def check(run: Run) -> None:
     """Raises InputError for a run that cannot be trained to its end."""
     _check_window(run)
     _check_memory(run)
     w = run.networks.w
+    check_answers(w, run.game.objective)
     check_objective(run.game.objective, run.batch_size, w.output_shape, w.dtype)
     if (own := run.game.regularizers.own) is not None:
         check_penalty(own, w, [n or 1 for n in w.input_shape])

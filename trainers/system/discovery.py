@@ -157,7 +157,7 @@ def _text(value: Any) -> str:
 def help_text() -> str:
     """Algorithms, data sets, objectives and KEYS with their defaults; for `--help`."""
     known = names.algorithms()
-    wide = max(map(len, known)) + 2
+    wide = max(map(len, [*known, *names.datasets()])) + 2
     at = max(map(len, KEYS)) + 2
     lines = ["Algorithms, --config.algorithm=NAME:"]
     lines += [f"  {name:<{wide}}{title} ({source})" for name, (title, source) in known.items()]

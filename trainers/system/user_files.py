@@ -51,7 +51,10 @@ def load_object(address: str, what: str) -> Any:
     if not file:
         raise InputError(f"{what}={address}: the form is FILE.py:NAME.")
     if not path.is_file():
-        raise InputError(f"{what}={address}: there is no file {file!r}.")
+        raise InputError(
+            f"{what}={address}: there is no file {file!r}. If a run was trained with it, put it "
+            "back: provenance.json in the run's folder has its text (user_files)."
+        )
     # Of a name that no import finds: a user's export.py must not become our package.
     own_name = f"user_file_{path.stem}"
     spec = importlib.util.spec_from_file_location(own_name, path)

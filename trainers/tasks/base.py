@@ -70,6 +70,10 @@ class Task(Protocol):
     def check_scores(self) -> None:
         """Raises InputError unless there are real data enough to score samples with."""
 
+    def out_of_reach(self) -> str | None:
+        """What to warn of: data that the generator's last activation cannot make."""
+        return None
+
     def not_finite(self, first: int, last: int) -> int | None:
         """The first of the mini-batches first <= m < last that the data make not finite, if any.
 

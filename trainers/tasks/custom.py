@@ -161,8 +161,8 @@ class CustomTask(Task):
                 return m
         return None
 
-    def out_of_reach(self) -> str | None:
-        """What to warn of: data that the generator's last activation cannot make."""
+    def out_of_reach(self):
+        """See `tasks.Task.out_of_reach`."""
         x, _ = self.data.first(self.spec.batch_size)
         low, high = user_models.reach(self.networks_.theta.model)
         if x.dtype == np.uint8 and x.ndim == 4:

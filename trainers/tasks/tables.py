@@ -36,9 +36,9 @@ def terminal(
     """
     rows = {**scores["strategies"], "real data": scores["real_data_ceiling"]}
     titles = (c.short or c.title for c in columns.values())
-    lines = [" " * 12 + "".join(f"{title:>11}" for title in titles)]
+    lines = [" " * 12 + "".join(f" {title:>10}" for title in titles)]
     for name, card in rows.items():
-        cells = "".join(f"{_cell(card, key, c):>11}" for key, c in columns.items())
+        cells = "".join(f" {_cell(card, key, c):>10}" for key, c in columns.items())
         lines.append(f"{'*' if name == published else ' '}{name:<11}{cells}")
     if published:
         lines.append("* published")

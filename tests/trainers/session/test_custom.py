@@ -67,6 +67,18 @@ def broken():
 
 def broken_rows(m, size):
     raise OSError("no rows here")
+
+def two():
+    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+
+def odd_generator():
+    return keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, "relu")])
+
+def odd_discriminator():
+    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, "sigmoid")])
+
+def not_finite(critic, real, fake, key):
+    return keras.ops.convert_to_tensor(float("nan"))
 """
 
 
@@ -175,6 +187,7 @@ def test_keys_that_are_not_read_are_not_written():
         ({"model__generator": "{files}/nets.py:rows"}, "must be a function without arguments"),
         ({"game__objective": "{files}/nets.py:plain"}, "The objective plain must take"),
         ({"game__penalty": "{files}/nets.py:of_rows"}, r"penalty=of_rows must be .* one number"),
+        ({"model__discriminator": "{files}/nets.py:two"}, r"gives \[2\] numbers for each datum"),
         ({"model__discriminator": "{files}/nets.py:broken"}, "failed with OSError: no weights"),
         (
             {"dataset": "{files}/nets.py:broken_rows"},
@@ -188,6 +201,21 @@ def test_what_is_refused_before_anything_is_written(files, tmp_path, overrides, 
     with pytest.raises(InputError, match=message):
         train(config(files, **given), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("without_publishing", "quick_pictures")
+def test_last_layers_that_hardly_fit_are_warned_of(files, tmp_path, capsys):
+    own = {f"model__{p}": f"{files}/nets.py:odd_{p}" for p in ("generator", "discriminator")}
+    assert train(config(files, **own), tmp_path / "run", until=1) == 143
+    said = capsys.readouterr().err
+    assert "warning: the discriminator's last activation reaches [0, 1] only" in said
+    assert "the generator's last activation reaches [0, inf]" in said
+
+
+@pytest.mark.usefixtures("without_publishing", "quick_pictures")
+def test_a_penalty_that_is_not_finite_is_a_divergence(files, tmp_path, capsys):
+    assert train(config(files, game__penalty=f"{files}/nets.py:not_finite"), tmp_path / "run") == 3
+    assert "the discriminator left the finite numbers at mini-batch 0" in capsys.readouterr().err
 
 
 def test_images_of_files_are_refused_from_configs_of_images(files):
