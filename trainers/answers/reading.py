@@ -129,8 +129,13 @@ def load_answer(
 
 
 def scores_of(workdir: Path, loop: Loop[Run], answer: str) -> dict[str, Any]:
-    """`scored` of a workdir whose scorecard is of this answer at the loop's step; else {}."""
+    """`scored` of a workdir whose scorecard is of this answer at the loop's step; else {}.
+
+    Also {} where the user's files were edited: it would be of other networks.
+    """
     card = read_card(workdir)  # it is written at the end of a run
+    if _edited(loop.run, Checkpoints(workdir / CHECKPOINTS).newest_manifest() or {}):
+        return {}
     if card and loop.step >= loop.run.num_batches and answer in card["strategies"]:
         return scored(card, answer)
     return {}
@@ -140,6 +145,13 @@ def scored(scores: Mapping[str, Any], answer: str) -> dict[str, Any]:
     """What a published model says of its scores, from a run's scorecard."""
     known = {key: scores[key] for key in ("real_data_ceiling", "protocol") if key in scores}
     return {"scorecard": scores["strategies"][answer], **known}
+
+
+def _edited(run: Run, manifest: Mapping[str, Any]) -> list[str]:
+    """The user's files whose text is no longer that of a checkpoint."""
+    then = manifest.get("user_files", {})
+    now = {file: user_files.sha256_of(text) for file, text in run.user_texts().items()}
+    return [file for file, text in now.items() if then.get(file, text) != text]
 
 
 def load_loop(
@@ -169,14 +181,12 @@ def load_loop(
     for path, reason in found.damaged:
         print(f"warning: {path} is damaged ({reason}); {found.saved.path} is used instead.")
     loop.assign(found.tensors)
-    then = found.saved.manifest.get("user_files", {})
-    for path, text in loop.run.user_texts().items():
-        if then.get(path, now := user_files.sha256_of(text)) != now:
-            print(
-                f"warning: {path} was edited since the checkpoint. What it says now is used; "
-                f"{workdir / provenance.FILE} has the text that was trained.",
-                file=sys.stderr,
-            )
+    for file in _edited(loop.run, found.saved.manifest):
+        print(
+            f"warning: {file} was edited since the checkpoint. What it says now is used; "
+            f"{workdir / provenance.FILE} has the text that was trained.",
+            file=sys.stderr,
+        )
     return loop
 
 

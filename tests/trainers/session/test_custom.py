@@ -122,8 +122,12 @@ def test_a_run_of_files_from_end_to_end(files, tmp_path, capsys):
     notes = list(replay._other_circumstances(work, c))
     assert any("nets.py is not as it was" in note for note in notes)
     capsys.readouterr()
-    assert reading.load_loop(work).step == c["num_batches"]
+    _, known = reading.load_answer(work, "last")
+    assert "scorecard" not in known, "it is of other networks, perhaps"
     assert "nets.py was edited since the checkpoint" in capsys.readouterr().err
+    (files / "nets.py").write_text(NETS + "\n# edited\n")
+    assert "scorecard" in reading.load_answer(work, "last")[1]
+    assert "edited" not in capsys.readouterr().err
     card = read_card(work)
     assert card["data"]["held_out"]
     assert 0 < card["ks_max"] <= 1
