@@ -9,7 +9,7 @@ from options import options
 
 from tf_mixed_nash import MixedNashGAN
 
-o = options(num_batches=10_000)
+o = options(num_batches=30_000)
 layers = keras.layers
 width = 2 if o.tiny else 16
 train, _, held_out = fashion_mnist(o)
@@ -36,9 +36,18 @@ for channels in (width, 2 * width):
 critic = keras.Model(data, layers.Dense(1)(layers.Flatten()(x)))
 
 gan = MixedNashGAN(
-    generator, critic, algorithm="mirror_gan", objective="wgan", gradient_penalty=10.0
+    generator, critic, algorithm="alt_mirror_gan", objective="wgan", gradient_penalty=10.0
 )
-gan.compile(step_size=1e-4, discriminator={"step_size": 2e-4}, num_components=10, seed=o.seed)
+gan.compile(
+    step_size=2e-4,
+    step_size_schedule="constant",  # by itself it falls to 0 over the mini-batches
+    rms_decay=0.9,
+    rms_correction=True,
+    damping=1.0,  # the last point of an inner chain, not one between it and its anchor
+    discriminator_steps=3,  # for one of the generator, each on a mini-batch of its own
+    num_components=10,
+    seed=o.seed,
+)
 gan.fit(
     train,
     batch_size=64 if not o.tiny else 8,
