@@ -2,9 +2,9 @@
 
 What differs from the default is in the variable OPTIONS, a JSON object: `set`, a list of KEY=VALUE
 of the config; `population`, how many seeds one program trains; `call`, the outer steps of a call
-whose length XLA knows; `choose`, whether kernels are timed (tf_mixed_nash/xla_flags.py), which by
-default the run's length decides, here a million mini-batches; `deterministic`, false to let XLA
-choose kernels by timing them, as it does without op determinism.
+whose length XLA knows; `choose`, whether kernels are timed (tf_mixed_nash/xla_flags.py), also of
+networks with convolutions, where no run does so; by default as of a run of a million mini-batches;
+`deterministic`, false to let XLA choose kernels by timing them, as without op determinism.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from trainers.system.quiet import import_tensorflow
 
 __all__ = ["OPTIONS", "Trainer"]
 
-_NEVER = 2**62
+_FAR = 10**6  # mini-batches, as of `make_loop`
 OPTIONS = "TF_MIXED_NASH_BENCHMARK"
 
 
@@ -31,25 +31,29 @@ class Trainer:
     """See `common`."""
 
     def __init__(self, work: Work):
-        import_tensorflow().get_logger().setLevel("ERROR")
+        options = json.loads(os.environ.get(OPTIONS, "{}"))
+        runs, timed = options.get("population", 1), options.get("choose")
+        # As `trainers.run` does for a run of this kind; a population is no such run.
+        dense = work.model == "mlp" and runs == 1
+        import_tensorflow(dense, 0 if timed is False else _FAR).get_logger().setLevel("ERROR")
         from benchmarks.peers.ours import make_loop
         from benchmarks.population import make_population
         from tf_mixed_nash import compile as compiling
         from tf_mixed_nash import xla_flags
         from tf_mixed_nash.training import loop, population, whole
 
-        options = json.loads(os.environ.get(OPTIONS, "{}"))
         if not options.get("deterministic", True):
             compiling.deterministic = contextlib.nullcontext
-        if "choose" in options:
-            xla_flags.LONG = 0 if options["choose"] else _NEVER
+        if timed is not None:  # also of convolutions, which a run would not do
+            xla_flags.timed = lambda *_: timed
+            xla_flags.have_convolutions = lambda _: False
         if length := options.get("call"):
             for module in (whole, loop, population):
                 module.LENGTH = length
         self._folder = tempfile.TemporaryDirectory()
         # No snapshot is due in what is timed, so that calls have one length and one program.
         given = ("mixture.window=(0.99,1.0)", *options.get("set", ()))
-        folder, runs = Path(self._folder.name), options.get("population", 1)
+        folder = Path(self._folder.name)
         if runs > 1:
             self._loop: Any = make_population(work, folder, runs, given)
         else:
