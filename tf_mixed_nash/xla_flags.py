@@ -13,6 +13,7 @@ in any order, so it is for programs without any.
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 from typing import Any
 
@@ -22,6 +23,8 @@ _NAME = "XLA_FLAGS"
 _TRITON = "xla_gpu_enable_triton_gemm"
 # CUDA graphs are replayed as graphs of what needs what, instead of as chains.
 _SCHEDULING = "xla_gpu_command_buffer_scheduling_mode"
+# A flag that XLA does not know ends the process: TensorFlow's version in which it was seen.
+_KNOWN_SINCE = (2, 21)
 # Mini-batches: timing the kernels takes 10 to 20 seconds, and saves 50 microseconds of each.
 LONG = 200_000
 
@@ -45,7 +48,7 @@ def for_one_run(convolutions: bool, num_batches: int) -> None:
     """
     if not timed(convolutions, num_batches):
         products_by_library()
-    if not convolutions:
+    if not convolutions and _version() >= _KNOWN_SINCE:
         _add(_SCHEDULING, "CONCURRENT")
 
 
@@ -60,6 +63,14 @@ def have_convolutions(graph: Any) -> bool:
     definition = graph.as_graph_def()
     nodes = [*definition.node, *(n for f in definition.library.function for n in f.node_def)]
     return any(node.op.startswith(("Conv", "DepthwiseConv")) for node in nodes)
+
+
+def _version() -> tuple[int, ...]:
+    """TensorFlow's, without importing it; () where it is not known."""
+    try:
+        return tuple(int(n) for n in importlib.metadata.version("tensorflow").split(".")[:2])
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return ()
 
 
 def _add(flag: str, value: str) -> None:

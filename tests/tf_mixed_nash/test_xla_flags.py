@@ -1,5 +1,6 @@
 """Which of XLA's flags a run's process gets, and for which programs kernels are timed."""
 
+import importlib.metadata
 import os
 
 import pytest
@@ -30,6 +31,20 @@ def test_flags_of_one_run(monkeypatch, convolutions, num_batches, flags, timed):
         xla_flags.for_one_run(convolutions, num_batches)
         assert os.environ["XLA_FLAGS"].split() == ["--xla_x=1", *flags]
     assert xla_flags.timed(convolutions, num_batches) == timed
+
+
+@pytest.mark.parametrize("version", ["2.20.1", "3.0.0", "", None])
+def test_a_flag_that_xla_may_not_know_is_not_set(monkeypatch, version):
+    def of(name):
+        if version is None:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version
+
+    monkeypatch.setattr(importlib.metadata, "version", of)
+    monkeypatch.setenv("XLA_FLAGS", "")
+    xla_flags.for_one_run(convolutions=False, num_batches=0)
+    known = [GRAPHS] if version == "3.0.0" else []
+    assert os.environ["XLA_FLAGS"].split() == [LIBRARY, *known]
 
 
 def test_the_users_flags_stay(monkeypatch):
