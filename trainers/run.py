@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from absl import flags
 from ml_collections import config_flags
@@ -23,7 +23,7 @@ from ml_collections import config_flags
 from tf_mixed_nash.errors import InputError
 from trainers.system import cli, discovery
 from trainers.system.quiet import import_tensorflow
-from trainers.tasks.kinds import kind_of
+from trainers.tasks.kinds import program_of
 
 if TYPE_CHECKING:
     from trainers.experiment.options import Options
@@ -46,7 +46,7 @@ def main() -> int:
         return cli.DONE
     if _CONFIG.value is None:
         raise InputError(f"Give an experiment with --config. There are: {cli.experiments()}.")
-    import_tensorflow(*_of_program(_CONFIG.value))
+    import_tensorflow(*program_of(_CONFIG.value))
     from trainers.experiment import settings
     from trainers.experiment.options import options_of
     from trainers.experiment.unread import unread
@@ -62,15 +62,6 @@ def main() -> int:
         print(train.describe(config))
         return cli.DONE
     return train.train(config, Path(_WORKDIR.value or _default_workdir(options_of(config))))
-
-
-def _of_program(config: Any) -> tuple[bool, int]:
-    """What XLA's flags depend on, as far as an unchecked config tells: see `xla_cache.keep`."""
-    try:
-        own = config["model"]["generator"] or config["model"]["discriminator"]
-        return kind_of(config) == "planar" and not own, int(config["num_batches"])
-    except (KeyError, TypeError, ValueError):  # it is refused later, with a reason
-        return False, 0
 
 
 def _default_workdir(options: Options) -> str:

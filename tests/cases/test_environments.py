@@ -216,7 +216,7 @@ def test_tensorflows_first_lines_are_shown_to_who_asks_for_all(monkeypatch, capf
     fake = types.SimpleNamespace(
         config=types.SimpleNamespace(list_physical_devices=lambda: os.write(2, b"devices\n"))
     )
-    monkeypatch.setattr(quiet, "_import", lambda: os.write(2, b"import\n") and fake)
+    monkeypatch.setattr(quiet, "_import", lambda *_: os.write(2, b"import\n") and fake)
     monkeypatch.delitem(sys.modules, "tensorflow")
     monkeypatch.delenv("TF_MIXED_NASH_QUIET", raising=False)
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)

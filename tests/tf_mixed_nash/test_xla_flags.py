@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from tf_mixed_nash import compile as compiling
 from tf_mixed_nash import xla_flags
-from trainers import run
 from trainers.system import cli
+from trainers.tasks.kinds import program_of
 
 LIBRARY = "--xla_gpu_enable_triton_gemm=false"
 GRAPHS = "--xla_gpu_command_buffer_scheduling_mode=CONCURRENT"
@@ -70,12 +70,12 @@ def test_a_config_tells_whether_there_are_convolutions(address, changes, dense):
     for key, value in changes.items():
         config.model[key] = value
     config.num_batches = 1234
-    assert run._of_program(config) == (dense, 1234)
+    assert program_of(config) == (dense, 1234)
 
 
 def test_of_a_config_that_is_none_nothing_is_known():
     config = {"dataset": "gaussians8", "model": {}, "num_batches": 3}
-    assert run._of_program(config) == (False, 0)
+    assert program_of(config) == (False, 0)
 
 
 def test_convolutions_are_found_in_functions_of_functions():
@@ -102,6 +102,7 @@ def test_convolutions_are_found_in_functions_of_functions():
         assert xla_flags.have_convolutions(graph) == found
 
 
+@pytest.mark.usefixtures("without_determinism")
 def test_operations_are_free_inside_and_as_they_were_after():
     with compiling.deterministic():
         with compiling.freely():

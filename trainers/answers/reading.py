@@ -134,11 +134,10 @@ def scores_of(workdir: Path, loop: Loop[Run], answer: str) -> dict[str, Any]:
     Also {} where the user's files were edited: it would be of other networks.
     """
     card = read_card(workdir)  # it is written at the end of a run
-    if _edited(loop.run, Checkpoints(workdir / CHECKPOINTS).newest_manifest() or {}):
+    if not card or loop.step < loop.run.num_batches or answer not in card["strategies"]:
         return {}
-    if card and loop.step >= loop.run.num_batches and answer in card["strategies"]:
-        return scored(card, answer)
-    return {}
+    manifest = Checkpoints(workdir / CHECKPOINTS).newest_manifest() or {}
+    return {} if _edited(loop.run, manifest) else scored(card, answer)
 
 
 def scored(scores: Mapping[str, Any], answer: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ __all__ = [
     "PlanarSpec",
     "kind_of",
     "monitored",
+    "program_of",
 ]
 
 # The numbers of a scorecard, by kind of task. What a search looks for by itself comes first.
@@ -63,6 +64,20 @@ def kind_of(config: Mapping[str, Any]) -> Literal["planar", "images", "custom"]:
     if config["dataset"] in ("vectors", "python") or ".py:" in config["dataset"]:
         return "custom"
     return "images" if "image" in config else "planar"
+
+
+def program_of(config: Mapping[str, Any]) -> tuple[bool, int]:
+    """What XLA's flags depend on, as far as an unchecked config tells.
+
+    Returns:
+      (whether it is one run of networks without convolutions for certain; its mini-batches), as of
+      `trainers.system.xla_cache.keep`.
+    """
+    try:
+        own = config["model"]["generator"] or config["model"]["discriminator"]
+        return kind_of(config) == "planar" and not own, int(config["num_batches"])
+    except (KeyError, TypeError, ValueError):  # it is refused later, with a reason
+        return False, 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -106,7 +106,7 @@ def test_another_folder_is_refused(tmp_path):
 
 def test_scores_are_those_of_the_answer_at_the_end(tmp_path):
     """Published from a workdir in Python: none before its end, none of an answer without any."""
-    loop = SimpleNamespace(step=5, run=SimpleNamespace(num_batches=5))
+    loop = SimpleNamespace(step=5, run=SimpleNamespace(num_batches=5, user_texts=dict))
     assert reading.scores_of(tmp_path, loop, "ema") == {}
     card = {"strategies": {"ema": {"hq": 0.5}}, "real_data_ceiling": {"hq": 1.0}}
     (tmp_path / "scorecard.json").write_text(json.dumps(card))
