@@ -26,6 +26,26 @@ measure step_check 200 benchmarks.step --check --peers=jax,pytorch --precisions=
 measure trace_dcgan64 100 benchmarks.trace --model=dcgan64 --precision=bfloat16 --steps=150
 # Data that do not lie on the GPU: what the steps wait for (an LMDB, decoded on the way).
 measure input 200 benchmarks.input --steps=300 --set=data.cache=False
+# The same numbers whatever the flags (docs/decisions/0029): graphs as chains, as the default, and
+# kernels that two processes time, each for itself.
+for way in chains graphs timed timed_again; do
+    (
+        batches=20000
+        case $way in
+        chains) export XLA_FLAGS="${XLA_FLAGS:-} --xla_gpu_command_buffer_scheduling_mode=SERIALIZE" ;;
+        timed*) batches=500000 && export TF_MIXED_NASH_XLA_CACHE=off ;;
+        esac
+        measure "same_$way" 400 trainers.run --config=configs/gaussians8_md.py:pure --config.export=false \
+            --config.num_batches=$batches --config.log_every=1000 --workdir="$out/same_$way"
+    )
+done
+for pair in chains:graphs timed:timed_again; do
+    if cmp -s "$out/same_${pair%:*}/metrics.jsonl" "$out/same_${pair#*:}/metrics.jsonl"; then
+        echo "$pair: equal"
+    else
+        echo "$pair: differ"
+    fi
+done
 # Both ways of compiling, with and without deterministic operations (docs/gpu.md).
 measure compile 300 benchmarks.compile --algorithms=mirror_gan --batch_sizes=64,256 --rounds=5 \
     --precisions=float32,bfloat16 --determinism --output="$out/compile.json"

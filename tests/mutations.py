@@ -1072,6 +1072,23 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *_of(
+        "tf_mixed_nash/training/loop.py",
+        ("tests/trainers/session/test_custom.py",),
+        ('x["finite"] & tf.math.is_finite(x["penalty"])', 'x["finite"]'),
+    ),
+    *_of(
+        "trainers/session/train.py",
+        ("tests/trainers/session/test_custom.py",),
+        ("    check_answers(w, run.game.objective)\n", ""),
+        ("        check_penalty(own, w, [n or 1 for n in w.input_shape])\n", "        pass\n"),
+    ),
+    *_of(
+        "trainers/answers/reading.py",
+        ("tests/trainers/session/test_custom.py",),
+        ("if then.get(file, text) != text", "if then.get(file, text) == text"),
+        ("return {} if _edited(loop.run, manifest) else scored", "return scored"),
+    ),
+    *_of(
         "trainers/experiment/unread.py",
         ("tests/trainers/experiment/test_unread.py",),
         ("any(config[p]", "all(config[p]"),

@@ -18,7 +18,17 @@ import tensorflow as tf
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops as _xla
 from tensorflow.python.framework import config as _framework
 
-__all__ = ["WAYS", "apart", "as_before", "deterministic", "freely", "fused", "in_whole", "whole"]
+__all__ = [
+    "WAYS",
+    "apart",
+    "as_before",
+    "deterministic",
+    "freely",
+    "fused",
+    "in_whole",
+    "on_gpu",
+    "whole",
+]
 
 # How the steps of a training are compiled: XLA for parts of a graph, or one XLA program.
 WAYS = ("parts", "whole")
@@ -67,6 +77,11 @@ def apart(x: tf.Tensor) -> tf.Tensor:
     return alone
 
 
+def on_gpu() -> bool:
+    """Whether TensorFlow computes on a GPU."""
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
 def in_whole() -> bool:
     """Whether the code that runs is being traced inside `whole`."""
     return _whole.get()
@@ -94,22 +109,20 @@ def deterministic() -> Iterator[None]:
         _switch_determinism(before)
 
 
-@contextlib.contextmanager
-def as_before() -> Iterator[None]:
+def as_before() -> contextlib.AbstractContextManager[None]:
     """Inside `deterministic`: code of the user's, for which the process is as it was outside."""
-    now = _framework.is_op_determinism_enabled()
-    _switch_determinism(_outside[0] if _outside else now)
-    try:
-        yield
-    finally:
-        _switch_determinism(now)
+    return _switched(_outside[0] if _outside else _framework.is_op_determinism_enabled())
+
+
+def freely() -> contextlib.AbstractContextManager[None]:
+    """Inside, operations need not be deterministic."""
+    return _switched(False)
 
 
 @contextlib.contextmanager
-def freely() -> Iterator[None]:
-    """Inside, operations need not be deterministic."""
+def _switched(on: bool) -> Iterator[None]:
     now = _framework.is_op_determinism_enabled()
-    _switch_determinism(False)
+    _switch_determinism(on)
     try:
         yield
     finally:

@@ -17,7 +17,7 @@ import importlib.metadata
 import os
 from typing import Any
 
-__all__ = ["LONG", "for_one_run", "have_convolutions", "products_by_library", "timed"]
+__all__ = ["LONG", "for_one_run", "have_convolutions", "timed"]
 
 _NAME = "XLA_FLAGS"
 _TRITON = "xla_gpu_enable_triton_gemm"
@@ -25,21 +25,16 @@ _TRITON = "xla_gpu_enable_triton_gemm"
 _SCHEDULING = "xla_gpu_command_buffer_scheduling_mode"
 # A flag that XLA does not know ends the process: TensorFlow's version in which it was seen.
 _KNOWN_SINCE = (2, 21)
-# Mini-batches: timing the kernels takes 10 to 20 seconds, and saves 50 microseconds of each.
-LONG = 200_000
-
-
-def products_by_library() -> None:
-    """Sends XLA's matrix products on GPUs to the vendor's library, unless the user chose.
-
-    XLA reads its flags when it is first used in a process; later this does nothing. It has no
-    effect on CPUs.
-    """
-    _add(_TRITON, "false")
+# Mini-batches: timing an MLP's kernels took 23 seconds, and saved 40 microseconds of each
+# (docs/speed.md).
+LONG = 500_000
 
 
 def for_one_run(convolutions: bool, num_batches: int) -> None:
-    """The flags of a process that trains one run; see `products_by_library`.
+    """The flags of a process that trains one run, but for those that the user chose.
+
+    XLA reads its flags when it is first used in a process; later this does nothing. It has no
+    effect on CPUs.
 
     Args:
       convolutions: whether the networks may have any. With them the pieces between two of them
@@ -47,7 +42,7 @@ def for_one_run(convolutions: bool, num_batches: int) -> None:
       num_batches: of the training.
     """
     if not timed(convolutions, num_batches):
-        products_by_library()
+        _add(_TRITON, "false")  # products go to the library
     if not convolutions and _version() >= _KNOWN_SINCE:
         _add(_SCHEDULING, "CONCURRENT")
 

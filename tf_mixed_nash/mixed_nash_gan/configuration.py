@@ -29,7 +29,6 @@ from trainers.tasks.kinds import CustomSpec
 __all__ = ["PLAYERS", "Configuration", "models_of"]
 
 PLAYERS = ("generator", "discriminator")
-# Whose hyperparameter they are, where the name does not begin with it.
 _CHAMBOLLE_POCK = {"kappa": 1.0, "extrapolate": "measure"}
 _ONE_PARTICLE = {"batch": "split", "latents": "own"}
 _FUNCTIONS = ("step_size", "temperature")  # hyperparameters that may be functions of t

@@ -95,7 +95,7 @@ class GroupedConv2D(keras.layers.Conv2D):
 
     def convolution_op(self, inputs, kernel):
         """Of inputs [n, h, w, C] with a kernel [a, b, C / groups, F]: [n, h', w', F]."""
-        if self.groups == 1 or (compiling.in_whole() and tf.config.list_logical_devices("GPU")):
+        if self.groups == 1 or (compiling.in_whole() and compiling.on_gpu()):
             return super().convolution_op(inputs, kernel)
         channels = 3 if self.data_format == "channels_last" else 1
         rows: Any = tf.split(inputs, self.groups, axis=channels)

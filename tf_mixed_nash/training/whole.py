@@ -35,7 +35,6 @@ __all__ = [
     "Calls",
     "counted",
     "first_batches",
-    "on_gpu",
     "row_of",
     "text_of",
 ]
@@ -64,7 +63,7 @@ class Calls:
     def __init__(self, run: Training, feed: Feed, state: dict[str, Any], step: Callable):
         self._run, self._feed, self._state, self._step = run, feed, state, step
         self._timed = False
-        if on_gpu():
+        if compiling.on_gpu():
             convolutions = any(_may_have_convolutions(n) for n in run.networks)
             # Of who does not come by our commands, which do so themselves.
             xla_flags.for_one_run(convolutions, run.num_batches)
@@ -144,11 +143,6 @@ class Calls:
         tf.nest.map_structure(lambda variable, x: variable.assign(x), self._state, new)
 
 
-def on_gpu() -> bool:
-    """Whether TensorFlow has a GPU."""
-    return bool(tf.config.list_physical_devices("GPU"))
-
-
 def _may_have_convolutions(network: Any) -> bool:
     """By the shapes of its weights, before it is traced."""
     return any(len(weight.shape) > 2 for weight in network.model.weights)
@@ -156,7 +150,7 @@ def _may_have_convolutions(network: Any) -> bool:
 
 def text_of(function: Any, stage: str, *arguments: Any) -> str:
     """XLA's program of a compiled function of these arguments, as `Calls.text`."""
-    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    kind = "GPU" if compiling.on_gpu() else "CPU"
     device = tf.config.list_logical_devices(kind)[0].name
     compiled = function.experimental_get_compiler_ir(*arguments)
     with warnings.catch_warnings():

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_mixed_nash import compile as compiling
 from tf_mixed_nash import models, rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.models import dcgan_discriminator, dcgan_generator
@@ -52,7 +53,7 @@ class ImageFeed:
         self._images, self._num_classes, self._dtype = images, num_classes, dtype
         batch = images.batch_size
         self._batch_bytes = batch * int(np.prod(images.shape))
-        block_bytes = _BLOCK_BYTES_GPU if _on_gpu() else _BLOCK_BYTES
+        block_bytes = _BLOCK_BYTES_GPU if compiling.on_gpu() else _BLOCK_BYTES
         self._most = max(1, block_bytes // self._batch_bytes)
         self._prefetch = Prefetch(images, max(2, _AHEAD_BYTES // self._batch_bytes))
         self.signature = (
@@ -86,10 +87,6 @@ class ImageFeed:
     def close(self):
         """See `feeds.Feed.close`."""
         self._prefetch.close()
-
-
-def _on_gpu() -> bool:
-    return bool(tf.config.list_logical_devices("GPU"))
 
 
 def _batch_at(block, m, num_classes, dtype):
@@ -263,7 +260,7 @@ class ImageTask(Task):
         """See `tasks.Task.feed`: on a GPU the images lie on it, where they are few enough."""
         images = self.images
         kept = images.in_memory
-        if kept is not None and _on_gpu() and kept[0].nbytes <= DEVICE_BYTES:
+        if kept is not None and compiling.on_gpu() and kept[0].nbytes <= DEVICE_BYTES:
             flip, size = self.preprocessing.flip, images.batch_size
             return DeviceFeed(*kept, images.seed, size, self.num_classes, dtype, flip)
         return ImageFeed(images, self.num_classes, dtype)

@@ -236,7 +236,7 @@ def test_kernels_of_a_long_training_are_timed_once_before_anything_is_compiled(m
 
     real = whole.text_of
     monkeypatch.setattr(whole, "text_of", text_of)
-    monkeypatch.setattr(whole, "on_gpu", lambda: True)
+    monkeypatch.setattr(whole.compiling, "on_gpu", lambda: True)
     monkeypatch.setenv("XLA_FLAGS", "")
     run = build(tiny("sgd", compile="whole", num_batches=4))
     short, long = (

@@ -86,7 +86,7 @@ def test_blocks_read_ahead_have_the_mini_batches_of_the_feed_itself(patches, mon
 def test_images_that_lie_on_a_gpu_make_the_same_mini_batches(patches, monkeypatch, flip):
     task = build(make(patches, model__conditional=True, image__flip=flip)).task
     plain = task.feed(tf.float32)
-    monkeypatch.setattr(imaging, "_on_gpu", lambda: True)
+    monkeypatch.setattr(imaging.compiling, "on_gpu", lambda: True)
     feed = task.feed(tf.float32)
     assert (type(plain), type(feed)) == (ImageFeed, DeviceFeed)
     for wrapped in (feed, of_one_length(feed, 2, 25)):
@@ -99,7 +99,7 @@ def test_images_that_lie_on_a_gpu_make_the_same_mini_batches(patches, monkeypatc
 
 
 def test_images_that_are_too_many_or_of_many_workers_do_not_lie_on_a_gpu(patches, monkeypatch):
-    monkeypatch.setattr(imaging, "_on_gpu", lambda: True)
+    monkeypatch.setattr(imaging.compiling, "on_gpu", lambda: True)
     task = build(make(patches)).task
     monkeypatch.setattr(imaging, "DEVICE_BYTES", 60 * 28 * 28 - 1)
     assert type(task.feed(tf.float32)) is ImageFeed

@@ -158,13 +158,13 @@ class Images:
             num = len(self.corrupt)
             index, reason = max(self.corrupt.items())  # threads come in any order
         if num > self.max_corrupt or num >= len(self.source):
-            few = num >= len(self.source)
+            none_left = num >= len(self.source)
             raise InputError(
                 f"{num} of the {len(self.source):,} records of {self.source.name} cannot be read, "
                 f"the last one {self.source.where(index)} ({reason}). "
                 + (
                     "None is left: check the data."
-                    if few
+                    if none_left
                     else f"At most --config.data.max_corrupt={self.max_corrupt} are skipped: check "
                     "the data, or raise the limit."
                 )
