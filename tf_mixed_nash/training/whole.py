@@ -150,8 +150,8 @@ def _may_have_convolutions(network: Any) -> bool:
 
 def text_of(function: Any, stage: str, *arguments: Any) -> str:
     """XLA's program of a compiled function of these arguments, as `Calls.text`."""
-    kind = "GPU" if compiling.on_gpu() else "CPU"
-    device = tf.config.list_logical_devices(kind)[0].name
+    devices = tf.config.list_logical_devices
+    device = (devices("GPU") or devices("CPU"))[0].name
     compiled = function.experimental_get_compiler_ir(*arguments)
     with warnings.catch_warnings():
         # Deprecated; but without it TensorFlow finds the device by a draw without a seed.
