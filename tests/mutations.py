@@ -683,7 +683,7 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *_of(
-        "tf_mixed_nash/mixed_nash_gan/gan.py",
+        "tf_mixed_nash/mixed_nash_gan/saving.py",
         ("tests/tf_mixed_nash/mixed_nash_gan/test_data.py",),
         ("if kind and there != made.fingerprint:", "if False:"),
         ('if kind == made.kind == "arrays":', "if False:"),

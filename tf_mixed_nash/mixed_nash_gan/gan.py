@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import io
-import json
 import os
-import secrets
-import shutil
-import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,7 +19,7 @@ from tf_mixed_nash.games import augmentation
 from tf_mixed_nash.games.gan import Penalty, check_penalty
 from tf_mixed_nash.games.objectives import OBJECTIVES, Objective, check_objective
 from tf_mixed_nash.latents import LatentLaw
-from tf_mixed_nash.mixed_nash_gan import memory
+from tf_mixed_nash.mixed_nash_gan import fitting, saving
 from tf_mixed_nash.mixed_nash_gan.arguments import answered, as_path, integer, several
 from tf_mixed_nash.mixed_nash_gan.configuration import PLAYERS, Configuration, models_of
 from tf_mixed_nash.mixed_nash_gan.epochs import Epochs, checked
@@ -35,17 +28,12 @@ from tf_mixed_nash.training.loop import Loop
 from tf_mixed_nash.types import Measure, Pair
 from trainers.answers import reading
 from trainers.experiment import settings
-from trainers.experiment.build import PYTHON, Given, Run, build
-from trainers.session import divergence
-from trainers.session.session import Hooks, facts_of, functions_of, other_functions
-from trainers.session.train import check, train
-from trainers.system import cli
-from trainers.system.files import make_writable, write_atomically
+from trainers.experiment.build import PYTHON, Run, build
+from trainers.session.train import check
 from trainers.tasks import user_models, vector_scores
 from trainers.tasks.base import SEED
 from trainers.tasks.data import user_data
-from trainers.workdir import findings, folder
-from trainers.workdir.checkpoints import Checkpoints
+from trainers.workdir import folder
 
 __all__ = ["MixedNashGAN"]
 
@@ -516,16 +504,17 @@ class MixedNashGAN:
             run.other_networks(1)  # says now what is wrong with a second one
         if warning := task.out_of_reach():
             warnings.warn(warning, stacklevel=3)
-        epochs = Epochs(callbacks, steps_per_epoch, num_batches, self._save_loop)
+        epochs = Epochs(callbacks, steps_per_epoch, num_batches, saving.save)
         self._forget()
         if where is None:
-            self._fit_in_memory(run, epochs, bool(verbose))
+            fitting.in_memory(run, epochs, bool(verbose), self._keep)
         else:
             del run
-            for warning in _differences(where, made, given):
+            for warning in saving.differences(where, made, given):
                 warnings.warn(warning, stacklevel=3)
-            self._fit_in_folder(config, where, given, epochs, bool(verbose))
-        _warn_of_findings(epochs.records, num_batches)
+            self._workdir = where
+            fitting.in_folder(config, where, given, epochs, bool(verbose), self._keep)
+        fitting.warn_of_findings(epochs.records, num_batches)
         return epochs.history
 
     def _data(self, data, batch_size, labels, validation_data, validation_split):
@@ -554,67 +543,6 @@ class MixedNashGAN:
         assert base is not None
         return made.split(validation_split, user_data.order_seed(base["seed"], "held_out"))
 
-    def _fit_in_memory(self, run: Run, epochs: Epochs, bar: bool) -> None:
-        loop = Loop(run)
-        epochs.start(0)
-        code, diverged = memory.train(loop, epochs.observe, bar)
-        loop.close()
-        self._loop = loop
-        if diverged:
-            stopped = epochs.diverged(diverged.step)
-            epochs.end(loop)
-            if not stopped:
-                names = " and ".join(PLAYERS[p == "w"] for p in diverged.players)
-                text = f"The {names} left the finite numbers at mini-batch {diverged.step}"
-                bad = divergence.data_not_finite(run, diverged)
-                raise FloatingPointError(
-                    f"{text}. Choose a smaller step_size or temperature; a workdir would hold a "
-                    "post-mortem."
-                    if bad is None
-                    else f"{text}: {divergence.of_data(bad)}."
-                )
-            return
-        epochs.end(loop)
-        _raise_for(code)
-
-    def _fit_in_folder(
-        self, config: dict[str, Any], workdir: Path, given: Given, epochs: Epochs, bar: bool
-    ) -> None:
-        main = getattr(sys.modules["__main__"], "__file__", None)
-        if main and "site-packages" not in main:
-            given = dataclasses.replace(given, script=Path(main).resolve())
-        said = contextlib.nullcontext() if bar else contextlib.redirect_stdout(io.StringIO())
-        with said:
-            code = train(config, workdir, None, given, Hooks(epochs.observe, epochs.start, bar))
-
-        def reopened() -> Loop[Run]:
-            return reading.load_loop(workdir, None, given)
-
-        self._open, self._workdir = reopened, workdir
-        if code == cli.DIVERGED:
-            last = max((int(p.stem[11:]) for p in workdir.glob("postmortem_*.json")), default=1)
-            path = workdir / f"postmortem_{last}.json"
-            facts = json.loads(path.read_text())
-            step, bad = facts["step"], facts.get("data_not_finite")
-            stopped = epochs.diverged(step)
-            epochs.end(None)
-            epochs.whole([_untimed(r) for r in folder.records(workdir)])
-            if not stopped:
-                text = f"The run left the finite numbers at mini-batch {step}: "
-                raise FloatingPointError(
-                    f"{text}see {path}. Choose a smaller step_size or temperature, or "
-                    'on_divergence="rollback".'
-                    if bad is None
-                    else f"{text}{divergence.of_data(bad)} (see {path})."
-                )
-            return
-        epochs.end(None)
-        if restored := epochs.model.restored:
-            self._loop = reopened()
-            self._loop.assign(restored)
-        epochs.whole([_untimed(r) for r in folder.records(workdir)])
-        _raise_for(0 if epochs.model.stop_training else code)
-
     # What comes out.
 
     @property
@@ -625,6 +553,9 @@ class MixedNashGAN:
         if self._loop is None:
             raise InputError("This game is not trained yet. Call fit(...), or MixedNashGAN.load.")
         return self._loop
+
+    def _keep(self, loop: Loop[Run] | None, reopen: Callable[[], Loop[Run]] | None) -> None:
+        self._loop, self._open = loop, reopen
 
     def _forget(self) -> None:
         self._loop, self._open, self._workdir, self._drawn = None, None, None, {}
@@ -831,31 +762,8 @@ class MixedNashGAN:
         path = as_path("path", path)
         if path.exists() and not overwrite:
             raise InputError(f"{path} is there already. Give another path, or overwrite=True.")
-        self._save_loop(self._trained, path)
+        saving.save(self._trained, path)
         return path
-
-    def _save_loop(self, loop: Loop[Run], path: Path) -> None:
-        if path.exists() and not (path / folder.CONFIG).is_file():
-            raise InputError(f"{path} is no saved game; it is not replaced. Give another path.")
-        if (path / folder.METRICS).exists():
-            raise InputError(f"{path} is the workdir of a run; it is not replaced.")
-        make_writable(path.parent, "path")
-        building = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-        try:
-            building.mkdir()
-            text = settings.to_json(loop.run.config)
-            write_atomically(building / folder.CONFIG, lambda p: p.write_text(text))
-            checkpoints = Checkpoints(building / folder.CHECKPOINTS)
-            checkpoints.save(loop.step, loop.tensors(), facts_of(loop))
-            checkpoints.wait()
-            checkpoints.close()
-            if path.exists():
-                old = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-                path.rename(old)
-                shutil.rmtree(old, ignore_errors=True)
-            building.rename(path)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
 
     @classmethod
     def load(
@@ -1006,51 +914,6 @@ def _component(answer: str, component: int | None, count: int) -> int:
             f"{answer!r} is {several}{'' if component is None else f', got {component!r}'}."
         )
     return int(component)
-
-
-def _raise_for(code: int) -> None:
-    if code == cli.INTERRUPTED:
-        raise KeyboardInterrupt
-    if code == cli.STOPPED:
-        raise SystemExit(code)
-
-
-def _warn_of_findings(records: Sequence[Mapping[str, Any]], num_batches: int) -> None:
-    """What the health monitor found at its last look, as one warning."""
-    found = findings.find(records, num_batches) if findings.looked(records) else []
-    if found:
-        text = "\n".join(["This training looks ill:", *findings.lines(found)])
-        warnings.warn(f"{text}\n(docs/diagnosis.md; health_every=0 looks no more)", stacklevel=4)
-
-
-def _differences(workdir: Path, made: user_data.UserData, given: Given) -> Iterator[str]:
-    """In what the run of a folder is another one beside its config, finished or not.
-
-    Raises:
-      InputError: if its data were arrays and are other ones now.
-    """
-    manifest = Checkpoints(workdir / folder.CHECKPOINTS).newest_manifest() or {}
-    there = manifest.get("data", {}).get("fingerprint")
-    kind = manifest.get("config", {}).get("data", {}).get("kind")  # none of a run of files
-    if kind and there != made.fingerprint:
-        text = f"{workdir} holds a run of other data (fingerprint {there}, now {made.fingerprint})"
-        if kind == made.kind == "arrays":
-            raise InputError(
-                f"{text}. Give the same data, with the same validation_split, or a new workdir."
-            )
-        yield f"{text}, as far as can be told without reading all of them. Give the same data"
-    for what in other_functions(manifest, {"functions": functions_of(given)}):
-        yield (
-            f"{what} is another function than that of the run in {workdir}: what is trained there "
-            "stays of the one before, and only what is left is trained with this one"
-        )
-
-
-def _untimed(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what differs from one run to the same again."""
-    times = ("ms_per_batch", "data_wait", "seconds", "score_seconds", "duality_gap_seconds")
-    times += ("health_seconds",)
-    return {k: v for k, v in record.items() if k not in times}
 
 
 def _unknown_objective(real, fake):
