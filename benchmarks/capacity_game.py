@@ -28,7 +28,7 @@ from benchmarks import kernel_means
 from benchmarks.given import integers
 from benchmarks.kernel_means import Normals
 from benchmarks.studies import markdown
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import InputError, unknown
 from trainers.campaigns import evidence
 from trainers.system import cli
 from trainers.system.files import make_writable, without_nan, write_atomically, write_json
@@ -683,10 +683,8 @@ def main() -> int:
     f = flags.FLAGS
     seeds = integers("seeds", f.seeds, least=0)
     known = {setting.name: setting for setting in SETTINGS}
-    if unknown := [name for name in f.settings if name not in known]:
-        raise InputError(
-            f"Unknown setting {unknown[0]!r}. Choose some of: {', '.join(known)}; or none for all."
-        )
+    if strange := [name for name in f.settings if name not in known]:
+        raise unknown("setting", strange[0], known, "; or none for all", of="some of")
     settings = [known[name] for name in f.settings] or SETTINGS
     path, picture = Path(f.record), Path(f.picture)
     if f.render and not path.is_file():

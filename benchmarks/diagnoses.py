@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from benchmarks.given import integers
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import unknown
 from trainers.system import cli
 from trainers.system.files import write_json
 from trainers.system.quiet import import_tensorflow
@@ -227,8 +227,8 @@ def _right(case: Case, result: dict[str, Any]) -> bool:
 
 
 def _chosen(known: dict[str, Case], only: Sequence[str]) -> dict[str, Case]:
-    if unknown := [name for name in only if name not in known]:
-        raise InputError(f"Unknown --only={unknown[0]}. Choose among: {', '.join(known)}.")
+    if strange := [name for name in only if name not in known]:
+        raise unknown("--only", strange[0], known, of="some of")
     return {name: case for name, case in known.items() if not only or name in only}
 
 

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import InputError, unknown
 from trainers.campaigns import cells
 from trainers.system import cli
 from trainers.system.files import make_writable, save_arrays, write_atomically, write_json
@@ -470,9 +470,7 @@ def main() -> int:
     names = list(RIVALS) if f.examples == ["all"] else f.examples
     for name in names:
         if name not in RIVALS:
-            raise InputError(
-                f"Unknown --examples={name}. Choose some of: {', '.join(RIVALS)}, all."
-            )
+            raise unknown("--examples", name, [*RIVALS, "all"], of="some of")
     try:
         seeds = [int(s) for s in f.seeds]
     except ValueError:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from benchmarks.given import integers
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import InputError, unknown
 from trainers.campaigns import cells, groups, jobs
 from trainers.campaigns.comparison import Comparison
 from trainers.campaigns.jobs import Ended, Job
@@ -277,9 +277,8 @@ def command(study: Study) -> int:
     """
     f = flags.FLAGS
     stages = f.stages.split(",") if f.stages != "all" else list(study.stages)
-    if unknown := [s for s in stages if s not in study.stages]:
-        known = ", ".join(study.stages)
-        raise InputError(f"Unknown stage {unknown[0]!r}. Choose some of: {known}.")
+    if strange := [s for s in stages if s not in study.stages]:
+        raise unknown("stage", strange[0], study.stages, of="some of")
     seeds = integers("seeds", f.seeds, least=0)
     if f.budget is not None and f.budget <= 0:
         raise InputError(f"--budget must be minutes above 0, got {f.budget}.")

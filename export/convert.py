@@ -32,7 +32,7 @@ import numpy as np
 from absl import flags
 
 from export import publish
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import InputError, unknown
 from trainers.system import cli, quiet
 from trainers.system.files import write_atomically
 from trainers.system.paths import literal
@@ -209,7 +209,7 @@ def _define_flags() -> None:
 def _run() -> None:
     f = flags.FLAGS
     if f.format not in FORMATS:
-        raise InputError(f"Unknown --format={f.format}. Choose one of: {', '.join(FORMATS)}.")
+        raise unknown("--format", f.format, FORMATS)
     output, suffix = Path(f.output), FORMATS[f.format][0]
     one_file = f.format == "keras" and output.suffix == suffix
     publish.check_writable(output.parent if one_file else output)

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import InputError, unknown
 from trainers.system import quiet
 from trainers.system.paths import literal
 
@@ -97,10 +97,7 @@ class ServedModel:
           tf.errors.InvalidArgumentError: if the graph refuses the values.
         """
         if signature not in self.definitions:
-            raise InputError(
-                f"Unknown signature {signature!r}. Choose one of: "
-                f"{', '.join(sorted(self.definitions))}."
-            )
+            raise unknown("signature", signature, sorted(self.definitions))
         definition = self.definitions[signature]
         if inputs.keys() != set(definition.inputs):
             raise InputError(

@@ -35,7 +35,7 @@ from pathlib import Path
 from absl import flags
 
 from export import publish
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import InputError, unknown
 from trainers.system import cli, quiet
 
 __all__: list[str] = []
@@ -73,7 +73,7 @@ def _run() -> None:
 
     average = {"theta": "last"}.get(f.average, f.average)  # the paper's letter for it
     if average not in reading.AVERAGES and average not in (valid := reading.averages_of(workdir)):
-        raise InputError(f"Unknown --average={f.average}. Choose one of: {', '.join(valid)}.")
+        raise unknown("--average", f.average, valid)
     strategy, known = reading.load_answer(workdir, average, f.step)
     metadata = {"strategy": average, **known, **reading.export_metadata(workdir)}
     version = publish_strategy(strategy, base, metadata, isolated=True)

@@ -17,7 +17,7 @@ import dataclasses
 import re
 from collections.abc import Callable
 
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import InputError, unknown
 from tf_mixed_nash.methods import histories, measures, sampled, samplers, schemes
 from tf_mixed_nash.methods.measures import Rebirth, Weigh
 from tf_mixed_nash.methods.prox import Prox, langevin_atoms, langevin_mean, one_step
@@ -89,16 +89,14 @@ class Hyperparameters:
 
     def __post_init__(self):
         if self.preconditioner not in ("rms", "none"):
-            raise ValueError(
-                f"Unknown preconditioner {self.preconditioner!r}. Choose one of: rms, none."
-            )
+            raise unknown("preconditioner", self.preconditioner, ("rms", "none"))
         for name in ("prior_std", "weight_decay"):
             if not getattr(self, name) >= 0.0:
                 raise InputError(f"{name} must be at least 0, got {getattr(self, name)}.")
         if self.num_particles < 1:
             raise InputError(f"num_particles (n') must be at least 1, got {self.num_particles}.")
         if self.weights not in ("uniform", "learnt"):
-            raise InputError(f"Unknown weights {self.weights!r}. Choose one of: uniform, learnt.")
+            raise unknown("weights", self.weights, ("uniform", "learnt"))
         if not 0.0 <= self.weight_floor < 1.0:
             raise InputError(f"weight_floor (delta) must be in [0, 1), got {self.weight_floor}.")
         if not self.rebirth_noise >= 0.0:
@@ -388,7 +386,7 @@ def build(
       ValueError: for an unknown name or a hyperparameter out of range (InputError is one).
     """
     if name not in ALGORITHMS:
-        raise ValueError(f"Unknown algorithm {name!r}. Choose one of: {', '.join(ALGORITHMS)}.")
+        raise unknown("algorithm", name, ALGORITHMS)
     num_particles = Pair(*(h.num_particles for h in hyperparameters))
     if ALGORITHMS[name].chains and max(num_particles) > 1:
         raise InputError(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-__all__ = ["InputError", "extra"]
+__all__ = ["InputError", "extra", "unknown"]
 
 
 class InputError(ValueError):
@@ -38,3 +40,27 @@ def extra(name: str, what: str) -> Iterator[None]:
             f"{what} needs the package {error.name}. Install the extra: pip install "
             f"'tf_mixed_nash[{name}]'."
         ) from None
+
+
+def unknown(
+    what: str, given: Any, choices: Iterable[Any], more: str = "", of: str = "one of"
+) -> InputError:
+    """The error of a word that is none of the choices, with the nearest that is.
+
+    Args:
+      what: it should be: "algorithm"; or a flag, "--format".
+      given: the word.
+      choices: all that there are, in the order in which they are told.
+      more: what else can be done, after the choices.
+      of: "one of", or "some of".
+
+    Example:
+      >>> print(unknown("method", "mirror-prox", ["sgd", "mirror_prox"]))
+      Unknown method 'mirror-prox'. Did you mean 'mirror_prox'? Choose one of: sgd, mirror_prox.
+    """
+    names = [str(choice) for choice in choices]
+    word = str(given).strip().lower().replace("-", "_").replace(" ", "_")
+    near = difflib.get_close_matches(word, names, 1)
+    said = f"{what}={given}" if what.startswith("--") else f"{what} {given!r}"
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return InputError(f"Unknown {said}.{hint} Choose {of}: {', '.join(names)}{more}.")

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tf_mixed_nash import rng
 from tf_mixed_nash.compile import fused
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import InputError, unknown
 
 __all__ = ["Langevin"]
 
@@ -106,10 +106,7 @@ class Langevin(keras.optimizers.Optimizer):
         if weight_decay is not None:
             _number("weight_decay", weight_decay, "at least 0, or None", lambda v: v >= 0)
         if preconditioner not in _PRECONDITIONERS:
-            raise InputError(
-                f"Unknown preconditioner {preconditioner!r}. Choose one of: "
-                f"{', '.join(_PRECONDITIONERS)}."
-            )
+            raise unknown("preconditioner", preconditioner, _PRECONDITIONERS)
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
             raise InputError(f"seed must be an integer in [0, 2**63), got {seed!r}.")
         if isinstance(learning_rate, int):

@@ -27,7 +27,7 @@ from pathlib import Path
 from absl import flags
 
 import configs
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import InputError, unknown
 from trainers.campaigns import groups, jobs
 from trainers.campaigns.cells import NO_VALUE, Cell
 from trainers.system import cli
@@ -43,8 +43,7 @@ def main() -> int:
     if not f.out:
         raise InputError("Say where the runs go, with --out=DIR.")
     if f.dataset not in configs.CONFIGS:
-        valid = ", ".join(configs.CONFIGS)
-        raise InputError(f"Unknown data set {f.dataset!r}. Choose one of: {valid}.")
+        raise unknown("data set", f.dataset, configs.CONFIGS)
     if f.budget is not None and f.budget <= 0:
         raise InputError(f"--budget must be minutes above 0, got {f.budget}.")
     seeds = _integers(f.seeds)
@@ -55,11 +54,8 @@ def main() -> int:
     from trainers.experiment.build import task_of
 
     names = list(ALGORITHMS) if f.algorithms == "all" else f.algorithms.split(",")
-    unknown = [n for n in names if n not in ALGORITHMS]
-    if unknown:
-        raise InputError(
-            f"Unknown algorithm {unknown[0]!r}. Choose 'all' or some of: {', '.join(ALGORITHMS)}."
-        )
+    if strange := [n for n in names if n not in ALGORITHMS]:
+        raise unknown("algorithm", strange[0], ["all", *ALGORITHMS], of="some of")
     timings, out = _timings(f.timings), Path(f.out)
     items = [f"num_batches={f.num_batches}", *f.set]
     runs = plan(out, configs.address(f.dataset, f.variant), names, seeds, items)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import InputError, unknown
 from trainers.system import cli
 from trainers.system.quiet import import_tensorflow
 from trainers.tasks import features
@@ -85,9 +85,7 @@ def main() -> int:
     """The command."""
     f = flags.FLAGS
     if f.dataset not in features.COMMITTED:
-        raise InputError(
-            f"--dataset must be one of: {', '.join(features.COMMITTED)}; got {f.dataset!r}."
-        )
+        raise unknown("--dataset", f.dataset, features.COMMITTED)
     if not f.output or Path(f.output).suffix != ".npz":
         raise InputError("Say where the network goes, with --output=FILE.npz.")
     import_tensorflow()

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from absl import flags
 
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import InputError, unknown
 from trainers.campaigns.study.protocol import FIGURES, PROTOCOLS, STAGES, missing, ready
 from trainers.campaigns.study.records import load
 from trainers.campaigns.study.runs import Options, command, estimate, run_study
@@ -66,15 +66,13 @@ def main() -> int:
 
 def _options(f) -> Options:
     if f.figure not in _FIGURES:
-        raise InputError(
-            f"Say what to reproduce, got {f.figure!r}. Choose one of: {', '.join(_FIGURES)}."
-        )
+        raise unknown("figure", f.figure, _FIGURES)
     if f.protocol not in PROTOCOLS:
-        raise InputError(f"Unknown protocol {f.protocol!r}. Choose one of: {', '.join(PROTOCOLS)}.")
+        raise unknown("protocol", f.protocol, PROTOCOLS)
     if f.budget is not None and f.budget <= 0:
         raise InputError(f"--budget must be minutes above 0, got {f.budget}.")
     if f.compile not in COMPILE:
-        raise InputError(f"Unknown --compile={f.compile}. Choose one of: {', '.join(COMPILE)}.")
+        raise unknown("--compile", f.compile, COMPILE)
     folder = "study" if f.protocol == "full" else f"study_{f.protocol}"
     return Options(
         figure="all" if f.figure == "figure2" else f.figure,

@@ -131,7 +131,7 @@ def test_the_transcriptions_cover_the_registry():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda h: build("adamw", h), "Unknown algorithm 'adamw'. Choose one of: sgd, "),
+        (lambda h: build("adamw", h), r"'adamw'\. Did you mean 'adam'\? Choose one of: sgd, "),
         (lambda h: build("sgd", h, discriminator_steps=0), "must be at least 1, got 0"),
         (lambda h: build("chambolle_pock", h, extrapolate="both"), "measure, parameters"),
         (lambda h: Hyperparameters(preconditioner="adam"), "Choose one of: rms, none"),

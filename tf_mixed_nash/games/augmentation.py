@@ -16,7 +16,6 @@ images of different brightness become alike.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,7 +23,7 @@ import tensorflow as tf
 
 from tf_mixed_nash import rng
 from tf_mixed_nash.ahead import of_batch, of_key
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import InputError, unknown
 from tf_mixed_nash.games.game import Shard
 from tf_mixed_nash.types import PLAYERS, Pair, Player
 
@@ -49,11 +48,7 @@ def parse(policy: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in policy.split(",") if name.strip())
     for name in names:
         if name not in OPERATIONS:
-            near = difflib.get_close_matches(name, OPERATIONS, 1)
-            guess = f" Did you mean {near[0]!r}?" if near else ""
-            raise InputError(
-                f"Unknown augmentation {name!r}.{guess} Choose among: {', '.join(OPERATIONS)}."
-            )
+            raise unknown("augmentation", name, OPERATIONS)
     if len(set(names)) < len(names):
         raise InputError(f"The augmentation {policy!r} names an operation twice.")
     return names

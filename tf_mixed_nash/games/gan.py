@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tf_mixed_nash import rng
 from tf_mixed_nash.ahead import of_key
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import InputError, unknown
 from tf_mixed_nash.games.augmentation import Augmentation, Augmented
 from tf_mixed_nash.games.game import Shard
 from tf_mixed_nash.games.objectives import Objective, wgan
@@ -161,9 +161,7 @@ class ParticleDraws(NamedTuple):
         """Raises InputError for an unknown word."""
         for name, valid in (("batch", ("split", "full", "thin")), ("latents", ("own", "shared"))):
             if (value := getattr(self, name)) not in valid:
-                raise InputError(
-                    f"Unknown particles.{name} {value!r}. Choose one of: {', '.join(valid)}."
-                )
+                raise unknown(f"particles.{name}", value, valid)
 
 
 class GanGame:

@@ -26,7 +26,7 @@ import tensorflow as tf
 
 from tf_mixed_nash import rng
 from tf_mixed_nash.compile import fused
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import InputError, unknown
 from tf_mixed_nash.methods.oracle import Oracle
 from tf_mixed_nash.rng import reservoir_slot
 from tf_mixed_nash.types import Measure, Player
@@ -141,7 +141,7 @@ def make_memory(kind: str, capacity: int) -> Memory:
       InputError: for an unknown kind, or a capacity below 1.
     """
     if kind not in KINDS:
-        raise InputError(f"Unknown history {kind!r}. Choose one of: {', '.join(KINDS)}.")
+        raise unknown("history", kind, KINDS)
     return KINDS[kind](capacity)
 
 

@@ -13,14 +13,13 @@ from __future__ import annotations
 import ast
 import contextlib
 import contextvars
-import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import InputError, unknown
 
 __all__ = [
     "SCHEDULES",
@@ -212,11 +211,7 @@ def parse(text: str) -> tuple[str, dict[str, float]]:
     except (SyntaxError, ValueError, AttributeError):
         raise InputError(f"A schedule is {forms}; got {text!r}.") from None
     if kind not in _OPTIONS:
-        near = difflib.get_close_matches(kind, SCHEDULES, 1)
-        guess = f" Did you mean {near[0]!r}?" if near else ""
-        raise InputError(
-            f"Unknown schedule {kind!r}.{guess} Choose one of: {', '.join(SCHEDULES)}."
-        )
+        raise unknown("schedule", kind, SCHEDULES)
     for name, value in options.items():
         if name not in _OPTIONS[kind]:
             choices = ", ".join(_OPTIONS[kind])

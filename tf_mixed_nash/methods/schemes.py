@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tf_mixed_nash import rng
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import InputError, unknown
 from tf_mixed_nash.methods import measures
 from tf_mixed_nash.methods.measures import Rebirth, Weigh
 from tf_mixed_nash.methods.oracle import Oracle
@@ -327,9 +327,7 @@ def chambolle_pock(prox: Pair[Prox], kappa: float = 1.0, extrapolate: str = "mea
       ValueError: for an unknown way to extrapolate.
     """
     if extrapolate not in ("measure", "parameters"):
-        raise ValueError(
-            f"Unknown extrapolation {extrapolate!r}. Choose one of: measure, parameters."
-        )
+        raise unknown("extrapolation", extrapolate, ("measure", "parameters"))
 
     def theta_hat(theta: TwoIterates) -> Measure:
         if extrapolate == "measure":

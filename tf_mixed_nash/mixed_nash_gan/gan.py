@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from export.strategy import InWholeGroups, publish_strategy
 from tf_mixed_nash.algorithms import ALGORITHMS
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import InputError, unknown
 from tf_mixed_nash.games import augmentation
 from tf_mixed_nash.games.gan import Penalty, check_penalty
 from tf_mixed_nash.games.objectives import OBJECTIVES, Objective, check_objective
@@ -166,24 +166,22 @@ class MixedNashGAN:
             )
         if law:
             latent_dim = law.dim
-        unknown = objective is _unknown_objective
+        from_file = objective is _unknown_objective
         if not (callable(objective) or isinstance(objective, str)):
             raise InputError(
                 "objective must be a name or a function (real, fake) -> Losses, got "
                 f"{objective!r}. The names are {', '.join(OBJECTIVES)}."
             )
         known = objective if callable(objective) else OBJECTIVES.get(objective)
-        known = None if unknown else known
+        known = None if from_file else known
         self.latent_dim, networks = _fitted(first, latent_dim, num_classes, known, packing)
         self._shape: tuple[int, ...] = networks.theta.output_shape
         if callable(objective):
-            if not unknown:
+            if not from_file:
                 check_objective(objective, 4, networks.w.output_shape, networks.w.dtype)
         elif objective not in OBJECTIVES:
-            raise InputError(
-                f"Unknown objective {objective!r}. Choose one of: {', '.join(OBJECTIVES)}, or give "
-                "a function (real, fake) -> Losses."
-            )
+            function = ", or give a function (real, fake) -> Losses"
+            raise unknown("objective", objective, OBJECTIVES, function)
         elif warning := user_models.squashed(first.w, objective):
             warnings.warn(warning, stacklevel=3)
         self._configuration = Configuration(
@@ -564,7 +562,7 @@ class MixedNashGAN:
         config = (self._configuration.base or {}) if self._loop is None else self._loop.run.config
         valid = settings.answers_of({"ema_half_lives": (), **config})
         if answer not in valid:
-            raise InputError(f"Unknown answer {answer!r}. Choose one of: {', '.join(valid)}.")
+            raise unknown("answer", answer, valid)
         if answer not in self._drawn:
             loop = self._trained
             strategy = loop.run.strategy(*loop.answers()[answer])

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_mixed_nash.errors import unknown
 from tf_mixed_nash.models.activations import leaky_relu
 from tf_mixed_nash.models.network import Network
 
@@ -168,9 +169,7 @@ def _shape(size: int) -> tuple[int, int]:
 
 def _check(normalization: str, valid) -> None:
     if normalization not in valid:
-        raise ValueError(
-            f"Unknown normalization {normalization!r}. Choose one of: {', '.join(valid)}."
-        )
+        raise unknown("normalization", normalization, valid)
 
 
 class _Builder:

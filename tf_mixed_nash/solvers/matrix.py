@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import InputError, unknown
 from tf_mixed_nash.games.matrix import BiAffine, MatrixGame
 from tf_mixed_nash.methods.oracle import Oracle
 from tf_mixed_nash.methods.prox import entropic
@@ -255,7 +255,7 @@ def _start(game: MatrixGame, start: Pair | None) -> Pair:
 
 def _check_settings(method, num_steps, tolerance, num_sampled, noise_std, per_decade) -> None:
     if method not in METHODS:
-        raise InputError(f"Unknown method {method!r}. Choose one of: {', '.join(METHODS)}.")
+        raise unknown("method", method, METHODS)
     for what, number in (("num_steps", num_steps), ("records_per_decade", per_decade)):
         if int(number) != number or number < 1:
             raise InputError(f"{what} must be a whole number, at least 1, got {number!r}.")

@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mixed_nash import rng
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import InputError, unknown
 from tf_mixed_nash.games.continuous import ContinuousGame
 from tf_mixed_nash.games.game import Shard
 from tf_mixed_nash.methods import schemes
@@ -251,7 +251,7 @@ def solve(
         differentiable or become infinite on the way.
     """
     if method not in METHODS:
-        raise InputError(f"Unknown method {method!r}. Choose one of: {', '.join(METHODS)}.")
+        raise unknown("method", method, METHODS)
     chosen = METHODS[method]
     num_atoms = chosen.num_atoms if num_atoms is None else num_atoms
     counts = {"num_atoms": num_atoms, "num_steps": num_steps, "num_rounds": num_rounds}

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import InputError, unknown
 from tf_mixed_nash.strategies.mixed import MixedStrategy
 from tf_mixed_nash.training.loop import Loop
 from trainers.experiment import settings
@@ -122,7 +122,7 @@ def load_answer(
     else:
         answers = loop.answers()
         if answer not in answers:
-            raise InputError(f"Unknown answer {answer!r}. Choose one of: {', '.join(answers)}.")
+            raise unknown("answer", answer, answers)
         strategy = loop.run.strategy(*answers[answer])
     known: dict[str, Any] = {"average": answer, "step": loop.step}
     return strategy, known | scores_of(Path(workdir), loop, answer)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import hashlib
 import json
 import math
@@ -14,7 +13,7 @@ from typing import Any
 import ml_collections
 
 from configs import tuned
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import InputError, unknown
 from trainers.system import cli
 from trainers.system.cli import flatten
 from trainers.tasks import kinds
@@ -347,8 +346,7 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
     _choices(flat, ("stop", "rollback"), "on_divergence")
     if c["keep_best"]:
         scores = kinds.monitored(c)
-        names = (*METRICS, *scores, *(f"{a}/{m}" for a in answers_of(c) for m in scores))
-        _choices(flat, [f"{k}:{m}" for k in ("min", "max") for m in names], "keep_best")
+        _check_best(c["keep_best"], scores, answers_of(c))
         if not c["score_every"] and c["keep_best"].partition(":")[2] not in METRICS:
             raise InputError(
                 f"keep_best={c['keep_best']} is by a score. Set --config.score_every to the "
@@ -630,15 +628,23 @@ def _check_images(flat: Mapping[str, Any]) -> None:
         raise InputError("duality_gap.every works on images of up to 64 pixels. Set it to 0.")
 
 
+def _check_best(given: str, scores: Iterable[str], answers: Iterable[str]) -> None:
+    direction, _, name = given.partition(":")
+    if direction not in ("min", "max"):
+        raise InputError(
+            f"keep_best must be min:KEY or max:KEY, such as min:loss/w, got {given!r}."
+        )
+    valid = (*METRICS, *scores)
+    answer, _, score = name.partition("/")
+    if name not in valid and not (answer in answers and score in scores):
+        more = f"; a score also of one answer, as last/KEY ({', '.join(answers)})"
+        raise unknown("key of keep_best", name, valid, more)
+
+
 def _choices(flat: Mapping[str, Any], valid: Iterable, *keys: str) -> None:
     for key in keys:
         if flat[key] not in valid:
-            choices = [str(v) for v in valid]
-            close = difflib.get_close_matches(str(flat[key]).lower().replace("-", "_"), choices, 1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise InputError(
-                f"Unknown {key} {flat[key]!r}.{hint} Choose one of: {', '.join(choices)}."
-            )
+            raise unknown(key, flat[key], valid)
 
 
 def _numbers(flat: Mapping[str, Any], holds: Callable, what: str, *keys: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import InputError, unknown
 from tf_mixed_nash.games.matrix import MatrixGame
 from trainers.games.bimatrix import OTHER_TOOLS, ZeroSumBimatrix, of_pairs
 
@@ -208,10 +208,8 @@ def _json(path: Path) -> MatrixGame:
         raise InputError(f"--game={path} is no JSON ({error}).") from None
     if not isinstance(content, dict):
         return _game(content, path)
-    if unknown := sorted(set(content) - set(_KEYS)):
-        raise InputError(
-            f"--game={path}: unknown key {unknown[0]!r}. Choose among: {', '.join(_KEYS)}."
-        )
+    if strange := sorted(set(content) - set(_KEYS)):
+        raise unknown(f"key of --game={path}", strange[0], _KEYS, of="some of")
     name = str(content.get("name", path.name))
     labels = {}
     for key in ("row_labels", "column_labels", "players"):

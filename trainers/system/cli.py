@@ -193,7 +193,14 @@ def unknown_key(key: str, keys: Iterable[str], flag: str) -> InputError:
     """
     keys = list(keys)
     hint = _hint(key, keys, flag)
-    return InputError(f"Unknown config key {flag}{key}.{hint} Choose one of: {', '.join(keys)}.")
+    # There are two hundred: those of the same group, or the groups.
+    group, dot, _ = key.partition(".")
+    told = [k for k in keys if dot and k.startswith(f"{group}.")]
+    told = told or sorted({k if "." not in k else f"{k.partition('.')[0]}.*" for k in keys})
+    return InputError(
+        f"Unknown config key {flag}{key}.{hint} Choose one of: {', '.join(told)}. All of them: "
+        "python -m trainers.run --list."
+    )
 
 
 def _hint(word: str, keys: list[str], flag: str) -> str:

@@ -68,6 +68,11 @@ def test_an_unknown_key_is_named_with_the_next_one(command, capsys, form, key):
     assert command(*form, *key) == sut.BAD_INPUT
     said = capsys.readouterr().err
     assert "Unknown config key --config.sead. Did you mean --config.seed?" in said
+    assert (
+        "Choose one of: data.*, seed, variant. All of them: python -m trainers.run --list" in said
+    )
+    assert command(*form, "--config.data.nothing=1") == sut.BAD_INPUT
+    assert "Choose one of: data.path. All of them: " in capsys.readouterr().err
 
 
 def test_a_file_that_is_not_there_is_named_whole(command, capsys):

@@ -1,6 +1,7 @@
 """Divergence: the post-mortem, and going back with half the step sizes and other noise."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -208,7 +209,15 @@ def test_what_follows_a_divergence_is_no_other_run():
     assert settings.differences(a, b) == []
     with pytest.raises(InputError, match=r"on_divergence 'retry'\. Choose one of: stop, rollback"):
         tiny(on_divergence="retry")
-    with pytest.raises(InputError, match="keep_best"):
-        tiny(keep_best="min:fid")
+    for best, says in (
+        ("min:fid", "Unknown key of keep_best 'fid'. Choose one of: loss/theta, loss/w, "),
+        ("min:last/rvrse_kl", "Did you mean 'reverse_kl'? Choose one of: loss/theta, loss/w, "),
+        ("min:best/reverse_kl", "a score also of one answer, as last/KEY (last, ema, mixture)"),
+        ("min:last/loss/w", "Unknown key of keep_best 'last/loss/w'"),
+        ("reverse_kl", "keep_best must be min:KEY or max:KEY, such as min:loss/w, got 'rever"),
+    ):
+        with pytest.raises(InputError, match=re.escape(says)):
+            tiny(keep_best=best, score_every=5)
+    assert tiny(keep_best="max:last/reverse_kl", score_every=5)["keep_best"]
     with pytest.raises(InputError, match=r"duality_gap\.every"):
         tiny(keep_best="min:duality_gap")

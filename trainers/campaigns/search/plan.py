@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import InputError, unknown
 from trainers.campaigns import groups
 from trainers.campaigns.jobs import Job
 from trainers.campaigns.search import space
@@ -49,7 +49,7 @@ class Plan:
             ("pruner", spec.pruner, PRUNERS),
         ):
             if value not in valid:
-                raise InputError(f"Unknown --{flag}={value}. Choose one of: {', '.join(valid)}.")
+                raise unknown(f"--{flag}", value, valid)
         for flag, value, low in (
             ("num_trials", spec.num_trials, 1),
             ("jobs", spec.jobs, 1),

@@ -20,7 +20,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import unknown
 from trainers.campaigns.study.candidates import Candidate, Log, OneOf, Range, Uniform, search
 from trainers.workdir.folder import ANSWERS
 
@@ -390,7 +390,7 @@ def plan(protocol: Protocol, figure: str = "all") -> list[Planned]:
       InputError: for an unknown figure.
     """
     if figure not in FIGURES:
-        raise InputError(f"Unknown figure {figure!r}. Choose one of: {', '.join(FIGURES)}.")
+        raise unknown("figure", figure, FIGURES)
     runs = []
     for data in (d for d in protocol.datasets if d in FIGURES[figure]):
         for algorithm in protocol.algorithms:

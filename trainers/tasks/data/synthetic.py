@@ -21,7 +21,7 @@ import tensorflow_probability as tfp
 from scipy.spatial import cKDTree
 
 from tf_mixed_nash import rng
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import unknown
 from tf_mixed_nash.metrics.law import Law, weights_of
 
 __all__ = ["DATASETS", "UNBALANCED", "GaussianMixture", "PlanarData", "SwissRoll", "make"]
@@ -210,5 +210,5 @@ def make(name: str) -> PlanarData:
       InputError: for an unknown name.
     """
     if name not in DATASETS:
-        raise InputError(f"Unknown data set {name!r}. Choose one of: {', '.join(DATASETS)}.")
+        raise unknown("data set", name, DATASETS)
     return DATASETS[name]()
