@@ -48,16 +48,10 @@ def check_pair(
         if isinstance(generator, Network)
         else Network(generator, latents_and_labels(generator, latent_dim, num_classes))
     )
-    wide = (*shape[:-1], shape[-1] * packing)
-    if packing > 1 and num_classes and not isinstance(discriminator, Network):
-        raise InputError(
-            f"The discriminator {discriminator.name!r} would read {packing} data and their labels "
-            "at once, which it has no inputs for. Set packing to 1, or train without classes."
-        )
     w = (
         discriminator
         if isinstance(discriminator, Network)
-        else Network(discriminator, data_and_labels(discriminator, wide, num_classes))
+        else Network(discriminator, data_and_labels(discriminator, shape, num_classes, packing))
     )
     name, other = theta.model.name, w.model.name
     if theta.output_shape != shape:

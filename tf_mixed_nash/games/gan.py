@@ -304,8 +304,8 @@ class GanGame:
         if z.shape.rank == 2 or _mixed(opponent):
             if self.packing > 1:
                 raise InputError(
-                    "A pack holds data of one generator, and would punish generators that "
-                    "specialise. Set packing to 1, or num_particles to 1."
+                    "A pack is of one generator, since it would punish generators that "
+                    "specialise, for one discriminator. Set packing to 1, or num_particles to 1."
                 )
             return self._fields(player, z, opponent, batch, key, shard, layers)
         field = self._generator_field if player == "theta" else self._discriminator_field

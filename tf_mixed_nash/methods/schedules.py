@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tf_mixed_nash.errors import InputError, unknown
@@ -24,6 +25,7 @@ from tf_mixed_nash.errors import InputError, unknown
 __all__ = [
     "SCHEDULES",
     "Schedule",
+    "check",
     "computed_in",
     "computed_type",
     "constant",
@@ -42,6 +44,8 @@ __all__ = [
 ]
 
 Schedule = Callable[[Any], Any]
+
+_LOOKS = 300  # at a schedule that somebody wrote; the steps between differ by less than it can
 
 
 _dtype: contextvars.ContextVar[Any] = contextvars.ContextVar("dtype", default=None)
@@ -183,7 +187,10 @@ _OPTIONS: dict[str, dict[str, tuple[str, Callable[[float], bool]]]] = {
     "constant": _WARMUP,
     "linear": _END | _WARMUP | _UNTIL,
     "cosine": _END | _WARMUP | _UNTIL,
-    "exponential": _WARMUP,
+    "exponential": {
+        "end": ("in (0, 1], a fraction of the first value", lambda x: 0 < x <= 1),
+        **_WARMUP,
+    },
     "cyclical": {
         "cycles": ("a whole number, at least 1", lambda x: x >= 1 and x == int(x)),
         **_END,
@@ -219,6 +226,11 @@ def parse(text: str) -> tuple[str, dict[str, float]]:
         what, holds = _OPTIONS[kind][name]
         if not isinstance(value, (int, float)) or not math.isfinite(value) or not holds(value):
             raise InputError(f"The schedule {kind}: {name} must be {what}, got {value!r}.")
+    if options.get("warmup", 0.0) >= options.get("until", 1.0):
+        raise InputError(
+            f"The schedule {text}: it rises until {options['warmup']:g} of the run, and is to end "
+            f"at {options['until']:g}. Choose a warmup below until."
+        )
     return kind, options
 
 
@@ -227,12 +239,12 @@ def make(kind: str, value: float, num_steps: int, rate: float = 0.0) -> Schedule
 
     Args:
       kind: one of SCHEDULES, with options where they are not the defaults (see the module):
-        `end`, what is left at T as a fraction of `value` (0); `until`, the fraction of T at which
-        "linear" and "cosine" are there and stay (1); `warmup`, the fraction of T that it
-        takes to rise to `value` (0); of "cyclical" also `cycles` (4) and `quiet` (0).
+        `end`, what is left at T as a fraction of `value` (0; "exponential" has none); `until`, the
+        fraction of T at which "linear" and "cosine" are there and stay (1); `warmup`, the fraction
+        of T that it takes to rise to `value` (0); of "cyclical" also `cycles` (4), `quiet` (0).
       value: at t = 0, or after the warm-up; at least 0.
       num_steps: T, where "linear" and "cosine" reach their end.
-      rate: of "exponential".
+      rate: of "exponential", where it has no `end`.
 
     Raises:
       InputError: for an unknown kind or option, or a value out of its range.
@@ -261,7 +273,11 @@ def _unwarmed(
     if name == "cyclical":
         cycles = int(options.get("cycles", 4))
         return cyclical(value, num_steps, cycles, end, options.get("quiet", 0.0))
-    return exponential(value, rate) if name == "exponential" else constant(value)
+    if name == "exponential":
+        if "end" in options:
+            rate = -math.expm1(math.log(options["end"]) / num_steps)
+        return exponential(value, rate)
+    return constant(value)
 
 
 def low_points(kind: str, num_steps: int) -> list[int]:
@@ -284,12 +300,37 @@ def low_points(kind: str, num_steps: int) -> list[int]:
     return [rising + end - 1 for end in sorted(ends)]
 
 
-def of_function(function: Callable[[tf.Tensor], Any], what: str) -> tuple[Schedule, float]:
+def check(schedule: Schedule, num_steps: int, what: str, below: float = math.inf) -> None:
+    """Raises InputError where a schedule leaves its range on the way.
+
+    Args:
+      schedule: see the module; looked at at some hundreds of steps from the first to the last.
+      num_steps: T.
+      what: it is, for messages.
+      below: all its values are in [0, below).
+    """
+    for t in np.unique(np.linspace(0, num_steps - 1, _LOOKS).astype(np.int64)):
+        try:
+            value = float(schedule(tf.constant(t, tf.int64)))
+        except Exception as error:  # a user's code
+            raise InputError(f"{what} failed with {str(error)[:200]!r} at t = {t}.") from None
+        if not 0.0 <= value < below:
+            valid = "at least 0" if below == math.inf else f"in [0, {below:g})"
+            raise InputError(
+                f"{what} must be {valid} at every t of the run, 0 to {num_steps - 1}; at t = {t} "
+                f"it is {value:g}."
+            )
+
+
+def of_function(
+    function: Callable[[tf.Tensor], Any], what: str, of: str = "the outer step t"
+) -> tuple[Schedule, float]:
     """A schedule of the user's own.
 
     Args:
       function: of t, a float64 tensor [], to a number.
       what: it is, for messages.
+      of: what t is, for messages.
 
     Returns:
       The schedule, and its value at t = 0.
@@ -305,7 +346,7 @@ def of_function(function: Callable[[tf.Tensor], Any], what: str) -> tuple[Schedu
         graph.get_concrete_function(tf.TensorSpec([], tf.int64))
     except Exception as error:  # a user's code
         raise InputError(
-            f"{what} must be a function of the outer step t (a float64 tensor) that returns a "
+            f"{what} must be a function of {of} (a float64 tensor) that returns a "
             f"number; it failed with {str(error)[:200]!r}."
         ) from None
     if not (math.isfinite(first) and first >= 0):

@@ -21,6 +21,7 @@ from tf_mixed_nash.types import Pair
 from trainers.experiment import settings
 from trainers.experiment.build import PYTHON, Given
 from trainers.experiment.options import spec_of
+from trainers.experiment.unread import reason
 from trainers.system import devices
 from trainers.tasks import user_models
 from trainers.tasks.custom import CustomTask
@@ -146,6 +147,11 @@ class Configuration:
             for key in _FUNCTIONS:
                 function = mine.get(key, both.get(key))
                 if callable(function):
+                    if text := mine.get(f"{key}_schedule", both.get(f"{key}_schedule")):
+                        raise InputError(
+                            f"compile({key}=function, {key}_schedule={text!r}): the function is "
+                            f"the schedule. Leave {key}_schedule out."
+                        )
                     schedules[player, key], mine[key] = of_function(function, key)
                     mine[f"{key}_schedule"] = _named(function)
         for key in _FUNCTIONS:
@@ -159,6 +165,15 @@ class Configuration:
         self.base = None
         try:
             self.base = self.resolved(num_batches=1, **both, **each, **values)
+            given = [key for key in both if key != "num_particles"]
+            functions = {f"{p}.{key}" for p, key in schedules}  # whose first value stands there
+            given += [f"{p}.{key}" for p, mine in each.items() for key in mine]
+            given = [key for key in given if key not in functions]
+            for key in given:
+                if why := reason(self.base, key):
+                    player, _, name = key.rpartition(".")
+                    shown = f"{player}={{{name!r}: ...}}" if player else f"{name}=..."
+                    raise InputError(f"compile({shown}) would have no effect: {why}.")
         except InputError:
             self.base = before
             raise

@@ -209,6 +209,12 @@ class MixedNashGAN:
             num_particles,
             Pair(*map(user_models.describe, networks)),
         )
+        penalties = {"gradient_penalty": gradient_penalty, "r1": r1, "r2": r2, "penalty": penalty}
+        if not any(penalties.values()) and (penalty_every, penalty_schedule) != (1, "constant"):
+            raise InputError(
+                "penalty_every and penalty_schedule are of a penalty, and there is none. Give one "
+                f"of {', '.join(penalties)}, or leave them out."
+            )
         if policy := augmentation.parse(augment):
             try:
                 augmentation.Augmentation(policy).check(self._shape)
@@ -339,7 +345,7 @@ class MixedNashGAN:
 
         Example:
           >>> gan.compile(step_size=1e-3, discriminator={"step_size": 2e-3}, seed=0)
-          >>> gan.compile(step_size=lambda t: 1e-3 / (1.0 + t), step_size_schedule="linear")
+          >>> gan.compile(step_size=lambda t: 1e-3 / (1.0 + t))
         """
         given = dict(locals())
         bounds = tuple(several("window", window, "two numbers, such as (0.75, 1.0)", 2))
@@ -482,6 +488,11 @@ class MixedNashGAN:
             strategy=devices,
         )
         config["data"] = made.describe()
+        if score_samples is not None and not score_every:
+            raise InputError(
+                f"score_samples={score_samples} is of the scores on the way, and score_every is 0. "
+                "Set score_every, or leave score_samples out."
+            )
         if workdir is None and keep_best:
             raise InputError(
                 f"keep_best={keep_best!r} keeps a checkpoint, which a workdir holds. Give "

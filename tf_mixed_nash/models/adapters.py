@@ -146,14 +146,16 @@ def latents_of(model: keras.Model, num_classes: int = 0) -> int | None:
 
 
 def data_and_labels(
-    model: keras.Model, sample_shape: Sequence[int], num_classes: int = 0
+    model: keras.Model, sample_shape: Sequence[int], num_classes: int = 0, packing: int = 1
 ) -> Inputs:
-    """How a discriminator takes [n, ..., C + k].
+    """How a discriminator takes [n, ..., C + k], or packs of m data, [n, ..., m (C + k)].
 
     Args:
-      model: built; of one input, data with their classes as channels, or of two, data and labels.
+      model: built; of one input, data with their classes as channels, or of two, data and labels:
+        of a pack [..., m C], and labels [m] or one-hot [m, k].
       sample_shape: (..., C), of one datum without classes: (2,) for points, (28, 28, 1) for images.
       num_classes: k; 0 without classes.
+      packing: m >= 1, how many data it reads at once.
 
     Raises:
       InputError: if the model is not built, or its inputs are not these data, or not clearly which.
@@ -161,21 +163,37 @@ def data_and_labels(
     shape, k = tuple(int(n) for n in sample_shape), num_classes
     if not shape:
         raise InputError("Data have at least one axis beside the batch; got sample_shape ().")
+    m, channels = packing, shape[-1]
     specs, arrange = _inputs_of(model)
-    packed = (*shape[:-1], shape[-1] + k)
-    what = f"data {list(shape)}" + (f" and labels of {k} classes" if k else "")
+    packed, wide = (*shape[:-1], m * (channels + k)), (*shape[:-1], m * channels)
+    what = f"data {list(wide)}" + (f" and labels of {k} classes" if k else "")
+    what += f", packs of {m} data" if m > 1 else ""
 
     def fits(spec: _Spec) -> bool:
-        return not spec.integer and _fits(spec.shape, shape)
+        return not spec.integer and _fits(spec.shape, wide)
 
     if len(specs) == 1:
         (spec,) = specs
         if not spec.integer and _fits(spec.shape, packed):
             return Inputs(packed, None if arrange is None else lambda x: arrange([x]))
         raise _refusal(model, specs, what, _one_input(k, f"one input {list(packed)}"))
-    value, label = _told_apart(model, specs, what, k, fits)
+    value, label = _told_apart(model, specs, what, k, fits, m)
     first = (slice(None), *[0] * (len(shape) - 1))
-    return Inputs(packed, _splitting(arrange, specs, value, label, k, lambda x: x[first]))
+    if m == 1:
+        return Inputs(packed, _splitting(arrange, specs, value, label, k, lambda x: x[first]))
+
+    def unpack(x):
+        each: Any = tf.reshape(x, [-1, *shape[:-1], m, channels + k])
+        one_hot = each[first][..., channels:]
+        parts: list[Any] = [None, None]
+        parts[value] = tf.reshape(each[..., :channels], [-1, *wide])
+        spec = specs[label]
+        index = tf.argmax(one_hot, axis=-1, output_type=tf.int32)
+        labels = one_hot if len(spec.shape) == 2 else index
+        parts[label] = tf.cast(labels, spec.dtype or labels.dtype)
+        return _arranged(arrange, parts)
+
+    return Inputs(packed, unpack)
 
 
 def example_of(model: keras.Model) -> tuple[list[Any], dict[str, Any]]:
@@ -220,13 +238,15 @@ def _shaped(x, spec: _Spec):
     return tf.reshape(x, [-1, *spec.shape])
 
 
-def _told_apart(model, specs, what: str, k: int, fits) -> tuple[int, int]:
-    """The places of the data (or latents) and of the labels among two inputs."""
+def _told_apart(model, specs, what: str, k: int, fits, m: int = 1) -> tuple[int, int]:
+    """The places of the data (or latents) and of the labels among two inputs; m: of a pack."""
     if len(specs) != 2 or not k:
         expected = "two inputs" if k else "one input (num_classes is 0)"
         raise _refusal(model, specs, what, f"Give it {expected}.")
 
     def labels(spec: _Spec) -> bool:
+        if m > 1:
+            return _fits(spec.shape, (m,)) or _fits(spec.shape, (m, k))
         return spec.shape in ((), (1,), (None,)) or _fits(spec.shape, (k,))
 
     pairs = [(i, 1 - i) for i in (0, 1) if fits(specs[i]) and labels(specs[1 - i])]
@@ -239,6 +259,8 @@ def _told_apart(model, specs, what: str, k: int, fits) -> tuple[int, int]:
         "Either could be the labels: name one of them labels, or make it an integer input."
         if pairs
         else f"Labels are an input of shape [], [1] or one-hot [{k}]."
+        if m == 1
+        else f"The labels of a pack are an input of shape [{m}], or one-hot [{m}, {k}]."
     )
     raise _refusal(model, specs, what, advice)
 

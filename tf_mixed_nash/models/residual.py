@@ -162,6 +162,7 @@ def residual_discriminator(
     blocks: int = 1,
     group_size: int = 16,
     num_classes: int = 0,
+    packing: int = 1,
     seed: int = 0,
     dtype: str = "float32",
     name: str = "discriminator",
@@ -175,6 +176,7 @@ def residual_discriminator(
       blocks: residual blocks at each resolution.
       group_size: see `residual_generator`.
       num_classes: k > 0: labels, int32 [], are the second input.
+      packing: m, how many images it reads at once, of `channels` together; m > 1: labels [m].
       seed: of the initialisation.
       dtype: a Keras dtype policy.
       name: of the model.
@@ -196,7 +198,7 @@ def residual_discriminator(
         base, use_bias=False, depthwise_initializer=b.normal(1.0 / base), dtype=b.policy
     )(x)
     features = keras.layers.Flatten(dtype=b.policy)(x)
-    return b.headed(images, features, num_classes, name)
+    return b.headed(images, features, num_classes, packing, name)
 
 
 def wgan_gp_generator(
@@ -246,6 +248,7 @@ def wgan_gp_discriminator(
     channels: int = 3,
     width: int = 64,
     num_classes: int = 0,
+    packing: int = 1,
     seed: int = 0,
     dtype: str = "float32",
     name: str = "discriminator",
@@ -257,6 +260,7 @@ def wgan_gp_discriminator(
       channels: of the images.
       width: channels of the largest map.
       num_classes: k > 0: labels are the second input.
+      packing: m, how many images it reads at once, of `channels` together; m > 1: labels [m].
       seed: of the initialisation.
       dtype: a Keras dtype policy.
       name: of the model.
@@ -276,7 +280,7 @@ def wgan_gp_discriminator(
         shortcut = keras.layers.AveragePooling2D(2, dtype=b.policy)(x)
         x = keras.layers.Add(dtype=b.policy)([b.convolution(units, 1, 1.0)(shortcut), h])
     features = keras.layers.GlobalAveragePooling2D(dtype=b.policy)(b.rectified(x, 0.0))
-    return b.headed(images, features, num_classes, name)
+    return b.headed(images, features, num_classes, packing, name)
 
 
 def _widths(size: int, width: int) -> tuple[int, list[int]]:
@@ -374,13 +378,21 @@ class _Builder:
         h = self.convolution(units, 1, 0.0, bias=False)(h)
         return keras.layers.Add(dtype=self.policy)([x, h])
 
-    def headed(self, images: Any, features: Any, num_classes: int, name: str) -> keras.Model:
-        """The model whose logit is linear in the features, and in those of the label's class."""
+    def headed(
+        self, images: Any, features: Any, num_classes: int, packing: int, name: str
+    ) -> keras.Model:
+        """The model whose logit is linear in the features, and in those of the label's class.
+
+        Of a pack, in the mean of its classes' embeddings.
+        """
         logits = self.dense(1, 1.0)(features)
         if not num_classes:
             return keras.Model(images, logits, name=name)
-        labels = keras.Input((), dtype="int32", name="labels")
+        shape = (packing,) if packing > 1 else ()
+        labels = keras.Input(shape, dtype="int32", name="labels")
         own = self.embedding(num_classes, features.shape[-1])(labels)
+        if packing > 1:
+            own = keras.layers.GlobalAveragePooling1D(dtype=self.policy)(own)
         # <own, features> / sqrt(C), of variance 1 at the start.
         projected = keras.layers.Dot(1, dtype=self.policy)([own, features])
         scale = features.shape[-1] ** -0.5

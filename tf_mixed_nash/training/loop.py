@@ -24,6 +24,7 @@ from tf_mixed_nash import rng
 from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.compile import fused
 from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.games.objectives import OBJECTIVES
 from tf_mixed_nash.methods.schedules import computed_in
 from tf_mixed_nash.training import averages
 from tf_mixed_nash.training.feeds import Feed, of_one_length
@@ -104,6 +105,16 @@ class Loop(Generic[R]):
             theta.dtype,
             run.kept_among,
         )
+
+    @property
+    def _may_be_nan(self) -> list[str]:
+        """Which logs may be NaN where no gradient is: those of functions of the user's own."""
+        game = self.run.game
+        own = {
+            "loss": game.objective not in OBJECTIVES.values(),
+            "penalty": game.regularizers.own is not None,
+        }
+        return [key for key, is_own in own.items() if is_own]
 
     # Made by the first step: who only reads a run (an export, say) needs none of its data.
     @functools.cached_property
@@ -408,10 +419,8 @@ class Loop(Generic[R]):
         asked, p = oracle.with_states(states), s.get("augment_probability")
         asked = asked if p is None else asked.with_chance(p)
         state, logs = scheme.step(asked, s["scheme"], t, m)
-        if self.run.game.regularizers.own is not None:  # it may be NaN and have no gradient
-            logs = Pair(
-                *({**x, "finite": x["finite"] & tf.math.is_finite(x["penalty"])} for x in logs)
-            )
+        for key in self._may_be_nan:
+            logs = Pair(*({**x, "finite": x["finite"] & tf.math.is_finite(x[key])} for x in logs))
         theta = scheme.output(state).theta
         used = tf.cast(scheme.num_batches(t), tf.int64)
         anchor = scheme.anchor(s["scheme"]).theta if scheme.anchor else theta

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tf_mixed_nash import algorithms
@@ -22,7 +24,7 @@ from tf_mixed_nash.methods.oracle import Oracle
 from tf_mixed_nash.methods.schedules import Schedule
 from tf_mixed_nash.methods.schemes import Scheme
 from tf_mixed_nash.training.run import Training, num_outer_steps
-from tf_mixed_nash.types import Pair
+from tf_mixed_nash.types import PLAYERS, Pair
 from trainers.experiment import settings, ways
 from trainers.experiment.options import Options, Recovery, options_of, spec_of
 from trainers.experiment.ways import Choice
@@ -31,7 +33,7 @@ from trainers.system.user_files import load_function
 from trainers.tasks.base import Task
 from trainers.tasks.kinds import CustomSpec, ImageSpec, PlanarSpec
 
-__all__ = ["Given", "Run", "build", "task_of"]
+__all__ = ["Given", "Run", "build", "check_schedules", "task_of"]
 
 # (networks, number of the particle): writes initial weights into their models.
 Warm = Callable[[Pair, int], None]
@@ -73,6 +75,8 @@ class Run(Training):
       choice: of `compile`, and why.
       given: what the config could only describe, to build the run again.
       start: what wrote other initial weights into the networks, the same.
+      cold: of a warm start, player -> the parameters before it: what a session that resumes the
+        run, and has no warm start, takes for the initial ones.
       files: of the user's, which the config names.
     """
 
@@ -82,6 +86,7 @@ class Run(Training):
     choice: Choice
     given: Given | None = None
     start: Warm | None = None
+    cold: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     files: tuple[Path, ...] = ()
 
     def user_texts(self) -> dict[str, str]:
@@ -135,9 +140,13 @@ def build(
     options, task = options_of(config), given.task if given else task_of(config)
     choice = ways.choose(config["compile"], options.devices)
 
+    cold: dict[str, np.ndarray] = {}
+
     def networks(j: int = 0) -> Pair:
         made = task.networks(f"/{j}" if j else "")
         if start:
+            if not j:
+                cold.update(zip(PLAYERS, (n.initial().numpy() for n in made), strict=True))
             start(made, j)
         return made
 
@@ -191,8 +200,47 @@ def build(
         config=config,
         given=given,
         start=start,
+        cold=cold,
         files=_files(config),
     )
+
+
+# What follows which clock.
+_OF_GAME = ("penalty_schedule", "augment_schedule")
+_OF_PLAYER = ("step_size", "temperature", "decay_2", "inner_steps")
+
+
+def check_schedules(run: Run) -> None:
+    """Raises InputError for a schedule that leaves its range, or has more cycles than steps.
+
+    Looked at are those of the user's own, and of Adam's decay_2, which must stay below 1.
+    """
+    config, num_steps = run.config, run.num_outer_steps
+    given = run.given.schedules if run.given else {}
+
+    def look(text: str, value: float, length: int, rate: float, what: str, of: str) -> None:
+        kind = "" if ".py:" in text or text.startswith(PYTHON) else schedules.parse(text)[0]
+        if kind == "cyclical" and (n := schedules.parse(text)[1].get("cycles", 4)) > length:
+            raise InputError(f"{what}={text} has {n:g} cycles in the {length:,} steps of the run.")
+        below = 1.0 if "decay_2" in what else math.inf
+        if ".py:" in text or (below == 1.0 and kind not in ("", "constant")):
+            moving = _schedule(text, value, length, rate, what, of)
+            schedules.check(moving, length, f"{what}={text}", below)
+
+    for player in settings.PLAYERS:
+        h = config[player]
+        for key in _OF_PLAYER:
+            value = float(h["num_inner_steps" if key == "inner_steps" else key])
+            rate = 0.0 if key == "inner_steps" else h.get(f"{key}_rate", 0.0)
+            text, what = h[f"{key}_schedule"], f"{player}.{key}_schedule"
+            if (player, key) in given:
+                schedules.check(given[player, key], num_steps, f"The {player}'s {key}")
+            else:
+                look(text, value, num_steps, rate, what, "the outer step t")
+    for key in _OF_GAME:
+        of = "the mini-batch t"
+        look(config["game"][key], 1.0, config["num_batches"], 0.0, f"game.{key}", of)
+    look(config["ema_schedule"], 1.0, num_steps, 0.0, "ema_schedule", "the outer step t")
 
 
 def _files(config: Mapping[str, Any]) -> tuple[Path, ...]:
@@ -270,12 +318,14 @@ def _hyperparameters(
     def schedule(key):
         if key in given:
             return given[key]
-        return _schedule(h[f"{key}_schedule"], h[key], num_steps, h.get(f"{key}_rate", 0.0))
+        rate = h.get(f"{key}_rate", 0.0)
+        return _schedule(h[f"{key}_schedule"], h[key], num_steps, rate, f"{key}_schedule")
 
     decay_2, K = schedule("decay_2"), h["num_inner_steps"]
     growing = schedules.growing_inner_steps(K, h["inner_steps_rate"])
     moving = h["inner_steps_schedule"] != "constant"
-    inner_steps = schedules.inner_steps(_schedule(h["inner_steps_schedule"], float(K), horizon))
+    key = "inner_steps_schedule"
+    inner_steps = schedules.inner_steps(_schedule(h[key], float(K), horizon, 0.0, key))
     same = ("damping", "preconditioner", "rms_decay", "stability", "decay_1")
     same += ("num_chains", "history", "history_batch", "mirror_step")
     same += ("rms_correction", "prior_std", "weight_decay")
@@ -293,12 +343,19 @@ def _hyperparameters(
     )
 
 
-def _schedule(text: str, value: float, num_steps: int, rate: float = 0.0) -> Schedule:
+def _schedule(
+    text: str,
+    value: float,
+    num_steps: int,
+    rate: float = 0.0,
+    key: str = "schedule",
+    of: str = "the outer step t",
+) -> Schedule:
     if text.startswith(PYTHON):
         return schedules.constant(value)  # who only reads a run takes no step
     if ".py:" not in text:
         return schedules.make(text, value, num_steps, rate)
-    return schedules.of_function(load_function(text, "schedule"), text)[0]
+    return schedules.of_function(load_function(text, key), f"{key}={text}", of)[0]
 
 
 def _missing_penalty(name: str) -> Penalty:
@@ -317,7 +374,8 @@ def _regularizers(config: Mapping[str, Any], given: Given | None, span: int) -> 
     own = given.penalty if given else None
     if own is None and (name := game["penalty"]):
         own = _missing_penalty(name) if name.startswith(PYTHON) else load_function(name, "penalty")
-    factor = _schedule(game["penalty_schedule"], 1.0, config["num_batches"])
+    key, of = "game.penalty_schedule", "the mini-batch t"
+    factor = _schedule(game["penalty_schedule"], 1.0, config["num_batches"], 0.0, key, of)
     return Regularizers(
         game["gradient_penalty"],
         game["r1"],

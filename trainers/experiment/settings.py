@@ -411,8 +411,10 @@ def _check_alternated(c: Mapping[str, Any]) -> None:
 def _check_beginning(c: Mapping[str, Any]) -> None:
     if "init_from" not in c:  # of an earlier version
         return
-    _choices(c, ("", *PLAYERS, "both"), "init_players")
-    _choices(c, ANSWERS, "init_answer")
+    if c["init_players"]:
+        _choices(c, (*PLAYERS, "both"), "init_players")
+    if not str(c["init_answer"]).startswith("ema_"):  # of that run, which says which it has
+        _choices(c, ANSWERS, "init_answer")
     for key, default in (("init_players", ""), ("init_answer", "last")):
         if c[key] != default and not c["init_from"]:
             raise InputError(f"{key}={c[key]} says nothing without --config.init_from=WORKDIR.")
@@ -488,10 +490,15 @@ def _check_packing(c: Mapping[str, Any], parts: int) -> None:
             f"{f', on each of {parts} parts' if parts > 1 else ''}). Choose a multiple of "
             f"{packing * parts}."
         )
-    if any(c[player]["num_particles"] > 1 for player in PLAYERS):
+    if c["generator"]["num_particles"] > 1:
         raise InputError(
             f"game.packing={packing} with several generators: a pack holds data of one of them, "
             "and would punish generators that specialise. Set one of both to 1."
+        )
+    if c["discriminator"]["num_particles"] > 1:
+        raise InputError(
+            f"game.packing={packing} is for one discriminator, and there are "
+            f"{c['discriminator']['num_particles']}. Set one of both to 1."
         )
 
 
@@ -548,9 +555,17 @@ def _schedule(flat: Mapping[str, Any], key: str) -> None:
     if text.startswith("python:") or ".py:" in text:
         return
     try:
-        schedules.parse(text)
+        kind, options = schedules.parse(text)
     except InputError as error:
         raise InputError(f"{key}: {error} Or give FILE.py:NAME, a function of t.") from None
+    if kind == "exponential":
+        name = f"{key.removesuffix('_schedule')}_rate"
+        if (flat.get(name, 0.0) > 0) == ("end" in options):
+            by = f"by {name}, which is {flat[name]:g}" if name in flat else "by no rate"
+            raise InputError(
+                f"{key}={text} falls {by}, or to an end. Give one of both, such as exponential("
+                "end=0.01): a hundredth is left at the end of the run."
+            )
 
 
 def _check_planar(flat: Mapping[str, Any]) -> None:

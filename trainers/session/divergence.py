@@ -119,6 +119,8 @@ def decide(
             f"Last good checkpoint: {checkpoint or 'none yet'}. Post-mortem: {path}."
         )
         after = f" after {len(before)} rollbacks" if before else ""
+        rolls = options.on_divergence == "rollback"
+        rollback = "" if rolls else ", or --config.on_divergence=rollback in this one"
         print(
             f"warning: {text} Rollback {number} of {options.max_rollbacks}: going on from "
             f"{checkpoint or 'the beginning'} with half the step sizes and other noise."
@@ -126,8 +128,7 @@ def decide(
             else f"error: {text} Stopped{after}: {of_data(bad)}, in a new workdir."
             if bad is not None
             else f"error: {text} Stopped{after}. Try a smaller --config.step_size or "
-            "--config.temperature in a new workdir, or --config.on_divergence=rollback in this "
-            "one.",
+            f"--config.temperature in a new workdir{rollback}.",
             file=sys.stderr,
         )
     if not goes_on:

@@ -116,8 +116,9 @@ class Health:
             # Without the padding, which the noise moves, too.
             lengths = _lengths(z.numpy()[:, : network.num_parameters])
             if player not in self._first:
-                first = network.initial().numpy()[None, : network.num_parameters]
-                self._first[player] = float(_lengths(first)[0])
+                # Before a warm start, which a session that resumes the run does not know.
+                first = run.cold.get(player, network.initial().numpy())
+                self._first[player] = float(_lengths(first[None, : network.num_parameters])[0])
             if first := self._first[player]:
                 found[f"growth/{player}"] = float(lengths.max() / first)
         return found

@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from export import keras_model, publish
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import InputError, unknown
 from tf_mixed_nash.models import Network
 from tf_mixed_nash.types import PLAYERS, Pair
 from trainers.answers import reading
@@ -139,10 +139,11 @@ class Start:
         self._taken: dict[str, Any] = {}
         for word, have, need in zip(_WORDS, atoms, count, strict=True):
             if have and len(have) < need:
+                more = word == "generator" and facts.get("answer", "mixture") != "mixture"
+                mixture = "--config.init_answer=mixture, which has more generators, "
                 raise InputError(
                     f"The run has {need} {word}s and init_from={origin} has {len(have)}. Choose "
-                    "--config.init_answer=mixture, which has more generators, "
-                    f"--config.{word}.num_particles={len(have)}, or "
+                    f"{mixture * more}--config.{word}.num_particles={len(have)}, or "
                     f"--config.init_players={_WORDS[1 - _WORDS.index(word)]}."
                 )
 
@@ -286,9 +287,14 @@ def _of_run(path: Path, config: Mapping[str, Any]) -> tuple[dict[str, Any], Pair
             f"init_from={path} has no checkpoint yet. Let that run reach its first "
             "--config.checkpoint_every."
         )
-    loop = reading.load_loop(path)
+    try:
+        loop = reading.load_loop(path)
+    except InputError as error:
+        raise InputError(f"init_from={path} cannot be read: {error}") from None
     measures = loop.answers()
     answer = config.get("init_answer") or "last"
+    if answer not in measures:
+        raise unknown(f"init_answer of init_from={path}", answer, measures)
     vectors = Pair(measures[answer].atoms, loop.latest().w.atoms)
     atoms = Pair(
         *(
@@ -338,7 +344,8 @@ def _of_file(path: Path, players: str) -> tuple[dict[str, Any], Pair]:
         model: Any = keras.models.load_model(path, compile=False)
     except (OSError, ValueError, TypeError) as error:
         reason = str(error).strip().partition("\n")[0][:200]
-        raise InputError(f"init_from={path} cannot be read by Keras ({reason}).") from None
+        there = "is not there" if not path.is_file() else f"is no model that Keras reads ({reason})"
+        raise InputError(f"init_from={path} {there}.") from None
     layers = layers_of(model, [v.numpy() for v in model.trainable_variables])
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     facts = {"path": str(path.resolve()), "kind": "keras", "sha256": digest}

@@ -21,7 +21,7 @@ from tf_mixed_nash.models.cloning import is_graph
 from tf_mixed_nash.types import PLAYERS, Pair
 from trainers.answers import publishing
 from trainers.experiment import settings
-from trainers.experiment.build import Given, Run, build
+from trainers.experiment.build import Given, Run, build, check_schedules
 from trainers.experiment.options import options_of
 from trainers.session import start
 from trainers.session.divergence import NAMES
@@ -140,6 +140,7 @@ def check(run: Run) -> None:
     """Raises InputError for a run that cannot be trained to its end."""
     _check_window(run)
     _check_memory(run)
+    check_schedules(run)
     w = run.networks.w
     check_answers(w, run.game.objective)
     check_objective(run.game.objective, run.batch_size, w.output_shape, w.dtype)

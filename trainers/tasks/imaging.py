@@ -222,6 +222,7 @@ class ImageTask(Task):
             spec.size,
             spec.channels * spec.packing,
             spec.discriminator_width or spec.width,
+            packing=spec.packing,
             seed=w,
             **common,
         )

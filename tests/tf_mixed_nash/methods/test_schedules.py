@@ -135,6 +135,38 @@ def test_a_window_of_constant_temperature():
     )
 
 
+def test_an_exponential_falls_to_its_end_by_the_same_factor_at_each_step():
+    values = np.array([float(make("exponential(end=0.01)", 0.5, T)(t)) for t in range(T + 1)])
+    np.testing.assert_allclose(values, 0.5 * 0.01 ** (np.arange(T + 1) / T), rtol=1e-12)
+    late = make("exponential(end=0.01, warmup=0.5)", 0.5, T)
+    assert float(late(T // 2)) == pytest.approx(0.5)
+    assert float(late(T)) == pytest.approx(0.005)
+
+
+@pytest.mark.parametrize(
+    ("function", "below", "says"),
+    [
+        (lambda t: 1.0 - t / 900.0, math.inf, r"at least 0 .* 0 to 999; at t = 9\d\d it is -0"),
+        (lambda t: tf.sqrt(990.0 - t), math.inf, "at t = 99. it is nan"),
+        (lambda t: t / 990.0, 1.0, r"in \[0, 1\) .* at t = 99. it is 1"),
+        (
+            lambda t: tf.debugging.assert_less(t, 500.0),
+            math.inf,
+            "the thing failed with '.*at t = ",
+        ),
+        (lambda t: 1.0 - t / 999.0, math.inf, ""),
+        (lambda t: t / 1000.0, 1.0, ""),
+    ],
+)
+def test_a_schedule_is_looked_at_on_the_whole_way(function, below, says):
+    schedule = lambda t: function(tf.cast(t, tf.float64))  # noqa: E731
+    if not says:
+        schedules.check(schedule, 1000, "the thing", below)
+        return
+    with pytest.raises(InputError, match=says):
+        schedules.check(schedule, 1000, "the thing", below)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -146,6 +178,8 @@ def test_a_window_of_constant_temperature():
         (lambda: make("cyclical(cycles=1.5)", 0.1, T), "cycles must be a whole number"),
         (lambda: make("linear(until=0)", 0.1, T), r"until must be in \(0, 1\], a fraction"),
         (lambda: make("constant(until=0.5)", 0.1, T), "has no 'until'"),
+        (lambda: make("cosine(warmup=0.5, until=0.5)", 0.1, T), "rises until 0.5 .* end at 0.5"),
+        (lambda: make("exponential(end=0)", 0.1, T), r"end must be in \(0, 1\]"),
         (lambda: make("cosine(0.1)", 0.1, T), "A schedule is KIND or KIND"),
         (lambda: make("cosine(end=", 0.1, T), "A schedule is KIND or KIND"),
         (lambda: make("linear(end='x')", 0.1, T), "end must be at least 0"),

@@ -122,6 +122,20 @@ def test_labels_in_a_column_and_of_no_sample(conditional):
         ({"decay_1": 0.5}, r"compile\(decay_1=...\): mirror_prox_gan does not read it; adam"),
         ({"generator": {"decay_2_schedule": "linear"}}, "does not read it; adam, optimistic_adam"),
         ({"num_chains": 2}, "does not read it; sample_md, sample_mp do"),
+        (
+            {"temperature_rate": 0.1},
+            r"compile\(temperature_rate=...\) would have no effect: it is of",
+        ),
+        (
+            {"generator": {"step_size_rate": 0.1}},
+            r"compile\(generator=\{'step_size_rate': ...\}\) w",
+        ),
+        ({"inner_steps_schedule": "linear"}, r"K\) is 1, and K_t is never less"),
+        ({"step_size_schedule": "exponential"}, "step_size_rate, which is 0, or to an end"),
+        (
+            {"step_size": lambda t: 1e-3, "step_size_schedule": "linear"},
+            "function is the schedule. Leave step_size_schedule out",
+        ),
         ({"kappa": 2.0}, "is of chambolle_pock; mirror_prox_gan does not"),
         ({"weights": "learnt"}, "is of several particles, and there is one"),
         ({"particle_batch": "full"}, "is of several particles, and there is one"),
@@ -143,7 +157,8 @@ def test_what_compile_refuses(options, says):
 
 def test_what_is_read_is_taken():
     few = {"step_size_schedule": "linear", "num_inner_steps": 3, "inner_steps_rate": 0.5}
-    game().compile(**few, inner_steps_schedule="constant", temperature_rate=0.1)
+    game().compile(**few, inner_steps_schedule="constant")
+    game().compile(temperature_schedule="exponential", temperature_rate=0.1)
     game(algorithm="adam").compile(decay_2_schedule="linear", decay_1=0.5)
     game(num_particles=2).compile(weights="learnt", particle_batch="full")
     game().compile(generator={"num_particles": 2}, weight_floor=0.2)
@@ -198,3 +213,23 @@ def test_another_model_in_a_workdir_is_no_page_of_text(tmp_path):
     with pytest.raises(InputError, match="Give a new workdir, or the same arguments") as error:
         fit(other, workdir=tmp_path / "w")
     assert len(str(error.value)) < 1_000
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"penalty_every": 4}, "penalty_every and penalty_schedule are of a penalty, and there is"),
+        ({"penalty_schedule": "linear"}, "Give one of gradient_penalty, r1, r2, penalty"),
+    ],
+)
+def test_what_is_of_a_penalty_needs_one(options, says):
+    with pytest.raises(InputError, match=says):
+        game(algorithm="adam", gradient_penalty=0.0, **options)
+    game(algorithm="adam", gradient_penalty=0.0, r1=0.1, **options)
+
+
+def test_scores_that_nobody_makes_have_no_number_of_samples():
+    gan = game(algorithm="adam")
+    gan.compile()
+    with pytest.raises(InputError, match="Set score_every, or leave score_samples out"):
+        gan.fit(np.zeros((64, 2), "float32"), num_batches=2, score_samples=100, verbose=0)

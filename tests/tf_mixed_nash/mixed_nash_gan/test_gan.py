@@ -367,7 +367,7 @@ def fit(**options):
     ("call", "message"),
     [
         (lambda: game(algorithm="adm"), "Unknown algorithm 'adm'"),
-        (lambda: game(objective="wgn"), "'wgn'. Did you mean 'wgan'? Choose one of: wgan"),
+        (lambda: game(objective="wgn"), r"'wgn'\. Did you mean 'wgan'\? Choose one of: wgan"),
         (lambda: game(gradient_penalty=-1.0), "^gradient_penalty must be at least 0"),
         (lambda: game(latent_dim=3), r"takes .* where the game gives latents \[3\]"),
         (lambda: MixedNashGAN(net(2, 3), net(2, 1)), r"where the game gives data \[3\]"),

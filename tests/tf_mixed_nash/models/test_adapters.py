@@ -99,6 +99,33 @@ def test_images_and_labels():
     np.testing.assert_array_equal(taken["labels"], LABELS)
 
 
+@pytest.mark.parametrize("label", [(2,), (2, K)])
+def test_the_labels_of_a_pack_are_an_input_of_their_own(label):
+    critic = model(("x", (4, 4, 2)), ("labels", label))
+    rows = np.random.default_rng(0).normal(size=(3, 2, 4, 4, 1)).astype("float32")
+    classes = np.array([[0, 1], [2, 2], [1, 0]])
+    one_hot = np.eye(K, dtype="float32")[classes]
+    planes = np.broadcast_to(one_hot[:, :, None, None], [3, 2, 4, 4, K])
+    each = np.concatenate([rows, planes], -1)  # [3, m, 4, 4, 1 + k]
+    packs = np.concatenate([each[:, 0], each[:, 1]], -1)
+    inputs = data_and_labels(critic, (4, 4, 1), K, packing=2)
+    assert inputs.shape == (4, 4, 2 * (1 + K))
+    data, labels = inputs(tf.constant(packs))
+    np.testing.assert_array_equal(data, np.concatenate([rows[:, 0], rows[:, 1]], -1))
+    np.testing.assert_array_equal(labels, classes if label == (2,) else one_hot)
+
+
+def test_what_no_pack_fits_is_told_what_would():
+    says = r"data \[4, 4, 2\] .* packs of 2 data\..* shape \[2\], or one-hot \[2, 3\]"
+    with pytest.raises(InputError, match=says):
+        data_and_labels(model(("x", (4, 4, 2)), ("labels", (3,))), (4, 4, 1), K, packing=2)
+    whole = model(("x", (4, 4, 2 * (1 + K))))
+    assert data_and_labels(whole, (4, 4, 1), K, packing=2).shape == (4, 4, 8)
+    says = r"Give it a second input for the labels, or one input \[4, 4, 8\]"
+    with pytest.raises(InputError, match=says):
+        data_and_labels(model(("x", (4, 4, 2))), (4, 4, 1), K, packing=2)
+
+
 class Pair(keras.Model):
     def __init__(self):
         super().__init__()

@@ -140,6 +140,26 @@ def test_labels_change_images_and_logits(pair):
     np.testing.assert_allclose(w(w.initial(), given), logits[1], atol=1e-6)
 
 
+@each_pair
+def test_a_pack_has_its_images_side_by_side_and_all_their_labels(pair):
+    m, k = 2, 3
+    judge = PAIRS[pair][1](28, m, width=4, num_classes=k, packing=m)
+    images = draw(2 * m, 28, 28, 1)
+    classes = np.array([0, 2, 1, 1])
+    planes = np.broadcast_to(np.eye(k)[classes][:, None, None], [2 * m, 28, 28, k])
+    labelled = tf.concat([images, tf.constant(planes, tf.float32)], axis=3)
+    w = Network(judge, data_and_labels(judge, (28, 28, 1), k, m))
+    theta = residual_generator(28, 1, latent_dim=D, width=2, num_classes=k)
+    game = GanGame(Network(theta, latents_and_labels(theta, D, k)), w, D, num_classes=k, packing=m)
+    given = game.packed(labelled)
+    beside = tf.stack([tf.concat([images[i], images[i + 1]], axis=-1) for i in (0, 2)])
+    expected = judge([beside, tf.constant([[0, 2], [1, 1]])])
+    np.testing.assert_allclose(w(w.initial(), given), expected, atol=1e-6)
+    other = judge([beside, tf.constant([[0, 2], [0, 1]])])
+    assert abs(other[1] - expected[1]) > 1e-6
+    assert other[0] == expected[0]
+
+
 def test_penalties_on_both_sides_reach_the_parameters():
     """Second derivatives of grouped, depthwise and pooled layers: against a difference."""
     theta = Network(residual_generator(28, 1, latent_dim=D, width=2, seed=1, dtype="float64"))

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tests.trainers.conftest import tiny, tiny_images
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.training.loop import Loop
-from trainers.experiment.build import build
+from trainers.experiment.build import build, check_schedules
 
 FILE = """
 import tensorflow as tf
@@ -104,3 +104,82 @@ def test_the_discriminator_has_its_own_width(family):
     assert same[0] == half[0]
     assert sizes(4) == same
     assert half[1] < same[1] / 2
+
+
+FUNCTIONS = """
+import tensorflow as tf
+def falls(t): return 1.0 - t / 8.0
+def lost(t): return tf.sqrt(8.0 - t)
+def good(t): return 0.5 / (1.0 + t)
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "says"),
+    [
+        (
+            "step_size_schedule",
+            "falls",
+            r"generator\.step_size_schedule=.*:falls must be at least 0",
+        ),
+        ("discriminator__temperature_schedule", "lost", r"discriminator\.temp.*:lost .* it is nan"),
+        (
+            "inner_steps_schedule",
+            "falls",
+            r"generator\.inner_steps_schedule=.*:falls must be at le",
+        ),
+        ("game__penalty_schedule", "falls", r"game\.penalty_schedule=.*:falls must be at least 0"),
+        ("ema_schedule", "lost", r"ema_schedule=.*:lost must be at least 0 at every t of the run"),
+        ("ema_schedule", "good", ""),
+        ("step_size_schedule", "good", ""),
+    ],
+)
+def test_schedules_of_ones_own_are_looked_at_before_the_training(key, name, says, tmp_path):
+    (tmp_path / "mine.py").write_text(FUNCTIONS)
+    changes = {key: f"{tmp_path}/mine.py:{name}", "num_batches": 40, "game__r1": 0.1}
+    if not key.endswith("inner_steps_schedule"):
+        changes["num_inner_steps"] = 1
+    run = build(tiny("mirror_gan", **changes))
+    if not says:
+        check_schedules(run)
+        return
+    with pytest.raises(InputError, match=says):
+        check_schedules(run)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"decay_2": 0.9, "decay_2_schedule": "cosine(end=1.2)"}, r"decay_2_sch.* in \[0, 1\)"),
+        ({"decay_2": 0.9, "decay_2_schedule": "cosine(end=1.1)"}, ""),
+        ({"step_size_schedule": "cyclical(cycles=90)"}, "has 90 cycles in the 40 steps of the run"),
+        ({"step_size_schedule": "cyclical(cycles=40)"}, ""),
+    ],
+)
+def test_a_schedule_that_leaves_its_range_is_refused(changes, says):
+    run = build(tiny("adam", num_batches=40, **changes))
+    if not says:
+        check_schedules(run)
+        return
+    with pytest.raises(InputError, match=says):
+        check_schedules(run)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"step_size_schedule": "exponential"}, "by generator.step_size_rate, which is 0, or to"),
+        ({"game__penalty_schedule": "exponential"}, "falls by no rate, or to an end. Give one"),
+        (
+            {"ema_schedule": "exponential(warmup=0.1)"},
+            "ema_schedule=exponential.* falls by no rate",
+        ),
+        (
+            {"step_size_schedule": "exponential(end=0.1)", "step_size_rate": 0.1},
+            "which is 0.1, or to an end. Give one of both",
+        ),
+    ],
+)
+def test_an_exponential_falls_by_something(changes, says):
+    with pytest.raises(InputError, match=says):
+        tiny("adam", **changes)

@@ -40,7 +40,19 @@ def test_what_has_no_effect_is_told(algorithm, key, said):
         ("chambolle_pock.kappa", {}, "it is of chambolle_pock"),
         ("step_size_rate", {}, "step_size_schedule=exponential"),
         ("step_size_rate", {"step_size_schedule": "exponential", "step_size_rate": 0.1}, ""),
-        ("step_size_schedule", {"step_size_schedule": "exponential"}, "step_size_rate, which is 0"),
+        ("step_size", {"step_size_schedule": "mine.py:f"}, "step_size_schedule=mine.py:f replaces"),
+        ("step_size_rate", {"step_size_schedule": "mine.py:f"}, "step_size_schedule=exponential"),
+        ("decay_2", {"generator__decay_2_schedule": "mine.py:f"}, ""),  # of the discriminator
+        (
+            "generator.decay_2",
+            {"generator__decay_2_schedule": "mine.py:f"},
+            "mine.py:f replaces it",
+        ),
+        ("score_samples", {}, "set score_every"),
+        ("score_samples", {"score_every": 5}, ""),
+        ("max_rollbacks", {}, "on_divergence=rollback"),
+        ("game.penalty_every", {"game__r1": 0.1, "game__penalty_every": 10**6}, "the first alone"),
+        ("game.penalty_every", {"game__r1": 0.1, "game__penalty_every": 1}, ""),
         ("step_size_schedule", {"step_size_schedule": "linear"}, ""),
         ("duality_gap.num_steps", {}, "the gap is off"),
         ("duality_gap.num_steps", {"duality_gap__every": 2}, ""),
@@ -54,6 +66,28 @@ def test_what_has_no_effect_is_told(algorithm, key, said):
 )
 def test_options_of_what_is_not_there_are_told(key, changes, said):
     notes = unread(tiny("adam", **changes), [key])
+    assert len(notes) == bool(said)
+    assert said in "".join(notes)
+
+
+@pytest.mark.parametrize(
+    ("key", "changes", "said"),
+    [
+        ("num_inner_steps", {"inner_steps_schedule": "mine.py:f"}, "mine.py:f replaces it"),
+        ("inner_steps_schedule", {"inner_steps_schedule": "linear"}, "K_t is never less"),
+        ("inner_steps_schedule", {"inner_steps_schedule": "mine.py:f"}, ""),
+        (
+            "inner_steps_schedule",
+            {"inner_steps_schedule": "linear", "generator__num_inner_steps": 4},
+            "",
+        ),
+        ("temperature_schedule", {"temperature": 0.0}, "the temperature is 0"),
+        ("temperature_schedule", {"temperature": 0.0, "temperature_schedule": "m.py:f"}, ""),
+        ("temperature_schedule", {"temperature": 1e-3}, ""),
+    ],
+)
+def test_schedules_of_what_does_not_move_are_told(key, changes, said):
+    notes = unread(tiny("mirror_gan", **changes), [key])
     assert len(notes) == bool(said)
     assert said in "".join(notes)
 

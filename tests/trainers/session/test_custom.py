@@ -79,6 +79,11 @@ def odd_discriminator():
 
 def not_finite(critic, real, fake, key):
     return keras.ops.convert_to_tensor(float("nan"))
+
+def no_number(real, fake):
+    from tf_mixed_nash.games.objectives import Losses
+    ops = keras.ops
+    return Losses(generator=-ops.mean(fake), discriminator=ops.mean(ops.log(-ops.square(fake))))
 """
 
 
@@ -220,6 +225,15 @@ def test_last_layers_that_hardly_fit_are_warned_of(files, tmp_path, capsys):
 def test_a_penalty_that_is_not_finite_is_a_divergence(files, tmp_path, capsys):
     assert train(config(files, game__penalty=f"{files}/nets.py:not_finite"), tmp_path / "run") == 3
     assert "the discriminator left the finite numbers at mini-batch 0" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("without_publishing", "quick_pictures")
+def test_a_loss_that_is_no_number_is_a_divergence(files, tmp_path, capsys):
+    """Its gradients are finite."""
+    objective = f"{files}/nets.py:no_number"
+    assert train(config(files, game__objective=objective), tmp_path / "run") == 3
+    assert "the discriminator left the finite numbers at mini-batch 0" in capsys.readouterr().err
+    assert (tmp_path / "run" / "postmortem_1.json").is_file()
 
 
 def test_images_of_files_are_refused_from_configs_of_images(files):

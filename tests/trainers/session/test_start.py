@@ -159,6 +159,30 @@ def test_what_does_not_fit_is_refused(source, more, message):
         begun(config)
 
 
+def test_no_advice_is_followed_already(source, tmp_path):
+    with pytest.raises(InputError) as error:
+        begun(tiny("adam", init_from=str(source), num_particles=4, init_answer="mixture"))
+    assert "init_answer=mixture" not in str(error.value)
+    assert "--config.generator.num_particles=" in str(error.value)
+    broken = tmp_path / "broken.keras"
+    with pytest.raises(InputError, match=r"broken.keras is not there\."):
+        sut.read(tiny("adam", init_from=str(broken)))
+    broken.write_text("nothing")
+    with pytest.raises(InputError, match=r"broken.keras is no model that Keras reads \("):
+        sut.read(tiny("adam", init_from=str(broken)))
+
+
+def test_the_norms_before_a_warm_start_are_known(source):
+    """Health's growth is against them, since a session that resumes the run has no others."""
+    warm, _ = begun(tiny("adam", init_from=str(source)))
+    again = build(tiny("adam", init_from=str(source)))
+    assert set(warm.cold) == {"theta", "w"}
+    for player, network in zip(("theta", "w"), again.networks, strict=True):
+        np.testing.assert_array_equal(warm.cold[player], network.initial().numpy())
+        assert (warm.networks.of(player).initial().numpy() != warm.cold[player]).any()
+    assert again.cold == {}
+
+
 def test_other_refusals(source, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -171,5 +195,9 @@ def test_other_refusals(source, tmp_path):
         sut.read(tiny("adam", init_from=str(tmp_path)))
     with pytest.raises(InputError, match="says nothing without"):
         tiny(init_players="generator")
-    with pytest.raises(InputError, match="init_answer"):
+    with pytest.raises(InputError, match="Unknown init_answer 'best'"):
         tiny(init_from="x", init_answer="best")
+    with pytest.raises(InputError, match=r"init_answer of init_from=.* 'ema_7'\..* last, ema, mix"):
+        sut.read(tiny("adam", init_from=str(source), init_answer="ema_7"))
+    with pytest.raises(InputError, match=r"init_players 'bth'\. Did you mean 'both'\? Choose"):
+        tiny(init_from="x", init_players="bth")

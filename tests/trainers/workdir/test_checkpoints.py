@@ -369,6 +369,7 @@ def test_the_command_lists_and_checks(finished, tmp_path):
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["8", "10", "12"]
     assert "MB" in done.stdout
+    assert "()" not in done.stdout, "of what is less than 0.1 MB"
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     save(Checkpoints(folder), 3)
