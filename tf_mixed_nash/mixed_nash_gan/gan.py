@@ -431,7 +431,7 @@ class MixedNashGAN:
             is a warning at the end, and finding/NAME and health/MEASURE of the history. 0: never.
           verbose: 0 shows nothing, 1 a bar and lines.
           publish: the answer that the workdir publishes: "mixture", "last" or "ema".
-          picture_every: mini-batches between pictures, in the workdir.
+          picture_every: mini-batches between pictures, in the workdir; 0: at the end alone.
           checkpoint_every: mini-batches between checkpoints, in the workdir.
           keep_last: >= 1, checkpoints that stay.
           keep_every: and the first at or after each multiple of so many mini-batches; 0: none.

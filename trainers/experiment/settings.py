@@ -334,7 +334,8 @@ def check(c: Mapping[str, Any], num_replicas: int = 1) -> None:
     _integers(flat, 0, *both("history_batch"), symbol=" (b; 0 is the exact sum)")
     _integers(flat, 1, "num_batches", "batch_size", "discriminator_steps", "accumulate")
     _integers(flat, 1, "game.penalty_every", "game.packing")
-    _integers(flat, 1, "log_every", "picture_every", "checkpoint_every", "keep_last")
+    _integers(flat, 1, "log_every", "checkpoint_every", "keep_last")
+    _integers(flat, 0, "picture_every", symbol=" (0: at the end alone)")
     _integers(flat, 1, "model.latent_dim", "mixture.num_components", "duality_gap.num_samples")
     _integers(flat, 0, "keep_every", "max_rollbacks", "score_every")
     if flat.get("score_samples") is not None:

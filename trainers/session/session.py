@@ -590,8 +590,8 @@ def warn(message: str) -> None:
 
 
 def next_after(step: int, every: int) -> int:
-    """The first multiple of `every` after `step`."""
-    return (step // every + 1) * every
+    """The first multiple of `every` after `step`; of 0 none: a step that is never reached."""
+    return (step // every + 1) * every if every else sys.maxsize
 
 
 def _short(there: Any, now: Any) -> str:

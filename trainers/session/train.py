@@ -45,6 +45,7 @@ def describe(config: Mapping[str, Any]) -> str:
     begin = start.read(config)
     run = build(config, start=begin and begin.give)
     _check_memory(run)
+    check_schedules(run)
     lines = [settings.to_json(config).rstrip()]
     for player in PLAYERS:
         network = run.networks.of(player)

@@ -71,8 +71,8 @@ class Watcher(Protocol):
 
 
 def crossed(before: int, now: int, every: int) -> bool:
-    """Whether a multiple of `every` lies in (before, now]."""
-    return before // every != now // every
+    """Whether a multiple of `every` lies in (before, now]; of 0 none does."""
+    return every > 0 and before // every != now // every
 
 
 def make(run: Run) -> list[Watcher]:

@@ -63,7 +63,8 @@ HELP = {
     "with normalisation; a smaller discriminator.step_size",
     "exploding_parameters": "a smaller step_size (a tenth); a smaller temperature; a linear or "
     "cosine step_size_schedule",
-    "diverged": "a smaller step_size or temperature; on_divergence=rollback; precision=float32",
+    "diverged": "a smaller step_size or temperature; on_divergence=rollback; in a "
+    "lower precision, precision=float32",
 }
 
 

@@ -118,7 +118,7 @@ def test_a_run_may_end_without_a_model(tmp_path, capsys):
     few = {
         "num_batches": 4,
         "log_every": 2,
-        "picture_every": 4,
+        "picture_every": 0,
         "checkpoint_every": 4,
         **FEW_SCORED,
     }
@@ -127,6 +127,7 @@ def test_a_run_may_end_without_a_model(tmp_path, capsys):
     assert f"export.saved_model --workdir={workdir} --output=MODELS makes one" in out
     assert "SavedModel  " not in out
     assert (workdir / "samples" / "published.png").is_file()
+    assert len(list((workdir / "samples").glob("step_*.png"))) == 1, "at the end alone"
     assert (workdir / "scorecard.json").is_file()
     assert not (workdir / "export").exists()
     assert train.train(tiny("sgd", **few), workdir) == 0
