@@ -228,44 +228,53 @@ _LAW = ("principal_std_log", "law_distance")
 _IMAGES = ("fid", "recall", "coverage", "classes_captured", "specialisation")
 _OF_THE_RING = ("make_run", "widths", "eight")
 _JUDGED = ("high_quality_3sigma", "law_distance", "principal_std_log")
-# Against `make run`; paired where networks and draws are the same.
-_COMPARED = {
-    "make_run_1": False,
-    **dict.fromkeys(
-        (
-            *("make_run_mirror_gan", "make_run_mirror_gan_same"),
-            *("make_run_undamped", "make_run_noiseless"),
-            *("make_run_adam", "make_run_rmsprop", "make_run_rmsprop_same"),
-        ),
-        True,
+_OF_MASSES = ("law_distance", "reverse_kl", "high_quality_3sigma")
+# By stage: the numbers, and what is compared with its controls; paired where networks and draws
+# are the same.
+_COMPARED: dict[str, tuple[tuple[str, ...], str, dict[str, bool]]] = {
+    "make_run": (
+        _JUDGED,
+        "make_run_8",
+        {
+            "make_run_1": False,
+            **dict.fromkeys(
+                (
+                    *("make_run_mirror_gan", "make_run_mirror_gan_same"),
+                    *("make_run_undamped", "make_run_noiseless"),
+                    *("make_run_adam", "make_run_rmsprop", "make_run_rmsprop_same"),
+                ),
+                True,
+            ),
+        },
     ),
+    "modes_25": (_JUDGED, "modes_25_25", {"modes_25_1": False, "modes_25_md": True}),
+    "unbalanced": (_OF_MASSES, "unbalanced_learnt", {"unbalanced_uniform": True}),
 }
 
 
-def compared(runs: Mapping[str, Mapping[str, Any]]) -> str:
-    """Markdown: the published mixture of `make run` against its controls; "" without any.
+def compared(runs: Mapping[str, Mapping[str, Any]], stage: str = "make_run") -> str:
+    """Markdown: the published mixture of a stage's first setting against its controls; "" of none.
 
     Holm's correction over the controls of each number.
     """
-    titles = {s.name: s.title for s in STAGES["make_run"]}
+    titles = {s.name: s.title for s in STAGES[stage]}
+    judged, first, controls = _COMPARED[stage]
 
     def values(name: str, number: str) -> dict[int, float]:
         mine = runs.get(name, {})
         return {int(seed): one["answers"]["mixture"][number] for seed, one in mine.items()}
 
     rows = []
-    for number in _JUDGED:
+    for number in judged:
         metric = METRICS[number]
         family = [
-            evidence.weigh(
-                values("make_run_8", number), values(name, number), metric.distance, pair
-            )
-            for name, pair in _COMPARED.items()
+            evidence.weigh(values(first, number), values(name, number), metric.distance, pair)
+            for name, pair in controls.items()
         ]
-        for name, e in zip(_COMPARED, evidence.judged(family), strict=True):
+        for name, e in zip(controls, evidence.judged(family), strict=True):
             if e.outcome != "no data":
                 told = evidence.gains(e, metric.digits)
-                rows.append([f"{titles['make_run_8']} against {titles[name]}", metric.title])
+                rows.append([f"{titles[first]} against {titles[name]}", metric.title])
                 rows[-1] += [e.outcome, told]
     return studies.markdown(["comparison", "number", "", "gain"], rows) if rows else ""
 
@@ -293,7 +302,12 @@ def reached(stage: str, runs: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _more(runs: Mapping[str, Mapping[str, Any]]) -> str:
-    return "\n\n".join([compared(runs), *(reached(stage, runs) for stage in _OF_THE_RING)])
+    return "\n\n".join(
+        [
+            *(compared(runs, stage) for stage in _COMPARED),
+            *(reached(stage, runs) for stage in _OF_THE_RING),
+        ]
+    )
 
 
 STUDY = Study(

@@ -3,7 +3,8 @@
 python -m trainers.run --config=configs/gaussians25_md.py --workdir=runs/gaussians25_md
 
 A generator for each mode, and the settings of `common.blobs`, which says what each does; the seeds
-that were run are in docs/results/best_default.md. `:pure` after the file name trains the paper's
+that were run are in docs/results/best_default.md: in three of five the modes are too narrow in one
+direction, in none of `gaussians25_mp`. `:pure` after the file name trains the paper's
 single generator by WGAN-GP, the best of ours of that kind in ten minutes of 2 cores
 (docs/results/gaussians25.md); `:tiny` two steps of a small one.
 """

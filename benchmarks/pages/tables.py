@@ -213,6 +213,9 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     },
     "speed of all": speed,
     "particles, compared": lambda: particles_study.compared(_runs(particles_study.STUDY)),
+    "particles, modes_25 compared": lambda: particles_study.compared(
+        _runs(particles_study.STUDY), "modes_25"
+    ),
     **{
         f"particles, {stage} by seed": functools.partial(_reached, stage)
         for stage in ("make_run", "widths", "eight")

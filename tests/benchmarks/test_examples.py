@@ -126,7 +126,10 @@ def test_the_page_is_of_the_records(tmp_path):
 def test_an_unknown_example_is_refused():
     done = command("benchmarks.examples", "--examples=moons")
     assert done.returncode == 2
-    assert "Unknown --examples=moons. Choose some of: two_moons, table," in done.stderr
+    assert (
+        "Unknown --examples=moons. Did you mean 'two_moons'? Choose some of: two_moons, table,"
+        in done.stderr
+    )
 
 
 @pytest.mark.slow

@@ -120,6 +120,9 @@ def test_comparisons_are_of_the_seeds():
     assert "Welch" in one
     assert "RMSProp | HQ 3 sigma | undecided | +0.000" in rmsprop
     assert particles_study.compared({}) == ""
+    made = {"modes_25_25": runs(*eight), "modes_25_1": runs(*(hq - 0.06 for hq in eight))}
+    (line, *_) = particles_study.compared(made, "modes_25").splitlines()[2:]
+    assert "against 1 x 328, the same settings | HQ 3 sigma | better | +0.060 [" in line
 
 
 def test_who_reaches_the_target_is_told_by_seed():
@@ -137,7 +140,10 @@ def test_who_reaches_the_target_is_told_by_seed():
 def test_an_unknown_stage_is_refused():
     done = command("benchmarks.particles_study", "--stages=rings")
     assert done.returncode == 2
-    assert "Unknown stage 'rings'. Choose some of: make_run, modes_25, unbalanced," in done.stderr
+    assert (
+        "Unknown stage 'rings'. Did you mean 'ring'? Choose some of: make_run, modes_25,"
+        in done.stderr
+    )
 
 
 def test_a_record_is_written_when_its_run_ends(tmp_path, monkeypatch):

@@ -91,7 +91,7 @@ _NFG = 'NFG 1 R "x" { "a" "b" } '
         ("a.json", "[[[[1]]]]", "nested 4 deep"),
         ("a.json", "[]", "nested 1 deep"),
         ("a.json", "{", "no JSON"),
-        ("a.json", '{"tabel": [[1]]}', "unknown key 'tabel'"),
+        ("a.json", '{"tabel": [[1]]}', "Unknown key 'tabel'"),
         ("a.json", '{"A": [[1]]}', '"A" and "B"'),
         ("a.json", '{"table": [[1]], "row_labels": ["a", "b"]}', "labels"),
         ("a.json", GENERAL, "general-sum game.*Gambit.*nashpy"),

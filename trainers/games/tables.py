@@ -209,7 +209,7 @@ def _json(path: Path) -> MatrixGame:
     if not isinstance(content, dict):
         return _game(content, path)
     if strange := sorted(set(content) - set(_KEYS)):
-        raise unknown(f"key of --game={path}", strange[0], _KEYS, of="some of")
+        raise InputError(f"--game={path}: {unknown('key', strange[0], _KEYS, of='some of')}")
     name = str(content.get("name", path.name))
     labels = {}
     for key in ("row_labels", "column_labels", "players"):
