@@ -228,7 +228,7 @@ _LAW = ("principal_std_log", "law_distance")
 _IMAGES = ("fid", "recall", "coverage", "classes_captured", "specialisation")
 _OF_THE_RING = ("make_run", "widths", "eight")
 _JUDGED = ("high_quality_3sigma", "law_distance", "principal_std_log")
-_OF_MASSES = ("law_distance", "reverse_kl", "high_quality_3sigma")
+_OF_MASSES = ("modes_captured", "mode_kl", "law_distance")
 # By stage: the numbers, and what is compared with its controls; paired where networks and draws
 # are the same.
 _COMPARED: dict[str, tuple[tuple[str, ...], str, dict[str, bool]]] = {
@@ -316,6 +316,7 @@ STUDY = Study(
     {
         **dict.fromkeys(STAGES, studies.columns(*_COLUMNS)),
         **dict.fromkeys(_OF_THE_LAW, studies.columns(*_COLUMNS, *_LAW)),
+        "unbalanced": studies.columns(*_COLUMNS, "mode_kl", *_LAW),
         "fashion": studies.columns(*_IMAGES),
     },
     "generators",

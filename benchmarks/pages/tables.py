@@ -180,6 +180,10 @@ def _reached(stage: str) -> str:
     return particles_study.reached(stage, _runs(particles_study.STUDY))
 
 
+def _compared(stage: str) -> str:
+    return particles_study.compared(_runs(particles_study.STUDY), stage)
+
+
 def _modern(stage: str) -> str:
     runs = _runs(modern_study.STUDY)
     if any(s.name in runs for s in modern_study.STAGES[stage]):
@@ -202,6 +206,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
             "modes_25",
             "widths",
             "eight",
+            "unbalanced",
             "roll",
             "fashion",
             "default",
@@ -213,9 +218,10 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     },
     "speed of all": speed,
     "particles, compared": lambda: particles_study.compared(_runs(particles_study.STUDY)),
-    "particles, modes_25 compared": lambda: particles_study.compared(
-        _runs(particles_study.STUDY), "modes_25"
-    ),
+    **{
+        f"particles, {stage} compared": functools.partial(_compared, stage)
+        for stage in ("modes_25", "unbalanced")
+    },
     **{
         f"particles, {stage} by seed": functools.partial(_reached, stage)
         for stage in ("make_run", "widths", "eight")
