@@ -144,7 +144,7 @@ def _experiment(dataset: str, algorithm: str, variant: str | None) -> Any:
     # networks begin with, where they fit. A run that has begun goes on without it.
     c.init_from = ""
     c.init_players = ""  # generator, discriminator or both; "": whichever are there
-    c.init_answer = "last"  # of a workdir, which the generators are; or ema, mixture
+    c.init_answer = "last"  # of a workdir, which the generators are; or ema, mixture, ema_N
     c.log_every = 100
     c.picture_every = 3_000  # mini-batches; 0: at the end alone
     c.film = False  # samples/film.gif: last iterate and mixture side by side over the run

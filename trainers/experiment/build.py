@@ -205,9 +205,8 @@ def build(
     )
 
 
-# What follows which clock.
-_OF_GAME = ("penalty_schedule", "augment_schedule")
-_OF_PLAYER = ("step_size", "temperature", "decay_2", "inner_steps")
+# The clocks that schedules follow.
+_STEPS, _BATCHES = "the outer step t", "the mini-batch t"
 
 
 def check_schedules(run: Run) -> None:
@@ -217,30 +216,43 @@ def check_schedules(run: Run) -> None:
     """
     config, num_steps = run.config, run.num_outer_steps
     given = run.given.schedules if run.given else {}
-
-    def look(text: str, value: float, length: int, rate: float, what: str, of: str) -> None:
-        kind = "" if ".py:" in text or text.startswith(PYTHON) else schedules.parse(text)[0]
-        if kind == "cyclical" and (n := schedules.parse(text)[1].get("cycles", 4)) > length:
-            raise InputError(f"{what}={text} has {n:g} cycles in the {length:,} steps of the run.")
-        below = 1.0 if "decay_2" in what else math.inf
-        if ".py:" in text or (below == 1.0 and kind not in ("", "constant")):
-            moving = _schedule(text, value, length, rate, what, of)
-            schedules.check(moving, length, f"{what}={text}", below)
-
     for player in settings.PLAYERS:
         h = config[player]
-        for key in _OF_PLAYER:
+        for key in ("step_size", "temperature", "decay_2", "inner_steps"):
+            below = 1.0 if key == "decay_2" else math.inf
+            if own := given.get((player, key)):
+                schedules.check(own, num_steps, f"The {player}'s {key}", below)
+                continue
             value = float(h["num_inner_steps" if key == "inner_steps" else key])
             rate = 0.0 if key == "inner_steps" else h.get(f"{key}_rate", 0.0)
-            text, what = h[f"{key}_schedule"], f"{player}.{key}_schedule"
-            if (player, key) in given:
-                schedules.check(given[player, key], num_steps, f"The {player}'s {key}")
-            else:
-                look(text, value, num_steps, rate, what, "the outer step t")
-    for key in _OF_GAME:
-        of = "the mini-batch t"
-        look(config["game"][key], 1.0, config["num_batches"], 0.0, f"game.{key}", of)
-    look(config["ema_schedule"], 1.0, num_steps, 0.0, "ema_schedule", "the outer step t")
+            name = f"{key}_schedule"
+            _check_schedule(f"{player}.{name}", h[name], value, num_steps, rate, _STEPS, below)
+    _check_schedule("ema_schedule", config["ema_schedule"], 1.0, num_steps)
+    for name in ("penalty_schedule", "augment_schedule"):
+        text, num_batches = config["game"][name], config["num_batches"]
+        _check_schedule(f"game.{name}", text, 1.0, num_batches, 0.0, _BATCHES)
+
+
+def _check_schedule(
+    key: str,
+    text: str,
+    value: float,
+    num_steps: int,
+    rate: float = 0.0,
+    of: str = _STEPS,
+    below: float = math.inf,
+) -> None:
+    if text.startswith(PYTHON):
+        return  # of a program that is not here
+    own = ".py:" in text
+    kind, options = ("", {}) if own else schedules.parse(text)
+    if kind == "cyclical" and (cycles := options.get("cycles", 4)) > num_steps:
+        raise InputError(
+            f"{key}={text} has {cycles:g} cycles in the {num_steps:,} steps of the run."
+        )
+    if own or (below < math.inf and kind != "constant"):
+        moving = _schedule(text, value, num_steps, rate, key, of)
+        schedules.check(moving, num_steps, f"{key}={text}", below)
 
 
 def _files(config: Mapping[str, Any]) -> tuple[Path, ...]:
@@ -349,7 +361,7 @@ def _schedule(
     num_steps: int,
     rate: float = 0.0,
     key: str = "schedule",
-    of: str = "the outer step t",
+    of: str = _STEPS,
 ) -> Schedule:
     if text.startswith(PYTHON):
         return schedules.constant(value)  # who only reads a run takes no step
@@ -374,8 +386,8 @@ def _regularizers(config: Mapping[str, Any], given: Given | None, span: int) -> 
     own = given.penalty if given else None
     if own is None and (name := game["penalty"]):
         own = _missing_penalty(name) if name.startswith(PYTHON) else load_function(name, "penalty")
-    key, of = "game.penalty_schedule", "the mini-batch t"
-    factor = _schedule(game["penalty_schedule"], 1.0, config["num_batches"], 0.0, key, of)
+    text, key = game["penalty_schedule"], "game.penalty_schedule"
+    factor = _schedule(text, 1.0, config["num_batches"], 0.0, key, _BATCHES)
     return Regularizers(
         game["gradient_penalty"],
         game["r1"],

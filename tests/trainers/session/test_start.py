@@ -10,10 +10,12 @@ from tests.trainers.conftest import tiny, tiny_images
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.models import dcgan_discriminator, dcgan_generator
 from tf_mixed_nash.models.network import Network
+from tf_mixed_nash.training.loop import Loop
 from trainers.answers import reading
 from trainers.experiment.build import build
 from trainers.session import start as sut
 from trainers.session import train
+from trainers.session.health import Health
 from trainers.system import cli
 
 pytestmark = pytest.mark.usefixtures("quick_pictures")
@@ -181,6 +183,13 @@ def test_the_norms_before_a_warm_start_are_known(source):
         np.testing.assert_array_equal(warm.cold[player], network.initial().numpy())
         assert (warm.networks.of(player).initial().numpy() != warm.cold[player]).any()
     assert again.cold == {}
+    found = [Health(run, rows=40).look(Loop(run)) for run in (warm, again)]
+    for player, network in zip(("theta", "w"), warm.networks, strict=True):
+        grown = np.linalg.norm(used(network, network.initial()))
+        grown /= np.linalg.norm(used(network, warm.cold[player]))
+        assert found[0][f"health/growth/{player}"] == pytest.approx(grown, rel=1e-5)
+        assert abs(grown - 1.0) > 1e-4
+        assert found[1][f"health/growth/{player}"] == pytest.approx(1.0, rel=1e-5)
 
 
 def test_other_refusals(source, tmp_path):

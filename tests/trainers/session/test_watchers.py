@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.trainers.conftest import state_of
+from tests.trainers.conftest import command, state_of
 from tests.trainers.session.conftest import (
     END,
     FIRST_PART,
@@ -66,3 +66,6 @@ def test_the_best_checkpoint_stays_and_is_read(watched):
         strategy, known = reading.load_answer(workdir, "last", "best")
         assert known["step"] == wanted.step
         assert strategy.num_components == 1
+    told = command("trainers.checkpoint", f"--workdir={watched.on}").stdout.splitlines()
+    (named,) = (line for line in told if "the best by" in line)
+    assert named.split()[0] == str(wanted.step)
