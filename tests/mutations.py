@@ -689,6 +689,46 @@ MUTATIONS: list[Mutation] = [
         ('if kind == made.kind == "arrays":', "if False:"),
     ),
     *_of(
+        "trainers/session/health.py",
+        ("tests/trainers/session/test_start.py",),
+        ("run.cold.get(player, network.initial().numpy())", "network.initial().numpy()"),
+    ),
+    *_of(
+        "trainers/checkpoint.py",
+        ("tests/trainers/session/test_watchers.py",),
+        ("kept_best[1] == step", "True"),
+    ),
+    *_of(
+        "trainers/experiment/build.py",
+        ("tests/trainers/experiment/test_build.py",),
+        ('below = 1.0 if key == "decay_2" else math.inf', "below = math.inf"),
+        ('(cycles := options.get("cycles", 4)) > num_steps', "(cycles := 0)"),
+    ),
+    *_of(
+        "tf_mixed_nash/methods/schedules.py",
+        ("tests/tf_mixed_nash/methods/test_schedules.py",),
+        ("if not 0.0 <= value < below:", "if not 0.0 <= value:"),
+        ("if not 0.0 <= value < below:", "if not value < below:"),
+        ("np.linspace(0, num_steps - 1, _LOOKS)", "np.linspace(0, num_steps / 2, _LOOKS)"),
+        ('math.log(options["end"]) / num_steps', 'math.log(options["end"])'),
+    ),
+    *_of(
+        "tf_mixed_nash/models/adapters.py",
+        ("tests/tf_mixed_nash/models/test_adapters.py",),
+        ("[-1, *shape[:-1], m, channels + k]", "[-1, *shape[:-1], channels + k, m]"),
+        ("each[first][..., channels:]", "each[first][..., ::-1, channels:]"),
+    ),
+    *_of(
+        "tf_mixed_nash/errors.py",
+        ("tests/tf_mixed_nash/test_errors.py",),
+        (".strip().lower()", ""),
+    ),
+    *_of(
+        "tf_mixed_nash/training/loop.py",
+        ("tests/trainers/session/test_custom.py",),
+        ('"loss": game.objective not in OBJECTIVES.values()', '"loss": False'),
+    ),
+    *_of(
         "tf_mixed_nash/mixed_nash_gan/arguments.py",
         ("tests/tf_mixed_nash/mixed_nash_gan/test_arguments.py",),
         ("or int(value) < least", ""),

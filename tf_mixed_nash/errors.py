@@ -59,8 +59,7 @@ def unknown(
       Unknown method 'mirror-prox'. Did you mean 'mirror_prox'? Choose one of: sgd, mirror_prox.
     """
     names = [str(choice) for choice in choices]
-    word = str(given).strip().lower().replace("-", "_").replace(" ", "_")
-    near = difflib.get_close_matches(word, names, 1)
+    near = difflib.get_close_matches(str(given).strip().lower(), names, 1)
     said = f"{what}={given}" if what.startswith("--") else f"{what} {given!r}"
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return InputError(f"Unknown {said}.{hint} Choose {of}: {', '.join(names)}{more}.")

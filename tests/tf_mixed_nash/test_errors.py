@@ -29,6 +29,7 @@ def test_a_missing_package_names_the_extra_that_brings_it():
     ("given", "says"),
     [
         ("mirror-prox-gan", "Unknown name 'mirror-prox-gan'. Did you mean 'mirror_prox_gan'? Cho"),
+        ("MIRROR_GAN", "Did you mean 'mirror_gan'? Choose one of: mirror_gan, mirror_prox_gan."),
         (" Mirror GAN", "Did you mean 'mirror_gan'? Choose one of: mirror_gan, mirror_prox_gan."),
         ("walk", "Unknown name 'walk'. Choose one of: mirror_gan, mirror_prox_gan."),
         (3, "Unknown name 3. Choose one of: mirror_gan, mirror_prox_gan."),
