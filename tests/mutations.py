@@ -998,7 +998,7 @@ MUTATIONS: list[Mutation] = [
     *_of(
         "benchmarks/examples.py",
         ("tests/benchmarks/test_examples.py",),
-        ("for _ in range(rival.critic_steps):", "for _ in range(1):"),
+        ("range(1 if rival.fresh else rival.critic_steps)", "range(1)"),
         ('user_data.order_seed(seed, "order")', 'user_data.order_seed(seed + 1, "order")'),
     ),
     *_of(
@@ -1088,10 +1088,8 @@ MUTATIONS: list[Mutation] = [
         "tf_mixed_nash/xla_flags.py",
         ("tests/tf_mixed_nash/test_xla_flags.py",),
         ("if not timed(convolutions, num_batches):", "if convolutions:"),
-        (
-            "    if not convolutions:\n        _add(_SCHEDULING",
-            "    if True:\n        _add(_SCHEDULING",
-        ),
+        ("if not convolutions and _version() >= _KNOWN", "if _version() >= _KNOWN"),
+        ("if not convolutions and _version() >= _KNOWN_SINCE:", "if not convolutions:"),
         ("num_batches >= LONG and not convolutions and not library", "num_batches >= LONG"),
         ("for f in definition.library.function for", "for f in () for"),
         ("    if flag not in given:\n", "    if True:\n"),
@@ -1114,7 +1112,7 @@ MUTATIONS: list[Mutation] = [
     *_of(
         "tf_mixed_nash/training/loop.py",
         ("tests/trainers/session/test_custom.py",),
-        ('x["finite"] & tf.math.is_finite(x["penalty"])', 'x["finite"]'),
+        ('x["finite"] & tf.math.is_finite(x[key])', 'x["finite"]'),
     ),
     *_of(
         "trainers/session/train.py",
@@ -1131,8 +1129,12 @@ MUTATIONS: list[Mutation] = [
     *_of(
         "trainers/experiment/unread.py",
         ("tests/trainers/experiment/test_unread.py",),
-        ("any(config[p]", "all(config[p]"),
-        ("            continue\n", "            pass\n"),
+        (
+            'any(config[p]["num_particles"] > 1 for p in PLAYERS)',
+            'all(config[p]["num_particles"] > 1 for p in PLAYERS)',
+        ),
+        ('if last == "score_samples" and not config', 'if last == "score_samples" and config'),
+        ('for p in players) else "the temperature', 'for p in ()) else "the temperature'),
     ),
     *_of(
         "trainers/system/xla_cache.py",

@@ -42,3 +42,11 @@ def test_what_is_remembered_outlives_the_others_and_no_mutation(tmp_path):
         mutate.remember(mutation, KILLER, path)
     known = json.loads(path.read_text())
     assert known == {first.file: {mutate._name(m): KILLER for m in (first, second)}}
+
+
+def test_every_mutation_is_of_one_line_that_is_there():
+    """One that no longer applies breaks nothing, and nobody sees what nothing holds."""
+    texts = {m.file: (mutate.ROOT / m.file).read_text() for m in MUTATIONS}
+    assert [(m.file, m.old) for m in MUTATIONS if texts[m.file].count(m.old) != 1] == []
+    unknown = {t for m in MUTATIONS for t in m.tests if not (mutate.ROOT / t).exists()}
+    assert unknown == set()
