@@ -123,6 +123,7 @@ def test_the_page_is_of_the_records(tmp_path):
     assert "Not run yet: `python -m benchmarks.examples --examples=table`." in text
 
 
+@pytest.mark.slow  # of five seconds all but a moment are imports; such words: test_errors.py
 def test_an_unknown_example_is_refused():
     done = command("benchmarks.examples", "--examples=moons")
     assert done.returncode == 2
