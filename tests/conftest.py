@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from tests import repetitions
+from tests import forkserver, repetitions
 
 # Before TensorFlow is imported: no advice about the CPU on every run.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -30,6 +30,15 @@ def without_determinism():
     yield
     if before:
         config.enable_op_determinism()
+
+
+@pytest.fixture(autouse=True)
+def _environment_is_left_as_it_was():
+    """What TensorFlow reads when it starts: else every later command starts anew, for seconds."""
+    before = forkserver.early(os.environ)
+    yield
+    after = forkserver.early(os.environ)
+    assert after == before, "a test has changed the environment of those that follow"
 
 
 def pytest_configure(config):

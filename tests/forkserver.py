@@ -27,7 +27,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-__all__ = ["ForkServer", "Forked"]
+__all__ = ["ForkServer", "Forked", "early"]
 
 _ROOT = Path(__file__).parents[1]
 # What the commands import, beside TensorFlow; not this project, which is quick, and under test.
@@ -46,6 +46,11 @@ _IMPORTS = (
 )
 # Read while something is imported, or by the dynamic linker.
 _READ_EARLY = ("TF_", "KERAS_", "PYTHON", "CUDA_", "OMP_", "OPENBLAS_", "MKL_", "LD_", "MPL")
+
+
+def early(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that change what an import does."""
+    return {k: v for k, v in environment.items() if k.startswith(_READ_EARLY)}
 
 
 class ForkServer:
@@ -101,9 +106,9 @@ class ForkServer:
             self._server.communicate()
 
     def _started(self, environment: Mapping[str, str]) -> bool:
-        early = {k: v for k, v in environment.items() if k.startswith(_READ_EARLY)}
+        read = early(environment)
         if self._works and self._server is None:
-            self._early = early
+            self._early = read
             self._server = subprocess.Popen(
                 [sys.executable, "-m", "tests.forkserver"],
                 cwd=_ROOT,
@@ -113,7 +118,7 @@ class ForkServer:
                 text=True,
             )
             self._works = self._answer() == "ready"
-        return self._works and early == self._early
+        return self._works and read == self._early
 
     def _answer(self) -> str:
         assert self._server

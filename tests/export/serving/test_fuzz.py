@@ -310,7 +310,7 @@ PATHS = st.one_of(
 )  # fmt: skip
 
 
-@few_and_many(300, 1000)
+@few_and_many(100, 1000)
 def test_bodies(open_server, caplog, num):
     """Predict requests whose bodies are nearly right, or nothing of the kind."""
 
@@ -390,7 +390,7 @@ VALUES = st.one_of(
 )  # fmt: skip
 
 
-@few_and_many(200, 400)
+@few_and_many(80, 400)
 @pytest.mark.parametrize("token", [None, TOKEN], ids=["open", "locked"])
 def test_headers(open_server, locked_server, caplog, token, num):
     """A valid request among strange headers; the body may not be what they say."""
@@ -585,7 +585,7 @@ def outcome(channel, method, data):
     return "OK", ""
 
 
-@few_and_many(200, 600)
+@few_and_many(80, 600)
 def test_messages(open_server, caplog, num):
     with grpc.insecure_channel(open_server.grpc) as channel:
 

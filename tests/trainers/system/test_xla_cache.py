@@ -16,7 +16,8 @@ def environment(monkeypatch, tmp_path):
     """An empty home and no wishes."""
     monkeypatch.setenv("XLA_FLAGS", "")  # what a test sets goes with it
     for name in ("XDG_CACHE_HOME", "TF_XLA_FLAGS", xla_cache.VARIABLE):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # else what a test sets stays, where there was nothing
+        monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     xla_cache._machine.cache_clear()
     yield monkeypatch
