@@ -204,6 +204,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
         for stage in (
             "make_run",
             "modes_25",
+            "widths_25",
             "widths",
             "eight",
             "unbalanced",
@@ -220,11 +221,11 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "particles, compared": lambda: particles_study.compared(_runs(particles_study.STUDY)),
     **{
         f"particles, {stage} compared": functools.partial(_compared, stage)
-        for stage in ("modes_25", "unbalanced")
+        for stage in ("modes_25", "widths_25", "unbalanced", "roll")
     },
     **{
         f"particles, {stage} by seed": functools.partial(_reached, stage)
-        for stage in ("make_run", "widths", "eight")
+        for stage in ("make_run", "widths", "eight", "widths_25")
     },
     **{f"modern, {stage}": functools.partial(_modern, stage) for stage in modern_study.STAGES},
     "mixtures, weighed": lambda: mixtures_study.weighed(_runs(mixtures_study.STUDY)),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import mixtures_study, modern_study, particles_study, studies
-from benchmarks.particles_study import CRITIC_WIDTHS, ONE_OF_25, SMALL_WIDTHS, WIDTHS
+from benchmarks.particles_study import CRITIC_WIDTHS, SMALL_WIDTHS, WIDTHS, WIDTHS_OF_25
 from tests.trainers.conftest import command
 from trainers.campaigns.jobs import Ended, Job
 from trainers.experiment import settings
@@ -18,7 +18,7 @@ def parameters(units: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("widths", "one"), [(WIDTHS, 512), (SMALL_WIDTHS, 184), ({25: 64}, ONE_OF_25)]
+    ("widths", "one"), [(WIDTHS, 512), (SMALL_WIDTHS, 184), (WIDTHS_OF_25, 328)]
 )
 def test_equal_parameters(widths, one):
     for num, width in widths.items():
