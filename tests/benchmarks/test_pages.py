@@ -20,7 +20,7 @@ def test_no_page_is_stale():
 def test_a_changed_number_is_found(monkeypatch, tmp_path):
     page = tmp_path / "page.md"
     text = (ROOT / "README.md").read_text()
-    page.write_text(text.replace("| SGD | 0.0", "| SGD | 0.9"))
+    page.write_text(text.replace("| Adam | 0.1", "| Adam | 0.9"))
     assert page.read_text() != text
     monkeypatch.setattr(everything, "with_regions", lambda: iter([page]))
     assert everything.stale() == {page: text}
