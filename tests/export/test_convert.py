@@ -72,7 +72,7 @@ def test_every_component_of_class_conditional_images(command, images, tmp_path, 
     )
     assert code == 0
     paths = sorted(tmp_path.iterdir())
-    assert [p.stem for p in paths] == ["component_00", "component_01"]
+    assert [p.stem for p in paths] == ["component_00", "component_01", "component_02"]
     random = np.random.default_rng(1)
     latents = random.normal(size=(7, LATENT_DIM)).astype(np.float32)
     labels = random.integers(0, 4, 7)
