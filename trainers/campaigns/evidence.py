@@ -3,7 +3,9 @@
 A number of a run is judged by its distance from the best possible value (of a ratio that should be
 1, |x - 1| of each run, not of the mean: errors of two signs are errors). Runs of one seed share
 their initial networks and their data, so that two algorithms are compared on the differences of the
-seeds that both have: a paired t test. Where the seeds do not share their draws it is Welch's.
+seeds that both have: a paired t test. Where the seeds do not share their draws it is Welch's. A
+run that diverged is an infinite number, the worst there is: means and pairs then say nothing, and
+the two sides are compared by all their ranks, in every way to divide them (a permutation test).
 
     better    the mean gain is above 0 at 5 %, two-sided, after Holm's correction for the family
     worse     below 0
@@ -23,11 +25,15 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-__all__ = ["LEVEL", "Evidence", "Values", "effect_size", "gains", "holm", "judged", "weigh"]
+__all__ = ["LEVEL", "Evidence", "Values", "effect_size", "from_best", "gains", "holm", "judged"]
+__all__ += ["weigh"]
 
-Values = Mapping[int, float]  # seed -> number of its run; what has no number is left out
+# seed -> number of its run, inf if it diverged; what has not been run is left out.
+Values = Mapping[int, float]
 
 LEVEL = 0.05
+# Ways to divide two sides that are all tried; of more seeds, so many at random.
+_DIVISIONS = 20_000
 
 
 class Evidence(NamedTuple):
@@ -35,11 +41,11 @@ class Evidence(NamedTuple):
 
     Attributes:
       outcome: better, worse, undecided; "one seed" without a spread; "no data".
-      gain: how much smaller the mean distance of a is.
+      gain: how much smaller the mean distance of a is; of ranks, the median distance.
       interval: of the gain, at 95 %, for this comparison alone; NaN without a spread.
       p: of no difference, two-sided, or of being worse than the margin; not corrected.
       effect: the gain in standard deviations: of the differences of pairs, else pooled.
-      test: "paired t" or "Welch".
+      test: "paired t", "Welch" or "ranks".
       pairs: seeds that both have; for Welch's the smaller number.
     """
 
@@ -68,15 +74,25 @@ def weigh(
       paired: the seeds share their draws; of fewer than two common ones it is Welch's test.
       margin: at least 0: the question is whether a is not worse by more than it. None: whether a
         is better.
+
+    Raises:
+      ValueError: a number is NaN, or the margin is negative.
     """
+    if margin is not None and not margin >= 0:
+        raise ValueError(f"A margin of {margin} is none: give one of at least 0.")
+    if lost := [s for side in (a, b) for s, x in side.items() if math.isnan(x)]:
+        raise ValueError(f"Seed {lost[0]} has no number: leave it out, or give inf if it diverged.")
     if not a or not b:
         return Evidence("no data", math.nan)
+    whole = all(math.isfinite(x) for side in (a, b) for x in side.values())
     common = sorted(set(a) & set(b))
-    paired = paired and len(common) >= 2
+    paired = paired and whole and len(common) >= 2
     if paired:
         one, two = (np.array([distance(side[s]) for s in common]) for side in (a, b))
     else:
-        one, two = (np.array([distance(x) for x in side.values()]) for side in (a, b))
+        one, two = (np.array([from_best(x, distance) for x in side.values()]) for side in (a, b))
+    if not whole:
+        return _by_ranks(one, two, margin)
     gain = float(two.mean() - one.mean())
     few = min(len(one), len(two))
     if few < 2:
@@ -85,7 +101,7 @@ def weigh(
     side = "two-sided" if margin is None else "greater"
     test = "paired t" if paired else "Welch"
     spread = float(np.std(two - one)) if paired else float(np.std(one) + np.std(two))
-    if spread <= 1e-12 * max(1.0, abs(gain)):  # equal runs: no test has a say
+    if spread <= 1e-12 * max(1.0, abs(gain)):  # every run says the same: no test has a say
         p = 1.0 if gain + shift == 0 or (margin is not None and gain < -shift) else 0.0
         return Evidence("", gain, (gain, gain), p, math.copysign(math.inf, gain), test, few)
     if paired:
@@ -96,6 +112,30 @@ def weigh(
         interval = stats.ttest_ind(two, one, equal_var=False).confidence_interval(1 - LEVEL)
     ends = (float(interval.low), float(interval.high))
     return Evidence("", gain, ends, float(found.pvalue), effect_size(one, two, paired), test, few)
+
+
+def from_best(number: float, distance: Callable[[float], float]) -> float:
+    """Of a run's number from the best possible value; inf of a run that diverged."""
+    return distance(number) if math.isfinite(number) else math.inf
+
+
+def _by_ranks(one: np.ndarray, two: np.ndarray, margin: float | None) -> Evidence:
+    """Of distances, some of them infinite."""
+    few = min(len(one), len(two))
+    middles = float(np.median(one)), float(np.median(two))
+    gain = 0.0 if middles[0] == middles[1] else middles[1] - middles[0]
+    if few < 2:
+        return Evidence("one seed", gain, pairs=few)
+    ranks = stats.rankdata(np.concatenate([one, two + (margin or 0.0)]))
+    found = stats.permutation_test(
+        (ranks[len(one) :], ranks[: len(one)]),
+        lambda x, y, axis: x.mean(axis) - y.mean(axis),
+        n_resamples=_DIVISIONS,
+        vectorized=True,
+        alternative="two-sided" if margin is None else "greater",
+        random_state=np.random.default_rng(0),
+    )
+    return Evidence("", gain, p=float(found.pvalue), test="ranks", pairs=few)
 
 
 def effect_size(one: np.ndarray, two: np.ndarray, paired: bool) -> float:
@@ -130,16 +170,21 @@ def judged(family: Sequence[Evidence], margin: float | Sequence[float | None] | 
 
     Returns:
       The list. With a margin "better" is "not worse", and "worse" is a gain below minus the margin
-      by the interval of that comparison.
+      by the interval of that comparison, which ranks have not.
+
+    Raises:
+      ValueError: some have a margin and others have none.
     """
     margins = margin if isinstance(margin, Sequence) else [margin] * len(family)
+    if len({m is None for m in margins}) > 1:
+        raise ValueError("Comparisons with a margin and without one are two families.")
     corrected = holm([e.p for e in family])
     found = []
     for e, p, m in zip(family, corrected, margins, strict=True):
         if e.outcome:
             found.append(e)
         elif m is None:
-            outcome = "undecided" if p >= LEVEL else ("better" if e.gain > 0 else "worse")
+            outcome = ("better" if e.gain > 0 else "worse") if p < LEVEL else "undecided"
             found.append(e._replace(outcome=outcome))
         else:
             shown = e.interval[1] < -m
@@ -155,6 +200,8 @@ def gains(e: Evidence, digits: int) -> str:
         return ""
     if math.isnan(e.p):
         return f"{e.gain:+.{digits}f}"
+    if e.test == "ranks":
+        return f"{e.gain:+.{digits}f} of medians, ranks, p {e.p:.2g}"
     low, high = (f"{x:+.{digits}f}" for x in e.interval)
     size = "" if math.isinf(e.effect) or math.isnan(e.effect) else f", {e.effect:+.1f} sd"
     return f"{e.gain:+.{digits}f} [{low}, {high}], {e.test}, p {e.p:.2g}{size}"

@@ -1,5 +1,6 @@
 """Evidence of seeds against SciPy's own tests, and against values by hand."""
 
+import itertools
 import math
 
 import numpy as np
@@ -111,3 +112,64 @@ def test_by_how_much_is_said():
     assert text.endswith("+2.1 sd")
     assert gains(weigh({0: 1.0}, {0: 2.0}, low), 1) == "+1.0"
     assert gains(weigh({}, {}, low), 1) == ""
+
+
+def by_hand(one, two):
+    """p, two-sided, of the mean ranks of every way to divide two sides; infinite ones are equal."""
+    both = [*one, *two]
+    ranks = [sum(y < x for y in both) + (sum(y == x for y in both) + 1) / 2 for x in both]
+    ways = list(itertools.combinations(range(len(both)), len(one)))
+    middle = len(one) * (len(both) + 1) / 2
+    seen = abs(sum(ranks[: len(one)]) - middle)
+    far = sum(abs(sum(ranks[i] for i in way) - middle) >= seen - 1e-9 for way in ways)
+    return far / len(ways)
+
+
+def test_a_run_that_diverged_is_the_worst_and_is_not_left_out():
+    """Of three seeds of five nothing is known but that they diverged: no comparison is won so."""
+    lost = {0: math.inf, 1: math.inf, 2: math.inf, 3: 0.01, 4: 0.02}
+    (found,) = judged([weigh(lost, B, low)])
+    assert (found.outcome, found.test) == ("undecided", "ranks")
+    assert found.p == pytest.approx(by_hand(lost.values(), B.values()))
+    assert found.gain == -math.inf
+    # One is lost of five that are all worse: every division says so.
+    (found,) = judged([weigh(A, {**{s: x + 1 for s, x in B.items()}, 4: math.inf}, low)])
+    assert (found.outcome, found.p) == ("better", pytest.approx(2 / 252))
+    assert gains(found, 2) == "+1.04 of medians, ranks, p 0.0079"
+    (found,) = judged([weigh({**{s: x + 1 for s, x in B.items()}, 4: math.inf}, A, low)])
+    assert found.outcome == "worse"
+    # What is better when it is higher, too.
+    (found,) = judged([weigh({**A, 4: math.inf}, {s: x + 1 for s, x in B.items()}, lambda x: -x)])
+    assert (found.outcome, found.gain) == ("worse", pytest.approx(-1.03))
+
+
+def test_not_worse_by_ranks_shifts_the_other_side():
+    lost = {**B, 4: math.inf}
+    assert judged([weigh(A, lost, low, margin=0.0)], 0.0)[0].p < 0.05
+    worse = {s: x + 0.05 for s, x in B.items()}
+    alone = weigh(worse, lost, low, margin=0.03)
+    shifted = [x + 0.03 for x in lost.values()]
+    assert alone.p == pytest.approx(
+        stats.permutation_test(
+            (stats.rankdata([*shifted, *worse.values()])[:5],
+             stats.rankdata([*shifted, *worse.values()])[5:]),
+            lambda x, y: x.mean() - y.mean(),
+            alternative="greater",
+        ).pvalue
+    )  # fmt: skip
+    assert weigh(worse, lost, low, margin=1.0).p < alone.p
+
+
+@pytest.mark.parametrize(
+    ("question", "says"),
+    [
+        (lambda: weigh({0: 1.0, 1: math.nan}, A, low), "Seed 1 has no number"),
+        (lambda: weigh(A, B, low, margin=-0.1), "at least 0"),
+        (lambda: weigh(A, B, low, margin=math.nan), "at least 0"),
+        (lambda: judged([weigh(A, B, low)] * 2, [None, 0.1]), "two families"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused(question, says):
+    with pytest.raises(ValueError, match=says):
+        question()
+    assert judged([Evidence("", 1.0)])[0].outcome == "undecided", "no p decides nothing"

@@ -385,6 +385,7 @@ def test_bold_needs_all_seeds_and_to_be_better_than_every_other():
     assert clear_best({**sides, "d": seeds(1.2, 9.0, 1.3)}, low, 3) is None
     assert clear_best({**sides, "d": seeds(1.95)}, low, 3) == "a", "one seed is no rival"
     assert clear_best({**sides, "a": seeds(0.9, 1.0)}, low, 3) is None, "a seed is missing"
+    assert clear_best({**sides, "a": seeds(0.1, 0.1, math.inf)}, low, 3) != "a", "one diverged"
     assert clear_best({"a": seeds(1.0), "b": seeds(2.0)}, low, 1) is None, "one seed"
     assert clear_best({"a": seeds(0.9, 1.0, 1.1)}, low, 3) is None, "nothing to be better than"
     near = METRICS["std_ratio"]
@@ -394,9 +395,24 @@ def test_bold_needs_all_seeds_and_to_be_better_than_every_other():
 
 def test_the_numbers_of_seeds_are_those_that_there_are():
     made = studied(FULL, "gaussians8", {"adam": [{"std_ratio": 0.9}, {"std_ratio": None}, None]})
-    done = finals_of_8(made).done("adam")
-    assert values_of(done, "ema", "std_ratio") == {0: 0.9}
-    assert values_of(done, "ema", "law_distance") == {}
+    stage = finals_of_8(made)
+    assert values_of(stage.done("adam"), "ema", "std_ratio") == {0: 0.9}
+    assert values_of(stage.done("adam"), "ema", "law_distance") == {}
+    assert values_of(stage.runs("adam"), "ema", "std_ratio") == {0: 0.9, 2: math.inf}, "diverged"
+
+
+def test_who_diverged_in_a_seed_is_not_judged_by_the_others():
+    """One of three seeds is lost, and the two that are left are twice as good."""
+    some = [None, {"wasserstein2": 0.10}, {"wasserstein2": 0.11}]
+    all_of = [{"wasserstein2": x} for x in (0.2, 0.201, 0.199)]
+    made = studied(FULL, "gaussians8", {"mirror_gan": some, "adam": all_of})
+    verdicts = [v for c in study_claims.claims(made, FULL) for v in c.verdicts]
+    known = [v for v in verdicts if v.text.startswith("Mirror-GAN 0.1050") and "Adam 0.2" in v.text]
+    assert len(known) == 2, "of last iterates and of mixtures"
+    for one in known:
+        assert one.outcome == "undecided"
+        assert "0.1050 ± 0.0050 (1 of 3 without a number) against Adam 0.2000" in one.text
+        assert "ranks" in one.by
 
 
 def test_a_quality_table_by_hand():

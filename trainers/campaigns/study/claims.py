@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -205,7 +206,16 @@ class _Questions:
 def _side(stage: Stage, name: str, answer: str, key: str) -> _Side:
     """The numbers of an algorithm, which says if all its runs diverged."""
     runs, done = stage.runs(name), stage.done(name)
-    return _Side(name, values_of(done, answer, key), "(diverged)" if runs and not done else "")
+    failed = "(diverged)" if runs and not done else ""
+    return _Side(name, values_of(runs if done else (), answer, key), failed)
+
+
+def _shown(side: _Side, metric: Metric) -> str:
+    """Its mean over the runs that have a number, and how many have none."""
+    good = [x for x in side.values.values() if math.isfinite(x)]
+    lost = len(side.values) - len(good)
+    without = f" ({lost} of {len(side.values)} without a number)" if lost else ""
+    return show(over(good), metric) + without
 
 
 def _judge(
@@ -224,8 +234,7 @@ def _judge(
     found = []
     for (stage, one, two), e, m in zip(sides, judged(family, margins), margins, strict=True):
         text = " against ".join(
-            f"{ALGORITHMS[s.name].title} {s.failed or show(over(s.values.values()), metric)}"
-            for s in (one, two)
+            f"{ALGORITHMS[s.name].title} {s.failed or _shown(s, metric)}" for s in (one, two)
         )
         found.append(
             Verdict(stage.dataset, text, _outcome(one, two, e, m), gains(e, metric.digits))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from trainers.campaigns.cells import Cell, aggregate, over, text
-from trainers.campaigns.evidence import Values, judged, weigh
+from trainers.campaigns.evidence import Values, from_best, judged, weigh
 from trainers.campaigns.study.protocol import (
     ALGORITHMS,
     PROTOCOLS,
@@ -90,16 +90,20 @@ def clear_best(sides: Mapping[str, Values], metric: Metric, seeds: int) -> str |
     """The name that is better than every other, by `evidence`, Holm's correction and all.
 
     Args:
-      sides: name -> seed -> value. Those of fewer than `seeds` seeds (missing or diverged) do not
-        win, and those without any are left out.
+      sides: name -> seed -> value. Those of fewer than `seeds` seeds, or with one that diverged, do
+        not win, and those without any are left out.
       metric: the column.
       seeds: of the protocol; with one there is no spread, and no best.
     """
     known = {n: v for n, v in sides.items() if v}
     if len(known) < 2 or seeds < 2:
         return None
-    first = min(known, key=lambda n: statistics.fmean(map(metric.distance, known[n].values())))
-    if len(known[first]) < seeds:
+
+    def mean(name: str) -> float:
+        return statistics.fmean(from_best(x, metric.distance) for x in known[name].values())
+
+    first = min(known, key=mean)
+    if len(known[first]) < seeds or math.isinf(mean(first)):
         return None
     others = [weigh(known[first], v, metric.distance) for n, v in known.items() if n != first]
     # One that has a seed alone was never beaten; who lost the others is no rival.
@@ -108,9 +112,14 @@ def clear_best(sides: Mapping[str, Values], metric: Metric, seeds: int) -> str |
 
 
 def values_of(runs: Sequence[Mapping[str, Any]], answer: str, key: str) -> dict[int, float]:
-    """seed -> a number of an answer, of the runs that have it."""
+    """seed -> a number of an answer, of the runs that have it; inf of those that diverged.
+
+    A run that captures no mode has no std ratio and no bias: that is as bad as any can be, too.
+    """
     found = {r["seed"]: r["scorecards"].get(answer, {}).get(key) for r in runs}
-    return {s: v for s, v in found.items() if v is not None and not math.isnan(v)}
+    lost = {r["seed"] for r in select(runs, status=DIVERGED)}
+    lost |= {s for s, v in found.items() if v is not None and math.isnan(v)}
+    return {s: math.inf if s in lost else v for s, v in found.items() if s in lost or v is not None}
 
 
 class Table(NamedTuple):
@@ -219,7 +228,7 @@ def quality_table(stage: Stage, answer: str) -> Table | None:
         if any(row[k]["count"] for row in cells.values()) or k in stage.real
     } or METRICS
     best = {
-        k: clear_best({n: values_of(stage.done(n), answer, k) for n in cells}, m, seeds)
+        k: clear_best({n: values_of(stage.runs(n), answer, k) for n in cells}, m, seeds)
         for k, m in metrics.items()
     }
     rows = []
