@@ -27,6 +27,7 @@ from tf_mixed_nash.errors import InputError
 from trainers.campaigns.search.spec import PRUNERS, SAMPLERS, Spec, Trial
 from trainers.system import cli
 from trainers.system.processes import TRAINER
+from trainers.system.quiet import import_tensorflow
 from trainers.system.stopping import Stopped
 
 __all__ = ["Spec", "Trial", "run"]
@@ -47,6 +48,7 @@ def run(spec: Spec, trainer: Sequence[str] = TRAINER) -> list[Trial]:
         trainer ended with it (exit code 2).
       Stopped: on SIGTERM and SIGINT, after the trials have written their checkpoints.
     """
+    import_tensorflow()
     try:
         from trainers.campaigns.search.trials import Sweep
     except ModuleNotFoundError as error:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 __all__ = [
+    "HIGHER",
+    "LOWER",
     "MONITORED",
     "SCORES",
     "CustomCard",
@@ -38,6 +40,20 @@ SCORES = {
         *("energy_distance", "precision", "recall", "density", "coverage", "ks_max", "ks_mean"),
     ),
 }
+# Which way is better; of those in neither it depends, and a std ratio should be 1.
+LOWER = frozenset(
+    (
+        *("law_distance", "reverse_kl", "mean_bias_sigma", "wasserstein2", "energy_distance"),
+        *("mode_kl", "principal_std_log", "radius_ks", "bridge_mass", "shape_distance"),
+        *("fid", "kid", "kid_std", "class_kl", "ks_max", "ks_mean"),
+    )
+)
+HIGHER = frozenset(
+    (
+        *("modes_captured", "high_quality_3sigma", "high_quality_4sigma", "rarest_mode_mass"),
+        *("precision", "recall", "density", "coverage", "classes_captured", "class_entropy"),
+    )
+)
 # Those that `score_every` measures during the training, where the data have them.
 MONITORED = {
     "planar": (

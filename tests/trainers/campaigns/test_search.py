@@ -3,9 +3,11 @@
 All use `fake_trainer.py`, whose scores are known in closed form.
 """
 
+import dataclasses
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,7 +37,7 @@ def _looks_often(monkeypatch):
 
 def spec(output, *searches, **more):
     """Of a sweep with the fake trainer, 10 mini-batches a trial; ema_decay is its pause a step."""
-    flags = {"num_trials": 99, "sampler": "grid", "pruner": "none", "algorithm": "adam"}
+    flags = {"num_trials": 99, "sampler": "grid", "pruner": "none", "algorithm": "mirror_gan"}
     flags["set"] = ("num_batches=10", *more.pop("set", ()))
     return sweep.Spec(TINY, output, searches or ("step_size=grid:0.1,0.001",), **flags | more)
 
@@ -256,7 +258,7 @@ def test_another_sweep_in_the_same_folder_is_refused(tmp_path):
     run(tmp_path, num_trials=1)
     with pytest.raises(InputError, match="another search"):
         run(tmp_path, "step_size=grid:0.1,0.01", num_trials=1)
-    with pytest.raises(InputError, match="holds the study 'gaussians8_mp-adam'"):
+    with pytest.raises(InputError, match="holds the study 'gaussians8_mp-mirror_gan'"):
         run(tmp_path, num_trials=1, study="mine")
     # And in another folder on the same storage.
     url = f"sqlite:///{tmp_path}/sweep.db"
@@ -264,13 +266,57 @@ def test_another_sweep_in_the_same_folder_is_refused(tmp_path):
         run(tmp_path / "b", num_trials=1, storage=url, objective="max:best/wasserstein2")
     with pytest.raises(InputError, match="cannot be used"):
         run(tmp_path / "c", num_trials=1, storage="nosql://here")
+    assert not list((tmp_path / "c").iterdir()), "another sweep may begin there"
+
+
+@pytest.mark.parametrize(
+    ("searches", "more", "says"),
+    [
+        (("temperature=grid:1e-8,1e-6",), {"algorithm": "sgd"}, "has no effect: sgd does not read"),
+        (("particles.batch=grid:thin,full",), {}, "has no effect: it is of several particles"),
+        (("algorithm=grid:adam,sgdd",), {"algorithm": None}, "algorithm=... has 'sgdd': Unknown algorithm 'sgdd'"),
+        (("damping=linear:0.5:2",), {"sampler": "tpe"}, "damping=... has 2.0: "),
+        (
+            ("algorithm=grid:sgd,adam", "damping=grid:0.5,1"),
+            {"algorithm": None},
+            "damping=... has no effect",
+        ),
+    ],
+)
+def test_what_cannot_be_had_or_does_nothing_is_not_searched(tmp_path, searches, more, says):
+    with pytest.raises(InputError, match=re.escape(says)):
+        Plan(spec(tmp_path, *searches, **more))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_some_trials_read_and_what_fits_with_another_value_is_searched(tmp_path):
+    """The damping is of one of two algorithms, learnt weights of several generators."""
+    searches = ("algorithm=grid:sgd,mirror_gan", "damping=grid:0.5,1.0")
+    assert Plan(spec(tmp_path, *searches, algorithm=None)).notes == []
+    searches = ("generator.num_particles=grid:1,4", "particles.batch=grid:thin,full")
+    assert Plan(spec(tmp_path, *searches)).notes == []
+
+
+def test_what_is_odd_is_said(tmp_path):
+    def notes(*searches, **more):
+        return [note.split(" ")[0] for note in Plan(spec(tmp_path, *searches, **more)).notes]
+
+    assert notes(objective="max:best/law_distance") == ["--objective=max:best/law_distance"]
+    assert notes(objective="min:last/high_quality_3sigma")
+    assert notes(objective="min:best/std_ratio")
+    assert notes(objective="max:last/high_quality_3sigma") == notes() == []
+    assert notes("seed=grid:0,1") == ["--search=seed=..."]
+    plan = Plan(dataclasses.replace(spec(tmp_path, "num_batches=grid:5,10"), set=()))
+    assert "unequal length" in plan.notes[0]
+    told = notes(algorithm="sgd", set=("temperature=1e-3", "step_size_rate=0.1"))
+    assert told == ["--set=temperature", "--set=step_size_rate"]
 
 
 def test_a_diverged_trial_has_the_worst_value_and_the_sweep_goes_on(tmp_path):
     trials = run(tmp_path, "step_size=grid:2,0.001")
     assert [(t.state, t.value) for t in trials] == [("diverged", None), ("complete", 0.0)]
     storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/sweep.db")
-    study = optuna.load_study(study_name="gaussians8_mp-adam", storage=storage)
+    study = optuna.load_study(study_name="gaussians8_mp-mirror_gan", storage=storage)
     assert study.trials[0].state == optuna.trial.TrialState.COMPLETE
     assert study.trials[0].value == math.inf, "so that samplers learn of it"
     storage.remove_session()
@@ -342,7 +388,7 @@ def test_scores_are_asked_for_when_there_is_a_pruner():
     assert flags() == [
         "trainer",
         f"--config={TINY}",
-        "--config.algorithm=adam",
+        "--config.algorithm=mirror_gan",
         "--config.score_every=2",  # log_every, which is more than num_batches / 20
         "--config.keep_last=1",
         "--config.num_batches=10",
@@ -423,7 +469,7 @@ def test_processes_share_a_study_and_run_each_trial_once(tmp_path):
     processes = [
         in_a_process(spec(f, *searches, storage=url, set=("ema_decay=0.02",))) for f in folders
     ]
-    assert [p.wait(30) for p in processes] == [0, 0, 0]
+    assert [p.wait(120) for p in processes] == [0, 0, 0]
     ran = [path for f in ("a", "b") for path in (tmp_path / f / "trials").iterdir()]
     assert sorted(path.name for path in ran) == [f"{n:04d}" for n in range(6)]
     assert all(sessions(path) == [0] for path in ran)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import itertools
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +18,7 @@ from trainers.campaigns import groups
 from trainers.campaigns.jobs import Job
 from trainers.campaigns.search import space
 from trainers.campaigns.search.spec import PRUNERS, SAMPLERS, Spec
-from trainers.experiment import settings
+from trainers.experiment import settings, unread
 from trainers.system import cli
 from trainers.tasks import kinds
 
@@ -37,6 +39,7 @@ class Plan:
       limit: trials in all.
       score_every: of the trials; 0 if nothing is scored during them.
       reports: scores of each trial.
+      notes: what is odd about the flags, and may be meant.
 
     Raises:
       InputError: for the first flag that is not valid.
@@ -71,6 +74,7 @@ class Plan:
         self.points = space.grid(self.searches) if spec.sampler == "grid" else []
         self.limit = min(spec.num_trials, len(self.points) or spec.num_trials)
         config = self._config()
+        self.notes = self._checked(config)
         kind = kinds.kind_of(config)
         self.looked_for = spec.objective or f"min:best/{kinds.SCORES[kind][0]}"
         self.objective = space.parse_objective(
@@ -78,6 +82,7 @@ class Plan:
         )
         if self.objective.metric not in kinds.SCORES[kind]:
             raise _no_metric(self.objective.metric, config, kinds.SCORES[kind])
+        self.notes += _odd(self.objective, self.looked_for)
         self.algorithm: str = config.algorithm
         self.score_every = self._score_every(config)
         self.reports = config.num_batches // self.score_every if self.score_every else 0
@@ -87,15 +92,62 @@ class Plan:
         # The second is for the probes: a copy would not know the types of what is None.
         config, probe = (cli.load_config(self.spec.config) for _ in range(2))
         items = [f"algorithm={self.spec.algorithm}"] if self.spec.algorithm else []
-        items += self.spec.set
+        self._items = [*items, *self.spec.set]
         for each in (config, probe):
-            settings.override(each, items)
-        given = [item.partition("=")[0] for item in items]
+            settings.override(each, self._items)
+        given = [item.partition("=")[0] for item in self._items]
         for s in self.searches:
             if s.key in given:
                 raise InputError(f"{s.key} is searched, and set too. Do one of them.")
             for value in s.extremes():
                 settings.assign(probe, s.key, value, "--search")
+        return config
+
+    def _checked(self, config: Any) -> list[str]:
+        """Notes, once it is known that each value can be had, and does something.
+
+        Looked at are the configs of the ends of ranges and the values of grids, with each other.
+        """
+        ways = list(itertools.islice(itertools.product(*(s.extremes() for s in self.searches)), 64))
+        good, refused, idle = set(), {}, {s.key: "" for s in self.searches}
+        given = [item.partition("=")[0] for item in self.spec.set]
+        unused: list[str] | None = None
+        for way in ways:
+            probe = self._with(way)
+            pairs = [(s.key, repr(x)) for s, x in zip(self.searches, way, strict=True)]
+            try:
+                resolved = settings.resolve(probe)
+            except InputError as error:
+                refused |= {pair: error for pair in pairs if pair not in refused}
+                continue
+            good |= set(pairs)
+            for key in [*idle]:
+                if why := unread.reason(resolved, key):
+                    idle[key] = idle[key] or why
+                else:
+                    del idle[key]
+            found = unread.unread(resolved, given)
+            unused = [note for note in (unused or found) if note in found]
+        whole = math.prod(len(s.extremes()) for s in self.searches) == len(ways)
+        for (key, value), error in refused.items():
+            if (key, value) not in good and (whole or not good):
+                raise InputError(f"--search={key}=... has {value}: {error}")
+        for key, why in idle.items():
+            raise InputError(f"--search={key}=... has no effect: {why}. Search another key.")
+        notes = [note.replace("--config.", "--set=", 1) for note in unused or []]
+        searched = {s.key for s in self.searches}
+        if "seed" in searched:
+            notes.append("--search=seed=... finds the luckiest seed, which no other run will have")
+        if "num_batches" in searched:
+            notes.append("--search=num_batches=... gives trials of unequal length")
+        return notes
+
+    def _with(self, values: Sequence[Any]) -> Any:
+        """The config of a trial with these values of what is searched."""
+        config = cli.load_config(self.spec.config)
+        settings.override(config, self._items)
+        for s, value in zip(self.searches, values, strict=True):
+            settings.assign(config, s.key, value, "--search")
         return config
 
     def _score_every(self, config: Any) -> int:
@@ -164,6 +216,17 @@ class Plan:
             longest = max(self.reports, 1)
             return optuna.pruners.HyperbandPruner(max(longest // 9, 1), longest)
         return optuna.pruners.NopPruner()
+
+
+def _odd(objective: space.Objective, text: str) -> list[str]:
+    """A note if the objective is the worst run."""
+    wrong = kinds.LOWER if objective.maximize else kinds.HIGHER
+    if objective.metric in wrong:
+        better = "lower" if objective.maximize else "higher"
+        return [f"--objective={text} looks for the worst: {objective.metric} is better {better}"]
+    if objective.metric == "std_ratio":
+        return [f"--objective={text} looks for an end: a std ratio should be 1"]
+    return []
 
 
 def _no_metric(metric: str, config: Any, valid: Sequence[str]) -> InputError:

@@ -14,6 +14,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import shutil
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -66,26 +68,48 @@ class Sweep(Campaign):
             (self.output / name).mkdir(exist_ok=True)
         with contextlib.ExitStack() as failed, self._alone():
             failed.callback(self.close)
-            self.place = self._identity()
+            self.place = self._known() or uuid.uuid4().hex
+            failed.callback(self._leave_nothing)
             self.storage, self.study = self._open()
+            self._sign()
             self._study_id = self.storage.get_study_id_from_name(self.plan.study_name)
             failed.pop_all()
 
-    def _identity(self) -> str:
-        """The name of this folder among those that work on the study."""
-        path, name = self.output / "sweep.json", self.plan.study_name
-        if path.is_file():
-            known = json.loads(path.read_text())
-            _check_same(self.plan.definition, known["definition"], f"{self.output} holds")
-            if known["study"] != name:
-                raise InputError(
-                    f"{self.output} holds the study {known['study']!r}, not {name!r}. Give another "
-                    "folder with --output."
-                )
-            return known["place"]
-        place = uuid.uuid4().hex
-        write_json(path, {"study": name, "place": place, "definition": self.plan.definition})
+    @property
+    def _signature(self) -> Path:
+        return self.output / "sweep.json"
+
+    def _known(self) -> str:
+        """The name of this folder among those that work on the study; "" of a new one."""
+        name = self.plan.study_name
+        if not self._signature.is_file():
+            return ""
+        try:
+            known = json.loads(self._signature.read_text())
+            study, place, definition = (known[k] for k in ("study", "place", "definition"))
+        except (ValueError, KeyError, TypeError):
+            raise InputError(
+                f"{self._signature} cannot be read. Put it back, or give another --output."
+            ) from None
+        _check_same(self.plan.definition, definition, f"{self.output} holds")
+        if study != name:
+            raise InputError(
+                f"{self.output} holds the study {study!r}, not {name!r}. Give another "
+                "folder with --output."
+            )
         return place
+
+    def _sign(self) -> None:
+        """Once the storage is open: what could not begin leaves no sweep that others must be."""
+        if not self._signature.is_file():
+            facts = {"study": self.plan.study_name, "place": self.place}
+            write_json(self._signature, {**facts, "definition": self.plan.definition})
+
+    def _leave_nothing(self) -> None:
+        """Of a folder that never was a sweep's."""
+        if not self._signature.is_file():
+            for name in ("trials", "logs", "locks"):
+                shutil.rmtree(self.output / name, ignore_errors=True)
 
     def _open(self) -> tuple[optuna.storages.BaseStorage, optuna.Study]:
         """The storage, and the study in it, made if it is not there."""
@@ -140,6 +164,8 @@ class Sweep(Campaign):
     def run(self) -> list[Trial]:
         """Runs what is missing; returns all trials."""
         spec = self.plan.spec
+        for note in self.plan.notes:
+            print(f"warning: {note}.", file=sys.stderr)
         try:
             starter = groups.Together(self.plan.together, spec.threads)
             code = jobs.run(self, spec.jobs, spec.threads, starter=starter)
