@@ -2,6 +2,7 @@
 
     python -m benchmarks.judge          # the table of docs/results/judge.md, 20 minutes
     python -m benchmarks.judge --sizes=2500 --draws=20 --wasserstein_draws=0   # a look, a minute
+    python -m benchmarks.judge --failures   # in what order it puts answers that are wholly wrong
 
 A fake is a set of samples of a law that differs from the data's in one known way. For every fake
 and number of samples it says how often the number prefers fresh real data to it, over all pairs of
@@ -28,7 +29,7 @@ from trainers.system import cli
 from trainers.system.files import make_writable, write_atomically, write_json
 from trainers.tasks.data import synthetic
 
-__all__ = ["FAKES", "SETS", "STUDY_SAMPLES", "Draw", "main", "preferred", "table"]
+__all__ = ["FAILURES", "FAKES", "SETS", "STUDY_SAMPLES", "Draw", "main", "preferred", "table"]
 
 SETS = ("gaussians8", "gaussians25", "gaussians25_unequal", "swissroll")
 # What scorecards are made of, by default (`kinds.PlanarCard`).
@@ -170,6 +171,38 @@ FAKES = {
 }
 
 
+def _shifted(sigmas: float):
+    return lambda d, s: _plain(d, s) + np.array([sigmas * s, 0.0])
+
+
+# Answers that are wholly wrong.
+FAILURES: dict[str, Callable[[Draw, float], np.ndarray]] = {
+    "real data": _plain,
+    "N(0, I)": lambda d, s: d.random.normal(size=d.centre.shape),
+    "every sample one point, a mode": lambda d, s: np.repeat(d.centre[:1], len(d.centre), 0),
+    "every sample one point, (0.35, 0.35)": lambda d, s: np.zeros_like(d.centre) + 0.35,
+    "all modes shifted by 3 sigma": _shifted(3.0),
+    "by 4.5 sigma, narrow": lambda d, s: d.centre + 0.1 * d.offset + np.array([4.5 * s, 0.0]),
+    "by 4.9 sigma, narrow": lambda d, s: d.centre + 0.1 * d.offset + np.array([4.9 * s, 0.0]),
+}  # fmt: skip
+
+
+def failures(seed: int = 0) -> str:
+    """Markdown: the distance of answers that are wholly wrong, on the 8 and the 25 Gaussians."""
+    sets = [_Set(name) for name in SETS[:2]]
+    lines = [
+        "| samples | " + " | ".join(f"{s}, law distance" for s in SETS[:2]) + " |",
+        "|---|---|---|",
+    ]
+    for title, samples in FAILURES.items():
+        found = []
+        for one in sets:
+            d = one.draw(STUDY_SAMPLES, one.masses, np.random.default_rng(seed))
+            found.append(law.distance_from_law(samples(d, one.data.sigma), one.data))
+        lines.append(f"| {title} | " + " | ".join(f"{x:.2f}" for x in found) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def numbers(samples: np.ndarray, data: Any) -> dict[str, float]:
     """What is compared, the less the better."""
     fitted, index, _ = law.fit_of(samples, data)
@@ -268,6 +301,9 @@ def main() -> int:
     """The command."""
     f = flags.FLAGS
     sizes = integers("sizes", f.sizes)
+    if f.failures:
+        print(failures(f.seed), end="")
+        return 0
     if unknown := [name for name in f.sets if name not in SETS]:
         raise InputError(f"--sets={unknown[0]}: choose of {', '.join(SETS)}.")
     if f.output:
@@ -297,5 +333,6 @@ if __name__ == "__main__":
     flags.DEFINE_integer("draws", 40, "Of real data and of each fake.", lower_bound=2)
     flags.DEFINE_integer("wasserstein_draws", 10, "Of the draws at the least size, with W2.")
     flags.DEFINE_integer("seed", 0, "Of the draws.")
+    flags.DEFINE_bool("failures", False, "The distances of wholly wrong answers, and no more.")
     flags.DEFINE_string("output", "", "FILE.md for the table; FILE.json beside it.")
     cli.main(main, sys.argv)

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -66,6 +67,8 @@ def main() -> int:
     task, answers = task_of(resolved), settings.answers_of(resolved)
     make_writable(out, "--out")
     check(runs)
+    for note in _unread(runs, names, seeds[0], f.set):
+        print(f"warning: {note}.", file=sys.stderr)
     comparison = Comparison(list(runs.values()))
     show = f.jobs == 1
     starter = groups.Together(groups.most(f.together), f.threads, show)
@@ -77,7 +80,7 @@ def main() -> int:
         print(f"{len(left)} of {len(runs)} runs are missing yet; the same command goes on.")
         return jobs.FAILED if comparison.failed else cli.DONE
     titles = {name: ALGORITHMS[name].title for name in names}
-    spread = "mean ± s.e." if len(seeds) > 1 else "one seed, no spread"
+    spread = "mean ± s.e" if len(seeds) > 1 else "one seed, no spread"
     note = f"\nSeeds {f.seeds}; {f.num_batches:,} mini-batches each; {spread}.\n"
     print(write(out, task, runs, comparison.diverged, titles, note, timings, answers))
     for answer in answers:
@@ -87,11 +90,30 @@ def main() -> int:
     return cli.DONE
 
 
+def _unread(runs, names: Sequence[str], seed: int, items: Sequence[str]) -> list[str]:
+    """A note of each --set key that none of the algorithms reads."""
+    from trainers.experiment import settings, unread
+
+    keys = [item.partition("=")[0] for item in items]
+    found: list[str] = []
+    for i, name in enumerate(names):
+        config = cli.load_config(runs[name, seed].config)
+        settings.override(config, runs[name, seed].settings)
+        idle = [k for k in keys if unread.reason(settings.resolve(config), k)]
+        found = idle if i == 0 else [k for k in found if k in idle]
+    return [
+        f"--set={key}=... has no effect: no algorithm that is compared reads it" for key in found
+    ]
+
+
 def _integers(text: str) -> list[int]:
     try:
-        return [int(part) for part in text.split(",")]
+        seeds = [int(part) for part in text.split(",")]
     except ValueError:
         raise InputError(f"--seeds must be integers separated by commas, got {text!r}.") from None
+    if twice := [s for s in seeds if seeds.count(s) > 1]:
+        raise InputError(f"--seeds={text} has {twice[0]} twice. Give each seed once.")
+    return seeds
 
 
 def _timings(path: str | None) -> dict[str, Cell]:

@@ -26,7 +26,7 @@ from trainers.system.quiet import import_tensorflow
 from trainers.workdir import findings
 from trainers.workdir.checkpoints import Checkpoints
 from trainers.workdir.findings import Finding
-from trainers.workdir.folder import CARD, CHECKPOINTS
+from trainers.workdir.folder import CHECKPOINTS, read_card
 
 _SAMPLES = 2_000
 # What is shown of a look, in this order.
@@ -55,7 +55,12 @@ def diagnose(workdir: Path, step: str | None = None, records_only: bool = False)
     """
     config = settings.load_workdir_config(workdir)
     num_batches, records = options_of(config).num_batches, findings.read(workdir)
-    steps, notes = Checkpoints(workdir / CHECKPOINTS).steps, list[str]()
+    steps, notes = Checkpoints(workdir / CHECKPOINTS).steps, findings.damage(workdir)
+    try:
+        finished = read_card(workdir) is not None
+    except InputError as error:
+        finished = False
+        notes.append(str(error).removesuffix("."))
     if not records and not steps:
         raise InputError(
             f"{workdir} has neither records nor a checkpoint yet. Let the run reach its first "
@@ -80,7 +85,7 @@ def diagnose(workdir: Path, step: str | None = None, records_only: bool = False)
         "workdir": str(workdir),
         "step": max([r["step"] for r in records] + steps),
         "num_batches": num_batches,
-        "finished": (workdir / CARD).is_file(),
+        "finished": finished,
         "findings": [{**f._asdict(), "helps": f.helps} for f in found],
         "measures": measures,
         "looked_at": looked_at,

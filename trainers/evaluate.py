@@ -19,8 +19,9 @@ from absl import flags
 
 from export import publish
 from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.metrics import law
 from trainers.system import cli
-from trainers.system.files import make_writable, write_json
+from trainers.system.files import check_file, write_json
 from trainers.system.paths import literal
 from trainers.system.quiet import import_tensorflow
 
@@ -87,8 +88,15 @@ def main() -> int:
     replicates = flags.FLAGS.intervals
     if model and flags.FLAGS.step:
         raise InputError("--step is of a workdir's checkpoints. Leave it out with --model.")
+    if workdir and flags.FLAGS.dataset:
+        raise InputError("--dataset is of a --model that does not say its own. Leave it out.")
+    if replicates and replicates < law.FEWEST_REPLICATES:
+        raise InputError(
+            f"--intervals={replicates} halves have no 95 % interval. Give at least "
+            f"{law.FEWEST_REPLICATES}, such as 100, or 0 for none."
+        )
     if output:
-        make_writable(Path(output).resolve().parent, "--output")
+        check_file(Path(output), "--output")
     import_tensorflow()
     from trainers.answers import reading
 

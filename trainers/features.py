@@ -89,9 +89,9 @@ def main() -> int:
     if not f.output or Path(f.output).suffix != ".npz":
         raise InputError("Say where the network goes, with --output=FILE.npz.")
     import_tensorflow()
-    from trainers.system.files import make_writable
+    from trainers.system.files import check_file
 
-    make_writable(Path(f.output).resolve().parent, "--output")
+    check_file(Path(f.output), "--output")
     epochs, flip = _TRAINING[f.dataset]
     weights, header = train(f.dataset, f.tfds_dir, f.epochs or epochs, flip, f.seed)
     digest = features.save(Path(f.output), weights, header)

@@ -16,7 +16,7 @@ from absl import flags
 
 from tf_mixed_nash.errors import InputError
 from trainers.system import cli
-from trainers.system.files import make_writable
+from trainers.system.files import check_file
 
 
 def main() -> int:
@@ -26,7 +26,7 @@ def main() -> int:
         raise InputError("Say which run, with --workdir=DIR.")
     path = Path(output) if output else None
     if path:
-        make_writable(path.resolve().parent, "--output")
+        check_file(path, "--output")
     from trainers.answers import report
 
     print(f"report  {report.write(Path(workdir), path)}")

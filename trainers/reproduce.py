@@ -93,7 +93,7 @@ def _options(f) -> Options:
 def _some(flag: str, given: Sequence[str], valid: Sequence[str]) -> tuple[str, ...]:
     for name in given:
         if name not in valid:
-            raise InputError(f"Unknown --{flag}={name}. Choose of: {', '.join(valid)}.")
+            raise unknown(f"--{flag}", name, valid, of="some of")
     return tuple(given)
 
 

@@ -61,3 +61,12 @@ def test_a_fake_has_its_fault_alone():
 def test_equal_numbers_prefer_nobody():
     assert judge.preferred([1.0, 1.0], [1.0, 2.0]) == 0.75
     assert judge.preferred([0.0], [0.0]) == 0.5
+
+
+def test_what_is_said_of_failures_is_so():
+    """A displaced mode costs more than a lost one, and everything is far above real data."""
+    lines = [line.split(" | ") for line in judge.failures().splitlines()[2:]]
+    distance = {cells[0].removeprefix("| "): float(cells[1]) for cells in lines}
+    assert distance["real data"] < 0.01
+    assert min(x for title, x in distance.items() if title != "real data") > 1.0
+    assert distance["N(0, I)"] < distance["by 4.5 sigma, narrow"] < distance["by 4.9 sigma, narrow"]

@@ -81,6 +81,7 @@ _NFG = 'NFG 1 R "x" { "a" "b" } '
         ("a.csv", "1,2\n3,x\n", "row 2, column 2 of the payoffs is 'x'"),
         ("a.csv", "1,2\n3\n", "row 2 of the payoffs has 1 entries, expected 2"),
         ("a.csv", "1,2\n3,nan\n", "must be finite"),
+        ("a.csv", "0,2e-320\n1e-320,0\n", "take numbers for 0. Multiply the payoffs"),
         ("a.csv", "", "is empty"),
         ("a.csv", "a,b\n", "no row of payoffs"),
         ("a.csv", '"3,3","0,5"\n"5,0","1,1"\n', "Gambit"),
@@ -284,6 +285,15 @@ def sign(x, y):
 def drawn(x, y):
     return np.random.rand()
 
+def hidden(x, y):
+    return tf.random.normal([], dtype=x.dtype) * x[0] * y[0]
+
+def half_hidden(x, y):
+    return x[0] * y[0] * (1 + 0.5 * tf.random.normal([], dtype=x.dtype))
+
+def hidden_of_python(x, y):
+    return float(np.random.rand()) * float(x[0] * y[0])
+
 def domain(x, y):
     return math.sqrt(x[0]) * y[0]
 
@@ -331,6 +341,10 @@ def test_a_payoff_without_a_gradient_goes_to_the_grid(payoffs):
     ("name", "says"),
     [
         ("drawn", "no function"),
+        # At the centre of the sets these are 0.
+        ("hidden", "no function"),
+        ("half_hidden", "no function"),
+        ("hidden_of_python", "no function"),
         ("domain", "failed at x=.*math domain error"),
         ("two", r"one number .* got shape \(2,\)"),
         ("text", "one number|failed"),

@@ -43,6 +43,7 @@ def test_a_comparison_runs_once_and_tabulates(tmp_path):
         ),
         (["--out=/tmp/x", "--algorithms=adam,adan"], "'adan'"),
         (["--out=/tmp/x", "--seeds=a"], "integers"),
+        (["--out=/tmp/x", "--seeds=0,1,0"], "--seeds=0,1,0 has 0 twice"),
         (["--out=/tmp/x", "--budget=0"], "above 0"),
         (["--out=/tmp/x", "--jobs=0"], "jobs"),
         ([], "--out"),

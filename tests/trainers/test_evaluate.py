@@ -47,6 +47,9 @@ def test_an_exported_model_scores_like_its_strategy(finished, tmp_path):
         (["--workdir=/nowhere"], "not a workdir"),
         (["--model=/nowhere"], "No such model"),
         (["--workdir=/nowhere", "--output=/proc/no/a.json"], "/proc/no cannot be written"),
+        (["--workdir=/nowhere", "--output=/tmp"], "--output=/tmp is a folder. Give a file"),
+        (["--workdir=/nowhere", "--dataset=swissroll"], "--dataset is of a --model"),
+        (["--workdir=/nowhere", "--intervals=1"], "--intervals=1 halves have no 95 % interval"),
     ],
 )
 def test_bad_input_exits_2(arguments, says):

@@ -27,6 +27,8 @@ __all__ = ["ArrayGame", "ContinuousGame", "GridGame", "NotDifferentiableError"]
 
 # Cells of a set, where Python is called for each pair of points; tensors take ten times as long.
 _FEW_CELLS = {"numbers": 200, "tensors": 40}
+# Where a set is looked at beside its centre: no factor is 0 there by symmetry.
+_GENERIC = 0.381966
 
 
 class NotDifferentiableError(InputError):
@@ -293,6 +295,9 @@ class ContinuousGame:
         if not self.pointwise:
             try:
                 values = self._compiled.pairs(x, y)
+                again = self._compiled.pairs(x, y)
+                if not np.allclose(again, values, 1e-5, equal_nan=True):
+                    raise self._no_function()
             except InputError:
                 raise
             except Exception:  # Python's `if`, float(x), NumPy: each fails in its own way
@@ -317,7 +322,7 @@ class ContinuousGame:
             "its payoff is not made of TensorFlow's operations alone (Python's `if`, NumPy and "
             "math are not), so that it has no gradient"
         )
-        x, y = (((s.lower + s.upper) / 2)[None] for s in (self.x_set, self.y_set))
+        x, y = (self._at(s, 0.5) for s in (self.x_set, self.y_set))
         self.pointwise = "numbers"
         try:
             found = self._each(x, y)[0]
@@ -331,11 +336,24 @@ class ContinuousGame:
             found = self._each(x, y)[0]
             same = bool(np.isclose(found, at_centre or 0.0, 1e-5, equal_nan=True))
         if not same or not np.isclose(self._each(x, y)[0], found, 1e-5, equal_nan=True):
-            raise InputError(
-                f"The payoff of {self.name} is no function: it gave other values for the same x "
-                "and y. Draw its random numbers once, outside it."
-            )
+            raise self._no_function()
+        # Where nothing is 0: a factor of 0 hides what is random.
+        x, y = (self._at(s, _GENERIC) for s in (self.x_set, self.y_set))
+        first, again = (self._each(x, y)[0] for _ in range(2))
+        if not np.isclose(first, again, 1e-5, equal_nan=True):
+            raise self._no_function()
         return np.asarray(found, self.dtype.as_numpy_dtype)
+
+    @staticmethod
+    def _at(box: Box, part: float) -> np.ndarray:
+        """The point of a set so far from its lower to its upper corner, [1, dim]."""
+        return (box.lower + part * (box.upper - box.lower))[None]
+
+    def _no_function(self) -> InputError:
+        return InputError(
+            f"The payoff of {self.name} is no function: it gave other values for the same x "
+            "and y. Draw its random numbers once, outside it."
+        )
 
     def _each(self, x, y) -> np.ndarray:
         """F(x_i, y_i), called for each i: float64 [p]."""

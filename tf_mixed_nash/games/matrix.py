@@ -250,7 +250,10 @@ class MatrixGame(BiAffine):
 
 def _tensor(x, dtype, what) -> tf.Tensor:
     try:
-        x = x if tf.is_tensor(x) else np.asarray(x, dtype.as_numpy_dtype)
+        if not tf.is_tensor(x):
+            if np.iscomplexobj(x):
+                raise TypeError("they are complex")
+            x = np.asarray(x, dtype.as_numpy_dtype)
         return tf.cast(tf.convert_to_tensor(x), dtype)
     except (TypeError, ValueError) as error:
         raise InputError(f"{what} must be an array of numbers: {error}") from None
@@ -258,6 +261,13 @@ def _tensor(x, dtype, what) -> tf.Tensor:
 
 def _check_finite(x: tf.Tensor, what: str) -> None:
     if bool(tf.reduce_all(tf.math.is_finite(x))):
+        values = np.abs(x.numpy())
+        least, largest = np.finfo(values.dtype).tiny, float(values.max(initial=0.0))
+        if 0 < largest < least:
+            raise InputError(
+                f"The largest number of {what} is {largest:.3g}, and below {least:.3g} computers "
+                "take numbers for 0. Multiply the payoffs by a power of two."
+            )
         return
     bad = ~np.isfinite(x.numpy())
     first = tuple(int(i) for i in np.unravel_index(int(bad.argmax()), bad.shape))

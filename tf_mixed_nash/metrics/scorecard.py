@@ -30,6 +30,9 @@ __all__ = [
     "wasserstein2",
 ]
 
+# Squares of distances are numbers.
+_FARTHEST = 1e150
+
 KEYS = (
     "num_samples",
     "num_modes",
@@ -68,7 +71,8 @@ def scorecard(
         and `masses` [m] of its modes, of sum 1, where they are not equal.
       capture_samples: how many of the samples decide which modes are captured.
       wasserstein_samples: of each side.
-      energy_samples: of the samples, for energy_distance: it takes the distance of every pair.
+      energy_samples: of the samples, for energy_distance: it takes the distance of every pair. They
+        are taken evenly from the first to the last, the others' are the first.
 
     Returns:
       num_samples, num_modes;
@@ -93,11 +97,18 @@ def scorecard(
         minimise.
 
     Raises:
-      ValueError: for samples that are not finite.
+      ValueError: for samples that are not finite, fewer than two, of another shape, or so far away
+        that the squares of their distances are no numbers.
     """
     samples = np.asarray(samples, np.float64)
+    if samples.ndim != 2 or samples.shape[1] != 2 or len(samples) < 2:
+        raise ValueError(
+            f"A scorecard is of samples [n, 2] with n of at least 2, got shape {samples.shape}."
+        )
     if not np.isfinite(samples).all():
         raise ValueError("The samples are not all finite; there is no scorecard of them.")
+    if (largest := float(np.abs(samples).max())) > _FARTHEST:
+        raise ValueError(f"The samples are as far away as {largest:.3g}; there is no scorecard.")
     fitted, index, offset = law.fit_of(samples, data)
     distance = np.linalg.norm(offset, axis=1) / data.sigma
     captured = np.unique(index[:capture_samples][distance[:capture_samples] <= 3.0])
@@ -124,7 +135,7 @@ def scorecard(
         else math.nan,
         "mean_bias_sigma": float(np.mean(biases)) if biases else math.nan,
         "wasserstein2": wasserstein2(samples[:wasserstein_samples], real[:wasserstein_samples]),
-        "energy_distance": law.energy_distance(samples[:energy_samples], data.law),
+        "energy_distance": law.energy_distance(law.spread(samples, energy_samples), data.law),
         "mode_kl": mode_kl(counts, masses),
         "principal_std_log": fitted.principal_std_log,
         "radius_ks": fitted.radius_ks,

@@ -141,6 +141,17 @@ def _sha256_of_parts(path: Path, count: int) -> list[str]:
         return [hashlib.sha256(file.read(size)).hexdigest() for _ in range(count)]
 
 
+def check_file(path: Path, flag: str) -> None:
+    """Makes the folder of a file that is to be written, and checks that it can be.
+
+    Raises:
+      InputError: if not, naming the flag to change.
+    """
+    make_writable(path.resolve().parent, flag)
+    if path.is_dir():
+        raise InputError(f"{flag}={path} is a folder. Give a file, such as {path / 'NAME'}.")
+
+
 def make_writable(folder: Path, flag: str) -> None:
     """Makes the folder if needed, and checks that files can be made in it.
 

@@ -10,6 +10,7 @@ This module must stay free of TensorFlow.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import statistics
@@ -23,6 +24,7 @@ __all__ = [
     "HELP",
     "LOOK",
     "Finding",
+    "damage",
     "diverged",
     "entries",
     "find",
@@ -329,3 +331,12 @@ def _fields(records: Sequence[Mapping[str, Any]], player: str) -> list[Finding]:
 def read(workdir: Path) -> list[dict[str, Any]]:
     """The records of a workdir."""
     return [json.loads(line) for line in whole_lines(workdir / METRICS)]
+
+
+def damage(workdir: Path) -> list[str]:
+    """What of a workdir's records is not whole, in words without a full stop."""
+    with contextlib.suppress(OSError):
+        rest = (workdir / METRICS).read_bytes().rpartition(b"\n")[2]
+        if rest:
+            return [f"{METRICS} ends within a line, of {len(rest)} bytes: it was cut off there"]
+    return []

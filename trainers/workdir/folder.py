@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tf_mixed_nash.errors import InputError
 from trainers.experiment.settings import ANSWERS, CONFIG
 from trainers.system import lock
 
@@ -111,7 +112,24 @@ def free(workdir: Path) -> bool:
 
 
 def read_card(workdir: Path) -> dict[str, Any] | None:
-    """The scorecard of a finished run; None of another."""
-    with contextlib.suppress(FileNotFoundError):
-        return json.loads((workdir / CARD).read_text())
-    return None
+    """The scorecard of a finished run; None of another.
+
+    Raises:
+      InputError: if it is none.
+    """
+    try:
+        card = json.loads((workdir / CARD).read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise _no_card(workdir, str(error)) from None
+    if not isinstance(card, dict) or "strategies" not in card:
+        raise _no_card(workdir, "it has no strategies")
+    return card
+
+
+def _no_card(workdir: Path, why: str) -> InputError:
+    return InputError(
+        f"{workdir / CARD} is no scorecard ({why}). Remove it: the command that trained the run "
+        "then scores it again."
+    )

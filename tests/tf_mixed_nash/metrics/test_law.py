@@ -182,3 +182,27 @@ def test_intervals_cover_as_often_as_they_say():
     assert all(map(math.isnan, found["none"]))
     again = law.intervals(lambda rows: {"mean": x[rows].mean()}, len(x), replicates=400)
     assert again["mean"] == found["mean"]
+
+
+@pytest.mark.parametrize(("num_samples", "replicates"), [(400, 1), (400, 19), (3, 100)])
+def test_too_few_halves_or_samples_have_no_interval(num_samples, replicates):
+    with pytest.raises(ValueError, match="at least 4 samples and 20 replicates"):
+        law.intervals(lambda rows: {"a": 0.0}, num_samples, replicates=replicates)
+
+
+def test_rows_behind_the_first_thousands_count():
+    """Good samples before bad ones are as bad as behind them."""
+    good = np.random.default_rng(4).normal(size=(4_000, 2))
+    bad = np.zeros([6_000, 2])
+    first, last = (
+        law.energy_distance_from_normal(np.concatenate(parts))
+        for parts in ((good, bad), (bad, good))
+    )
+    assert first == pytest.approx(last, rel=0.1)
+    assert first > 0.1
+    rows = np.arange(10_001)
+    some = law.spread(rows, 2_500)
+    assert (len(some), some[0], some[-1]) == (2_500, 0, 10_000)
+    assert set(np.diff(some)) == {4, 5}
+    assert law.spread(rows[:7], 7) is not None
+    assert list(law.spread(rows[:7], 7)) == list(range(7))

@@ -166,7 +166,19 @@ def test_wasserstein2_of_shifted_points_is_the_shift():
 
 def test_not_finite_samples_are_refused():
     with pytest.raises(ValueError, match="finite"):
-        scorecard(np.array([[0.0, math.inf]]), REAL, Grid())
+        scorecard(np.array([[0.0, math.inf], [0.0, 1.0]]), REAL, Grid())
+
+
+@pytest.mark.parametrize("shape", [(0, 2), (1, 2), (100, 3), (100,), (10, 2, 2)])
+def test_samples_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=rf"n of at least 2, got shape \({shape[0]}"):
+        scorecard(np.zeros(shape), REAL, Grid())
+
+
+def test_samples_beyond_all_squares_are_refused():
+    with pytest.raises(ValueError, match="as far away as"):
+        scorecard(REAL * 1e200, REAL, Grid())
+    assert math.isfinite(scorecard(REAL[:50] * 1e100, REAL[:50], Grid())["law_distance"])
 
 
 def test_each_atom_has_its_modes():

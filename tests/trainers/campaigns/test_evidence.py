@@ -160,6 +160,15 @@ def test_not_worse_by_ranks_shifts_the_other_side():
     assert weigh(worse, lost, low, margin=1.0).p < alone.p
 
 
+def test_of_many_seeds_the_ranks_have_a_normal_law():
+    random = np.random.default_rng(0)
+    one, two = (dict(enumerate(random.normal(m, 1.0, 12))) for m in (0.0, 1.0))
+    two[3] = math.inf
+    found = weigh(one, two, low)
+    exact = stats.mannwhitneyu([*two.values()], [*one.values()], method="exact")
+    assert found.p == pytest.approx(exact.pvalue, rel=0.15)
+
+
 @pytest.mark.parametrize(
     ("question", "says"),
     [

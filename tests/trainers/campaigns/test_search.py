@@ -274,7 +274,11 @@ def test_another_sweep_in_the_same_folder_is_refused(tmp_path):
     [
         (("temperature=grid:1e-8,1e-6",), {"algorithm": "sgd"}, "has no effect: sgd does not read"),
         (("particles.batch=grid:thin,full",), {}, "has no effect: it is of several particles"),
-        (("algorithm=grid:adam,sgdd",), {"algorithm": None}, "algorithm=... has 'sgdd': Unknown algorithm 'sgdd'"),
+        (
+            ("algorithm=grid:adam,sgdd",),
+            {"algorithm": None},
+            "algorithm=... has 'sgdd': Unknown algorithm 'sgdd'",
+        ),
         (("damping=linear:0.5:2",), {"sampler": "tpe"}, "damping=... has 2.0: "),
         (
             ("algorithm=grid:sgd,adam", "damping=grid:0.5,1"),

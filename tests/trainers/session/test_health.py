@@ -95,6 +95,13 @@ def test_diagnose_reads_and_looks(ill, tmp_path):
     only = diagnose.diagnose(old, records_only=True)
     assert not only["findings"]
     assert "nobody looked at it" in only["notes"][0]
+    # What is damaged is said.
+    (old / "metrics.jsonl").write_text(records[:-9])
+    (old / "scorecard.json").write_text("{broken")
+    only = diagnose.diagnose(old, records_only=True)
+    assert "metrics.jsonl ends within a line" in only["notes"][0]
+    assert "scorecard.json is no scorecard" in only["notes"][1]
+    assert not only["finished"]
 
 
 def test_what_a_users_code_raises_ends_the_looks_and_not_the_run():

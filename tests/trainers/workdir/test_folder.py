@@ -4,6 +4,9 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
+from tf_mixed_nash.errors import InputError
 from trainers.system import lock
 from trainers.workdir import folder as sut
 
@@ -39,6 +42,13 @@ def test_only_a_finished_run_has_a_scorecard(tmp_path):
     assert sut.read_card(tmp_path) is None
     (tmp_path / sut.CARD).write_text('{"strategies": {}}')
     assert sut.read_card(tmp_path) == {"strategies": {}}
+
+
+@pytest.mark.parametrize("text", ["{broken", "", "[1]", '{"fid": 1}'])
+def test_a_scorecard_that_is_none_says_so(tmp_path, text):
+    (tmp_path / sut.CARD).write_text(text)
+    with pytest.raises(InputError, match=r"scorecard.json is no scorecard \(.*\). Remove it"):
+        sut.read_card(tmp_path)
 
 
 def test_the_answers_are_named_once():
