@@ -123,8 +123,8 @@ def read_card(workdir: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise _no_card(workdir, str(error)) from None
-    if not isinstance(card, dict) or "strategies" not in card:
-        raise _no_card(workdir, "it has no strategies")
+    if not isinstance(card, dict):
+        raise _no_card(workdir, f"it is {card!r:.20}")
     return card
 
 

@@ -465,6 +465,7 @@ def test_a_stopped_sweep_stops_its_trials_after_a_checkpoint(tmp_path, number, c
     assert len(sessions(trial)) == 2
 
 
+@pytest.mark.slow  # three processes with TensorFlow; what each does at a time is the tests' above
 def test_processes_share_a_study_and_run_each_trial_once(tmp_path):
     searches = ("step_size=grid:0.1,0.01,0.001", "damping=grid:0.1,0.2")
     url = f"sqlite:///{tmp_path}/all.db"

@@ -44,7 +44,7 @@ def test_only_a_finished_run_has_a_scorecard(tmp_path):
     assert sut.read_card(tmp_path) == {"strategies": {}}
 
 
-@pytest.mark.parametrize("text", ["{broken", "", "[1]", '{"fid": 1}'])
+@pytest.mark.parametrize("text", ["{broken", "", "[1]", "null"])
 def test_a_scorecard_that_is_none_says_so(tmp_path, text):
     (tmp_path / sut.CARD).write_text(text)
     with pytest.raises(InputError, match=r"scorecard.json is no scorecard \(.*\). Remove it"):
