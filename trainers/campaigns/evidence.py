@@ -47,6 +47,7 @@ class Evidence(NamedTuple):
       effect: the gain in standard deviations: of the differences of pairs, else pooled.
       test: "paired t", "Welch" or "ranks".
       pairs: seeds that both have; for Welch's the smaller number.
+      towards: of ranks, how much higher the mean rank of b is: the side that a verdict takes.
     """
 
     outcome: str
@@ -56,6 +57,7 @@ class Evidence(NamedTuple):
     effect: float = math.nan
     test: str = ""
     pairs: int = 0
+    towards: float = 0.0
 
 
 def weigh(
@@ -139,7 +141,8 @@ def _by_ranks(one: np.ndarray, two: np.ndarray, margin: float | None) -> Evidenc
         )
     else:
         found = stats.mannwhitneyu(*sides, alternative=side, method="asymptotic")
-    return Evidence("", gain, p=float(found.pvalue), test="ranks", pairs=few)
+    towards = float(sides[0].mean() - sides[1].mean())
+    return Evidence("", gain, p=float(found.pvalue), test="ranks", pairs=few, towards=towards)
 
 
 def effect_size(one: np.ndarray, two: np.ndarray, paired: bool) -> float:
@@ -188,7 +191,8 @@ def judged(family: Sequence[Evidence], margin: float | Sequence[float | None] | 
         if e.outcome:
             found.append(e)
         elif m is None:
-            outcome = ("better" if e.gain > 0 else "worse") if p < LEVEL else "undecided"
+            side = "better" if (e.towards or e.gain) > 0 else "worse"
+            outcome = side if p < LEVEL else "undecided"
             found.append(e._replace(outcome=outcome))
         else:
             shown = e.interval[1] < -m

@@ -143,6 +143,15 @@ def test_a_run_that_diverged_is_the_worst_and_is_not_left_out():
     assert (found.outcome, found.gain) == ("worse", pytest.approx(-1.03))
 
 
+def test_where_most_of_both_diverged_the_ranks_say_who_is_better():
+    """Both medians are infinite, and their difference is no number."""
+    some = {s: math.inf if s < 16 else 0.1 for s in range(30)}
+    most = {s: math.inf if s < 29 else 0.1 for s in range(30)}
+    (found,) = judged([weigh(some, most, low)])
+    assert (found.outcome, found.gain) == ("better", 0.0)
+    assert judged([weigh(most, some, low)])[0].outcome == "worse"
+
+
 def test_not_worse_by_ranks_shifts_the_other_side():
     lost = {**B, 4: math.inf}
     assert judged([weigh(A, lost, low, margin=0.0)], 0.0)[0].p < 0.05

@@ -267,6 +267,15 @@ def test_another_sweep_in_the_same_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="cannot be used"):
         run(tmp_path / "c", num_trials=1, storage="nosql://here")
     assert not list((tmp_path / "c").iterdir()), "another sweep may begin there"
+    # What was in the folder is somebody's.
+    (tmp_path / "d" / "logs").mkdir(parents=True)
+    (tmp_path / "d" / "logs" / "mine").touch()
+    with pytest.raises(InputError, match="cannot be used"):
+        run(tmp_path / "d", num_trials=1, storage="nosql://here")
+    assert [str(p.relative_to(tmp_path)) for p in (tmp_path / "d").rglob("*")] == [
+        "d/logs",
+        "d/logs/mine",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -301,6 +310,13 @@ def test_what_some_trials_read_and_what_fits_with_another_value_is_searched(tmp_
     assert Plan(spec(tmp_path, *searches)).notes == []
 
 
+def test_of_too_many_values_nothing_is_concluded(tmp_path):
+    """The damping is read by the last of many combinations alone."""
+    more = [f"log_every=grid:{','.join(map(str, range(1, 17)))}", "batch_size=grid:8,16,24,32"]
+    more += ["ema_decay=grid:0.1,0.2,0.3", "damping=grid:0.5,1.0"]
+    assert Plan(spec(tmp_path, "algorithm=grid:sgd,mirror_gan", *more, algorithm=None)).notes == []
+
+
 def test_what_is_odd_is_said(tmp_path):
     def notes(*searches, **more):
         return [note.split(" ")[0] for note in Plan(spec(tmp_path, *searches, **more)).notes]
@@ -314,6 +330,10 @@ def test_what_is_odd_is_said(tmp_path):
     assert "unequal length" in plan.notes[0]
     told = notes(algorithm="sgd", set=("temperature=1e-3", "step_size_rate=0.1"))
     assert told == ["--set=temperature", "--set=step_size_rate"]
+    # Read by the first of the algorithms that are searched, whatever the others do.
+    both = {"algorithm": None, "set": ("temperature=1e-6",)}
+    assert notes("algorithm=grid:mirror_gan,sgd,adam", **both) == []
+    assert notes("algorithm=grid:sgd,adam", **both) == ["--set=temperature"]
 
 
 def test_a_diverged_trial_has_the_worst_value_and_the_sweep_goes_on(tmp_path):

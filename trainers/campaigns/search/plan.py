@@ -27,6 +27,8 @@ __all__ = ["Plan"]
 # Scores that are reported of each trial.
 _REPORTS = 20
 _STARTUP_TRIALS = 10
+# Values of what is searched, with each other, that are looked at before the first trial: seconds.
+_MOST_WAYS = 256
 
 
 class Plan:
@@ -108,10 +110,13 @@ class Plan:
 
         Looked at are the configs of the ends of ranges and the values of grids, with each other.
         """
-        ways = list(itertools.islice(itertools.product(*(s.extremes() for s in self.searches)), 64))
-        good, refused, idle = set(), {}, {s.key: "" for s in self.searches}
-        given = [item.partition("=")[0] for item in self.spec.set]
-        unused: list[str] | None = None
+        num = math.prod(len(s.extremes()) for s in self.searches)
+        if num > _MOST_WAYS:  # of some of them nothing follows
+            return self._notes([])
+        ways = itertools.product(*(s.extremes() for s in self.searches))
+        good, refused = set(), {}
+        # What no way has read yet, and why the first did not.
+        idle: dict[str, str] | None = None
         for way in ways:
             probe = self._with(way)
             pairs = [(s.key, repr(x)) for s, x in zip(self.searches, way, strict=True)]
@@ -121,26 +126,31 @@ class Plan:
                 refused |= {pair: error for pair in pairs if pair not in refused}
                 continue
             good |= set(pairs)
-            for key in [*idle]:
-                if why := unread.reason(resolved, key):
-                    idle[key] = idle[key] or why
-                else:
-                    del idle[key]
-            found = unread.unread(resolved, given)
-            unused = [note for note in (unused or found) if note in found]
-        whole = math.prod(len(s.extremes()) for s in self.searches) == len(ways)
+            keys = [*(s.key for s in self.searches), *self._given] if idle is None else idle
+            found = {key: unread.reason(resolved, key) for key in keys}
+            idle = {key: (idle or found)[key] for key, why in found.items() if why}
         for (key, value), error in refused.items():
-            if (key, value) not in good and (whole or not good):
+            if (key, value) not in good:
                 raise InputError(f"--search={key}=... has {value}: {error}")
-        for key, why in idle.items():
-            raise InputError(f"--search={key}=... has no effect: {why}. Search another key.")
-        notes = [note.replace("--config.", "--set=", 1) for note in unused or []]
-        searched = {s.key for s in self.searches}
+        idle = idle or {}
+        for s in self.searches:
+            if s.key in idle:
+                raise InputError(
+                    f"--search={s.key}=... has no effect: {idle[s.key]}. Search another key."
+                )
+        return self._notes([f"--set={key} has no effect: {why}" for key, why in idle.items()])
+
+    def _notes(self, unused: Sequence[str]) -> list[str]:
+        notes, searched = [*unused], {s.key for s in self.searches}
         if "seed" in searched:
             notes.append("--search=seed=... finds the luckiest seed, which no other run will have")
         if "num_batches" in searched:
             notes.append("--search=num_batches=... gives trials of unequal length")
         return notes
+
+    @property
+    def _given(self) -> list[str]:
+        return [item.partition("=")[0] for item in self.spec.set]
 
     def _with(self, values: Sequence[Any]) -> Any:
         """The config of a trial with these values of what is searched."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import shutil
 import sys
 import time
 import uuid
@@ -106,10 +105,12 @@ class Sweep(Campaign):
             write_json(self._signature, {**facts, "definition": self.plan.definition})
 
     def _leave_nothing(self) -> None:
-        """Of a folder that never was a sweep's."""
+        """Of a folder that never was a sweep's: what is empty. The rest may be somebody's."""
         if not self._signature.is_file():
+            (self.output / "locks" / "sweep").unlink(missing_ok=True)
             for name in ("trials", "logs", "locks"):
-                shutil.rmtree(self.output / name, ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    (self.output / name).rmdir()
 
     def _open(self) -> tuple[optuna.storages.BaseStorage, optuna.Study]:
         """The storage, and the study in it, made if it is not there."""
