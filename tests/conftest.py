@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import time
 from collections import Counter
 
 import pytest
@@ -60,11 +61,51 @@ def pytest_collection_modifyitems(config, items):
         raise pytest.UsageError(f"tests/repetitions.py names no test: {', '.join(missing)}")
 
 
+class _Garbage:
+    """TensorFlow's million objects are not searched for garbage again and again.
+
+    Neither are the graphs that modules leave behind: runs and published versions ask for a whole
+    search, which takes longer after every test.
+    """
+
+    LONG = 0.1  # seconds of a search
+
+    def __init__(self):
+        self._began = self._took = 0.0
+        gc.callbacks.append(self._look)
+
+    def _look(self, phase, info):
+        if info["generation"] == 2:
+            if phase == "start":
+                self._began = time.perf_counter()
+            else:
+                self._took = time.perf_counter() - self._began
+
+    def set_aside(self):
+        """What is alive is not looked at again."""
+        gc.collect()
+        gc.freeze()
+        self._took = 0.0
+
+    @property
+    def is_much(self):
+        return self._took > self.LONG
+
+
+_garbage = _Garbage()
+
+
 def pytest_collection_finish():
-    """TensorFlow's million objects are not searched for garbage again and again."""
-    gc.collect()
-    gc.freeze()
+    _garbage.set_aside()
     gc.set_threshold(20_000, 10, 10)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item, nextitem):
+    yield
+    # Between modules, whose fixtures are gone.
+    if nextitem is not None and nextitem.path != item.path and _garbage.is_much:
+        _garbage.set_aside()
 
 
 def pytest_deselected(items):

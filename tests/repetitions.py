@@ -161,9 +161,7 @@ FIRST: dict[str, tuple[str, ...]] = {
     TRAINERS + "test_faults.py::test_a_signal_stops_at_the_next_step_and_loses_nothing": (
         "15-143",
     ),
-    TRAINERS + "test_faults.py::test_a_disk_that_fills_up_elsewhere_is_no_stack_trace": (
-        "metrics.jsonl",
-    ),
+    TRAINERS + "test_faults.py::test_a_disk_that_fills_up_elsewhere_is_no_stack_trace": (),
     TRAINERS + "test_faults.py::test_killed_inside_a_checkpoint": (),
     TRAINERS + "test_faults.py::test_a_clock_that_jumps": (),
     TRAINERS + "test_faults.py::test_a_damaged_newest_checkpoint": ("truncated",),
@@ -182,7 +180,9 @@ FIRST: dict[str, tuple[str, ...]] = {
     EXPORT + "serving/test_server.py::test_a_broken_version_leaves_the_served_one_alone": (
         "truncated",
     ),
-    # A killed sweep's is taken up at once by test_search.py.
+    # A study that is killed, and a sweep that is stopped, are taken up again by test_kills.py and
+    # test_search.py.
+    TRAINERS + "campaigns/test_search.py::test_a_killed_sweeps_trial_is_taken_up_where_it_was": (),
     TRAINERS
     + "campaigns/test_kills.py::test_who_comes_at_once_waits_for_the_trainers_of_the_one_that_was_"
     + "killed": (),
@@ -190,7 +190,8 @@ FIRST: dict[str, tuple[str, ...]] = {
     TRAINERS + "campaigns/test_kills.py::test_kills_leave_nobody_and_lose_nothing": (
         "reproduce-SIGKILL",
     ),
-    TRAINERS + "system/test_quiet.py::test_what_is_hidden_comes_back_and_the_rest_is_there": ("",),
+    # Every command imports TensorFlow so.
+    TRAINERS + "system/test_quiet.py::test_what_is_hidden_comes_back_and_the_rest_is_there": (),
     # Two replicas in one process are tried by make test; workers need a process each.
     TRAINERS
     + "system/test_devices.py::test_two_workers_are_bitwise_equal_after_50_mini_batches": (),

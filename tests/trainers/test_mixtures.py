@@ -227,7 +227,7 @@ def test_an_unfinished_run_is_refused(better, tmp_path):
 
 def test_packs_of_data_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(publishing, "publish_strategy", publish_without_model)
-    config = tiny("sgd", game__packing=2, game__gradient_penalty=0.0)
+    config = tiny("sgd", game__packing=2, game__gradient_penalty=0.0, num_batches=2, **FEW_SCORED)
     assert train.train(config, tmp_path / "run") == 0
     done = command("trainers.mixtures", f"--workdir={tmp_path / 'run'}")
     assert done.returncode == 2

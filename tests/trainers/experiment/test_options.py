@@ -46,7 +46,7 @@ def test_the_kind_of_task_decides_what_it_is_made_from():
         ((16, 16), (16, 16)),
         "gaussians8",
     )
-    assert spec.card == PlanarCard(num_samples=500, capture_samples=250)
+    assert spec.card == PlanarCard(num_samples=300, capture_samples=250)
     assert (spec.start, spec.fourier) == ({}, {})
     spec = spec_of(tiny(model__start_spread=2.0, model__fourier_features=3))
     assert spec.start == {"start_scale": 1.0, "start_spread": 2.0}

@@ -101,9 +101,9 @@ def test_its_scorecard_knows_the_atoms(workdir):
         assert set(own) == {*KEYS, "atoms", "specialisation"}
         assert len(own["atoms"]) == 4
         assert sum(atom["weight"] for atom in own["atoms"]) == pytest.approx(1.0, abs=1e-6)
-        assert sum(atom["num_samples"] for atom in own["atoms"]) == own["num_samples"] == 500
+        assert sum(atom["num_samples"] for atom in own["atoms"]) == own["num_samples"] == 300
         good = sum(sum(atom["modes"]) for atom in own["atoms"])
-        assert good == round(own["high_quality_3sigma"] * 500)
+        assert good == round(own["high_quality_3sigma"] * 300)
         assert all(len(atom["modes"]) == 8 for atom in own["atoms"])
     assert set(card["real_data_ceiling"]) == set(KEYS)
     assert all(np.isfinite(x).all() for record in lines(workdir) for x in record.values())
