@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,10 +12,10 @@ from typing import Any
 from benchmarks.flops import step_flops
 from benchmarks.peers.client import Peer
 from benchmarks.peers.common import Work
-from benchmarks.peers.ours import make_loop
+from benchmarks.peers.ours import FAR, make_loop
 from benchmarks.rounds import Contestant
 
-__all__ = ["PEAK", "gradients", "matrix_product", "ours", "peer", "peers"]
+__all__ = ["PEAK", "configured", "gradients", "matrix_product", "ours", "peer", "peers"]
 
 PEAK = "matrix product"
 _SIDE = 2048
@@ -22,15 +23,28 @@ _SIDE = 2048
 
 def ours(work: Work, folder: Path, overrides: Sequence[str] = ()) -> Contestant:
     """The trainer's own loop: data, EMA, snapshots and logs included. A step is a mini-batch."""
-    loop = make_loop(work, folder, tuple(overrides))
+    return Contestant(_timed(make_loop(work, folder, tuple(overrides))), step_flops(work))
 
+
+def configured(config: str, overrides: Sequence[str] = ()) -> Contestant:
+    """The same of a module of `configs`, as `trainers.run` reads it, at any length."""
+    from tf_mixed_nash.training.loop import Loop
+    from trainers.experiment import settings
+    from trainers.experiment.build import build
+
+    given = importlib.import_module(f"configs.{config}").get_config()
+    settings.override(given, [*overrides, f"num_batches={FAR}"])
+    return Contestant(_timed(Loop(build(settings.resolve(given)))))
+
+
+def _timed(loop: Any) -> Callable[[int], float]:
     def seconds(steps: int) -> float:
         before, started = loop.step, time.perf_counter()
         loop.advance(before + steps)
         elapsed = time.perf_counter() - started
         return elapsed * steps / (loop.step - before)  # whole outer steps may overshoot
 
-    return Contestant(seconds, step_flops(work))
+    return seconds
 
 
 def gradients(work: Work, folder: Path) -> Contestant:

@@ -161,6 +161,11 @@ STAGES: dict[str, list[Setting]] = {
             *("step_size=1.5e-3", "stability=1e-6", "temperature=1e-9"),
             *("model.start_scale=1.0", "model.start_spread=0.0"),
         ),
+        # The seconds of eight: a mini-batch of theirs costs less than 4/3 of the single one's
+        # (benchmarks.scaling --axes=particles).
+        _like_make_run("widths_1_longer", "1 x 184, 24,000 mini-batches", 1).with_items(
+            "num_batches=24000"
+        ),
         *(
             _like_make_run(f"widths_{name}", f"8 x 64, {title}", 8, f"algorithm={name}")
             for name, title in (

@@ -2,11 +2,16 @@
 
     python -m benchmarks.scaling [--axes=batch,width,inner_steps,mixture,replicas] [--rounds=7]
         [--output=scaling.json]
+    python -m benchmarks.scaling --axes=particles,particles_25    # n' at as many parameters
 
 Along each axis everything else is the standard 2-D experiment (batch 64, 3 x 512, K = 1, M = 30,
 one replica), in float32; the values alternate within a round, and ratios are to the first.
 Replicas are logical CPUs of MirroredStrategy on the same cores: they show the overhead, not a
 gain, and are timed in a process of their own, which must split the CPU before it computes.
+
+The axes of particles are the runs of docs/results/particles.md: what `make run` trains (8
+Gaussians) and `configs/gaussians25_mp.py`, with n' generators that have as many parameters
+together as theirs.
 """
 
 from __future__ import annotations
@@ -16,13 +21,16 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from benchmarks import contest, rounds
+from benchmarks.particles_study import STAGES
 from benchmarks.peers.common import Work
+from benchmarks.rounds import Contestant
 from tf_mixed_nash.errors import InputError
 from trainers.system import cli
 from trainers.system.quiet import import_tensorflow
@@ -39,16 +47,32 @@ AXES: dict[str, dict[str, tuple[Work, tuple[str, ...]]]] = {
     },
     "replicas": {"1": (_BASE, ()), "2": (_BASE, ("strategy=mirrored",))},
 }
+# Axis -> a stage of particles_study, whose settings differ in n' alone, and its data.
+PARTICLES = {"particles": ("widths", 8), "particles_25": ("widths_25", 25)}
+
+
+def _of_particles(axis: str) -> Iterator[tuple[str, Contestant]]:
+    stage, modes = PARTICLES[axis]
+    for setting in STAGES[stage]:
+        num = setting.name.removeprefix(f"{stage}_")
+        if num.isdecimal():
+            items = [x for x in setting.items if not x.startswith("num_batches=")]
+            yield num, contest.configured(f"gaussians{modes}_mp", items)
+
+
+def _contestants(axis: str, folder: Path) -> dict[str, Contestant]:
+    if axis in PARTICLES:
+        return dict(_of_particles(axis))
+    return {
+        label: contest.ours(work, folder, overrides)
+        for label, (work, overrides) in AXES[axis].items()
+    }
 
 
 def measure(axis: str, num_rounds: int) -> list[dict[str, Any]]:
     """Times the values of an axis in this process: a row for each."""
     with tempfile.TemporaryDirectory() as folder:
-        contestants = {
-            label: contest.ours(work, Path(folder), overrides)
-            for label, (work, overrides) in AXES[axis].items()
-        }
-        results = rounds.alternate(contestants, num_rounds)
+        results = rounds.alternate(_contestants(axis, Path(folder)), num_rounds)
     return [
         {
             "axis": axis,
@@ -81,8 +105,8 @@ def main() -> int:
     """The command."""
     f = flags.FLAGS
     for axis in f.axes:
-        if axis not in AXES:
-            raise InputError(f"--axes={axis}: choose of {', '.join(AXES)}.")
+        if axis not in (*AXES, *PARTICLES):
+            raise InputError(f"--axes={axis}: choose of {', '.join((*AXES, *PARTICLES))}.")
     tf: Any = import_tensorflow()
     tf.get_logger().setLevel("ERROR")
     if f.child:
@@ -109,7 +133,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_list("axes", list(AXES), f"Of {', '.join(AXES)}.")
+    flags.DEFINE_list("axes", list(AXES), f"Of {', '.join((*AXES, *PARTICLES))}.")
     flags.DEFINE_integer("rounds", 7, "Timings of each value.", lower_bound=2)
     flags.DEFINE_bool("child", False, "Split the CPU into two logical devices first.")
     flags.DEFINE_string("output", None, "Also write a JSON file.")

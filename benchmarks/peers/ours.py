@@ -14,9 +14,9 @@ import numpy as np
 from benchmarks.peers.client import Peer
 from benchmarks.peers.common import PLAYERS, Work
 
-__all__ = ["comparable", "difference", "make_loop"]
+__all__ = ["FAR", "comparable", "difference", "make_loop"]
 
-_FAR = 10**6  # mini-batches: the decaying step size is constant over the few that are timed
+FAR = 10**6  # mini-batches: the decaying step size is constant over the few that are timed
 _RECORDS = 512
 
 
@@ -34,7 +34,7 @@ def make_loop(work: Work, folder: Path, overrides: tuple[str, ...] = ()) -> Any:
 
     name = "gaussians8_md" if work.model == "mlp" else "lsun_md"
     config = importlib.import_module(f"configs.{name}").get_config()
-    config.algorithm, config.batch_size, config.num_batches = work.algorithm, work.batch_size, _FAR
+    config.algorithm, config.batch_size, config.num_batches = work.algorithm, work.batch_size, FAR
     config.precision = "float32" if work.precision == "float32" else "mixed_bfloat16"
     for key in ("step_size", "temperature", "stability", "rms_decay", "decay_1", "decay_2"):
         config[key] = getattr(work, key)
