@@ -8,6 +8,7 @@ The protocol is at the head of that page; how it runs, benchmarks/studies.py.
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 from benchmarks import studies
 from benchmarks.studies import Setting, Study
 from trainers.campaigns import evidence
-from trainers.campaigns.study.tables import METRICS
+from trainers.campaigns.study.tables import METRICS, Metric
 from trainers.system import cli
 
 __all__ = ["CRITIC_WIDTHS", "ONE_OF_25", "STAGES", "STUDY", "WIDTHS", "WIDTHS_OF_25"]
@@ -246,6 +247,7 @@ _IMAGES = ("fid", "recall", "coverage", "classes_captured", "specialisation")
 _BY_SEED = ("make_run", "widths", "eight", "widths_25")
 _JUDGED = ("high_quality_3sigma", "law_distance", "principal_std_log")
 _OF_MASSES = ("modes_captured", "mode_kl", "law_distance")
+_OF_IMAGES = ("fid", "recall", "coverage")
 # By stage: the numbers, and what is compared with its controls; paired where networks and draws
 # are the same.
 _COMPARED: dict[str, tuple[tuple[str, ...], str, dict[str, bool]]] = {
@@ -267,15 +269,27 @@ _COMPARED: dict[str, tuple[tuple[str, ...], str, dict[str, bool]]] = {
     "modes_25": (_JUDGED, "modes_25_25", {"modes_25_1": False, "modes_25_md": True}),
     "widths_25": (
         _JUDGED,
-        "widths_25_25",
-        dict.fromkeys((f"widths_25_{num}" for num in WIDTHS_OF_25 if num != 25), False),
+        "widths_25_1",
+        dict.fromkeys((f"widths_25_{num}" for num in WIDTHS_OF_25 if num > 1), False),
     ),
     "roll": (
         _JUDGED,
         "roll_1",
         dict.fromkeys((f"roll_{num}" for num in WIDTHS if num > 1), False),
     ),
+    "widths": (
+        _JUDGED,
+        "widths_1",
+        dict.fromkeys((f"widths_{num}" for num in SMALL_WIDTHS if num > 1), False),
+    ),
     "unbalanced": (_OF_MASSES, "unbalanced_learnt", {"unbalanced_uniform": True}),
+    "fashion": (_OF_IMAGES, "fashion_4", {"fashion_1": False}),
+}
+_METRICS = {
+    **METRICS,
+    "fid": Metric("FID", 2, operator.pos, "lower", 0.0),
+    "recall": Metric("recall", 3, operator.neg, "higher", 0.0),
+    "coverage": Metric("coverage", 3, operator.neg, "higher", 0.0),
 }
 
 
@@ -293,7 +307,7 @@ def compared(runs: Mapping[str, Mapping[str, Any]], stage: str = "make_run") -> 
 
     rows = []
     for number in judged:
-        metric = METRICS[number]
+        metric = _METRICS[number]
         family = [
             evidence.weigh(values(first, number), values(name, number), metric.distance, pair)
             for name, pair in controls.items()

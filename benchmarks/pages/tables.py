@@ -241,7 +241,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "particles, compared": lambda: particles_study.compared(_runs(particles_study.STUDY)),
     **{
         f"particles, {stage} compared": functools.partial(_compared, stage)
-        for stage in ("modes_25", "widths_25", "unbalanced", "roll")
+        for stage in ("modes_25", "widths", "widths_25", "unbalanced", "roll", "fashion")
     },
     **{
         f"particles, {stage} by seed": functools.partial(_reached, stage)
