@@ -237,6 +237,7 @@ STAGES: dict[str, list[Setting]] = {
             _FASHION,
             ("model.width=16", "generator.num_particles=4"),
         ),
+        Setting("fashion_narrow", "1 generator of width 16", _FASHION, ("model.width=16",)),
     ],
 }
 _COLUMNS = ("modes_captured", "high_quality_3sigma", "reverse_kl", "std_ratio", "wasserstein2")
