@@ -53,6 +53,54 @@ def exists(name: str) -> bool:
     return False
 
 
+A_LINK = re.compile(r"\]\(<?([^)\s>]+)>?(?: \"[^\"]*\")?\)")
+CODE = re.compile(
+    r"^(```|~~~).*?^\1|(?:^|(?<=\n\n))(?: {4}.*\n)+|`[^`\n]*`", re.DOTALL | re.MULTILINE
+)
+A_HEADING = re.compile(r"^#{1,6} +(.+?)(?: *\{#([\w-]+)\})? *$", re.MULTILINE)
+
+
+def anchors(text: str) -> set[str]:
+    """What the links to headings of a page may say, as GitHub and the site make it."""
+    found = set()
+    for title, own in A_HEADING.findall(text):
+        plain = re.sub(r"[^\w\- ]", "", title.lower()).strip()
+        found |= {own, plain.replace(" ", "-"), re.sub(r"[-\s]+", "-", plain)}
+    return found
+
+
+def lost_links(path: Path, text: str) -> list[str]:
+    """The links of a page, outside of code, that lead to no file, or to no heading of one."""
+    lost = []
+    for link in A_LINK.findall(CODE.sub("", text)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = path.parent / name if name else path
+        if not target.exists():
+            lost.append(link)
+            continue
+        there = text if target == path else target.read_text() if target.suffix == ".md" else None
+        if anchor and there is not None and anchor not in anchors(there):
+            lost.append(link)
+    return lost
+
+
+PAGES = [path for path in TEXTS if path.suffix == ".md"] + [ROOT / "CHANGELOG.md"]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_links_lead_to_what_is_there(path):
+    assert lost_links(path, path.read_text()) == []
+
+
+def test_a_link_that_is_lost_is_found():
+    page = "# A page\n[a](README.md) [b](docs/none.md) `[c](none)` [d](#a-page) [e](#b)\n"
+    page += "\n    [f](none.py)\n\n```\n[g](none)\n```\n[h](https://example.org/none)\n"
+    assert lost_links(ROOT / "README.md", page) == ["docs/none.md", "#b"]
+    assert lost_links(ROOT / "docs/when.md", "[x](docs/when.md)") == ["docs/when.md"]
+
+
 @pytest.mark.parametrize("path", TEXTS, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_paths_and_modules_in_texts_exist(path):
     text = path.read_text()

@@ -122,7 +122,7 @@ def particles() -> str:
     return (
         f"**25 generators on the 25 Gaussians** (`gaussians25_mp`): {said('modes_25_25')}. **Eight "
         f"on the 8 Gaussians** (`make run`): {said('make_run_8')}; one with as many parameters and "
-        f"the same settings: {said('make_run_1')} ([when several help](docs/when.md))."
+        f"the same settings: {said('make_run_1')}."
     )
 
 
