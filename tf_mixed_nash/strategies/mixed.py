@@ -66,7 +66,11 @@ class MixedStrategy:
         self.num_classes = num_classes
         self.num_particles = num_particles
         self.latent_law = latent_law
-        self.num_components = int(self.atoms.shape[0])
+        # In a graph for any number of them it is a tensor.
+        count = self.atoms.shape[0]
+        self.num_components: Any = (
+            tf.shape(self.atoms, out_type=tf.int64)[0] if count is None else int(count)
+        )
 
     def draw(self, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """What the keys of the rows decide.
@@ -133,7 +137,7 @@ class MixedStrategy:
           components: int64 [n] in [0, M).
           latents: float32 [n, D], or [n, D + k] with one-hot classes.
         """
-        if self.num_components == 1:
+        if self.atoms.shape[0] == 1:
             return self._generated(0, latents)
         order = tf.argsort(components, stable=True)
         latents = tf.gather(latents, order)

@@ -157,9 +157,12 @@ class Training:
           num_particles: see `MixedStrategy`; by default the run's, whose whole measures they are.
         """
         generator = self.game.generator
-        count = int(atoms.shape[0])  # pyright: ignore[reportArgumentType]
-        equal = tf.fill([count], tf.constant(1.0 / count, tf.float32))
-        a: Any = equal if weights is None else tf.cast(weights, tf.float32)
+        a: Any
+        if weights is None:
+            count = int(atoms.shape[0])  # pyright: ignore[reportArgumentType]
+            a = tf.fill([count], tf.constant(1.0 / count, tf.float32))
+        else:
+            a = tf.cast(weights, tf.float32)
         if generator.calibrates:
             calibrated = tf.TensorSpec([generator.frozen().dim], generator.dtype)
             atoms = tf.map_fn(self._calibrate, atoms, fn_output_signature=calibrated)

@@ -32,10 +32,10 @@ def test_the_first_record_at_or_after_each_multiple_is_scored(watched):
 def test_they_are_the_scorecards_of_fixed_draws(watched):
     loop = reading.load_loop(watched.on)
     data, last = loop.run.task.data, lines(watched.on)[-1]
-    reference = data.sample(rng.stream(SEED, "reference"), 300).numpy()
+    reference = data.sample(rng.stream(SEED, "reference"), 500).numpy()
     for name, strategy in reading.answers_of(loop).items():
         samples = strategy.sample(seed_rows(SEED, 2_500)).numpy()
-        card = scorecard(samples, reference, data, 250, 300)
+        card = scorecard(samples, reference, data, 250, 500)
         for metric in ("modes_captured", "high_quality_3sigma", "reverse_kl", "wasserstein2"):
             assert last[f"score/{name}/{metric}"] == pytest.approx(card[metric], rel=1e-6)
 
