@@ -86,6 +86,14 @@ STAGES: dict[str, list[Setting]] = {
         Setting(
             "make_run_1", "1 x 184, the same settings", _MAKE_RUN, (*_particles(1, 184), *_SAME)
         ),
+        # The seconds of eight on two cores, where a mini-batch of theirs costs 1.96 of the single
+        # one's (benchmarks.scaling --axes=particles).
+        Setting(
+            "make_run_1_longer",
+            "1 x 184, the same settings, 108,000 mini-batches",
+            _MAKE_RUN,
+            (*_particles(1, 184), *_SAME, "num_batches=108000"),
+        ),
         Setting("make_run_mirror_gan", "8 x 64, Mirror-GAN", _MAKE_RUN, ("algorithm=mirror_gan",)),
         # What of Mirror-Prox-GAN does it: without its second phase, its damping, its noise.
         Setting(
@@ -257,6 +265,7 @@ _COMPARED: dict[str, tuple[tuple[str, ...], str, dict[str, bool]]] = {
         "make_run_8",
         {
             "make_run_1": False,
+            "make_run_1_longer": False,
             **dict.fromkeys(
                 (
                     *("make_run_mirror_gan", "make_run_mirror_gan_same"),
