@@ -501,6 +501,19 @@ MUTATIONS: list[Mutation] = [
         ("u = rng.uniform_from_bits(words[:, D + 1])", "u = rng.uniform_from_bits(words[:, D])"),
     ),
     *_of(
+        "benchmarks/scaling.py",
+        ("tests/benchmarks/test_scaling.py",),
+        ('("widths", 8)', '("eight", 8)'),
+    ),
+    *_of(
+        "tf_mixed_nash/strategies/mixed.py",
+        ("tests/trainers/answers/test_reading.py",),
+        ("count = 1 if given[0].shape[0] == 1 else None", "count = given[0].shape[0]"),
+        ("if key not in programs:", "if not programs:"),
+        ("if key not in programs:", "if True:"),
+        ("component, self.num_components - 1", "component, self.num_components - 2"),
+    ),
+    *_of(
         "trainers/system/devices.py",
         ("tests/trainers/experiment/test_accumulate.py",),
         ("Shard(shard.index * parts + a, shard.count * parts)", "Shard(a, parts)"),
@@ -1343,12 +1356,7 @@ MUTATIONS: list[Mutation] = [
             "mine.atoms, mine.weights = atoms, weights",
             "mine.atoms, mine.weights = strategy.atoms, strategy.weights",
         ),
-        (
-            "given = strategy.atoms, strategy.weights, tf",
-            "given = strategy.atoms, tf.ones_like(strategy.weights), tf",
-        ),
-        ("if key not in programs:", "if not programs:"),
-        ("if key not in programs:", "if True:"),
+        ("draw(strategy.atoms, strategy.weights,", "draw(strategy.atoms, strategy.weights[::-1],"),
     ),
     *_of(
         "trainers/answers/report.py",

@@ -135,9 +135,9 @@ def quick_samplers():
     """Planar answers are scored by points that depend on all their parameters, and on no trace."""
     compiled = reading.sampler
 
-    def sampler(strategy, programs):
+    def sampler(strategy, draw):
         if len(strategy.generator.model.output_shape) > 2:
-            return compiled(strategy, programs)
+            return compiled(strategy, draw)
         atoms = strategy.atoms.numpy()
         weights = np.cos(np.arange(atoms.shape[1], dtype=np.float64))
         centres = np.stack([atoms @ weights, atoms @ weights[::-1]], axis=1)

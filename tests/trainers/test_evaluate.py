@@ -36,8 +36,8 @@ def test_an_exported_model_scores_like_its_strategy(finished, tmp_path):
     card = json.loads(output.read_text())
     assert card["num_samples"] == 10_000
     theirs = json.loads((workdir / "scorecard.json").read_text())
-    # 10,000 samples against the tiny run's 300: five binomial deviations of the smaller.
-    assert abs(card["reverse_kl"] - theirs["reverse_kl"]) < 0.4
+    # 10,000 samples against the tiny run's 500: five binomial deviations of the smaller.
+    assert abs(card["reverse_kl"] - theirs["reverse_kl"]) < 0.3
 
 
 @pytest.mark.parametrize(

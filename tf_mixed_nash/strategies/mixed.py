@@ -11,6 +11,7 @@ has the same prefix whatever n.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -20,13 +21,40 @@ from tf_mixed_nash.latents import LatentLaw
 from tf_mixed_nash.models.network import FrozenNetwork, Network
 from tf_mixed_nash.types import Measure
 
-__all__ = ["MixedStrategy", "seed_rows"]
+__all__ = ["MixedStrategy", "seed_rows", "traced"]
 
 
 def seed_rows(seed: int, num: int, start: int = 0) -> tf.Tensor:
     """The rows (seed, start) ... (seed, start + num - 1): int64 [num, 2]."""
     index = tf.range(start, start + num, dtype=tf.int64)
     return tf.stack([tf.fill([num], tf.constant(seed, tf.int64)), index], axis=1)
+
+
+def traced(
+    sample: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor],
+) -> Callable[[Any, Any, Any], tf.Tensor]:
+    """A sampler of mixtures, compiled once for one component and once for any number of them.
+
+    A run's mixture has one component more at almost every look: a program for each number would
+    take time, and stay in memory.
+
+    Args:
+      sample: (atoms [m, d], weights [m], seeds int64 [n, 2]) -> samples [n, ...].
+    """
+    programs: dict[Any, Any] = {}
+
+    def draw(atoms, weights, seeds):
+        given = [tf.convert_to_tensor(x) for x in (atoms, weights)]
+        count = 1 if given[0].shape[0] == 1 else None
+        specs = [tf.TensorSpec([count, *x.shape[1:]], x.dtype) for x in given]
+        key = (*specs, tf.TensorSpec([None, 2], tf.int64))
+        if key not in programs:
+            # Called as it was traced: else TensorFlow warns a process with five answers.
+            program: Any = tf.function(sample, input_signature=key, autograph=False)
+            programs[key] = program.get_concrete_function()
+        return programs[key](*given, tf.convert_to_tensor(seeds, tf.int64))
+
+    return draw
 
 
 class MixedStrategy:
@@ -66,11 +94,12 @@ class MixedStrategy:
         self.num_classes = num_classes
         self.num_particles = num_particles
         self.latent_law = latent_law
-        # In a graph for any number of them it is a tensor.
+
+    @property
+    def num_components(self) -> Any:
+        """M; a scalar tensor in a graph for any number of them (`traced`)."""
         count = self.atoms.shape[0]
-        self.num_components: Any = (
-            tf.shape(self.atoms, out_type=tf.int64)[0] if count is None else int(count)
-        )
+        return tf.shape(self.atoms, out_type=tf.int64)[0] if count is None else int(count)
 
     def draw(self, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """What the keys of the rows decide.

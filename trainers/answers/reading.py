@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
 from tf_mixed_nash.errors import InputError, unknown
-from tf_mixed_nash.strategies.mixed import MixedStrategy
+from tf_mixed_nash.strategies.mixed import MixedStrategy, traced
 from tf_mixed_nash.training.loop import Loop
 from trainers.experiment import settings
 from trainers.experiment.build import Given, Run, build, task_of
@@ -30,6 +30,7 @@ __all__ = [
     "load_answer",
     "load_loop",
     "metadata_of",
+    "program",
     "sampler",
     "samplers",
     "scored",
@@ -63,18 +64,13 @@ def averages_of(workdir: Path) -> tuple[str, ...]:
 
 
 def samplers(answers: Mapping[str, MixedStrategy]) -> dict[str, Sampler]:
-    """A compiled sampler of each answer of one run; those of equal size share what is traced."""
-    programs: dict[Any, Any] = {}
-    return {name: sampler(strategy, programs) for name, strategy in answers.items()}
+    """A compiled sampler of each answer of one run, which share what is traced."""
+    draw = program(next(iter(answers.values())))
+    return {name: sampler(strategy, draw) for name, strategy in answers.items()}
 
 
-def sampler(strategy: MixedStrategy, programs: dict[Any, Any]) -> Sampler:
-    """See `samplers`.
-
-    Args:
-      strategy: an answer.
-      programs: of the run's answers, to which this one's is added by its first call.
-    """
+def program(strategy: MixedStrategy) -> Callable[[Any, Any, Any], tf.Tensor]:
+    """(atoms, weights, seeds) -> samples of any mixture that has all else of this one."""
     like = copy.copy(strategy)
     like.atoms = like.weights = None  # of no answer: a program holds none in memory
 
@@ -83,18 +79,12 @@ def sampler(strategy: MixedStrategy, programs: dict[Any, Any]) -> Sampler:
         mine.atoms, mine.weights = atoms, weights
         return mine.sample(seeds)
 
-    def draw(seeds):
-        given = strategy.atoms, strategy.weights, tf.convert_to_tensor(seeds, tf.int64)
-        specs = [tf.TensorSpec(x.shape, x.dtype) for x in given[:2]]
-        key = tuple((tuple(spec.shape), spec.dtype) for spec in specs)
-        if key not in programs:
-            specs.append(tf.TensorSpec([None, 2], tf.int64))
-            function = tf.function(sample, input_signature=specs, autograph=False)
-            # Called as it was traced: else TensorFlow warns a process with five answers.
-            programs[key] = function.get_concrete_function()
-        return programs[key](*given).numpy()
+    return traced(sample)
 
-    return draw
+
+def sampler(strategy: MixedStrategy, draw: Callable[[Any, Any, Any], tf.Tensor]) -> Sampler:
+    """The answer's sampler, by `program` of any answer of its run."""
+    return lambda seeds: draw(strategy.atoms, strategy.weights, seeds).numpy()
 
 
 def load_answer(

@@ -25,7 +25,7 @@ from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.methods import samplers, schedules
 from tf_mixed_nash.metrics.nash import gan_duality_gap
-from tf_mixed_nash.strategies.mixed import seed_rows
+from tf_mixed_nash.strategies.mixed import seed_rows, traced
 from tf_mixed_nash.training.loop import Loop
 from tf_mixed_nash.types import Measure, Pair
 from trainers.experiment.build import Run
@@ -277,27 +277,5 @@ def _custom_scores(task: Any, num: int | None) -> _Scoring:
 
 
 def sampler(run: Run) -> Callable[[Any, Any, Any], tf.Tensor]:
-    """(atoms [m, d], weights [m], seeds [n, 2]) -> samples of that mixture, on its device.
-
-    Traced twice, for one generator and for any number of them: the mixture has one more at almost
-    every look, and a trace for each would take time and stay in memory.
-    """
-    programs: dict[Any, Any] = {}
-
-    def sample(atoms, weights, seeds):
-        return run.strategy(atoms, weights).sample(seeds)
-
-    def draw(atoms, weights, seeds):
-        given = [tf.convert_to_tensor(x) for x in (atoms, weights)]
-        given.append(tf.convert_to_tensor(seeds, tf.int64))
-        one = given[0].shape[0] == 1
-        key = (one, *((tuple(x.shape[1:]), x.dtype) for x in given[:2]))
-        if key not in programs:
-            count = 1 if one else None
-            specs = [tf.TensorSpec([count, *x.shape[1:]], x.dtype) for x in given[:2]]
-            specs.append(tf.TensorSpec([None, 2], tf.int64))
-            function: Any = tf.function(sample, input_signature=specs, autograph=False)
-            programs[key] = function.get_concrete_function()
-        return programs[key](*given)
-
-    return draw
+    """(atoms [m, d], weights [m], seeds [n, 2]) -> samples of that mixture."""
+    return traced(lambda atoms, weights, seeds: run.strategy(atoms, weights).sample(seeds))

@@ -9,7 +9,7 @@ from tf_mixed_nash.types import Measure
 from trainers.answers import reading
 
 
-def test_answers_of_equal_size_share_a_program_and_not_their_numbers():
+def test_answers_share_two_programs_and_not_their_numbers(monkeypatch):
     network, random = mlp(2, 2, (4,)), np.random.default_rng(0)
 
     def answer(num, weights):
@@ -25,10 +25,17 @@ def test_answers_of_equal_size_share_a_program_and_not_their_numbers():
     for name, strategy in answers.items():
         np.testing.assert_allclose(drawn[name], strategy.sample(seeds), rtol=1e-5, atol=1e-6)
     assert len({samples.tobytes() for samples in drawn.values()}) == 4
-    programs: dict = {}
-    reading.sampler(answers["last"], programs)(seeds)
-    (first,) = programs.values()
-    for strategy in answers.values():
-        reading.sampler(strategy, programs)(seeds)
-    assert len(programs) == 2
-    assert first in programs.values()
+    traces = []
+
+    def sample(strategy, seeds):
+        traces.append(strategy.atoms.shape[0])
+        return original(strategy, seeds)
+
+    original = MixedStrategy.sample
+    monkeypatch.setattr(MixedStrategy, "sample", sample)
+    draw = reading.program(answers["last"])
+    for _ in range(2):
+        for strategy in (*answers.values(), answer(3, [0.2, 0.3, 0.5]), answer(7, [1 / 7] * 7)):
+            got = reading.sampler(strategy, draw)(seeds)
+            np.testing.assert_allclose(got, original(strategy, seeds), rtol=1e-5, atol=1e-6)
+    assert traces == [1, None], "one component, and any number of them"
