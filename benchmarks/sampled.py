@@ -1,127 +1,98 @@
-"""Algorithms 4 and 5 on the 8 Gaussians with 64-unit nets, beside Mirror-GAN: table and figure.
+"""Algorithms 4 and 5 on the 8 Gaussians with 64-unit nets, beside Mirror-GAN. docs/sampled.md.
 
-    python -m benchmarks.sampled --out=runs/sampled [--num_batches=6000] [--seeds=0,1,2]
+    python -m benchmarks.sampled [--stages=past,best] [--seeds=0,1,2,3,4] [--budget=MIN] [--render]
+    python -m benchmarks.sampled --stages=regimes --seeds=100,101
 
-Every run is a normal workdir, OUT/ARM/seedN, of `trainers.run`; finished runs are not repeated,
-stopped ones are resumed. All arms use the same networks and the same number of mini-batches.
-Writes OUT/table.md, OUT/table.json and OUT/sampled.png (docs/sampled.md).
+past: the paper's form, and without a past. regimes: where they had never been tried, of the
+protocol docs/results/protocol_study.md. best: of the regimes, with the seeds that are reported. How
+it runs: benchmarks/studies.py.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
-from typing import Any
 
-from absl import flags
-
-from tf_mixed_nash.errors import InputError
-from trainers.campaigns import jobs
-from trainers.campaigns.jobs import Job
+from benchmarks import studies
+from benchmarks.studies import Setting, Study
 from trainers.system import cli
-from trainers.system.quiet import import_tensorflow
 
-_PAPER = {
-    "num_inner_steps": "10",
-    "history": "reservoir",
-    "history_capacity": "200",
-    "mixture.window": "(0.0, 1.0)",  # t-hat uniform over the whole run
+__all__ = ["BATCHES", "STUDY", "regime"]
+
+BATCHES = 12_000
+_CONFIG = "configs/gaussians8_mp.py:pure"
+_UNITS = "(64,64,64)"
+_SAME = (f"model.hidden_units={_UNITS}", f"num_batches={BATCHES}", "compile=whole")
+
+# The paper's random index over the whole run, and a reservoir for what does not fit.
+_PAPER = ("num_inner_steps=10", "history=reservoir", "history_capacity=200")
+_PAPER += ("mixture.window=(0.0,1.0)",)
+_WITHOUT_MEMORY = ("num_inner_steps=1", "history=window", "history_capacity=1")
+
+# algorithm -> (its title, mini-batches of an inner step of both players)
+_ALGORITHMS = {"sample_md": ("Algorithm 4", 1), "sample_mp": ("Algorithm 5", 2)}
+_WINDOWS = _INNER_STEPS = (1, 10, 50)
+_TUNED_EPSILON = 1e-6  # Mirror-GAN's
+
+
+def _setting(name: str, title: str, algorithm: str, items: tuple[str, ...] = ()) -> Setting:
+    return Setting(name, title, _CONFIG, (f"algorithm={algorithm}", *items, *_SAME))
+
+
+def regime(algorithm: str, window: int, inner_steps: int, prefix: str = "regime") -> Setting:
+    """eta = 1 / sqrt(T), epsilon = N eta times Mirror-GAN's, a Gaussian mu_1, a past of N.
+
+    The chains then sample at Mirror-GAN's temperature whatever the past's length (paper eq. 8;
+    `tf_mixed_nash.methods.prox.langevin_atoms`).
+
+    Args:
+      algorithm: sample_md or sample_mp.
+      window: N, strategies of the opponent's past.
+      inner_steps: K.
+      prefix: of the setting's name.
+    """
+    title, phases = _ALGORITHMS[algorithm]
+    T = BATCHES // (phases * inner_steps)
+    eta = T**-0.5
+    items = (
+        f"num_inner_steps={inner_steps}",
+        *("history=window", f"history_capacity={window}"),
+        *(f"mirror_step={eta!r}", f"temperature={window * eta * _TUNED_EPSILON!r}"),
+        "prior_std=0.3",
+    )
+    name = f"{prefix}_{algorithm}_N{window}_K{inner_steps}"
+    return _setting(name, f"{title}, N = {window}, K = {inner_steps}", algorithm, items)
+
+
+_MIRROR_GAN = _setting("mirror_gan", "Mirror-GAN", "mirror_gan")
+STAGES: dict[str, list[Setting]] = {
+    "past": [
+        _MIRROR_GAN,
+        _setting("md", "Algorithm 4, past of 200, K = 10", "sample_md", _PAPER),
+        _setting("mp", "Algorithm 5, past of 200, K = 10", "sample_mp", _PAPER),
+        _setting("md_window1", "Algorithm 4, window 1, K = 1", "sample_md", _WITHOUT_MEMORY),
+        _setting("mp_window1", "Algorithm 5, window 1, K = 1", "sample_mp", _WITHOUT_MEMORY),
+    ],
+    "regimes": [
+        regime(algorithm, window, inner_steps)
+        for algorithm, window, inner_steps in itertools.product(_ALGORITHMS, _WINDOWS, _INNER_STEPS)
+    ],
 }
-_WITHOUT_MEMORY = {"num_inner_steps": "1", "history": "window", "history_capacity": "1"}
-
-# arm -> (title, algorithm, config keys)
-ARMS = {
-    "mirror_gan": ("Mirror-GAN", "mirror_gan", {}),
-    "md": ("Algorithm 4, past of 200, K = 10", "sample_md", _PAPER),
-    "mp": ("Algorithm 5, past of 200, K = 10", "sample_mp", _PAPER),
-    "md_window1": ("Algorithm 4, window 1, K = 1", "sample_md", _WITHOUT_MEMORY),
-    "mp_window1": ("Algorithm 5, window 1, K = 1", "sample_mp", _WITHOUT_MEMORY),
-}
-_ANSWERS = ("last", "mixture")
-
-
-def job(out: Path, arm: str, seed: int, num_batches: int, variant: str) -> Job:
-    """One run."""
-    _, algorithm, keys = ARMS[arm]
-    values = {"algorithm": algorithm, "seed": seed, "num_batches": num_batches, **keys}
-    if not variant:
-        values["model.hidden_units"] = "64,64,64"
-    config = "configs/gaussians8_md.py" + (f":{variant}" if variant else "")
-    items = [f"{key}={value}" for key, value in values.items()]
-    return Job(f"{arm}, seed {seed}", config, items, out / arm / f"seed{seed}")
+_COLUMNS = ("law_distance", "high_quality_3sigma", "std_ratio", "reverse_kl", "modes_captured")
+STUDY = Study(
+    STAGES,
+    Path("docs/results/sampled.json"),
+    dict.fromkeys(STAGES, studies.columns(*_COLUMNS)),
+    "algorithm",
+)
 
 
 def main() -> int:
     """The command."""
-    f = flags.FLAGS
-    if not f.out:
-        raise InputError("Say where the runs go, with --out=DIR.")
-    try:
-        seeds = [int(part) for part in f.seeds.split(",")]
-    except ValueError:
-        raise InputError(f"--seeds must be integers with commas, got {f.seeds!r}.") from None
-    import_tensorflow()
-    from trainers.campaigns.cells import aggregate, markdown
-    from trainers.campaigns.comparison import Comparison
-    from trainers.system.files import make_writable, write_atomically, write_json
-    from trainers.tasks.planar import COLUMNS
-    from trainers.workdir.folder import read_card
-
-    out = Path(f.out)
-    make_writable(out, "--out")
-    runs = {
-        (arm, seed): job(out, arm, seed, f.num_batches, f.variant) for seed in seeds for arm in ARMS
-    }
-    comparison = Comparison(list(runs.values()))
-    if code := jobs.run(comparison, show=True) or (jobs.FAILED if comparison.failed else cli.DONE):
-        return code
-    real: dict[str, Any] = {}
-    cards: dict[str, list] = {f"{arm}/{answer}": [] for arm in ARMS for answer in _ANSWERS}
-    for (arm, _), done in runs.items():
-        if scores := read_card(done.workdir):
-            for answer in _ANSWERS:
-                cards[f"{arm}/{answer}"].append(scores["strategies"][answer])
-            real = scores["real_data_ceiling"]
-    rows: dict[str, Any] = {n: aggregate(c, COLUMNS) if c else "diverged" for n, c in cards.items()}
-    if real:
-        rows["real data/"] = aggregate([real], COLUMNS)
-    titles = {arm: title for arm, (title, _, _) in ARMS.items()}
-    write_json(out / "table.json", {"rows": rows, "scorecards": cards})
-    table = markdown(rows, titles, COLUMNS)
-    table += f"\nSeeds {f.seeds}; {f.num_batches:,} mini-batches each; mean ± standard error.\n"
-    write_atomically(out / "table.md", lambda path: path.write_text(table))
-    print(table)
-    print(f"figure  {_figure(out, seeds[0])}")
-    return cli.DONE
-
-
-def _figure(out: Path, seed: int) -> Path:
-    """Real blue, generated red: one column an arm; last iterate above, mixture below."""
-    import numpy as np
-
-    from tf_mixed_nash import rng
-    from trainers.tasks import pictures
-    from trainers.tasks.data import synthetic
-
-    data = synthetic.make("gaussians8")
-    real = data.sample(rng.stream(seed, "picture"), 2_500).numpy()
-
-    def panel(arm, title, answer):
-        path, fake = out / arm / f"seed{seed}" / "samples" / "final.npz", None
-        if path.is_file():
-            with np.load(path) as saved:
-                fake = saved[answer]
-        return title.replace(", ", "\n", 1) + f"\n{answer}", fake
-
-    rows = [
-        [panel(arm, title, answer) for arm, (title, _, _) in ARMS.items()] for answer in _ANSWERS
-    ]
-    return pictures.scatter(out / "sampled.png", real, rows, data.window, size=2.9)
+    return studies.command(STUDY)
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("out", None, "Where the runs, the table and the figure go.")
-    flags.DEFINE_integer("num_batches", 6_000, "Mini-batches of every run.", lower_bound=1)
-    flags.DEFINE_string("seeds", "0,1,2", "Seeds separated by commas.")
-    flags.DEFINE_string("variant", "", "Config variant, such as tiny.")
+    studies.define_flags(STUDY, "past")
     cli.main(main, sys.argv)

@@ -307,6 +307,7 @@ MUTATIONS: list[Mutation] = [
         ("num_terms=lambda count: tf.minimum(count, capacity)", "num_terms=lambda count: count"),
         ("tf.math.floormod(count, capacity)", "tf.math.floormod(count + 1, capacity)"),
         ("from_rows = u < tf.cast(past.mass / past.num_terms, tf.float64)", "from_rows = u < 0.5"),
+        ("tf.gather(history.atoms, where)", "history.atoms[where]"),
     ),
     *_of(
         "tf_mixed_nash/methods/sampled.py",
@@ -314,6 +315,10 @@ MUTATIONS: list[Mutation] = [
         ("past(histories.of(other(player)))", "past(s.of(other(player)).history)"),
         ("past(rival.history, extra=rival.tilde)", "past(rival.history, extra=rival.z)"),
         ("mine.tilde_sampler, t, m + half(t)", "mine.sampler, t, m + half(t)"),
+        (
+            "tf.gather(z, rng.integer(key, [], z.shape[0], at=_CHOOSE))",
+            "z[rng.integer(key, [], z.shape[0], at=_CHOOSE)]",
+        ),
     ),
     *_of(
         "tf_mixed_nash/strategies/weights.py",

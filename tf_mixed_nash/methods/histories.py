@@ -157,7 +157,7 @@ def _memory(capacity: int, slot, num_terms) -> Memory:
     def push(history, atoms, key):
         where = slot(history.count, key)
         kept, where = where >= 0, tf.maximum(where, 0)
-        written = tf.where(kept, atoms, history.atoms[where])
+        written = tf.where(kept, atoms, tf.gather(history.atoms, where))
         return History(
             tf.tensor_scatter_nd_update(history.atoms, [[where]], [written]), history.count + 1
         )

@@ -189,7 +189,7 @@ def _chains(z, num_chains: int) -> tf.Tensor:
 
 def _any_row(z, key) -> tf.Tensor:
     """A uniformly random row of z."""
-    return z[rng.integer(key, [], z.shape[0], at=_CHOOSE)]
+    return tf.gather(z, rng.integer(key, [], z.shape[0], at=_CHOOSE))
 
 
 def _most(prox: Pair[Prox], t):

@@ -10,6 +10,7 @@ from tests import helpers, statistics
 from tests.helpers import assert_close, f64
 from tests.oracles import algorithms as oracles
 from tests.oracles import payoff
+from tf_mixed_nash import compile as compiling
 from tf_mixed_nash.algorithms import build
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.games.functions import FunctionGame
@@ -18,6 +19,7 @@ from tf_mixed_nash.methods.histories import exact, reservoir, subsampled, window
 from tf_mixed_nash.methods.oracle import Oracle
 from tf_mixed_nash.methods.prox import langevin_atoms, one_step
 from tf_mixed_nash.methods.schedules import constant, exponential
+from tf_mixed_nash.training import whole
 from tf_mixed_nash.types import Pair
 
 NUM_STEPS = 7  # pushes beyond every small capacity below
@@ -110,6 +112,37 @@ def test_trajectory_of_a_gan_against_the_exact_sum():
     for a, b in zip(actual, desired, strict=True):
         assert_close(a["theta"], b["theta"])
         assert_close(a["w"], b["w"])
+
+
+@pytest.mark.parametrize(
+    ("name", "history"),
+    [("sample_md", "window"), pytest.param("sample_mp", "reservoir", marks=pytest.mark.slow)],
+)
+def test_compiled_whole_it_is_one_program_for_every_call(name, history):
+    """XLA takes the begin of a slice for a constant, and compiled anew for every count."""
+    ours, _ = two(
+        *helpers.hyperparameters(growing=False, preconditioned=False),
+        (2, 1),
+        history=history,
+        history_capacity=2,
+    )
+    scheme = build(name, ours)
+    oracle = Oracle(helpers.StochasticGame(), helpers.StochasticGame.batch_at, seed=5)
+    state = scheme.init(*spread_start((2, 1)))
+
+    def step(t, m, *values):
+        packed = tf.nest.pack_sequence_as(state, values)
+        with compiling.whole():
+            return tf.nest.flatten(scheme.step(oracle, packed, t, m)[0])
+
+    compiled = tf.function(step, jit_compile=True)
+
+    def program(shift):
+        numbers = [tf.constant(shift, tf.int64)] * 2
+        values = [x + shift if x.dtype.is_integer else x for x in tf.nest.flatten(state)]
+        return whole.text_of(compiled, "hlo", *numbers, *values)
+
+    assert program(5) == program(0)
 
 
 # What is left of them.

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from benchmarks import sampled as study
-from configs import common
+from benchmarks import studies
 from tests.trainers.conftest import command, state_of, tiny
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.training.loop import Loop
 from trainers.experiment import settings
 from trainers.experiment.build import build
+from trainers.system import cli
 from trainers.workdir.checkpoints import Checkpoints
 
 SMALL = {"num_batches": 12, "num_inner_steps": 2, "history_capacity": 2}
@@ -112,11 +113,25 @@ def test_the_users_form_of_64_unit_nets():
 
 
 def test_the_study_asks_for_the_same_mini_batches_and_nets_everywhere(tmp_path):
-    for arm in study.ARMS:
-        line = study.job(tmp_path, arm, 1, 6000, "").command()
-        assert "--config.model.hidden_units=64,64,64" in line
-        assert "--config.num_batches=6000" in line
-        assert f"--workdir={tmp_path / arm / 'seed1'}" in line
-    config = common.planar("gaussians8", "sample_md")
-    for _, _, keys in study.ARMS.values():
-        assert all(key in config or key == "mixture.window" for key in keys)
+    found = [s for stage in study.STAGES.values() for s in stage]
+    for (name, _), job in studies._jobs(found, [1], tmp_path, [], tiny=False).items():
+        config = cli.load_config(job.config)
+        settings.override(config, job.settings)
+        resolved = settings.resolve(config)
+        assert (resolved["num_batches"], resolved["batch_size"]) == (12_000, 64), name
+        assert list(resolved["model"]["hidden_units"]) == [64, 64, 64]
+        assert resolved["generator"]["num_particles"] == 1
+        assert (resolved["compile"], resolved["algorithm"]) == ("whole", job.settings[0][10:])
+
+
+@pytest.mark.parametrize(("algorithm", "steps"), [("sample_md", 240), ("sample_mp", 120)])
+def test_a_regime_is_that_of_the_protocol(algorithm, steps):
+    """eta = 1 / sqrt(T), and of the sum of N terms the chains' temperature is Mirror-GAN's."""
+    (setting,) = (s for s in study.STAGES["regimes"] if s.name.endswith(f"{algorithm}_N10_K50"))
+    config = cli.load_config(setting.config)
+    settings.override(config, setting.items)
+    own = settings.resolve(config)["generator"]
+    assert own["mirror_step"] == pytest.approx(1 / np.sqrt(steps))
+    assert own["temperature"] / (10 * own["mirror_step"]) == pytest.approx(1e-6)
+    assert (own["history"], own["history_capacity"], own["prior_std"]) == ("window", 10, 0.3)
+    assert len(study.STAGES["regimes"]) == 18
