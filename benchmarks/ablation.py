@@ -1,17 +1,20 @@
 """RMSProp and Mirror-GAN differ in three things: which of them does what? 2 x 2 x 2 cells.
 
-    python -m benchmarks.ablation [--seeds=0,1,2,3,4] [--together=2] [--budget=MIN] [--render]
+    python -m benchmarks.ablation [--stages=ablation,window] [--seeds=0,1,2,3,4] [--together=2]
+        [--budget=MIN] [--render]
 
 Mirror-GAN with lambda 1e-8 or 1e-3, epsilon 0 or the default, beta 1 or 0.9, on the 8 Gaussians
-with short networks; (1e-8, 0, 1) is RMSProp. The protocol is docs/results/protocol_study.md; how it
-runs, benchmarks/studies.py.
+with short networks; (1e-8, 0, 1) is RMSProp. window: its noise against a step size that moves the
+snapshots apart as far. The protocol is docs/results/protocol_study.md; how it runs,
+benchmarks/studies.py.
 """
 
 from __future__ import annotations
 
 import itertools
+import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +25,7 @@ from trainers.campaigns.study.tables import METRICS
 from trainers.system import cli
 from trainers.workdir.folder import ANSWERS
 
-__all__ = ["CELLS", "STUDY", "Cell", "effects", "tables"]
+__all__ = ["CELLS", "STUDY", "Cell", "at_equal_spread", "effects", "tables"]
 
 _UNITS = "(64,64,64)"
 _EPSILON = "1e-6"
@@ -44,16 +47,17 @@ class Cell(NamedTuple):
     @property
     def setting(self) -> Setting:
         """What is run."""
-        units = (
-            f"model.{player}_hidden_units={_UNITS}" for player in ("generator", "discriminator")
-        )
-        own = (f"{key}={value}" for key, value in self._asdict().items())
-        return Setting(
+        return _setting(
             f"lambda{self.stability}_epsilon{self.temperature}_beta{self.damping}",
             f"lambda {self.stability}, epsilon {self.temperature}, beta {self.damping}",
-            "configs/gaussians8_mp.py:pure",
-            ("algorithm=mirror_gan", *own, "num_batches=12000", *units, "compile=whole"),
+            *(f"{key}={value}" for key, value in self._asdict().items()),
         )
+
+
+def _setting(name: str, title: str, *own: str) -> Setting:
+    units = (f"model.{player}_hidden_units={_UNITS}" for player in ("generator", "discriminator"))
+    items = ("algorithm=mirror_gan", *own, "num_batches=12000", *units, "compile=whole")
+    return Setting(name, title, "configs/gaussians8_mp.py:pure", items)
 
 
 # Both temperatures of a pair are one program (--together=2).
@@ -71,6 +75,25 @@ _FACTORS = {
 }
 
 
+# Snapshots of the last quarter, of constant step size and temperature; what moves them apart there
+# is Mirror-GAN's noise, or RMSProp's step size.
+_LAMBDA_OF_RMSPROP = ("stability=1e-8", "damping=1.0", "temperature_schedule=constant")
+
+
+def _window(name: str, title: str, temperature: float, end: float) -> Setting:
+    step = f"step_size_schedule=linear(end={end:g}, until=0.75)"
+    own = (*_LAMBDA_OF_RMSPROP, f"temperature={temperature:g}", step)
+    return _setting(f"window_{name}", title, *own)
+
+
+NOISE = [
+    _window(f"epsilon{value:g}", f"epsilon {value:g}, step size falls to 0.1", value, 0.1)
+    for value in (1e-9, 1e-8, 3e-8, 1e-7, 3e-7, 1e-6)
+]
+CONTROL = [
+    _window(f"end{value:g}", f"no noise, step size falls to {value:g}", 0.0, value)
+    for value in (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
+]
 _COLUMNS = ("law_distance", "high_quality_3sigma", "std_ratio", "modes_captured")
 # Effects are tested of these.
 _JUDGED = ("law_distance", "high_quality_3sigma", "std_ratio")
@@ -118,19 +141,75 @@ def _effects_table(runs: Runs) -> str:
     return studies.markdown(["effect", "answer", "number", "", "gain"], rows) if rows else ""
 
 
-_STAGE = "ablation"
+def _spread(one: Mapping[str, Any]) -> tuple[float, float]:
+    """(within, between) of a run's mixture, in squares of the modes' own standard deviation.
+
+    Within is that of the last iterate, which in a window of constant step size is as any other of
+    it; between is what the mixture has more.
+    """
+    within, total = (one["answers"][a]["std_ratio"] ** 2 for a in ("last", "mixture"))
+    return within, total - within
+
+
+def _mean(runs: Runs, setting: Setting, what: Callable[[Any], float]) -> float:
+    return statistics.fmean(what(one) for one in runs[setting.name].values())
+
+
+def at_equal_spread(runs: Runs) -> tuple[Setting, Setting, list[tuple[str, Any]]] | None:
+    """The noise whose mixtures have the widths of the modes, and the control as far apart.
+
+    Returns:
+      (the temperature whose mean within plus between is nearest to 1, the control whose mean
+      between is nearest to its one, (number, evidence) of the first's mixtures against the
+      second's, with Holm's correction); None while either arm has no runs.
+    """
+    noise, control = ([s for s in arm if runs.get(s.name)] for arm in (NOISE, CONTROL))
+    if not noise or not control:
+        return None
+    one = min(noise, key=lambda s: abs(1.0 - _mean(runs, s, lambda r: sum(_spread(r)))))
+    goal = _mean(runs, one, lambda r: _spread(r)[1])
+    two = min(control, key=lambda s: abs(goal - _mean(runs, s, lambda r: _spread(r)[1])))
+
+    def values(setting: Setting, number: str) -> dict[int, float]:
+        mine = runs[setting.name]
+        return {int(seed): one["answers"]["mixture"][number] for seed, one in mine.items()}
+
+    family = [evidence.weigh(values(one, n), values(two, n), METRICS[n].distance) for n in _JUDGED]
+    return one, two, list(zip(_JUDGED, evidence.judged(family), strict=True))
+
+
+def _equal_spread_table(runs: Runs) -> str:
+    """Markdown: within and between of every setting of the window, and the comparison; or ""."""
+    found = at_equal_spread(runs)
+    if found is None:
+        return ""
+    rows = [
+        [s.title, *(f"{_mean(runs, s, lambda r, i=i: _spread(r)[i]):.2f}" for i in range(2))]
+        for s in (*NOISE, *CONTROL)
+        if runs.get(s.name)
+    ]
+    one, two, judged = found
+    compared = [
+        [METRICS[n].title, e.outcome, evidence.gains(e, METRICS[n].digits)] for n, e in judged
+    ]
+    head = [f"{one.title}, against {two.title}: the mixtures'", "", "gain"]
+    spread = studies.markdown(["", "within", "between"], rows)
+    return f"{spread}\n\n{studies.markdown(head, compared)}"
+
+
 STUDY = Study(
-    {_STAGE: [cell.setting for cell in CELLS]},
+    {"ablation": [cell.setting for cell in CELLS], "window": [*NOISE, *CONTROL]},
     Path("docs/results/ablation.json"),
-    {_STAGE: studies.columns(*_COLUMNS)},
+    dict.fromkeys(("ablation", "window"), studies.columns(*_COLUMNS)),
     "Mirror-GAN with",
-    more=_effects_table,
+    more=lambda runs: f"{_effects_table(runs)}\n\n{_equal_spread_table(runs)}".strip(),
 )
 
 
-def tables(runs: Runs) -> str:
-    """Markdown: the cells, mean ± standard error, then the effects."""
-    return f"{studies.table(STUDY, _STAGE, runs)}\n\n{_effects_table(runs)}".rstrip()
+def tables(runs: Runs, stage: str = "ablation") -> str:
+    """Markdown: the settings, mean ± standard error, then what is compared."""
+    more = _effects_table if stage == "ablation" else _equal_spread_table
+    return f"{studies.table(STUDY, stage, runs)}\n\n{more(runs)}".rstrip()
 
 
 def main() -> int:
@@ -139,5 +218,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    studies.define_flags(STUDY, _STAGE)
+    studies.define_flags(STUDY, "ablation")
     cli.main(main, sys.argv)

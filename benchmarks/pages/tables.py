@@ -264,6 +264,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "turns dcgan64, later": lambda: turns("turns_h100_dcgan64_2"),
     "turns dcgan64, peers": lambda: turns("turns_h100_dcgan64_peers"),
     "ablation": lambda: ablation.tables(_runs(ablation.STUDY)),
+    "ablation, window": lambda: ablation.tables(_runs(ablation.STUDY), "window"),
     **{
         f"capacity game, {name}": functools.partial(_capacity, name)
         for name in ("least", "short", "numbers", "claims", "comparisons")

@@ -81,3 +81,52 @@ def test_a_gain_is_one_also_where_more_is_better(number, worse, better, by):
     gain = shown["epsilon 1e-6 instead of 0.0"]
     assert gain.outcome == "better"
     assert gain.gain == pytest.approx(by, abs=0.005)
+
+
+def wide(within, total, law=0.1):
+    card = dict.fromkeys(ablation._COLUMNS, 1.0) | {"law_distance": law}
+    answers = {"last": card | {"std_ratio": within**0.5}, "mixture": card}
+    answers["mixture"] = card | {"std_ratio": total**0.5}
+    return {"answers": {**answers, "ema": card}, "real": card}
+
+
+def test_noise_and_control_are_compared_where_they_move_snapshots_apart_as_far():
+    """Of the noises the one whose widths are right; of the controls the one as far apart."""
+    spread = {
+        ablation.NOISE[1]: (0.5, 0.7),
+        ablation.NOISE[3]: (0.6, 0.9),  # between 0.3
+        ablation.NOISE[5]: (0.9, 1.4),
+        ablation.CONTROL[0]: (0.5, 0.6),
+        ablation.CONTROL[2]: (0.9, 1.19),  # between 0.29
+        ablation.CONTROL[4]: (0.6, 1.0),
+    }
+    runs = {
+        s.name: {
+            str(k): wide(*w, law=0.1 + 0.01 * k + 0.05 * (s in ablation.CONTROL)) for k in range(5)
+        }
+        for s, w in spread.items()
+    }
+    for k in range(5):  # a spread of the differences
+        runs[ablation.NOISE[3].name][str(k)]["answers"]["mixture"]["law_distance"] += 1e-3 * (k % 2)
+    one, two, found = ablation.at_equal_spread(runs)
+    assert (one, two) == (ablation.NOISE[3], ablation.CONTROL[2])
+    shown = dict(found)["law_distance"]
+    assert (shown.outcome, shown.gain) == ("better", pytest.approx(0.0496, abs=1e-4))
+    text = ablation.tables(runs, "window")
+    assert "| no noise, step size falls to 0.2 | 0.90 | 0.29 |" in text
+    assert "epsilon 1e-07, step size falls to 0.1, against no noise, step size falls to 0.2" in text
+    del runs[ablation.NOISE[1].name], runs[ablation.NOISE[3].name], runs[ablation.NOISE[5].name]
+    assert ablation.at_equal_spread(runs) is None
+
+
+def test_the_window_has_constant_steps_and_rmsprops_preconditioner(tmp_path):
+    for name, job in studies._jobs(
+        ablation.STUDY.stages["window"], [3], tmp_path, [], False
+    ).items():
+        config = cli.load_config(job.config)
+        settings.override(config, job.settings)
+        own = settings.resolve(config)["generator"]
+        assert (own["stability"], own["damping"]) == (1e-8, 1.0), name
+        assert own["temperature_schedule"] == "constant"
+        assert "until=0.75" in own["step_size_schedule"]
+        assert (own["temperature"] == 0.0) == (name[0] in {s.name for s in ablation.CONTROL})
