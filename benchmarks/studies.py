@@ -88,6 +88,7 @@ _MORE = {
     "recall": Column("recall", 3),
     "coverage": Column("coverage", 3),
     "classes_captured": Column("classes", 1),
+    "rarest_mode_mass": Column("mass of the rarest mode", 4),
 }
 
 
@@ -269,6 +270,14 @@ class _Recorded(Comparison):
             save(self._path, self._known)
 
 
+def _by_kind(todo: Mapping[tuple[str, int], Job]) -> dict[tuple[str, int], Job]:
+    """Jobs that may be one program beside each other, in the order of the first of each kind."""
+    kinds: dict[str, list[tuple[str, int]]] = {}
+    for where, job in todo.items():
+        kinds.setdefault(groups.kind_of(job) or str(where), []).append(where)
+    return {where: todo[where] for mine in kinds.values() for where in mine}
+
+
 def command(study: Study) -> int:
     """Runs what is missing, writes the records, prints the tables; an exit code.
 
@@ -291,6 +300,8 @@ def command(study: Study) -> int:
         runs = _jobs(settings, seeds, out, f.set, f.tiny)
         # Runs that an earlier session recorded need not be here any more.
         todo = {k: j for k, j in runs.items() if str(k[1]) not in known["runs"].get(k[0], {})}
+        if f.together > 1:
+            todo = _by_kind(todo)
         starter = groups.Together(f.together, f.threads)
         campaign = _Recorded(todo, known, path)
         code = jobs.run(campaign, f.jobs, f.threads, f.budget, starter=starter)

@@ -1434,6 +1434,29 @@ MUTATIONS: list[Mutation] = [
         ("weigh(mean(mirror), mean(rmsprop), float)", "weigh(mean(mirror), mean(rmsprop), abs)"),
     ),
     *_of(
+        "benchmarks/ablation.py",
+        ("tests/benchmarks/test_ablation.py",),
+        ("return within, total - within", "return within, total"),
+        ("abs(1.0 - _mean(runs, s", "abs(0.0 - _mean(runs, s"),
+    ),
+    *_of(
+        "benchmarks/tuned_study.py",
+        ("tests/benchmarks/test_tuned_study.py",),
+        ("each[candidate] / min(each.values())", "each[candidate] / max(each.values())"),
+        ("math.fsum(regrets[c].values())", "min(regrets[c].values())"),
+        ('gain > 0.0 and all(e.outcome != "worse" for e in each.values())', "gain > 0.0"),
+        ("takes = gain > 0.0 and", "takes ="),
+        ("if str(seed) in side else math.inf", "if str(seed) in side else 0.0"),
+    ),
+    *_of(
+        "benchmarks/studies.py",
+        ("tests/benchmarks/test_tuned_study.py",),
+        (
+            "kinds.setdefault(groups.kind_of(job) or str(where), [])",
+            "kinds.setdefault(str(where), [])",
+        ),
+    ),
+    *_of(
         "benchmarks/studies.py",
         ("tests/benchmarks/test_studies.py",),
         ("if not (tiny and _is_size(i))", "if True"),

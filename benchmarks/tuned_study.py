@@ -1,0 +1,249 @@
+"""Tuned defaults from the study's sweeps, and what they are better than. docs/results/tuned.md.
+
+    python -m benchmarks.tuned_study --choose            # the trial of each algorithm
+    python -m benchmarks.tuned_study --together=5 [--stages=gaussians8,...|all] [--budget=MIN]
+    python -m benchmarks.tuned_study --render
+
+The rule was written before the sweeps it is about (docs/results/protocol_study.md, "Tuned
+defaults"): the trial with the least mean regret over the three data sets, checked against the
+former defaults with seeds that the sweeps never saw. How it runs: benchmarks/studies.py.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import flags
+
+from benchmarks import studies
+from benchmarks.pages.code import ROOT
+from benchmarks.studies import Setting, Study
+from trainers.campaigns import evidence
+from trainers.campaigns.study.candidates import Candidate
+from trainers.campaigns.study.protocol import (
+    ALGORITHMS,
+    LATER,
+    PROTOCOLS,
+    Records,
+    choose,
+    planned,
+)
+from trainers.campaigns.study.records import load
+from trainers.system import cli
+
+__all__ = ["DATASETS", "FORMER", "Chosen", "Verdict", "chosen", "items_of", "study", "sweeps"]
+__all__ += ["tables", "verdicts"]
+
+_PROTOCOL = PROTOCOLS["narrow"]
+DATASETS = _PROTOCOL.datasets
+_RECORDS = Path("docs/results/tuned.json")
+_SIZES = {"num_batches": _PROTOCOL.batches, "batch_size": _PROTOCOL.batch_size}
+_COLUMNS = studies.columns(
+    "law_distance", "high_quality_3sigma", "std_ratio", "principal_std_log", "modes_captured"
+)
+
+# What configs/tuned.py had before, which this compares with: pinned, for that file follows.
+_MIRROR = {"step_size": 1e-3, "temperature": 1e-6, "stability": 1e-3, "damping": 0.9}
+FORMER: dict[str, dict[str, float]] = {
+    "sgd": {"step_size": 1e-3},
+    "rmsprop": {"step_size": 1e-3, "stability": 1e-8},
+    "adam": {"step_size": 2e-3, "stability": 1e-8},
+    "optimistic_adam": {"step_size": 1e-3, "stability": 1e-8},
+    "extra_adam": {"step_size": 2e-3, "stability": 1e-8},
+    "alt_extra_adam": {"step_size": 2e-3, "stability": 1e-8},
+    "past_extra_adam": {"step_size": 2e-3, "stability": 1e-8},
+    "mirror_gan": _MIRROR,
+    "mirror_prox_gan": _MIRROR,
+    "alt_mirror_gan": {**_MIRROR, "step_size": 2e-3},
+    "alt_mirror_prox_gan": _MIRROR,
+    "chambolle_pock": _MIRROR,
+}
+
+
+class Chosen(NamedTuple):
+    """The trial of an algorithm that is best over the data sets.
+
+    Attributes:
+      candidate: its hyperparameters; those that it does not name are the study's.
+      regrets: by data set, log(its law distance / the least of the algorithm's trials).
+    """
+
+    candidate: Candidate
+    regrets: Mapping[str, float]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All hyperparameters that the sweep could choose."""
+        return {"step_size": self.candidate.step_size, **dict(self.candidate.more)}
+
+
+def sweeps() -> Records:
+    """The committed records of the sweeps."""
+    return planned(_PROTOCOL, load(ROOT / "docs/results/study_narrow"))
+
+
+def chosen(records: Records) -> dict[str, Chosen]:
+    """By algorithm, of those whose sweeps are whole on all data sets.
+
+    Args:
+      records: of the study, by key.
+    """
+    found = {}
+    for name in ALGORITHMS:
+        values = [_values(records, data, name) for data in DATASETS]
+        if any(v is None for v in values):
+            continue
+        regrets = {
+            candidate: {
+                data: math.log(each[candidate] / min(each.values()))
+                for data, each in zip(DATASETS, values, strict=True)
+                if each is not None
+            }
+            for candidate in _PROTOCOL.candidates(name)
+        }
+        best = min(regrets, key=lambda c: math.fsum(regrets[c].values()))
+        found[name] = Chosen(best, regrets[best])
+    return found
+
+
+def _values(records: Records, data: str, name: str) -> dict[Candidate, float] | None:
+    """The law distance of each trial, a mean over its seeds; None while the sweep is not whole."""
+    choice = choose(_PROTOCOL, data, name, records)
+    return None if choice is None else {t.candidate: t.value for t in choice.trials}
+
+
+def items_of(name: str, own: Mapping[str, Any], sizes: Mapping[str, int]) -> tuple[str, ...]:
+    """What a run has, in full: nothing of it follows configs/tuned.py.
+
+    Args:
+      name: of the algorithm.
+      own: the hyperparameters that were chosen.
+      sizes: num_batches and batch_size.
+    """
+    pinned = {**_PROTOCOL.settings, **ALGORITHMS[name].settings, **LATER, **own, **sizes}
+    items = {"algorithm": name, **pinned, "compile": "whole"}
+    return tuple(f"{key}={value}".replace(" ", "") for key, value in items.items())
+
+
+def study(found: Mapping[str, Chosen]) -> Study:
+    """Former and new defaults of these algorithms on each data set.
+
+    Args:
+      found: of `chosen`.
+    """
+    stages: dict[str, Sequence[Setting]] = {
+        data: [
+            Setting(
+                f"{data}_{name}_{which}",
+                f"{ALGORITHMS[name].title}, {which}",
+                f"configs/{data}_mp.py:pure",
+                items_of(name, own, _SIZES),
+            )
+            for name in found
+            for which, own in (("former", FORMER[name]), ("new", found[name].settings))
+        ]
+        for data in DATASETS
+    }
+    return Study(stages, _RECORDS, dict.fromkeys(stages, _COLUMNS), "algorithm, defaults")
+
+
+class Verdict(NamedTuple):
+    """Whether a new default replaces the former.
+
+    Attributes:
+      takes: whether it does.
+      gain: how much smaller its mean log law distance is, over the data sets.
+      each: by data set, the evidence of the log law distances.
+    """
+
+    takes: bool
+    gain: float
+    each: Mapping[str, evidence.Evidence]
+
+
+def verdicts(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Verdict]:
+    """By algorithm, of those with runs of both defaults on every data set.
+
+    A new one is taken where no data set decides against it and its mean is less: paired t tests of
+    log law distance, Holm's correction over the data sets. A run's is that of its best answer, as
+    in the sweep; infinite where one of the two has a seed and the other diverged, and then ranks
+    decide.
+
+    Args:
+      runs: setting's name -> seed -> its record.
+    """
+    found = {}
+    for name in ALGORITHMS:
+        sides = {
+            data: _logs(*(runs.get(f"{data}_{name}_{which}", {}) for which in ("new", "former")))
+            for data in DATASETS
+        }
+        if not all(new and former for new, former in sides.values()):
+            continue
+        family = [evidence.weigh(new, former, float) for new, former in sides.values()]
+        each = dict(zip(sides, evidence.judged(family), strict=True))
+        means = [
+            statistics.fmean(f.values()) - statistics.fmean(n.values()) for n, f in sides.values()
+        ]
+        gain = statistics.fmean(means)
+        takes = gain > 0.0 and all(e.outcome != "worse" for e in each.values())
+        found[name] = Verdict(takes, gain, each)
+    return found
+
+
+def _logs(*sides: Mapping[str, Any]) -> list[dict[int, float]]:
+    """The logarithm of the law distance of each run's best answer, of the seeds of either side."""
+    seeds = sorted({int(seed) for side in sides for seed in side})
+    return [
+        {seed: _log(side[str(seed)]) if str(seed) in side else math.inf for seed in seeds}
+        for side in sides
+    ]
+
+
+def _log(one: Mapping[str, Any]) -> float:
+    values = [a["law_distance"] for a in one["answers"].values()]
+    return math.log(min(v for v in values if v is not None))
+
+
+def tables(runs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown: what was chosen, and the verdicts."""
+    found, judged = chosen(sweeps()), verdicts(runs)
+    rows = [
+        [ALGORITHMS[n].title, str(c.candidate), *(f"{c.regrets[d]:.2f}" for d in DATASETS)]
+        for n, c in found.items()
+    ]
+    head = ["algorithm", "step size and what else differs", *(f"regret, {d}" for d in DATASETS)]
+    text = studies.markdown(head, rows)
+    if judged:
+        rows = [
+            [
+                ALGORITHMS[n].title,
+                "new" if v.takes else "former",
+                f"{v.gain:+.2f}",
+                *(f"{e.outcome}, {evidence.gains(e, 2)}" for e in v.each.values()),
+            ]
+            for n, v in judged.items()
+        ]
+        head = ["algorithm", "default", "mean gain", *DATASETS]
+        text += f"\n\n{studies.markdown(head, rows)}"
+    return text
+
+
+def main() -> int:
+    """The command."""
+    found = chosen(sweeps())
+    if flags.FLAGS.choose:
+        print(tables({}))
+        return cli.DONE
+    return studies.command(study(found)._replace(more=tables))
+
+
+if __name__ == "__main__":
+    flags.DEFINE_bool("choose", False, "Only prints which trials the sweeps choose.")
+    studies.define_flags(study({}), "all")
+    cli.main(main, sys.argv)
