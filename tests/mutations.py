@@ -684,8 +684,12 @@ MUTATIONS: list[Mutation] = [
         ("tests/trainers/campaigns/test_study.py",),
         ("not self.stages or r.stage in self.stages", "not self.stages or True"),
         ("return job(run, workdir, o.compile)", "return job(run, workdir, 'parts')"),
-        ('{"export": False} if trial and p.trials', '{"export": False} if p.trials'),
-        ('{"export": False} if trial and p.trials', '{"export": False} if not p.trials'),
+        ('{"export": False} if p.trials', '{"export": False} if not p.trials'),
+        (
+            "_by_program(found) if groups.most(o.together) > 1",
+            "found if groups.most(o.together) > 1",
+        ),
+        ('if k not in ("seed", *OWN)', 'if k not in ("seed",)'),
     ),
     *_of(
         "trainers/tasks/user_models.py",

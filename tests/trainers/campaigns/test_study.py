@@ -300,7 +300,7 @@ def test_a_best_near_an_end_of_the_searched_range_is_said(part, end):
     assert study_protocol._end(NARROW, "adam", 1e-4 * 100**part) == end
 
 
-def test_a_trial_of_a_search_publishes_no_model_and_a_final_run_does():
+def test_runs_of_a_searched_protocol_publish_no_model():
     trial = NARROW.candidates("rmsprop")[12]
     run = Planned.trial(NARROW, "gaussians8", "rmsprop", trial)
     assert "export=False" in study_runs.job(run, Path("x")).settings
@@ -309,7 +309,31 @@ def test_a_trial_of_a_search_publishes_no_model_and_a_final_run_does():
     player = settings.resolve(config)["generator"]
     assert player.items() >= dict(trial.more).items()
     final = Planned("narrow", "gaussians8", "final", "rmsprop", 0, *trial)
-    assert not [x for x in study_runs.job(final, Path("x")).settings if x.startswith("export")]
+    assert "export=False" in study_runs.job(final, Path("x")).settings
+    before = Planned("full", "gaussians8", "final", "rmsprop", 0, 1e-3)
+    assert not [x for x in study_runs.job(before, Path("x")).settings if x.startswith("export")]
+
+
+def test_several_together_take_runs_of_one_program_after_each_other(tmp_path):
+    """The final runs of an algorithm are one population, though the plan goes seed by seed."""
+    records = {
+        **searched("adam", [0.1] + [0.2 + i for i in range(29)]),
+        **searched("rmsprop", [0.1] + [0.2 + i for i in range(29)]),
+    }
+    for r in list(ready(NARROW, "all", records)):
+        if r.stage == "again" and r.dataset == "gaussians8":
+            records[r.key] = record(r, law_distance=0.1 + (r.rank or 0))
+    finals = [r for r in ready(NARROW, "all", records) if r.stage == "final"]
+    assert [(r.algorithm, r.seed) for r in finals[:3]] == [("adam", 0), ("rmsprop", 0), ("adam", 1)]
+    for together, expected in ((1, ["adam", "rmsprop"] * 2), (5, ["adam"] * 4)):
+        o = Options("all", NARROW, tmp_path, tmp_path, stages=("final",), together=together)
+        study = study_runs.Study(o)
+        study._records = records
+        names = [study.next(i).name.split()[2].rstrip(",") for i in range(4)]
+        assert names == expected
+    trials = missing(NARROW, "all", {})[:20]  # two blocks, each of one program
+    mixed = [r for pair in zip(trials[:10], trials[10:], strict=True) for r in pair]
+    assert study_runs._by_program(mixed) == trials
 
 
 # The choice.

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Candidate", "Log", "OneOf", "Range", "Uniform", "search"]
+__all__ = ["OWN", "Candidate", "Log", "OneOf", "Range", "Uniform", "search"]
 
 # Hyperparameters that runs of one program may have of their own.
-_OWN = ("step_size", "temperature")
+OWN = ("step_size", "temperature")
 _DIGITS = 3
 
 
@@ -86,8 +86,8 @@ def search(
     random = np.random.default_rng(zlib.crc32(name.encode()))
     found = []
     for start in range(0, trials, block):
-        fixed = {k: r.at(random.random()) for k, r in ranges.items() if k not in _OWN}
-        own = {k: _spread(random, ranges[k], block) for k in _OWN if k in ranges}
+        fixed = {k: r.at(random.random()) for k, r in ranges.items() if k not in OWN}
+        own = {k: _spread(random, ranges[k], block) for k in OWN if k in ranges}
         if start == 0:
             fixed = {}
         for i in range(min(block, trials - start)):

@@ -7,6 +7,7 @@ the records say decides what comes next, so that any number of sessions make one
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import statistics
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 import configs
 from trainers.campaigns import groups, jobs
 from trainers.campaigns.jobs import FAILED, Campaign, Ended, Job
+from trainers.campaigns.study.candidates import OWN
 from trainers.campaigns.study.protocol import (
     LATER,
     PROTOCOLS,
@@ -104,7 +106,8 @@ def job(run: Planned, workdir: Path, compile: str = "auto") -> Job:
         "picture_every": batches,
         "checkpoint_every": min(_CHECKPOINT_EVERY, batches),
         "keep_last": 1,
-        **({"export": False} if trial and p.trials else {}),
+        # A record is what is kept of it. (The protocols of before the search published theirs.)
+        **({"export": False} if p.trials else {}),
         **({} if compile == "auto" else {"compile": compile}),
     }
     items = [f"{k}={v}" for k, v in {**LATER, **run.settings, **watch}.items()]
@@ -117,6 +120,20 @@ def command(run: Planned, workdir: Path, compile: str = "auto") -> list[str]:
     found = job(run, workdir, compile)
     config, trainer = f"configs/{Path(found.config).name}", ("python", "-m", "trainers.run")
     return found._replace(config=config, trainer=trainer).command()
+
+
+def _by_program(runs: Sequence[Planned]) -> list[Planned]:
+    """Runs that may be one population beside each other, in the order of the first of each.
+
+    A plan has a final run of every algorithm before any of the next seed: of use alone, and each a
+    program of its own.
+    """
+    programs: dict[str, list[Planned]] = {}
+    for run in runs:
+        shared = {k: v for k, v in run.settings.items() if k not in ("seed", *OWN)}
+        key = json.dumps([run.dataset, run.stage, shared], sort_keys=True)
+        programs.setdefault(key, []).append(run)
+    return [run for mine in programs.values() for run in mine]
 
 
 def run_study(options: Options) -> int:
@@ -156,7 +173,8 @@ class Study(Campaign):
         """The first of the runs that are missing, and whose step size is known."""
         o = self._options
         if self._ready is None:  # what is ready changes with the records alone
-            self._ready = o.of_this_session(ready(o.protocol, o.figure, self._records))
+            found = o.of_this_session(ready(o.protocol, o.figure, self._records))
+            self._ready = _by_program(found) if groups.most(o.together) > 1 else found
         busy = {run.key for run in self._running.values()} | self.failed
         run = next((r for r in self._ready if r.key not in busy), None)
         if run is None:
