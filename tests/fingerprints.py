@@ -143,7 +143,7 @@ class Pass:
             Image.fromarray(image).save(folder / "folder" / f"{i:03d}.png")
         labels = random.integers(0, 10, 64)
         np.savez(folder / "images.npz", images=images[..., None], labels=labels)
-        shutil.copytree(self.checkout / "docs" / "results" / "study", folder / "study")
+        shutil.copytree(self.checkout / "docs" / "results" / "study_narrow", folder / "study")
 
     def _case(self, name: str, before: Future | None) -> dict[str, str]:
         if before is not None:

@@ -1,9 +1,10 @@
 """Redoes the paper's study with numbers: runs what is missing, renders a report.
 
-    python -m trainers.reproduce all --runs=runs/study
+    python -m trainers.reproduce all --jobs=2 --together=10 --compile=whole
     python -m trainers.reproduce figure1 --budget=100        stops after 100 minutes; goes on later
     python -m trainers.reproduce all --dry_run               the runs to come, and what they cost
     python -m trainers.reproduce all --report_only           renders what there is
+    python -m trainers.reproduce all --protocol=judged       networks of the paper's size, for a GPU
     python -m trainers.reproduce all --protocol=short        an hour; ranks nothing
     python -m trainers.reproduce all --datasets=swissroll --stages=sweep      one machine's part
     python -m trainers.reproduce figure1 --stages=large --jobs=8              on a GPU
@@ -73,12 +74,11 @@ def _options(f) -> Options:
         raise InputError(f"--budget must be minutes above 0, got {f.budget}.")
     if f.compile not in COMPILE:
         raise unknown("--compile", f.compile, COMPILE)
-    folder = "study" if f.protocol == "full" else f"study_{f.protocol}"
     return Options(
         figure="all" if f.figure == "figure2" else f.figure,
         protocol=PROTOCOLS[f.protocol],
         runs=Path(f.runs),
-        results=Path(f.results or f"docs/results/{folder}"),
+        results=Path(f.results or f"docs/results/study_{f.protocol}"),
         jobs=f.jobs,
         threads=f.threads,
         budget=f.budget,
@@ -128,9 +128,9 @@ if __name__ == "__main__":
     flags.DEFINE_string("figure", "", f"The first word: {', '.join(_FIGURES)}.")
     flags.DEFINE_string("runs", "runs/study", "Where the workdirs go.")
     flags.DEFINE_string(
-        "results", None, "Where records and report go; docs/results/study[_PROTOCOL] by default."
+        "results", None, "Where records and report go; docs/results/study_PROTOCOL by default."
     )
-    flags.DEFINE_string("protocol", "full", f"How much: {', '.join(PROTOCOLS)}.")
+    flags.DEFINE_string("protocol", "narrow", f"How much: {', '.join(PROTOCOLS)}.")
     flags.DEFINE_integer("jobs", 2, "Runs side by side.", lower_bound=1)
     flags.DEFINE_integer("threads", 1, "Threads of each run.", lower_bound=1)
     flags.DEFINE_integer(

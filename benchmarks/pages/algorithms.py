@@ -19,8 +19,8 @@ from trainers.system import names
 
 __all__ = ["PSEUDO", "overview", "page", "pages"]
 
-# Those of the committed records, of today's judge and of the one before.
-STUDIED, STUDIED_BEFORE = (PROTOCOLS[name].algorithms for name in ("narrow", "full"))
+# Those of the committed records.
+STUDIED = PROTOCOLS["narrow"].algorithms
 
 _MD = "theta, w <- MD(theta; w), MD(w; theta)          both against the old opponent"
 _ONE_STEP = "MD(z; v) = z - gamma_t P g,   g = the field of z's player at (z, v) on a mini-batch"
@@ -269,12 +269,9 @@ def _facts(name: str) -> list[tuple[str, str]]:
         )
     if any(_algorithm_of(flags) == name for flags in CHAOS.values()):
         facts.append(("killed", "at random moments, [again and again](../chaos.md)"))
-    for protocol, what, page in (
-        ("narrow", "studied", "the paper's study](../results/study_narrow/README.md)"),
-        ("full", "studied before", "three seeds](../results/study/README.md) of larger networks"),
-    ):
-        if name in PROTOCOLS[protocol].algorithms:
-            facts.append((what, f"{len(_runs_of(name, protocol))} runs of [{page}"))
+    if name in STUDIED:
+        page = "[the paper's study](../results/study_narrow/README.md)"
+        facts.append(("studied", f"{len(_runs_of(name))} runs of {page}"))
     return facts
 
 
@@ -292,8 +289,8 @@ def _algorithm_of(flags: Sequence[str]) -> str:
     return given[-1] if given else "mirror_prox_gan"
 
 
-def _runs_of(name: str, protocol: str) -> list[Mapping]:
-    return [r for r in study(protocol).values() if r["algorithm"] == name]
+def _runs_of(name: str) -> list[Mapping]:
+    return [r for r in study().values() if r["algorithm"] == name]
 
 
 def _tested(name: str) -> str:
@@ -320,29 +317,22 @@ def _studied(name: str) -> str:
             "It is not in the study. `python -m trainers.compare --dataset=gaussians8 "
             f"--algorithms={name},mirror_prox_gan --out=runs/compare` sets it beside another."
         )
-    said = (
-        _answers(name, "narrow")
+    return (
+        _answers(name)
         + "\n\nNetworks of 3 x 64 units, 12,000 mini-batches of 64, five seeds, mean ± standard "
         "error; hyperparameters by 30 trials, as many as each of the others had. Beside them and "
         "real data: [the study](../results/study_narrow/README.md)."
     )
-    if name in STUDIED_BEFORE:
-        said += (
-            "\n\nBefore, with 512 units, three seeds, and its step size alone chosen, by a "
-            "distance that [sees less](../results/judge.md) "
-            "([that study](../results/study/README.md)):\n\n" + _answers(name, "full")
-        )
-    return said
 
 
-def _answers(name: str, protocol: str) -> str:
+def _answers(name: str) -> str:
     """A table of the three answers on the data sets that have been studied."""
     head, rows = ["data, answer"], []
     for data in ("gaussians8", "gaussians25", "swissroll"):
-        if any((r["dataset"], r["stage"]) == (data, "final") for r in _runs_of(name, protocol)):
-            gone = lost(data, "final", name, protocol)
+        if any((r["dataset"], r["stage"]) == (data, "final") for r in _runs_of(name)):
+            gone = lost(data, "final", name)
             for answer in ("last", "ema", "mixture"):
-                head, cells = line_of(data, "final", answer, name, protocol)
+                head, cells = line_of(data, "final", answer, name)
                 rows.append([f"{data}, {answer}{gone}", *cells])
     return markdown(["data, answer", *head], rows)
 

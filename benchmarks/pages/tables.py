@@ -25,64 +25,60 @@ from trainers.system import names
 
 __all__ = ["REGIONS", "line_of", "lost", "particles", "seeds", "speed", "study", "turns"]
 
-# The runs of a protocol, and the numbers that its judge could see.
-_RECORDS = {"full": ROOT / "docs/results/study", "narrow": ROOT / "docs/results/study_narrow"}
-_SHOWN = {
-    "full": ("high_quality_3sigma", "std_ratio", "reverse_kl", "wasserstein2"),
-    "narrow": (
-        *("law_distance", "high_quality_3sigma", "std_ratio", "principal_std_log", "reverse_kl"),
-    ),
-}
+_PROTOCOL = PROTOCOLS["narrow"]
+_SHOWN = ("law_distance", "high_quality_3sigma", "std_ratio", "principal_std_log", "reverse_kl")
+# The paper's; a report has the others, too.
+_EIGHT = _PROTOCOL.algorithms[:8]
 _MIRRORS = ("mirror_gan", "mirror_prox_gan")
+_COMMAND = "python -m trainers.reproduce all --protocol=narrow"
 
 
 @functools.cache
-def study(protocol: str = "full") -> Mapping[str, Mapping[str, Any]]:
-    """The records of a protocol of the study, by key."""
-    return planned(PROTOCOLS[protocol], load(_RECORDS[protocol]))
+def study() -> Mapping[str, Mapping[str, Any]]:
+    """The committed records of the study, by key."""
+    return planned(_PROTOCOL, load(ROOT / "docs/results/study_narrow"))
 
 
 @functools.cache
-def _stage(data: str, stage: str, protocol: str) -> Stage:
-    return Stage(study(protocol), PROTOCOLS[protocol], data, stage)
+def _stage(data: str, stage: str) -> Stage:
+    return Stage(study(), _PROTOCOL, data, stage)
 
 
 @functools.cache
-def _summaries(
-    data: str, stage: str, protocol: str, answer: str
-) -> Mapping[str, Mapping[str, Any]]:
-    return _stage(data, stage, protocol).summaries(answer)
+def _summaries(data: str, stage: str, answer: str) -> Mapping[str, Mapping[str, Any]]:
+    return _stage(data, stage).summaries(answer)
 
 
-def line_of(
-    data: str, stage: str, answer: str, name: str, protocol: str = "full"
-) -> tuple[list[str], list[str]]:
+def line_of(data: str, stage: str, answer: str, name: str) -> tuple[list[str], list[str]]:
     """(headings, cells) of an algorithm's answer in a stage of the study; name "": real data."""
-    metrics = {key: METRICS[key] for key in _SHOWN[protocol]}
+    metrics = {key: METRICS[key] for key in _SHOWN}
     head = [f"{m.title} ({m.wish})" for m in metrics.values()]
     if not name:
-        real = _stage(data, stage, protocol).real
+        real = _stage(data, stage).real
         return head, [show(over([real.get(k)]), m) for k, m in metrics.items()]
-    row = _summaries(data, stage, protocol, answer)[name]
+    row = _summaries(data, stage, answer)[name]
     return head, [show(row[k], m) for k, m in metrics.items()]
 
 
-def lost(data: str, stage: str, name: str, protocol: str = "full") -> str:
+def lost(data: str, stage: str, name: str) -> str:
     """ " (1 of 5 diverged)" of an algorithm's runs, of which no mean knows; "" if none did."""
-    one = _stage(data, stage, protocol)
+    one = _stage(data, stage)
     runs, done = one.runs(name), one.done(name)
     return f" ({len(runs) - len(done)} of {len(runs)} diverged)" if len(done) < len(runs) else ""
 
 
-def _answers(data: str, stage: str, protocol: str = "full", answer: str = "mixture") -> str:
-    """Of the paper's eight; a report has the others, too."""
+def _mixtures(data: str, stage: str) -> str:
+    """Of those of the eight that have a run which did not diverge."""
     head, rows = ["algorithm"], []
-    for name, one in ((n, ALGORITHMS[n]) for n in PROTOCOLS["full"].algorithms):
-        titles, cells = line_of(data, stage, answer, name, protocol)
+    for name in (n for n in _EIGHT if n in _summaries(data, stage, "mixture")):
+        titles, cells = line_of(data, stage, "mixture", name)
         head = ["algorithm", *titles]
-        title = f"**{one.title}**" if name in _MIRRORS else one.title
-        rows.append([title + lost(data, stage, name, protocol), *cells])
-    rows.append(["real data", *line_of(data, stage, answer, "", protocol)[1]])
+        title = ALGORITHMS[name].title
+        title = f"**{title}**" if name in _MIRRORS else title
+        rows.append([title + lost(data, stage, name), *cells])
+    if not rows:
+        return f"Not run yet: `{_COMMAND} --datasets={data} --stages={stage}`."
+    rows.append(["real data", *line_of(data, stage, "mixture", "")[1]])
     return markdown(head, rows)
 
 
@@ -213,11 +209,8 @@ def _modern(stage: str) -> str:
 # What may stand between the marks.
 REGIONS: Mapping[str, Callable[[], str]] = {
     "algorithms": lambda: _algorithms("docs/"),
-    "study gaussians8": lambda: _answers("gaussians8", "final"),
-    "study swissroll": lambda: _answers("swissroll", "final"),
-    "study gaussians25": lambda: _answers("gaussians25", "final"),
-    "study gaussians25 large": lambda: _answers("gaussians25", "large"),
-    "study anew gaussians8": lambda: _answers("gaussians8", "final", "narrow"),
+    **{f"study {data}": functools.partial(_mixtures, data, "final") for data in _PROTOCOL.datasets},
+    "study gaussians25 large": lambda: _mixtures("gaussians25", "large"),
     "particles": particles,
     **{
         f"particles, {stage}": functools.partial(_particles_stage, stage)

@@ -150,7 +150,7 @@ LOOKED_AT = (
     "algorithms/mirror_gan.html",
     "reference/mixed_nash_gan.html",
     "tutorials/1_ten_lines.html",
-    "results/study/report.html",
+    "results/study_narrow/report.html",
 )
 
 
