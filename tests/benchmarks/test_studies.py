@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from benchmarks import mixtures_study, modern_study, particles_study, studies
+from benchmarks import ablation, mixtures_study, modern_study, particles_study, studies
+from benchmarks.pages.code import ROOT
 from benchmarks.particles_study import CRITIC_WIDTHS, SMALL_WIDTHS, WIDTHS, WIDTHS_OF_25
 from tests.trainers.conftest import command
 from trainers.campaigns.jobs import Ended, Job
@@ -35,17 +36,30 @@ STUDIES = {
     "particles": particles_study.STUDY,
     "modern": modern_study.STUDY,
     "mixtures": mixtures_study.STUDY,
+    "ablation": ablation.STUDY,
 }
 SETTINGS = {
     s.name: s for study in STUDIES.values() for stage in study.stages.values() for s in stage
 }
 
 
+RECORDS = {
+    name: seeds
+    for study in STUDIES.values()
+    for name, seeds in json.loads((ROOT / study.records).read_text())["runs"].items()
+}
+
+
 @pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
-def test_every_setting_is_a_valid_config(setting):
+def test_every_setting_is_a_valid_config_and_that_of_its_records(setting):
+    """Defaults may change, and a number's command must not: then the setting says what it was."""
     config = cli.load_config(setting.config)
     settings.override(config, setting.items)
-    settings.resolve(config)
+    now = settings.flatten(json.loads(settings.to_json(settings.resolve(config))))
+    for seed, one in RECORDS.get(setting.name, {}).items():
+        then = settings.flatten(one["config"])
+        then.pop("compile", None)  # both ways are one run, but for rounding
+        assert then == {key: now.get(key) for key in then}, seed
 
 
 @pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
