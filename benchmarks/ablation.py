@@ -101,8 +101,8 @@ _JUDGED = ("law_distance", "high_quality_3sigma", "std_ratio")
 Runs = Mapping[str, Mapping[str, Any]]
 
 
-def _values(runs: Runs, cell: Cell, answer: str, number: str) -> dict[int, float]:
-    mine = runs.get(cell.setting.name, {})
+def _values(runs: Runs, setting: Setting, answer: str, number: str) -> dict[int, float]:
+    mine = runs.get(setting.name, {})
     return {int(seed): one["answers"][answer][number] for seed, one in mine.items()}
 
 
@@ -113,7 +113,7 @@ def effects(runs: Runs, answer: str, number: str) -> list[tuple[str, Any]]:
     seeds are the pairs; of seeds that all eight cells have. Holm's correction over the three.
     """
     distance = METRICS[number].distance
-    values = {cell: _values(runs, cell, answer, number) for cell in CELLS}
+    values = {cell: _values(runs, cell.setting, answer, number) for cell in CELLS}
     seeds = sorted(set.intersection(*(set(v) for v in values.values())))
     found = []
     for factor, (letter, rmsprop, mirror) in _FACTORS.items():
@@ -170,11 +170,10 @@ def at_equal_spread(runs: Runs) -> tuple[Setting, Setting, list[tuple[str, Any]]
     goal = _mean(runs, one, lambda r: _spread(r)[1])
     two = min(control, key=lambda s: abs(goal - _mean(runs, s, lambda r: _spread(r)[1])))
 
-    def values(setting: Setting, number: str) -> dict[int, float]:
-        mine = runs[setting.name]
-        return {int(seed): one["answers"]["mixture"][number] for seed, one in mine.items()}
-
-    family = [evidence.weigh(values(one, n), values(two, n), METRICS[n].distance) for n in _JUDGED]
+    family = []
+    for number in _JUDGED:
+        a, b = (_values(runs, s, "mixture", number) for s in (one, two))
+        family.append(evidence.weigh(a, b, METRICS[number].distance))
     return one, two, list(zip(_JUDGED, evidence.judged(family), strict=True))
 
 

@@ -8,6 +8,7 @@ and --render prints the tables from there alone.
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,10 +18,13 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from benchmarks.given import integers
+from benchmarks.pages.code import ROOT
 from tf_mixed_nash.errors import InputError, unknown
 from trainers.campaigns import cells, groups, jobs
 from trainers.campaigns.comparison import Comparison
 from trainers.campaigns.jobs import Ended, Job
+from trainers.campaigns.study.protocol import PROTOCOLS, Records, planned
+from trainers.campaigns.study.records import load
 from trainers.campaigns.study.tables import METRICS
 from trainers.system import cli
 from trainers.system.files import make_writable, without_nan, write_atomically
@@ -33,8 +37,11 @@ __all__ = [
     "columns",
     "command",
     "define_flags",
+    "least",
     "markdown",
     "modes_by_atom",
+    "paper_study",
+    "runs_of",
     "save",
     "table",
 ]
@@ -191,6 +198,17 @@ def _load(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.is_file() else {"runs": {}}
 
 
+def runs_of(path: Path) -> dict[str, Any]:
+    """Setting's name -> seed -> record, of a study's file in this checkout; {} without one."""
+    return _load(ROOT / path)["runs"]
+
+
+def least(one: Mapping[str, Any], number: str) -> float:
+    """The least of a record's answers by a number of their scorecards."""
+    values = (answer[number] for answer in one["answers"].values())
+    return min(v for v in values if v is not None)
+
+
 def table(study: Study, stage: str, runs: Mapping[str, Mapping[str, Any]]) -> str:
     """Markdown: a line for each setting and answer, means ± standard errors over seeds.
 
@@ -270,12 +288,16 @@ class _Recorded(Comparison):
             save(self._path, self._known)
 
 
+@functools.cache
+def paper_study() -> Records:
+    """The committed records of the paper's study, by key."""
+    return planned(PROTOCOLS["narrow"], load(ROOT / "docs/results/study_narrow"))
+
+
 def _by_kind(todo: Mapping[tuple[str, int], Job]) -> dict[tuple[str, int], Job]:
-    """Jobs that may be one program beside each other, in the order of the first of each kind."""
-    kinds: dict[str, list[tuple[str, int]]] = {}
-    for where, job in todo.items():
-        kinds.setdefault(groups.kind_of(job) or str(where), []).append(where)
-    return {where: todo[where] for mine in kinds.values() for where in mine}
+    """Jobs that may be one program stand together."""
+    order = groups.side_by_side(todo, lambda where: groups.kind_of(todo[where]) or where)
+    return {where: todo[where] for where in order}
 
 
 def command(study: Study) -> int:

@@ -1,7 +1,8 @@
 """Tuned defaults from the study's sweeps, and what they are better than. docs/results/tuned.md.
 
     python -m benchmarks.tuned_study --choose            # the trial of each algorithm
-    python -m benchmarks.tuned_study --together=5 [--stages=gaussians8,...|all] [--budget=MIN]
+    python -m benchmarks.tuned_study --together=5 [--stages=gaussians8,...] [--budget=MIN]
+    python -m benchmarks.tuned_study --stages=wide --seeds=0
     python -m benchmarks.tuned_study --render
 
 The rule was written before the sweeps it is about (docs/results/protocol_study.md, "Tuned
@@ -21,7 +22,6 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from benchmarks import studies
-from benchmarks.pages.code import ROOT
 from benchmarks.studies import Setting, Study
 from trainers.campaigns import evidence
 from trainers.campaigns.study.candidates import Candidate
@@ -31,13 +31,11 @@ from trainers.campaigns.study.protocol import (
     PROTOCOLS,
     Records,
     choose,
-    planned,
 )
-from trainers.campaigns.study.records import load
 from trainers.system import cli
 
-__all__ = ["DATASETS", "FORMER", "Chosen", "Verdict", "chosen", "items_of", "study", "sweeps"]
-__all__ += ["tables", "verdicts"]
+__all__ = ["DATASETS", "FORMER", "Chosen", "Verdict", "chosen", "items_of", "study", "tables"]
+__all__ += ["verdicts"]
 
 _PROTOCOL = PROTOCOLS["narrow"]
 DATASETS = _PROTOCOL.datasets
@@ -82,11 +80,6 @@ class Chosen(NamedTuple):
         return {"step_size": self.candidate.step_size, **dict(self.candidate.more)}
 
 
-def sweeps() -> Records:
-    """The committed records of the sweeps."""
-    return planned(_PROTOCOL, load(ROOT / "docs/results/study_narrow"))
-
-
 def chosen(records: Records) -> dict[str, Chosen]:
     """By algorithm, of those whose sweeps are whole on all data sets.
 
@@ -117,13 +110,13 @@ def _values(records: Records, data: str, name: str) -> dict[Candidate, float] | 
     return None if choice is None else {t.candidate: t.value for t in choice.trials}
 
 
-def items_of(name: str, own: Mapping[str, Any], sizes: Mapping[str, int]) -> tuple[str, ...]:
+def items_of(name: str, own: Mapping[str, Any], sizes: Mapping[str, Any]) -> tuple[str, ...]:
     """What a run has, in full: nothing of it follows configs/tuned.py.
 
     Args:
       name: of the algorithm.
       own: the hyperparameters that were chosen.
-      sizes: num_batches and batch_size.
+      sizes: num_batches, batch_size, and networks if others than the study's.
     """
     pinned = {**_PROTOCOL.settings, **ALGORITHMS[name].settings, **LATER, **own, **sizes}
     items = {"algorithm": name, **pinned, "compile": "whole"}
@@ -131,24 +124,26 @@ def items_of(name: str, own: Mapping[str, Any], sizes: Mapping[str, int]) -> tup
 
 
 def study(found: Mapping[str, Chosen]) -> Study:
-    """Former and new defaults of these algorithms on each data set.
+    """Former and new defaults of these algorithms on each data set; wide: with 3 x 512 units.
 
     Args:
       found: of `chosen`.
     """
-    stages: dict[str, Sequence[Setting]] = {
-        data: [
+
+    def pairs(stage: str, data: str, sizes: Mapping[str, Any] = _SIZES) -> list[Setting]:
+        return [
             Setting(
-                f"{data}_{name}_{which}",
+                f"{stage}_{name}_{which}",
                 f"{ALGORITHMS[name].title}, {which}",
                 f"configs/{data}_mp.py:pure",
-                items_of(name, own, _SIZES),
+                items_of(name, own, sizes),
             )
             for name in found
             for which, own in (("former", FORMER[name]), ("new", found[name].settings))
         ]
-        for data in DATASETS
-    }
+
+    stages: dict[str, Sequence[Setting]] = {data: pairs(data, data) for data in DATASETS}
+    stages["wide"] = pairs("wide", "gaussians8", {**_SIZES, "model.hidden_units": (512, 512, 512)})
     return Study(stages, _RECORDS, dict.fromkeys(stages, _COLUMNS), "algorithm, defaults")
 
 
@@ -157,11 +152,14 @@ class Verdict(NamedTuple):
 
     Attributes:
       takes: whether it does.
+      wide: whether it keeps with networks of 3 x 512 the modes that the former has there; None
+        before the former's run.
       gain: how much smaller its mean log law distance is, over the data sets.
       each: by data set, the evidence of the log law distances.
     """
 
     takes: bool
+    wide: bool | None
     gain: float
     each: Mapping[str, evidence.Evidence]
 
@@ -169,10 +167,10 @@ class Verdict(NamedTuple):
 def verdicts(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Verdict]:
     """By algorithm, of those with runs of both defaults on every data set.
 
-    A new one is taken where no data set decides against it and its mean is less: paired t tests of
-    log law distance, Holm's correction over the data sets. A run's is that of its best answer, as
-    in the sweep; infinite where one of the two has a seed and the other diverged, and then ranks
-    decide.
+    A new one is taken where no data set decides against it, its mean is less, and it loses no mode
+    with networks of 3 x 512: paired t tests of log law distance, Holm's correction over the data
+    sets. A run's is that of its best answer, as in the sweep; infinite where one of the two has a
+    seed and the other diverged, and then ranks decide.
 
     Args:
       runs: setting's name -> seed -> its record.
@@ -191,28 +189,40 @@ def verdicts(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Verdict]:
             statistics.fmean(f.values()) - statistics.fmean(n.values()) for n, f in sides.values()
         ]
         gain = statistics.fmean(means)
-        takes = gain > 0.0 and all(e.outcome != "worse" for e in each.values())
-        found[name] = Verdict(takes, gain, each)
+        wide = _keeps(*(runs.get(f"wide_{name}_{which}", {}) for which in ("new", "former")))
+        takes = bool(wide) and gain > 0.0 and all(e.outcome != "worse" for e in each.values())
+        found[name] = Verdict(takes, wide, gain, each)
     return found
+
+
+def _keeps(new: Mapping[str, Any], former: Mapping[str, Any]) -> bool | None:
+    """Whether the new one's mixtures miss no mode that the former's have; not if it diverged."""
+
+    def modes(one: Mapping[str, Any]) -> float:
+        return one["answers"]["mixture"]["modes_captured"]
+
+    if not former:
+        return None
+    return all(seed in new and modes(new[seed]) >= modes(one) for seed, one in former.items())
 
 
 def _logs(*sides: Mapping[str, Any]) -> list[dict[int, float]]:
     """The logarithm of the law distance of each run's best answer, of the seeds of either side."""
     seeds = sorted({int(seed) for side in sides for seed in side})
     return [
-        {seed: _log(side[str(seed)]) if str(seed) in side else math.inf for seed in seeds}
+        {
+            seed: math.log(studies.least(side[str(seed)], "law_distance"))
+            if str(seed) in side
+            else math.inf
+            for seed in seeds
+        }
         for side in sides
     ]
 
 
-def _log(one: Mapping[str, Any]) -> float:
-    values = [a["law_distance"] for a in one["answers"].values()]
-    return math.log(min(v for v in values if v is not None))
-
-
 def tables(runs: Mapping[str, Mapping[str, Any]]) -> str:
     """Markdown: what was chosen, and the verdicts."""
-    found, judged = chosen(sweeps()), verdicts(runs)
+    found, judged = chosen(studies.paper_study()), verdicts(runs)
     rows = [
         [ALGORITHMS[n].title, str(c.candidate), *(f"{c.regrets[d]:.2f}" for d in DATASETS)]
         for n, c in found.items()
@@ -225,18 +235,19 @@ def tables(runs: Mapping[str, Mapping[str, Any]]) -> str:
                 ALGORITHMS[n].title,
                 "new" if v.takes else "former",
                 f"{v.gain:+.2f}",
+                {None: "not run", True: "keeps the modes", False: "loses modes"}[v.wide],
                 *(f"{e.outcome}, {evidence.gains(e, 2)}" for e in v.each.values()),
             ]
             for n, v in judged.items()
         ]
-        head = ["algorithm", "default", "mean gain", *DATASETS]
+        head = ["algorithm", "default", "mean gain", "3 x 512", *DATASETS]
         text += f"\n\n{studies.markdown(head, rows)}"
     return text
 
 
 def main() -> int:
     """The command."""
-    found = chosen(sweeps())
+    found = chosen(studies.paper_study())
     if flags.FLAGS.choose:
         print(tables({}))
         return cli.DONE
@@ -245,5 +256,5 @@ def main() -> int:
 
 if __name__ == "__main__":
     flags.DEFINE_bool("choose", False, "Only prints which trials the sweeps choose.")
-    studies.define_flags(study({}), "all")
+    studies.define_flags(study({}), ",".join(DATASETS))
     cli.main(main, sys.argv)

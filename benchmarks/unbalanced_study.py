@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks import studies
 from benchmarks.studies import Setting, Study
-from benchmarks.tuned_study import items_of, sweeps
+from benchmarks.tuned_study import items_of
 from trainers.campaigns.study.protocol import ALGORITHMS, PROTOCOLS, Records, choose
 from trainers.system import cli
 
@@ -49,7 +49,7 @@ def study(records: Records) -> Study:
 
 def main() -> int:
     """The command."""
-    return studies.command(study(sweeps()))
+    return studies.command(study(studies.paper_study()))
 
 
 if __name__ == "__main__":

@@ -685,10 +685,7 @@ MUTATIONS: list[Mutation] = [
         ("not self.stages or r.stage in self.stages", "not self.stages or True"),
         ("return job(run, workdir, o.compile)", "return job(run, workdir, 'parts')"),
         ('{"export": False} if p.trials', '{"export": False} if not p.trials'),
-        (
-            "_by_program(found) if groups.most(o.together) > 1",
-            "found if groups.most(o.together) > 1",
-        ),
+        ("groups.side_by_side(found, _program) if together", "found if together"),
         ('if k not in ("seed", *OWN)', 'if k not in ("seed",)'),
     ),
     *_of(
@@ -1444,21 +1441,28 @@ MUTATIONS: list[Mutation] = [
         ("abs(1.0 - _mean(runs, s", "abs(0.0 - _mean(runs, s"),
     ),
     *_of(
+        "benchmarks/sampled.py",
+        ("tests/trainers/session/test_sampled.py",),
+        ("T = BATCHES // (phases * inner_steps)", "T = BATCHES // inner_steps"),
+        ("window * eta * _TUNED_EPSILON", "eta * _TUNED_EPSILON"),
+        ("*min(means, key=means.__getitem__)", "*max(means, key=means.__getitem__)"),
+        ("if set(_SEEDS) <= set(mine):", "if mine:"),
+    ),
+    *_of(
         "benchmarks/tuned_study.py",
         ("tests/benchmarks/test_tuned_study.py",),
         ("each[candidate] / min(each.values())", "each[candidate] / max(each.values())"),
         ("math.fsum(regrets[c].values())", "min(regrets[c].values())"),
         ('gain > 0.0 and all(e.outcome != "worse" for e in each.values())', "gain > 0.0"),
-        ("takes = gain > 0.0 and", "takes ="),
-        ("if str(seed) in side else math.inf", "if str(seed) in side else 0.0"),
+        ("bool(wide) and gain > 0.0 and", "bool(wide) and"),
+        ("bool(wide) and gain > 0.0 and", "gain > 0.0 and"),
+        ("seed in new and modes(new[seed]) >= modes(one)", "seed in new"),
+        ("else math.inf", "else 0.0"),
     ),
     *_of(
         "benchmarks/studies.py",
         ("tests/benchmarks/test_tuned_study.py",),
-        (
-            "kinds.setdefault(groups.kind_of(job) or str(where), [])",
-            "kinds.setdefault(str(where), [])",
-        ),
+        ("groups.kind_of(todo[where]) or where", "where"),
     ),
     *_of(
         "benchmarks/studies.py",

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from benchmarks.pages.code import ALGORITHMS as FILE
 from benchmarks.pages.code import ROOT, Piece, names_in, pieces_of
-from benchmarks.pages.tables import line_of, lost, study
+from benchmarks.pages.tables import line_of, lost
 from benchmarks.peers.common import ALGORITHMS as PEERS
-from benchmarks.studies import markdown
+from benchmarks.studies import markdown, paper_study
 from configs import tuned
 from tests.chaos import CASES as CHAOS
 from tests.fingerprint_cases import CASES as GOLDEN
@@ -290,7 +290,7 @@ def _algorithm_of(flags: Sequence[str]) -> str:
 
 
 def _runs_of(name: str) -> list[Mapping]:
-    return [r for r in study().values() if r["algorithm"] == name]
+    return [r for r in paper_study().values() if r["algorithm"] == name]
 
 
 def _tested(name: str) -> str:

@@ -13,17 +13,17 @@ from benchmarks import (
     mixtures_study,
     modern_study,
     particles_study,
+    sampled,
     studies,
 )
 from benchmarks.pages.code import ROOT
 from benchmarks.studies import markdown
 from trainers.campaigns.cells import over
-from trainers.campaigns.study.protocol import ALGORITHMS, PROTOCOLS, planned
-from trainers.campaigns.study.records import load
+from trainers.campaigns.study.protocol import ALGORITHMS, PROTOCOLS
 from trainers.campaigns.study.tables import METRICS, Stage, show
 from trainers.system import names
 
-__all__ = ["REGIONS", "line_of", "lost", "particles", "seeds", "speed", "study", "turns"]
+__all__ = ["REGIONS", "line_of", "lost", "particles", "seeds", "speed", "turns"]
 
 _PROTOCOL = PROTOCOLS["narrow"]
 _SHOWN = ("law_distance", "high_quality_3sigma", "std_ratio", "principal_std_log", "reverse_kl")
@@ -34,14 +34,8 @@ _COMMAND = "python -m trainers.reproduce all --protocol=narrow"
 
 
 @functools.cache
-def study() -> Mapping[str, Mapping[str, Any]]:
-    """The committed records of the study, by key."""
-    return planned(_PROTOCOL, load(ROOT / "docs/results/study_narrow"))
-
-
-@functools.cache
 def _stage(data: str, stage: str) -> Stage:
-    return Stage(study(), _PROTOCOL, data, stage)
+    return Stage(studies.paper_study(), _PROTOCOL, data, stage)
 
 
 @functools.cache
@@ -163,8 +157,7 @@ def turns(name: str) -> str:
 
 
 def _runs(study: studies.Study) -> dict[str, Any]:
-    path = ROOT / study.records
-    return json.loads(path.read_text())["runs"] if path.is_file() else {}
+    return studies.runs_of(study.records)
 
 
 def _algorithms(prefix: str = "") -> str:
@@ -204,6 +197,11 @@ def _modern(stage: str) -> str:
     if any(s.name in runs for s in modern_study.STAGES[stage]):
         return studies.table(modern_study.STUDY, stage, runs)
     return f"Not run yet: `python -m benchmarks.modern_study --stages={stage}`."
+
+
+def _sampled(stage: str) -> str:
+    runs = studies.runs_of(sampled.study({}).records)
+    return studies.table(sampled.study(runs), stage, runs)
 
 
 # What may stand between the marks.
@@ -256,6 +254,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "turns flags, later": lambda: turns("turns_h100_flags_2"),
     "turns dcgan64, later": lambda: turns("turns_h100_dcgan64_2"),
     "turns dcgan64, peers": lambda: turns("turns_h100_dcgan64_peers"),
+    **{f"sampled, {stage}": functools.partial(_sampled, stage) for stage in sampled.STAGES},
     "ablation": lambda: ablation.tables(_runs(ablation.STUDY)),
     "ablation, window": lambda: ablation.tables(_runs(ablation.STUDY), "window"),
     **{

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import ablation, mixtures_study, modern_study, particles_study, studies
+from benchmarks import ablation, mixtures_study, modern_study, particles_study, sampled, studies
 from benchmarks.pages.code import ROOT
 from benchmarks.particles_study import CRITIC_WIDTHS, SMALL_WIDTHS, WIDTHS, WIDTHS_OF_25
 from tests.trainers.conftest import command
@@ -37,6 +37,7 @@ STUDIES = {
     "modern": modern_study.STUDY,
     "mixtures": mixtures_study.STUDY,
     "ablation": ablation.STUDY,
+    "sampled": sampled.study({}),
 }
 SETTINGS = {
     s.name: s for study in STUDIES.values() for stage in study.stages.values() for s in stage

@@ -68,14 +68,22 @@ def test_nothing_is_chosen_of_a_sweep_that_is_not_whole():
     assert tuned_study.chosen(records) == {}
 
 
-def runs_of(new, former, seeds=5):
-    """Of each data set: the law distances new(data, seed), former(data, seed); None: diverged."""
+def runs_of(new, former, seeds=5, wide=(8, 8)):
+    """Of each data set: the law distances new(data, seed), former(data, seed); None: diverged.
+
+    wide: the modes of the new and the former with 3 x 512 units.
+    """
 
     def one(value):
         cards = {"last": value + 1.0, "ema": None, "mixture": value}
         return {"answers": {k: {"law_distance": v} for k, v in cards.items()}}
 
-    return {
+    modes = {
+        f"wide_adam_{which}": {"0": {"answers": {"mixture": {"modes_captured": n}}}}
+        for which, n in zip(("new", "former"), wide, strict=True)
+        if n is not None
+    }
+    return modes | {
         f"{data}_adam_{which}": {
             str(s): one(value(data, s)) for s in range(seeds) if value(data, s) is not None
         }
@@ -101,6 +109,10 @@ def test_a_new_default_is_taken_if_nothing_decides_against_it_and_its_mean_is_le
     assert one_against.each["swissroll"].outcome == "worse"
     assert not one_against.takes
     assert tuned_study.verdicts({}) == {}
+    for wide, keeps in (((7, 8), False), ((8, 7), True), ((None, 8), False), ((None, None), None)):
+        found = tuned_study.verdicts(runs_of(about(0.1), about(0.2), wide=wide))["adam"]
+        assert found.wide is keeps
+        assert found.takes == bool(keeps), wide
 
 
 def test_a_run_that_diverged_is_the_worst_of_its_comparison():
@@ -116,8 +128,11 @@ def test_a_run_that_diverged_is_the_worst_of_its_comparison():
 def test_every_setting_is_valid_and_pins_what_the_defaults_would_choose(name, tmp_path):
     found = {name: tuned_study.Chosen(NARROW.candidates(name)[15], dict.fromkeys(DATASETS, 0.0))}
     study = tuned_study.study(found)
+    wide = study.stages.pop("wide")
+    assert all("model.hidden_units=(512,512,512)" in s.items for s in wide)
     for stage, pair in study.stages.items():
         former, new = pair
+        assert "model.hidden_units=(64,64,64)" in new.items
         for setting, own in ((former, FORMER[name]), (new, found[name].settings)):
             config = cli.load_config(setting.config)
             settings.override(config, setting.items)

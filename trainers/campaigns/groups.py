@@ -6,9 +6,9 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tf_mixed_nash.errors import InputError
 from trainers.campaigns.jobs import (
@@ -27,7 +27,9 @@ from trainers.system.files import write_json
 from trainers.system.processes import MANY, TRAINER, Process
 from trainers.workdir.folder import Watch, free, read_card
 
-__all__ = ["AUTO", "Together", "kind_of", "most"]
+__all__ = ["AUTO", "Together", "kind_of", "most", "side_by_side"]
+
+T = TypeVar("T")
 
 # Runs of a population where the flag --together leaves it to us, on a GPU.
 AUTO = 16
@@ -69,6 +71,17 @@ def kind_of(job: Job) -> str:
     settings.override(config, job.settings)
     resolved = settings.resolve(config)
     return population.kind_of(resolved) if population.expected(resolved) else ""
+
+
+def side_by_side(items: Iterable[T], kind: Callable[[T], Hashable]) -> list[T]:
+    """Those of one kind after each other, in the order of the first of each kind.
+
+    `Together` takes what stands together. A plan goes seed by seed, each setting a program.
+    """
+    kinds: dict[Hashable, list[T]] = {}
+    for item in items:
+        kinds.setdefault(kind(item), []).append(item)
+    return [item for mine in kinds.values() for item in mine]
 
 
 class Together(Starter):

@@ -20,6 +20,7 @@ from configs import common, tuned
 from tests.trainers.conftest import ROOT
 from tf_mixed_nash.errors import InputError
 from trainers.campaigns import jobs
+from trainers.campaigns.groups import side_by_side
 from trainers.campaigns.study import claims as study_claims
 from trainers.campaigns.study import protocol as study_protocol
 from trainers.campaigns.study import records as study_results
@@ -333,7 +334,7 @@ def test_several_together_take_runs_of_one_program_after_each_other(tmp_path):
         assert names == expected
     trials = missing(NARROW, "all", {})[:20]  # two blocks, each of one program
     mixed = [r for pair in zip(trials[:10], trials[10:], strict=True) for r in pair]
-    assert study_runs._by_program(mixed) == trials
+    assert side_by_side(mixed, study_runs._program) == trials
 
 
 # The choice.

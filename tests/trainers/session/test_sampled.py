@@ -135,3 +135,24 @@ def test_a_regime_is_that_of_the_protocol(algorithm, steps):
     assert own["temperature"] / (10 * own["mirror_step"]) == pytest.approx(1e-6)
     assert (own["history"], own["history_capacity"], own["prior_std"]) == ("window", 10, 0.3)
     assert len(study.STAGES["regimes"]) == 18
+
+
+def test_the_best_regime_is_chosen_by_both_seeds():
+    """Not the one that is best with one of them, nor one that the other seed lacks."""
+
+    def one(distance):
+        cards = {"last": distance, "ema": None, "mixture": distance + 1.0}
+        return {"answers": {answer: {"law_distance": v} for answer, v in cards.items()}}
+
+    made = {(1, 1): (0.4, 0.4), (10, 50): (0.3, 0.3), (50, 10): (0.1, 0.7), (50, 50): (0.1,)}
+    runs = {
+        study.regime("sample_mp", *which).name: {
+            str(100 + i): one(x) for i, x in enumerate(distances)
+        }
+        for which, distances in made.items()
+    }
+    (found,) = study.best(runs)
+    assert found.name == "best_sample_mp_N10_K50"
+    assert found.items == study.regime("sample_mp", 10, 50).items
+    assert study.study(runs).stages["best"] == [found]
+    assert study.best({}) == []

@@ -122,18 +122,10 @@ def command(run: Planned, workdir: Path, compile: str = "auto") -> list[str]:
     return found._replace(config=config, trainer=trainer).command()
 
 
-def _by_program(runs: Sequence[Planned]) -> list[Planned]:
-    """Runs that may be one population beside each other, in the order of the first of each.
-
-    A plan has a final run of every algorithm before any of the next seed: of use alone, and each a
-    program of its own.
-    """
-    programs: dict[str, list[Planned]] = {}
-    for run in runs:
-        shared = {k: v for k, v in run.settings.items() if k not in ("seed", *OWN)}
-        key = json.dumps([run.dataset, run.stage, shared], sort_keys=True)
-        programs.setdefault(key, []).append(run)
-    return [run for mine in programs.values() for run in mine]
+def _program(run: Planned) -> str:
+    """What runs of one population share: `groups.kind_of` of their jobs, without TensorFlow."""
+    shared = {k: v for k, v in run.settings.items() if k not in ("seed", *OWN)}
+    return json.dumps([run.dataset, run.stage, shared], sort_keys=True)
 
 
 def run_study(options: Options) -> int:
@@ -174,7 +166,8 @@ class Study(Campaign):
         o = self._options
         if self._ready is None:  # what is ready changes with the records alone
             found = o.of_this_session(ready(o.protocol, o.figure, self._records))
-            self._ready = _by_program(found) if groups.most(o.together) > 1 else found
+            together = groups.most(o.together) > 1
+            self._ready = groups.side_by_side(found, _program) if together else found
         busy = {run.key for run in self._running.values()} | self.failed
         run = next((r for r in self._ready if r.key not in busy), None)
         if run is None:
