@@ -34,12 +34,12 @@ from trainers.campaigns.study.protocol import (
 )
 from trainers.system import cli
 
-__all__ = ["DATASETS", "FORMER", "Chosen", "Verdict", "chosen", "items_of", "study", "tables"]
-__all__ += ["verdicts"]
+__all__ = ["DATASETS", "FORMER", "RECORDS", "Chosen", "Verdict", "chosen", "items_of", "study"]
+__all__ += ["tables", "verdicts"]
 
 _PROTOCOL = PROTOCOLS["narrow"]
 DATASETS = _PROTOCOL.datasets
-_RECORDS = Path("docs/results/tuned.json")
+RECORDS = Path("docs/results/tuned.json")
 _SIZES = {"num_batches": _PROTOCOL.batches, "batch_size": _PROTOCOL.batch_size}
 _COLUMNS = studies.columns(
     "law_distance", "high_quality_3sigma", "std_ratio", "principal_std_log", "modes_captured"
@@ -144,7 +144,7 @@ def study(found: Mapping[str, Chosen]) -> Study:
 
     stages: dict[str, Sequence[Setting]] = {data: pairs(data, data) for data in DATASETS}
     stages["wide"] = pairs("wide", "gaussians8", {**_SIZES, "model.hidden_units": (512, 512, 512)})
-    return Study(stages, _RECORDS, dict.fromkeys(stages, _COLUMNS), "algorithm, defaults")
+    return Study(stages, RECORDS, dict.fromkeys(stages, _COLUMNS), "algorithm, defaults")
 
 
 class Verdict(NamedTuple):

@@ -15,6 +15,8 @@ from benchmarks import (
     particles_study,
     sampled,
     studies,
+    tuned_study,
+    unbalanced_study,
 )
 from benchmarks.pages.code import ROOT
 from benchmarks.studies import markdown
@@ -204,6 +206,21 @@ def _sampled(stage: str) -> str:
     return studies.table(sampled.study(runs), stage, runs)
 
 
+def _window() -> str:
+    runs = _runs(ablation.STUDY)
+    if any(s.name in runs for s in ablation.STUDY.stages["window"]):
+        return ablation.tables(runs, "window")
+    return "Not run yet: `python -m benchmarks.ablation --stages=window`."
+
+
+def _unbalanced() -> str:
+    study = unbalanced_study.study(studies.paper_study())
+    runs = _runs(study)
+    if not runs:
+        return "Not run yet: `python -m benchmarks.unbalanced_study`."
+    return studies.table(study, unbalanced_study.STAGE, runs)
+
+
 # What may stand between the marks.
 REGIONS: Mapping[str, Callable[[], str]] = {
     "algorithms": lambda: _algorithms("docs/"),
@@ -256,7 +273,9 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "turns dcgan64, peers": lambda: turns("turns_h100_dcgan64_peers"),
     **{f"sampled, {stage}": functools.partial(_sampled, stage) for stage in sampled.STAGES},
     "ablation": lambda: ablation.tables(_runs(ablation.STUDY)),
-    "ablation, window": lambda: ablation.tables(_runs(ablation.STUDY), "window"),
+    "ablation, window": _window,
+    "tuned": lambda: tuned_study.tables(studies.runs_of(tuned_study.RECORDS)),
+    "unbalanced": _unbalanced,
     **{
         f"capacity game, {name}": functools.partial(_capacity, name)
         for name in ("least", "short", "numbers", "claims", "comparisons")
