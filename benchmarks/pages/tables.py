@@ -14,6 +14,7 @@ from benchmarks import (
     modern_study,
     particles_study,
     sampled,
+    scheme_study,
     studies,
     tuned_study,
     unbalanced_study,
@@ -213,6 +214,14 @@ def _window() -> str:
     return "Not run yet: `python -m benchmarks.ablation --stages=window`."
 
 
+def _scheme(stage: str) -> str:
+    study = scheme_study.study(studies.paper_study())
+    runs = _runs(study)
+    if any(s.name in runs for s in study.stages[stage]):
+        return studies.table(study, stage, runs)
+    return f"Not run yet: `python -m benchmarks.scheme_study --stages={stage}`."
+
+
 def _unbalanced() -> str:
     study = unbalanced_study.study(studies.paper_study())
     runs = _runs(study)
@@ -276,6 +285,8 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "ablation, window": _window,
     "tuned": lambda: tuned_study.tables(studies.runs_of(tuned_study.RECORDS)),
     "unbalanced": _unbalanced,
+    **{f"scheme, {stage}": functools.partial(_scheme, stage) for stage in ("noise", "scheme")},
+    "scheme, compared": lambda: scheme_study.tables(studies.runs_of(scheme_study.RECORDS)),
     **{
         f"capacity game, {name}": functools.partial(_capacity, name)
         for name in ("least", "short", "numbers", "claims", "comparisons")
