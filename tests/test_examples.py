@@ -24,7 +24,7 @@ NOTEBOOKS = {
     "2_own_models": "equal: True",
     "3_images": "real data fid",
     "4_served": "[[",
-    "5_claims": "comparisons: held in 2, undecided in 6",
+    "5_claims": "comparisons: held in 7, undecided in 17",
 }
 
 

@@ -79,6 +79,28 @@ def _mixtures(data: str, stage: str) -> str:
     return markdown(head, rows)
 
 
+_TITLES = {"gaussians8": "8 Gaussians", "gaussians25": "25 Gaussians", "swissroll": "Swiss Roll"}
+
+
+def _of_all_data() -> str:
+    """Law distance and HQ of every algorithm's mixtures, on each data set."""
+    keys = ("law_distance", "high_quality_3sigma")
+    head = ["mixtures of", *(f"{_TITLES[d]}: {METRICS[k].title}" for d in _TITLES for k in keys)]
+    rows = []
+    for name in _PROTOCOL.algorithms:
+        title = ALGORITHMS[name].title
+        cells = []
+        for data in _TITLES:
+            known = _summaries(data, "final", "mixture")
+            row = known.get(name)
+            cells += [show(row[k], METRICS[k]) if row else "-" for k in keys]
+            cells[-2] += lost(data, "final", name)
+        rows.append([f"**{title}**" if name in _MIRRORS else title, *cells])
+    real = [_stage(data, "final").real for data in _TITLES]
+    rows.append(["real data", *(show(over([r.get(k)]), METRICS[k]) for r in real for k in keys)])
+    return markdown(head, rows)
+
+
 def speed() -> str:
     """Milliseconds a mini-batch of every algorithm, from the records of benchmarks.step."""
     found = {}
@@ -234,6 +256,7 @@ def _unbalanced() -> str:
 REGIONS: Mapping[str, Callable[[], str]] = {
     "algorithms": lambda: _algorithms("docs/"),
     **{f"study {data}": functools.partial(_mixtures, data, "final") for data in _PROTOCOL.datasets},
+    "study of all data": _of_all_data,
     "study gaussians25 large": lambda: _mixtures("gaussians25", "large"),
     "particles": particles,
     **{
