@@ -303,7 +303,10 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "turns flags, later": lambda: turns("turns_h100_flags_2"),
     "turns dcgan64, later": lambda: turns("turns_h100_dcgan64_2"),
     "turns dcgan64, peers": lambda: turns("turns_h100_dcgan64_peers"),
-    **{f"sampled, {stage}": functools.partial(_sampled, stage) for stage in sampled.STAGES},
+    **{
+        f"sampled, {stage}": functools.partial(_sampled, stage)
+        for stage in (*sampled.STAGES, "best")
+    },
     "ablation": lambda: ablation.tables(_runs(ablation.STUDY)),
     "ablation, window": _window,
     "tuned": lambda: tuned_study.tables(studies.runs_of(tuned_study.RECORDS)),
