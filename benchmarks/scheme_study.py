@@ -21,7 +21,6 @@ from benchmarks import studies
 from benchmarks.studies import Setting, Study
 from benchmarks.tuned_study import items_of
 from trainers.campaigns import evidence
-from trainers.campaigns.study.candidates import Candidate
 from trainers.campaigns.study.protocol import ALGORITHMS, PROTOCOLS, Records, choose
 from trainers.campaigns.study.tables import METRICS, Stage, values_of
 from trainers.system import cli
@@ -37,12 +36,8 @@ _SCHEMES = tuple(name for name in LANGEVIN if name != "mirror_gan")  # which is 
 _COLUMNS = ("law_distance", "high_quality_3sigma", "std_ratio", "principal_std_log")
 _COLUMNS += ("reverse_kl", "modes_captured")
 JUDGED = ("law_distance", "high_quality_3sigma")
-# What makes RMSProp of a Langevin algorithm with a scheme of one mini-batch.
-_BARE = {"temperature": 0.0, "damping": 1.0, "prior_std": 0.0}
-
-
-def _settings(candidate: Candidate) -> dict[str, Any]:
-    return {"step_size": candidate.step_size, **dict(candidate.more)}
+# At temperature 0 this makes RMSProp of a Langevin algorithm, which reads no weight decay.
+_BARE = {"damping": 1.0, "prior_std": 0.0, "weight_decay": 0.0}
 
 
 def study(records: Records) -> Study:
@@ -52,15 +47,15 @@ def study(records: Records) -> Study:
       records: of the study's narrow protocol, by key.
     """
     chosen = {name: choose(_PROTOCOL, _DATA, name, records) for name in (*LANGEVIN, "rmsprop")}
-    best = {n: _settings(c.best.candidate) for n, c in chosen.items() if c and c.best}
+    best = {n: c.best.candidate.settings for n, c in chosen.items() if c and c.best}
     noise = [
         _setting(f"noise_{name}", f"{ALGORITHMS[name].title}, no noise", name, best[name])
         for name in LANGEVIN
         if name in best
     ]
-    rmsprop = {**ALGORITHMS["rmsprop"].settings, **best.get("rmsprop", {}), "weight_decay": 0.0}
+    rmsprop = {**ALGORITHMS["rmsprop"].settings, **best.get("rmsprop", {}), **_BARE}
     scheme = [
-        _setting(f"scheme_{name}", _title(name), name, {**rmsprop, **_BARE})
+        _setting(f"scheme_{name}", _title(name), name, rmsprop)
         for name in _SCHEMES
         if "rmsprop" in best
     ]

@@ -74,11 +74,6 @@ class Chosen(NamedTuple):
     candidate: Candidate
     regrets: Mapping[str, float]
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """All hyperparameters that the sweep could choose."""
-        return {"step_size": self.candidate.step_size, **dict(self.candidate.more)}
-
 
 def chosen(records: Records) -> dict[str, Chosen]:
     """By algorithm, of those whose sweeps are whole on all data sets.
@@ -139,7 +134,7 @@ def study(found: Mapping[str, Chosen]) -> Study:
                 items_of(name, own, sizes),
             )
             for name in found
-            for which, own in (("former", FORMER[name]), ("new", found[name].settings))
+            for which, own in (("former", FORMER[name]), ("new", found[name].candidate.settings))
         ]
 
     stages: dict[str, Sequence[Setting]] = {data: pairs(data, data) for data in DATASETS}
@@ -223,12 +218,15 @@ def _logs(*sides: Mapping[str, Any]) -> list[dict[int, float]]:
 def tables(runs: Mapping[str, Mapping[str, Any]]) -> str:
     """Markdown: what was chosen, and the verdicts."""
     found, judged = chosen(studies.paper_study()), verdicts(runs)
+    check = [s.name for data in DATASETS for s in study(found).stages[data]]
+    done = sum(len(runs.get(name, {})) for name in check)
     rows = [
         [ALGORITHMS[n].title, str(c.candidate), *(f"{c.regrets[d]:.2f}" for d in DATASETS)]
         for n, c in found.items()
     ]
     head = ["algorithm", "step size and what else differs", *(f"regret, {d}" for d in DATASETS)]
     text = studies.markdown(head, rows)
+    text += f"\n\nOf the check {done} of {len(_PROTOCOL.seeds) * len(check)} runs are done."
     if judged:
         rows = [
             [

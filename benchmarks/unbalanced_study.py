@@ -39,8 +39,7 @@ def study(records: Records) -> Study:
     for name, algorithm in ALGORITHMS.items():
         choice = choose(PROTOCOLS["narrow"], "gaussians25", name, records)
         if choice is not None and choice.best is not None:
-            step_size, more = choice.best.candidate
-            items = items_of(name, {"step_size": step_size, **dict(more)}, _SIZES)
+            items = items_of(name, choice.best.candidate.settings, _SIZES)
             config = "configs/gaussians25_unbalanced.py:pure"
             settings.append(Setting(name, algorithm.title, config, items))
     records_file = Path("docs/results/unbalanced.json")

@@ -1449,6 +1449,18 @@ MUTATIONS: list[Mutation] = [
         ("if set(_SEEDS) <= set(mine):", "if mine:"),
     ),
     *_of(
+        "benchmarks/scheme_study.py",
+        ("tests/benchmarks/test_scheme_study.py",),
+        (
+            'what, sides = f"{ALGORITHMS[name].title}: its noise against none", (theirs, mine)',
+            'what, sides = f"{ALGORITHMS[name].title}: its noise against none", (mine, theirs)',
+        ),
+        ('against RMSProp", (mine, theirs)', 'against RMSProp", (theirs, mine)'),
+        ('{**own, "temperature": 0.0}', "own"),
+        ('final.runs("rmsprop")', "final.runs(name)"),
+        ('"damping": 1.0,', '"damping": 0.9,'),
+    ),
+    *_of(
         "benchmarks/tuned_study.py",
         ("tests/benchmarks/test_tuned_study.py",),
         ("each[candidate] / min(each.values())", "each[candidate] / max(each.values())"),

@@ -217,11 +217,16 @@ def _compared(stage: str) -> str:
     return particles_study.compared(_runs(particles_study.STUDY), stage)
 
 
+def _begun(study: studies.Study, stage: str, module: str, table: Any = studies.table) -> str:
+    """The table of a stage, or the command that makes it while none of its runs has ended."""
+    runs = _runs(study)
+    if any(s.name in runs for s in study.stages[stage]):
+        return table(study, stage, runs)
+    return f"Not run yet: `python -m benchmarks.{module} --stages={stage}`."
+
+
 def _modern(stage: str) -> str:
-    runs = _runs(modern_study.STUDY)
-    if any(s.name in runs for s in modern_study.STAGES[stage]):
-        return studies.table(modern_study.STUDY, stage, runs)
-    return f"Not run yet: `python -m benchmarks.modern_study --stages={stage}`."
+    return _begun(modern_study.STUDY, stage, "modern_study")
 
 
 def _sampled(stage: str) -> str:
@@ -230,26 +235,17 @@ def _sampled(stage: str) -> str:
 
 
 def _window() -> str:
-    runs = _runs(ablation.STUDY)
-    if any(s.name in runs for s in ablation.STUDY.stages["window"]):
-        return ablation.tables(runs, "window")
-    return "Not run yet: `python -m benchmarks.ablation --stages=window`."
+    tables = lambda study, stage, runs: ablation.tables(runs, stage)  # noqa: E731
+    return _begun(ablation.STUDY, "window", "ablation", tables)
 
 
 def _scheme(stage: str) -> str:
-    study = scheme_study.study(studies.paper_study())
-    runs = _runs(study)
-    if any(s.name in runs for s in study.stages[stage]):
-        return studies.table(study, stage, runs)
-    return f"Not run yet: `python -m benchmarks.scheme_study --stages={stage}`."
+    return _begun(scheme_study.study(studies.paper_study()), stage, "scheme_study")
 
 
 def _unbalanced() -> str:
     study = unbalanced_study.study(studies.paper_study())
-    runs = _runs(study)
-    if not runs:
-        return "Not run yet: `python -m benchmarks.unbalanced_study`."
-    return studies.table(study, unbalanced_study.STAGE, runs)
+    return _begun(study, unbalanced_study.STAGE, "unbalanced_study")
 
 
 # What may stand between the marks.

@@ -1,9 +1,12 @@
 """The controls of noise and scheme: what they pin, and which side of a comparison is whose."""
 
+import statistics
+
 import pytest
 
 from benchmarks import scheme_study, studies
 from trainers.campaigns.study.protocol import PROTOCOLS, choose
+from trainers.campaigns.study.tables import Stage, values_of
 from trainers.experiment import settings
 from trainers.system import cli
 
@@ -75,5 +78,10 @@ def test_sides(records, stages):
     )
     assert one[0] == "RMSProp moved as Mirror-Prox-GAN, against RMSProp"
     assert one[1].outcome == "better"
+    final = Stage(records, NARROW, "gaussians25", "final")
+    theirs = values_of(final.runs("rmsprop"), "mixture", "law_distance").values()
+    assert one[1].gain == pytest.approx(statistics.fmean(theirs) - 0.002)
+    theirs = values_of(final.runs("mirror_gan"), "mixture", "law_distance").values()
+    assert helps[1].gain == pytest.approx(9.002 - statistics.fmean(theirs))
     assert scheme_study.compared({}, records, "noise", "law_distance") == []
     assert scheme_study.tables({}) == ""

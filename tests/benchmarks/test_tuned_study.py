@@ -56,7 +56,7 @@ def test_the_default_is_the_trial_with_the_least_mean_regret():
         "gaussians25": pytest.approx(math.log(2)),
         "swissroll": pytest.approx(math.log(1.25)),
     }
-    assert found["adam"].settings["step_size"] == TRIALS[3].step_size
+    assert found["adam"].candidate.settings["step_size"] == TRIALS[3].step_size
     # What ran with both seeds counts with their mean.
     worse = tuned_study.chosen(swept(distance, lambda data, i: 60.0 if i == 3 else None))
     assert worse["adam"].candidate != TRIALS[3]
@@ -133,7 +133,7 @@ def test_every_setting_is_valid_and_pins_what_the_defaults_would_choose(name, tm
     for stage, pair in study.stages.items():
         former, new = pair
         assert "model.hidden_units=(64,64,64)" in new.items
-        for setting, own in ((former, FORMER[name]), (new, found[name].settings)):
+        for setting, own in ((former, FORMER[name]), (new, found[name].candidate.settings)):
             config = cli.load_config(setting.config)
             settings.override(config, setting.items)
             resolved = settings.resolve(config)

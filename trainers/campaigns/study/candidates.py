@@ -32,6 +32,11 @@ class Candidate(NamedTuple):
     step_size: float
     more: tuple[tuple[str, Any], ...] = ()
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All hyperparameters that the sweep could choose, name -> value."""
+        return {"step_size": self.step_size, **dict(self.more)}
+
     def __str__(self) -> str:
         return ", ".join([f"{self.step_size:g}", *(f"{k} {_short(v)}" for k, v in self.more)])
 
