@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import studies
+from benchmarks import former, studies
 from benchmarks.studies import Setting, Study
 from trainers.campaigns import evidence
 from trainers.campaigns.study.tables import METRICS
@@ -56,7 +56,8 @@ class Cell(NamedTuple):
 
 def _setting(name: str, title: str, *own: str) -> Setting:
     units = (f"model.{player}_hidden_units={_UNITS}" for player in ("generator", "discriminator"))
-    items = ("algorithm=mirror_gan", *own, "num_batches=12000", *units, "compile=whole")
+    pinned = ("algorithm=mirror_gan", *former.items("mirror_gan"))
+    items = (*pinned, *own, "num_batches=12000", *units, "compile=whole")
     return Setting(name, title, "configs/gaussians8_mp.py:pure", items)
 
 

@@ -25,6 +25,7 @@ from absl import flags
 from scipy import stats
 
 from benchmarks import kernel_means
+from benchmarks.former import FORMER
 from benchmarks.given import integers
 from benchmarks.kernel_means import Normals
 from benchmarks.studies import markdown
@@ -178,9 +179,8 @@ def score(theta: np.ndarray, weights: np.ndarray, seed: int) -> dict[str, float]
 
 def _plan(setting: Setting, tiny: bool) -> Any:
     from benchmarks.kernel_game import Plan
-    from configs import tuned
 
-    defaults = tuned.defaults(setting.algorithm, particles=setting.num_particles > 1)
+    defaults = _defaults(setting)
     own = {key: defaults[key] for key in _OWN}
     return Plan(
         setting.algorithm,
@@ -195,9 +195,16 @@ def _plan(setting: Setting, tiny: bool) -> Any:
 
 
 def _temperature_of(setting: Setting) -> float:
+    return _defaults(setting)["temperature"]
+
+
+def _defaults(setting: Setting) -> Mapping[str, Any]:
+    """The hyperparameters beside what is swept; of one generator, those of former.py."""
     from configs import tuned
 
-    return tuned.defaults(setting.algorithm, particles=setting.num_particles > 1)["temperature"]
+    if setting.num_particles > 1:
+        return tuned.defaults(setting.algorithm, particles=True)
+    return {**tuned.ANY, **FORMER[setting.algorithm]}
 
 
 def _played(setting: Setting, runs: Sequence[Any], tiny: bool) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from typing import Any
 
 from absl import flags
 
-from benchmarks import studies
+from benchmarks import former, studies
 from benchmarks.studies import Setting, Study
 from tf_mixed_nash.errors import InputError
 from trainers.system import cli
@@ -30,11 +30,17 @@ from trainers.workdir.folder import ANSWERS, MIXTURE, read_card, records
 __all__ = ["STAGES", "STUDY", "monitored", "weighed", "windows"]
 
 _RING = "configs/gaussians8_mp.py:pure"
+_ONE = former.items("mirror_prox_gan")
 _WIDE = ("mixture.window=(0.25, 1.0)", "mixture.num_components=60", "duality_gap.every=3000")
 STAGES: dict[str, list[Setting]] = {
-    "ring": [Setting("mixtures_ring", "one generator", _RING)],
+    "ring": [Setting("mixtures_ring", "one generator", _RING, _ONE)],
     "wide": [
-        Setting("mixtures_wide", "one generator, 60 snapshots of three quarters", _RING, _WIDE)
+        Setting(
+            "mixtures_wide",
+            "one generator, 60 snapshots of three quarters",
+            _RING,
+            (*_ONE, *_WIDE),
+        )
     ],
 }
 _SCORES = ("high_quality_3sigma", "std_ratio", "reverse_kl")

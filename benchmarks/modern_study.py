@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import studies
+from benchmarks import former, studies
 from benchmarks.studies import Setting, Study
 from trainers.system import cli
 
@@ -75,12 +75,13 @@ STAGES: dict[str, list[Setting]] = {
             "textbook_rpgan_mirror",
             "RpGAN + R1 + R2, alternated Mirror-GAN",
             "configs/gaussians25_md.py:pure",
-            _RPGAN,
+            (*former.items("alt_mirror_gan"), *_RPGAN),
         ),
         Setting(
             "textbook_ours",
             "WGAN-GP, alternated Mirror-GAN (the config)",
             "configs/gaussians25_md.py:pure",
+            former.items("alt_mirror_gan"),
         ),
     ],
     "fashion": [

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import studies
+from benchmarks import former, studies
 from benchmarks.studies import Setting, Study
 from trainers.campaigns import evidence
 from trainers.campaigns.study.tables import METRICS, Metric
@@ -60,7 +60,8 @@ def _like_make_run(name: str, title: str, num: int, *items: str) -> Setting:
 def _of(config: str, prefix: str, nums: Iterable[int]) -> Iterator[Setting]:
     for num in nums:
         title = f"{num} x {WIDTHS[num]}"
-        yield Setting(f"{prefix}_{num}", title, config, _particles(num))
+        own = former.items(_DEFAULT[config]) if num == 1 else ()
+        yield Setting(f"{prefix}_{num}", title, config, (*_particles(num), *own))
 
 
 def _eight(name: str, title: str, *items: str) -> Setting:
@@ -68,6 +69,9 @@ def _eight(name: str, title: str, *items: str) -> Setting:
     return Setting(f"eight_{name}", title, _MAKE_RUN, (*items, _THIRD))
 
 
+# One generator as configs/tuned.py had it.
+_DEFAULT = {_RING: "mirror_prox_gan", _ROLL: "mirror_prox_gan", _GRID: "alt_mirror_gan"}
+_ONE = (*_particles(1), *former.items("mirror_prox_gan"))
 _LEARNT = ("generator.weights=learnt",)
 _MASSES = ("dataset=gaussians25_unbalanced",)
 # The single generator's mini-batches in the seconds of four, by the measured ratio of their costs
@@ -143,7 +147,7 @@ STAGES: dict[str, list[Setting]] = {
             "default_1",
             "1 x 512, 18,000 mini-batches",
             _RING,
-            (*_particles(1), "num_batches=18000", "mixture.window=(0.87,1.0)"),
+            (*_ONE, "num_batches=18000", "mixture.window=(0.87,1.0)"),
         ),
         # One network with the step size, lambda and epsilon of several: what is theirs alone.
         Setting(
@@ -156,7 +160,7 @@ STAGES: dict[str, list[Setting]] = {
                 *("step_size=1.5e-3", "stability=1e-6", "temperature=1e-9"),
             ),
         ),
-        Setting("pure_1", "1 x 512, 12,000 mini-batches (`:pure`)", _RING, _particles(1)),
+        Setting("pure_1", "1 x 512, 12,000 mini-batches (`:pure`)", _RING, _ONE),
     ],
     "widths": [
         *(
@@ -205,7 +209,7 @@ STAGES: dict[str, list[Setting]] = {
             "seconds_1",
             f"1 x 512, {_LONGER:,} mini-batches",
             _RING,
-            (*_particles(1), f"num_batches={_LONGER}"),
+            (*_ONE, f"num_batches={_LONGER}"),
         )
     ],
     "controls": [
@@ -229,8 +233,15 @@ STAGES: dict[str, list[Setting]] = {
                 "model.discriminator_hidden_units=(256,256,256)",
             ),
         ),
-        Setting("control_rmsprop_1", "1 x 512, RMSProp", _RING, ("algorithm=rmsprop",)),
-        Setting("control_mirror_gan_1", "1 x 512, Mirror-GAN", _RING, ("algorithm=mirror_gan",)),
+        *(
+            Setting(
+                f"control_{name}_1",
+                f"1 x 512, {title}",
+                _RING,
+                (f"algorithm={name}", *former.items(name)),
+            )
+            for name, title in (("rmsprop", "RMSProp"), ("mirror_gan", "Mirror-GAN"))
+        ),
     ],
     # n' independent trainings of the small network: their pool has the means of their HQ, and these
     # are the parts.

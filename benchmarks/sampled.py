@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import studies
+from benchmarks import former, studies
 from benchmarks.studies import Setting, Study
 from trainers.system import cli
 
@@ -70,7 +70,7 @@ def regime(algorithm: str, window: int, inner_steps: int, prefix: str = "regime"
     return _setting(name, f"{title}, N = {window}, K = {inner_steps}", algorithm, items)
 
 
-_MIRROR_GAN = _setting("mirror_gan", "Mirror-GAN", "mirror_gan")
+_MIRROR_GAN = _setting("mirror_gan", "Mirror-GAN", "mirror_gan", former.items("mirror_gan"))
 STAGES: dict[str, list[Setting]] = {
     "past": [
         _MIRROR_GAN,

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from benchmarks import studies
+from benchmarks.former import FORMER
 from benchmarks.studies import Setting, Study
 from trainers.campaigns import evidence
 from trainers.campaigns.study.candidates import Candidate
@@ -34,7 +35,7 @@ from trainers.campaigns.study.protocol import (
 )
 from trainers.system import cli
 
-__all__ = ["DATASETS", "FORMER", "RECORDS", "Chosen", "Verdict", "chosen", "items_of", "study"]
+__all__ = ["DATASETS", "RECORDS", "Chosen", "Verdict", "chosen", "items_of", "study"]
 __all__ += ["tables", "verdicts"]
 
 _PROTOCOL = PROTOCOLS["narrow"]
@@ -44,23 +45,6 @@ _SIZES = {"num_batches": _PROTOCOL.batches, "batch_size": _PROTOCOL.batch_size}
 _COLUMNS = studies.columns(
     "law_distance", "high_quality_3sigma", "std_ratio", "principal_std_log", "modes_captured"
 )
-
-# What configs/tuned.py had before, which this compares with: pinned, for that file follows.
-_MIRROR = {"step_size": 1e-3, "temperature": 1e-6, "stability": 1e-3, "damping": 0.9}
-FORMER: dict[str, dict[str, float]] = {
-    "sgd": {"step_size": 1e-3},
-    "rmsprop": {"step_size": 1e-3, "stability": 1e-8},
-    "adam": {"step_size": 2e-3, "stability": 1e-8},
-    "optimistic_adam": {"step_size": 1e-3, "stability": 1e-8},
-    "extra_adam": {"step_size": 2e-3, "stability": 1e-8},
-    "alt_extra_adam": {"step_size": 2e-3, "stability": 1e-8},
-    "past_extra_adam": {"step_size": 2e-3, "stability": 1e-8},
-    "mirror_gan": _MIRROR,
-    "mirror_prox_gan": _MIRROR,
-    "alt_mirror_gan": {**_MIRROR, "step_size": 2e-3},
-    "alt_mirror_prox_gan": _MIRROR,
-    "chambolle_pock": _MIRROR,
-}
 
 
 class Chosen(NamedTuple):

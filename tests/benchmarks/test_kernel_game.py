@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from benchmarks import kernel_game
+from benchmarks.former import FORMER
 from benchmarks.kernel_game import KernelGame, Plan, Run, features_of
 from configs import tuned
 from tf_mixed_nash import rng
@@ -133,7 +134,8 @@ def sample(key, num):
 @pytest.mark.parametrize(("num", "weights"), [(1, "uniform"), (5, "learnt")])
 def test_many_runs_at_once_are_the_runs(algorithm, num, weights):
     features = features_of(WIDTHS, (16, 8))
-    own = {key: tuned.defaults(algorithm)[key] for key in ("stability", "damping", "decay_1")}
+    former = {**tuned.ANY, **FORMER[algorithm]}
+    own = {key: former[key] for key in ("stability", "damping", "decay_1")}
     made = plan(num_particles=num, weights=weights)._replace(
         algorithm=algorithm, hyperparameters=own
     )

@@ -106,11 +106,11 @@ def test_modes_of_an_atom_are_those_with_a_twentieth_of_its_good_samples():
 
 
 def test_tiny_runs_are_tiny(tmp_path):
-    setting = STUDIES["particles"].stages["ring"][0]
+    setting = STUDIES["particles"].stages["ring"][1]
     (full,) = studies._jobs([setting], [3], tmp_path, ["log_every=9"], tiny=False).values()
     (tiny,) = studies._jobs([setting], [3], tmp_path, ["log_every=9"], tiny=True).values()
     assert full.settings == [*setting.items, "seed=3", "export=False", "log_every=9"]
-    assert tiny.settings == ["generator.num_particles=1", "seed=3", "export=False", "log_every=9"]
+    assert tiny.settings == ["generator.num_particles=2", "seed=3", "export=False", "log_every=9"]
     assert (full.config, tiny.config) == tuple(
         f"configs/gaussians8_mp.py:{v}" for v in ("pure", "tiny")
     )

@@ -5,8 +5,10 @@ import math
 import pytest
 
 from benchmarks import studies, tuned_study, unbalanced_study
-from benchmarks.tuned_study import DATASETS, FORMER
-from trainers.campaigns.study.protocol import ALGORITHMS, PROTOCOLS, Planned
+from benchmarks.former import FORMER
+from benchmarks.tuned_study import DATASETS
+from configs import tuned
+from trainers.campaigns.study.protocol import ALGORITHMS, LATER, PROTOCOLS, Planned
 from trainers.experiment import settings
 from trainers.system import cli
 
@@ -148,6 +150,18 @@ def test_every_setting_is_valid_and_pins_what_the_defaults_would_choose(name, tm
         keys = {i.partition("=")[0] for i in former.items}
         assert keys == {i.partition("=")[0] for i in new.items}
         assert {*ALGORITHMS[name].ranges} <= keys
+
+
+def test_the_defaults_are_those_of_the_check():
+    """Of one network on vectors: what was chosen where its check takes it, what was before else."""
+    found = tuned_study.chosen(studies.paper_study())
+    judged = tuned_study.verdicts(studies.runs_of(tuned_study.RECORDS))
+    assert {*found} == {*FORMER}
+    for name, before in FORMER.items():
+        own = ALGORITHMS[name].settings
+        takes = name in judged and judged[name].takes
+        expected = {**LATER, **own, **found[name].candidate.settings} if takes else before
+        assert tuned.defaults(name) == {**tuned.ANY, **expected}, name
 
 
 def test_unequal_masses_take_what_the_sweep_of_equal_ones_chose():
