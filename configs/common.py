@@ -166,7 +166,7 @@ def _experiment(dataset: str, algorithm: str, variant: str | None) -> Any:
     return c
 
 
-# What differs between the data sets of the plane. At batch 64 the gradients' noise hides the 25
+# What differs between the data sets of the plane. At batch 64 the gradients' noise blurs the 25
 # Gaussians (docs/results/gaussians25.md).
 _GRID = {"batch_size": 256, "num_batches": 20_000}
 _PLANAR = {"gaussians25": _GRID, "gaussians25_unbalanced": _GRID}

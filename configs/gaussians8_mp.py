@@ -3,7 +3,7 @@
 python -m trainers.run --config=configs/gaussians8_mp.py --workdir=runs/gaussians8_mp
 
 A generator for each mode, and the settings of `common.blobs`, which says what each does. With a
-third of the mini-batches one run in six leaves a generator on a bridge between two modes
+third of the mini-batches one seed in five leaves two generators on bridges between modes
 (docs/results/best_default.md). `:pure` after the file name trains the paper's single generator by
 WGAN-GP, which data of another scale need as well; `:tiny` two steps of a small one.
 """

@@ -6,7 +6,7 @@ python -m trainers.run --config=configs/stacked_mnist_mp.py --config.data.tfds_d
 PacGAN's protocol: batch 64, 50 epochs of 2,000 mini-batches, 26,000 samples, modes by the committed
 classifier of MNIST's digits. Smaller discriminators: --config.model.discriminator_width=32 or 16.
 Seen (docs/results/modern.md): width 16, 4,000 mini-batches, one core of an AMD EPYC, 90 seconds and
-four minutes of scoring: 876 and 880 of 1,000 modes. PacGAN's length has not been run.
+four minutes of scoring: 876, 906 and 880 of 1,000 modes. PacGAN's length has not been run.
 """
 
 from configs import common
