@@ -88,6 +88,7 @@ PSEUDO: Mapping[str, str] = {
 
 _READS = {
     "step_size": "gamma",
+    "step_size_schedule": "of gamma",
     "temperature": "eps",
     "num_inner_steps": "K",
     "damping": "beta",
@@ -225,7 +226,7 @@ def _defaults(name: str, keys: set[str]) -> str:
     rows = [
         [f"`{key}`", meaning, *(_value(d[key]) for d in (planar, particles, images))]
         for key, meaning in _READS.items()
-        if key in keys
+        if key in keys or key.removesuffix("_schedule") in keys
     ]
     head = ["key", "letter", "in the plane", "several networks", "on images"]
     return "The keys that it reads, with their tuned defaults:\n\n" + markdown(head, rows)

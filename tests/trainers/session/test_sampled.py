@@ -90,7 +90,7 @@ def test_bad_values_are_named_with_what_is_valid(overrides, says):
 
 
 def test_a_workdir_from_before_the_sampled_algorithms_is_still_the_same_run(tmp_path):
-    config = tiny("mirror_gan")
+    config = tiny("mirror_gan", prior_std=0.0, rms_correction=False)  # whatever is tuned by now
     old = json.loads(settings.to_json(config))
     for player in ("generator", "discriminator"):
         for key in settings.LATER:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs import common
+from configs import common, tuned
 from tests.trainers.conftest import command
 from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.games.objectives import OBJECTIVES
@@ -28,7 +28,7 @@ def test_there_are_twenty_keys_that_matter_each_with_its_default():
     assert len(discovery.KEYS) == 20
     assert set(discovery.KEYS) <= set(PLANE)
     found = discovery.defaults()
-    assert found["step_size"] == "0.001"  # the algorithm's tuned one
+    assert found["step_size"] == f"{tuned.TUNED['mirror_prox_gan']['step_size']:g}"
     assert found["generator.num_particles"] == "1"
     assert found["model.hidden_units"] == "512,512,512"
     assert found["data.path"] == "-"
