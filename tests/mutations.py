@@ -1472,6 +1472,16 @@ MUTATIONS: list[Mutation] = [
         ("else math.inf", "else 0.0"),
     ),
     *_of(
+        "benchmarks/unbalanced_study.py",
+        ("tests/benchmarks/test_tuned_study.py",),
+        ("else math.inf", "else 0.0"),
+        (
+            'weigh(values(name), values("rmsprop"), distance)',
+            'weigh(values("rmsprop"), values(name), distance)',
+        ),
+        ('in runs and name != "rmsprop"', "in runs"),
+    ),
+    *_of(
         "benchmarks/studies.py",
         ("tests/benchmarks/test_tuned_study.py",),
         ("groups.kind_of(todo[where]) or where", "where"),

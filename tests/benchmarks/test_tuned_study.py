@@ -176,6 +176,29 @@ def test_unequal_masses_take_what_the_sweep_of_equal_ones_chose():
     assert unbalanced_study.study({}).stages["unbalanced"] == []
 
 
+def test_unequal_masses_are_compared_with_rmsprop_and_what_diverged_is_the_worst():
+    def runs(name, *values):
+        return {
+            name: {
+                str(seed): {"answers": {"mixture": {"law_distance": v, "mode_kl": 0.1}}}
+                for seed, v in enumerate(values)
+                if v is not None
+            }
+        }
+
+    made = runs("rmsprop", 0.30, 0.31, 0.29, 0.33, 0.30)
+    made |= runs("chambolle_pock", 0.20, 0.21, 0.20, 0.22, 0.19)
+    made |= runs("sgd", None, 0.1, None, None, 0.1)
+    found = dict(unbalanced_study.compared(made, "law_distance"))
+    assert list(found) == ["sgd", "chambolle_pock"]  # in the registry's order, itself left out
+    assert found["chambolle_pock"].outcome == "better"
+    assert found["chambolle_pock"].test == "paired t"
+    assert found["sgd"].test == "ranks"
+    assert found["sgd"].outcome == "undecided"
+    assert "| Chambolle-Pock | law distance | better | +0.1020 " in unbalanced_study.tables(made)
+    assert unbalanced_study.tables({}) == ""
+
+
 def test_jobs_of_one_program_stand_together(tmp_path):
     """Seed after seed else; those of one kind may differ in seeds, step sizes and temperatures."""
     found = {"adam": tuned_study.Chosen(TRIALS[15], dict.fromkeys(DATASETS, 0.0))}
