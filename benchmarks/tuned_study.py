@@ -224,7 +224,20 @@ def tables(runs: Mapping[str, Mapping[str, Any]]) -> str:
         ]
         head = ["algorithm", "default", "mean gain", "3 x 512", *DATASETS]
         text += f"\n\n{studies.markdown(head, rows)}"
+        pairs = {
+            n: [f"{_mean(runs, n, d, 'former')}, {_mean(runs, n, d, 'new')}" for d in DATASETS]
+            for n in judged
+        }
+        rows = [[ALGORITHMS[n].title, *pair] for n, pair in pairs.items()]
+        head = ["law distance, former and new", *DATASETS]
+        text += f"\n\n{studies.markdown(head, rows)}"
     return text
+
+
+def _mean(runs: Mapping[str, Mapping[str, Any]], name: str, data: str, which: str) -> str:
+    """Of the best answers of the seeds that did not diverge."""
+    done = runs[f"{data}_{name}_{which}"].values()
+    return f"{statistics.fmean(studies.least(one, 'law_distance') for one in done):.3f}"
 
 
 def main() -> int:

@@ -2,7 +2,8 @@
 
 python -m trainers.run --config=configs/swissroll_mp.py --workdir=runs/swissroll_mp
 
-Not tuned, and not yet run at full length with these defaults.
+Its hyperparameters were tuned with 3 x 64 units (docs/results/tuned.md, configs/tuned.py); with
+these networks it has not been run at full length.
 """
 
 from configs import common

@@ -117,6 +117,12 @@ def test_a_new_default_is_taken_if_nothing_decides_against_it_and_its_mean_is_le
         assert found.takes == bool(keeps), wide
 
 
+def test_the_tables_have_both_law_distances():
+    made = runs_of(lambda data, seed: 0.1 + 0.01 * seed, lambda data, seed: 0.2 + 0.02 * seed)
+    pair = "| 0.240, 0.120 " * 3
+    assert f"| Adam {pair}|" in tuned_study.tables(made)
+
+
 def test_a_run_that_diverged_is_the_worst_of_its_comparison():
     def often(data, seed):
         return 0.1 + 0.001 * seed if seed == 0 else None
