@@ -3,8 +3,9 @@
 python -m trainers.run --config=configs/gaussians25_unbalanced.py --workdir=runs/unbalanced
 
 Scored by mode_kl, KL(data || model) over the modes, and rarest_mode_mass too (docs/modern.md). Not
-tuned, and not yet run at full length: as configs/gaussians25_md.py:pure it takes ten minutes of 2
-cores. Several generators: configs/gaussians25_mp.py with --config.dataset=gaussians25_unbalanced.
+yet run with these networks: as configs/gaussians25_md.py:pure it takes ten minutes of 2 cores. With
+3 x 64 units, by every algorithm: docs/results/unbalanced.md. Several generators:
+configs/gaussians25_mp.py with --config.dataset=gaussians25_unbalanced.
 """
 
 from configs import common

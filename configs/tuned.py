@@ -1,8 +1,8 @@
 """Tuned defaults: what `--config.algorithm=NAME` means where a flag says nothing.
 
-Looked up as ANY < TUNED[algorithm] where each player has one network and the data are no images;
-else as ANY < STARTS[algorithm] < (where a player has several networks) PARTICLES[algorithm] < (on
-images) IMAGES[algorithm]. A flag beats them all.
+Looked up as ANY < TUNED[algorithm] for our data sets of the plane where each player has one
+network; else as ANY < STARTS[algorithm] < (where a player has several networks)
+PARTICLES[algorithm] < (on images) IMAGES[algorithm]. A flag beats them all.
 """
 
 # The starting point of every algorithm. The linear decay to 0 is offered to all alike.
@@ -44,7 +44,7 @@ ANY = {
 _LANGEVIN = {"step_size": 1e-3, "temperature": 1e-6, "stability": 1e-3}
 
 # From the first sweep on the 8 Gaussians (docs/decisions/0005: one seed, few step sizes): where
-# several networks and images start, and what the check left as it was.
+# one's own data and models, several networks and images start, and what the check left as it was.
 STARTS = {
     "sgd": {"step_size": 1e-3},  # diverges at 1e-2; learns little at 1e-3
     "rmsprop": {"step_size": 1e-3},
@@ -64,8 +64,8 @@ STARTS = {
     "sample_mp": {**_LANGEVIN, "num_inner_steps": 10},
 }
 
-# Of one network of each player on vectors: what the sweeps of the study chose, where its check
-# takes it, as it was run (docs/results/tuned.md, docs/decisions/0030).
+# Of one network of each player on our data sets of the plane: what the sweeps of the study chose,
+# where its check takes it, as it was run (docs/results/tuned.md, docs/decisions/0030).
 TUNED = {
     **STARTS,
     "rmsprop": {"step_size": 0.00181, "weight_decay": 1e-5, "stability": 1.29e-5},
@@ -130,15 +130,15 @@ IMAGES: dict[str, dict] = {
 }
 
 
-def defaults(algorithm: str, images: bool = False, particles: bool = False) -> dict:
+def defaults(algorithm: str, kind: str = "planar", particles: bool = False) -> dict:
     """The hyperparameters of an algorithm before any flag.
 
     Args:
       algorithm: its name.
-      images: whether the data are images, not points of the plane.
+      kind: of the task: planar, images or custom (`trainers.tasks.kinds.kind_of`).
       particles: whether a player has several networks.
     """
-    if not (images or particles):
+    if kind == "planar" and not particles:
         return ANY | TUNED.get(algorithm, {})
     own = STARTS.get(algorithm, {}) | (PARTICLES.get(algorithm, {}) if particles else {})
-    return {**ANY, **own, **(IMAGES.get(algorithm, {}) if images else {})}
+    return {**ANY, **own, **(IMAGES.get(algorithm, {}) if kind == "images" else {})}

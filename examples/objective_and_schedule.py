@@ -48,16 +48,7 @@ def net(inputs, outputs):
 
 
 gan = MixedNashGAN(net(2, 2), net(2, 1), algorithm="mirror_gan", objective=smoothed, r1=0.1)
-gan.compile(
-    step_size=warm_up,
-    temperature=1e-6,
-    stability=1e-3,
-    damping=0.9,
-    rms_correction=False,
-    prior_std=0.0,
-    discriminator={"temperature": 1e-7},  # of this player alone
-    seed=o.seed,
-)
+gan.compile(step_size=warm_up, discriminator={"temperature": 1e-7}, seed=o.seed)
 history = gan.fit(
     ring,
     batch_size=64 if not o.tiny else 8,

@@ -48,7 +48,7 @@ discriminator = keras.Sequential(
     ]
 )
 gan = MixedNashGAN(generator, discriminator, objective="wgan", gradient_penalty=1.0)
-gan.compile(step_size=1e-3, temperature=1e-6, seed=o.seed)
+gan.compile(step_size=1e-3, seed=o.seed)
 history = gan.fit(
     train,
     validation_data=held_out,

@@ -27,6 +27,6 @@ def net(inputs, outputs):
 gan = MixedNashGAN(
     net(2, 2), net(2, 1), algorithm="mirror_prox_gan", objective="wgan", gradient_penalty=0.1
 )
-gan.compile(step_size=1e-3, temperature=1e-6, seed=o.seed)
+gan.compile(step_size=1e-3, seed=o.seed)
 gan.fit(train, batch_size=64, num_batches=o.num_batches, verbose=o.verbose)
 print({k: round(v, 4) for k, v in gan.evaluate(held_out).items() if k != "ks"})

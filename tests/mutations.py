@@ -1472,6 +1472,14 @@ MUTATIONS: list[Mutation] = [
         ("else math.inf", "else 0.0"),
     ),
     *_of(
+        "configs/tuned.py",
+        ("tests/trainers/experiment/test_settings.py", "tests/benchmarks/test_tuned_study.py"),
+        ('if kind == "planar" and not particles:', 'if kind != "images" and not particles:'),
+        ('if kind == "planar" and not particles:', 'if kind == "planar":'),
+        ('"damping": 0.598,', '"damping": 0.9,'),
+        ("STARTS.get(algorithm, {}) |", "TUNED.get(algorithm, {}) |"),
+    ),
+    *_of(
         "benchmarks/unbalanced_study.py",
         ("tests/benchmarks/test_tuned_study.py",),
         ("else math.inf", "else 0.0"),

@@ -221,14 +221,14 @@ def _several(number: int, one: str, many: str) -> str:
 
 
 def _defaults(name: str, keys: set[str]) -> str:
-    planar, images = tuned.defaults(name), tuned.defaults(name, images=True)
-    particles = tuned.defaults(name, particles=True)
+    planar, particles = tuned.defaults(name), tuned.defaults(name, particles=True)
+    custom, images = (tuned.defaults(name, kind) for kind in ("custom", "images"))
     rows = [
-        [f"`{key}`", meaning, *(_value(d[key]) for d in (planar, particles, images))]
+        [f"`{key}`", meaning, *(_value(d[key]) for d in (planar, custom, particles, images))]
         for key, meaning in _READS.items()
         if key in keys or key.removesuffix("_schedule") in keys
     ]
-    head = ["key", "letter", "in the plane", "several networks", "on images"]
+    head = ["key", "letter", "in the plane", "your own data", "several networks", "on images"]
     return "The keys that it reads, with their tuned defaults:\n\n" + markdown(head, rows)
 
 

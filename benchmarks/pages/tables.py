@@ -217,16 +217,8 @@ def _compared(stage: str) -> str:
     return particles_study.compared(_runs(particles_study.STUDY), stage)
 
 
-def _begun(study: studies.Study, stage: str, module: str, table: Any = studies.table) -> str:
-    """The table of a stage, or the command that makes it while none of its runs has ended."""
-    runs = _runs(study)
-    if any(s.name in runs for s in study.stages[stage]):
-        return table(study, stage, runs)
-    return f"Not run yet: `python -m benchmarks.{module} --stages={stage}`."
-
-
 def _modern(stage: str) -> str:
-    return _begun(modern_study.STUDY, stage, "modern_study")
+    return studies.table(modern_study.STUDY, stage, _runs(modern_study.STUDY))
 
 
 def _sampled(stage: str) -> str:
@@ -234,18 +226,16 @@ def _sampled(stage: str) -> str:
     return studies.table(sampled.study(runs), stage, runs)
 
 
-def _window() -> str:
-    tables = lambda study, stage, runs: ablation.tables(runs, stage)  # noqa: E731
-    return _begun(ablation.STUDY, "window", "ablation", tables)
-
-
 def _scheme(stage: str) -> str:
-    return _begun(scheme_study.study(studies.paper_study()), stage, "scheme_study")
+    study = scheme_study.study(studies.paper_study())
+    return studies.table(study, stage, _runs(study))
 
 
 def _unbalanced() -> str:
     study = unbalanced_study.study(studies.paper_study())
-    return _begun(study, unbalanced_study.STAGE, "unbalanced_study")
+    runs = _runs(study)
+    table = studies.table(study, unbalanced_study.STAGE, runs)
+    return f"{table}\n\n{unbalanced_study.tables(runs)}"
 
 
 # What may stand between the marks.
@@ -304,7 +294,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
         for stage in (*sampled.STAGES, "best")
     },
     "ablation": lambda: ablation.tables(_runs(ablation.STUDY)),
-    "ablation, window": _window,
+    "ablation, window": lambda: ablation.tables(_runs(ablation.STUDY), "window"),
     "tuned": lambda: tuned_study.tables(studies.runs_of(tuned_study.RECORDS)),
     "unbalanced": _unbalanced,
     **{f"scheme, {stage}": functools.partial(_scheme, stage) for stage in ("noise", "scheme")},

@@ -130,7 +130,7 @@ def resolve(config: ml_collections.ConfigDict, num_replicas: int = 1) -> dict[st
     """The config as a plain dict with every hyperparameter filled in, for each player.
 
     A hyperparameter is the player's own flag, else the common flag, else the algorithm's
-    tuned default on this data set.
+    tuned default for this kind of data.
 
     Args:
       config: as made by a file in configs/, with the user's overrides.
@@ -142,7 +142,7 @@ def resolve(config: ml_collections.ConfigDict, num_replicas: int = 1) -> dict[st
     c = json.loads(config.to_json_best_effort())
     common = {key: c.pop(key) for key in HYPERPARAMETERS}
     several = any(_first(c[p]["num_particles"], common["num_particles"], 1) != 1 for p in PLAYERS)
-    defaults = tuned.defaults(c["algorithm"], kinds.kind_of(c) == "images", several)
+    defaults = tuned.defaults(c["algorithm"], kinds.kind_of(c), several)
     _drop_unread(c)
     for player in PLAYERS:
         own = c[player]

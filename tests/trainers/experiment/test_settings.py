@@ -20,6 +20,19 @@ def test_every_algorithm_resolves_with_its_own_defaults():
     assert tuned.TUNED.keys() == ALGORITHMS.keys()
 
 
+def test_what_was_checked_in_the_plane_is_no_default_elsewhere():
+    """Step sizes of 3 x 64 units on three data sets say nothing of anybody's models and data."""
+    for name in ALGORITHMS:
+        start = {**tuned.ANY, **tuned.STARTS[name]}
+        own = tiny(name, dataset="mine.py:rows")
+        assert own["generator"] == own["discriminator"] == start, name
+        if name not in ("sample_md", "sample_mp"):
+            several = tiny(name, num_particles=2)["generator"]
+            assert several == {**start, **tuned.PARTICLES.get(name, {}), "num_particles": 2}, name
+        images = tiny_images(name)["generator"]
+        assert images == {**start, **tuned.IMAGES.get(name, {})}, name
+
+
 def test_a_players_flag_beats_the_common_flag_which_beats_the_tuned_default():
     resolved = tiny("adam", step_size=0.25, generator__step_size=0.5)
     assert resolved["generator"]["step_size"] == 0.5
