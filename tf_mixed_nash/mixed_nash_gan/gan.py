@@ -281,7 +281,7 @@ class MixedNashGAN:
         extrapolate: str = "measure",
         xla: str = "auto",
     ) -> None:
-        """Sets how both players move; what is None takes the algorithm's tuned default.
+        """Sets how both players move; what is None takes the algorithm's default for your own data.
 
         These are in docs/algorithms, and config.json of a workdir has what a run took. By default
         the step size of most algorithms falls to 0 on a line, and the Mirrors have a temperature.

@@ -54,7 +54,9 @@ def test_fit_is_trainers_run_bit_for_bit(tmp_path):
     gan = MixedNashGAN(
         networks.theta.model, networks.w.model, algorithm="mirror_gan", gradient_penalty=0.1
     )
-    gan.compile(seed=3, num_components=2, window=(0.0, 1.0))
+    # The data sets of the plane have defaults of their own, which a user's data have not.
+    own = {key: config["generator"][key] for key in tuned.TUNED["mirror_gan"]}
+    gan.compile(seed=3, num_components=2, window=(0.0, 1.0), **own)
     work = tmp_path / "fit"
     history = gan.fit(
         gaussians(3), batch_size=16, num_batches=2, steps_per_epoch=2, workdir=work, **QUIET
