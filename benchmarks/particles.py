@@ -26,7 +26,7 @@ _NOTES = """\
 
 Default settings, no tuning per game. *distance*: the largest between an atom and the nearest
 atom of the equilibrium, either way; *weight error*: of the mass nearest to each of its atoms
-(-: the equilibrium is not unique). *gap*: certified, by multistart. *grid gap*: of the same
+(-: the equilibrium is not unique). *gap*: a lower bound, by multistart. *grid gap*: of the same
 measures by NumPy on a fine grid, which knows nothing of our code (41 points per coordinate in
 the plane, 2,001 on a line). *s*: seconds on a machine shared with other work, tracing
 included. `conic_mirror_prox` is refined (insertion, polish); the others are as published:

@@ -3,7 +3,7 @@
     python -m benchmarks.random_games [--seeds=3] [--output=docs/random_games.md]
 
 Trigonometric payoffs with eight waves in one and two dimensions, and convex-concave quadratic
-ones in five and ten, all on [-1, 1]^d. Beside the certified gap stands one found without our
+ones in five and ten, all on [-1, 1]^d. Beside our gap stands one found without our
 code: SciPy's L-BFGS-B on the NumPy payoff from 200 random points a side.
 """
 
@@ -21,14 +21,14 @@ from absl import flags
 from trainers.system import cli
 from trainers.system.quiet import import_tensorflow
 
-_COLUMNS = ("game", "seed", "atoms", "value", "certified gap", "SciPy's gap", "s")
+_COLUMNS = ("game", "seed", "atoms", "value", "our gap", "SciPy's gap", "s")
 _NOTES = """\
 # The particle solver on random games
 
 `python -m benchmarks.random_games --seeds={seeds} --output=docs/random_games.md`, {hardware}.
 Default settings of `particles.solve`. *SciPy's gap*: L-BFGS-B from 200 random points a side on the
-payoff in NumPy, without any of our code; where it is larger than the certified gap, the
-certificate missed a basin. *s*: seconds, tracing included.
+payoff in NumPy, without any of our code; where it is larger than our gap, a
+lower bound by multistart, that missed a basin. *s*: seconds, tracing included.
 
 """
 

@@ -58,8 +58,8 @@ STARTS = {
     "alt_mirror_gan": {**_LANGEVIN, "step_size": 2e-3},
     "alt_mirror_prox_gan": _LANGEVIN,
     "chambolle_pock": _LANGEVIN,
-    # As the paper has them: a past, and inner steps enough to follow it. It does not learn 8
-    # Gaussians; a window of 1 with K = 1, which forgets, does (docs/sampled.md).
+    # As the paper has them: a past, and inner steps enough to follow it. Few samples
+    # come near 8 Gaussians; a window of 1 with K = 1, which forgets, learns (docs/sampled.md).
     "sample_md": {**_LANGEVIN, "num_inner_steps": 10},
     "sample_mp": {**_LANGEVIN, "num_inner_steps": 10},
 }

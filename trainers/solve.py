@@ -1,4 +1,4 @@
-"""Solves a game to a certified mixed Nash equilibrium.
+"""Solves a game for a mixed Nash equilibrium, and says how large its gap is.
 
     python -m trainers.solve --game=configs/games.py:rock_paper_scissors --out=runs/rps
     python -m trainers.solve --game=configs/games.py:dirac_gan --method=conic_mirror_prox,gda \\

@@ -65,6 +65,29 @@ def test_effects_are_those_of_the_factors():
     assert "| lambda 1e-3 instead of 1e-8 | last | law distance | better | +0.2" in text
 
 
+def test_interactions_are_those_of_pairs_of_factors():
+    """The noise does harm by 0.3 at lambda 1e-8 alone; damping does the same everywhere."""
+
+    def distance(cell, seed):
+        jitter = 0.001 * ((5 * seed + len(cell.setting.name) + seed * (cell.damping == "0.9")) % 3)
+        harm = 0.3 * (cell.temperature == "1e-6" and cell.stability == "1e-8")
+        return 1.0 + 0.2 * seed + jitter + harm + 0.1 * (cell.damping == "0.9")
+
+    found = dict(ablation.interactions(made(distance), "last", "law_distance"))
+    assert list(found) == [
+        "what epsilon does at lambda 1e-3 instead of 1e-8",
+        "what beta does at lambda 1e-3 instead of 1e-8",
+        "what beta does at epsilon 1e-6 instead of 0.0",
+    ]
+    noise, *others = found.values()
+    assert noise.outcome == "better"
+    assert noise.gain == pytest.approx(0.3, abs=0.005)
+    assert [e.gain for e in others] == pytest.approx([0.0, 0.0], abs=0.005)
+    assert "| what epsilon does at lambda 1e-3 instead of 1e-8 | last |" in ablation.tables(
+        made(distance)
+    )
+
+
 @pytest.mark.parametrize(
     ("number", "worse", "better", "by"),
     [

@@ -1,1 +1,1 @@
-"""Games solved exactly, each with its certificate."""
+"""Solvers of games; each answer comes with its gap and how it was found."""

@@ -1,4 +1,4 @@
-"""What every solver returns: a pair of measures, their value, and a certified gap."""
+"""What every solver returns: a pair of measures, their value, and their gap."""
 
 from __future__ import annotations
 

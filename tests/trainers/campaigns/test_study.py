@@ -599,6 +599,33 @@ def test_comparable_excludes_the_margin_and_divergence_is_worse():
     assert known["Mirror-GAN 0.3133 ± 0.0028 against Extra-Adam 0.3000 ± 0.0577"] == "undecided"
 
 
+def test_mixtures_are_asked_of_their_own_networks_and_of_rmsprops():
+    """Runs of one seed are compared with themselves: no other pairing decides these numbers."""
+    seeds = ((0.3, 0.21), (0.6, 0.51), (0.9, 0.815))
+    nearer = [{"last__wasserstein2": a, "mixture__wasserstein2": b} for a, b in seeds]
+    farther = [{"last__wasserstein2": b, "mixture__wasserstein2": a} for a, b in seeds]
+    best = [{"mixture__wasserstein2": v} for v in (0.1, 0.12, 0.11)]
+    records = studied(FULL, "gaussians8", {"rmsprop": farther, "adam": nearer, "mirror_gan": best})
+    last, ema, noise = study_claims.questions(records, FULL)
+    assert last.measure == "W2, mixture against last"
+    assert ema.measure == "W2, mixture against ema"
+    known = {v.text.split(" mixture ")[0]: v for v in last.verdicts if v.outcome != "no data"}
+    assert known["Adam"].outcome == "held"
+    assert known["Adam"].text == "Adam mixture 0.5117 ± 0.1747 against Adam last 0.6000 ± 0.1732"
+    assert known["Adam"].gain == pytest.approx(0.265 / 3)
+    assert known["RMSProp"].outcome == "opposite"
+    assert known["RMSProp"].gain == pytest.approx(-0.265 / 3)
+    assert len(noise.verdicts) == len(FULL.datasets) * 2, "of the full protocol's two Mirrors"
+    (only,) = (v for v in noise.verdicts if v.outcome != "no data")
+    assert only.text.startswith("Mirror-GAN 0.1100 ± 0.0058 against RMSProp 0.6000")
+    # EMAs are at 0.3 in all runs: Mirror-GAN's mixture alone is nearer; RMSProp's is farther.
+    assert report._within("gaussians8", [last, ema]) == (
+        "gaussians8",
+        *("2 of 3", "2", "1 of 3", "1", "1"),
+    )
+    assert report._within("swissroll", [last, ema]) == ()
+
+
 def test_the_new_protocol_chooses_by_the_judge_and_the_old_one_as_it_did():
     judged = PROTOCOLS["judged"]
     assert len(judged.seeds_of("final")) == len(judged.seeds_of("large")) == 5
@@ -672,6 +699,9 @@ def test_the_report_has_every_number_and_needs_nothing_else(tmp_path):
     for what in ("gaussians8 final: 12", "gaussians25 sweep: 40"):
         assert what in readme
     assert "SGD (diverged)" in page
+    took = sum(r["seconds"] for r in records.values()) / 3_600
+    whole = sum(r["wall_seconds"] for r in records.values()) / 3_600
+    assert f"- Hours: {took:.1f} of training and {whole:.1f} with starts" in readme
 
 
 def test_the_same_records_give_the_same_files(tmp_path):

@@ -22,7 +22,7 @@ from trainers.campaigns.study.tables import (
     values_of,
 )
 
-__all__ = ["Claim", "Verdict", "claims"]
+__all__ = ["Claim", "Verdict", "claims", "questions"]
 
 
 class Verdict(NamedTuple):
@@ -34,12 +34,14 @@ class Verdict(NamedTuple):
       outcome: held, opposite, undecided, leans (one seed, its way), against (one seed, the other
         way), or no data.
       by: how much better the first side is, with an interval (`evidence.gains`).
+      gain: the same as a number, NaN without data.
     """
 
     dataset: str
     text: str
     outcome: str
     by: str = ""
+    gain: float = math.nan
 
 
 class Claim(NamedTuple):
@@ -126,12 +128,30 @@ def claims(records: Records, protocol: Protocol, stage: str = "final") -> list[C
     return [*found, ask.sooner("step"), ask.sooner("seconds"), ask.cost(), ask.stable()]
 
 
+# Ours, and where they were put.
+_PROTOCOL = "the question of protocol_study.md"
+_OF_ONE_RUN = "The mixture of a run describes the data better than its {}"
+_NOISE = "Mixtures of the Langevin algorithms describe the data better than RMSProp's"
+
+
+def questions(records: Records, protocol: Protocol, stage: str = "final") -> list[Claim]:
+    """What the protocol asks of mixtures: against one network of the same run, and RMSProp's."""
+    ask, key = _Questions(records, protocol, stage), protocol.objective
+    langevin = [a for a in protocol.algorithms if "temperature" in ALGORITHMS[a].ranges]
+    found = [ask.within(key, one) for one in ("last", "ema")]
+    if "rmsprop" in protocol.algorithms:
+        pairs = [(a, "rmsprop") for a in langevin]
+        found.append(ask.better((_NOISE, _PROTOCOL), pairs, key, "mixture"))
+    return found
+
+
 class _Side(NamedTuple):
     """One side of a comparison: its numbers, and the runs that have none because they failed."""
 
     name: str
     values: Values
     failed: str = ""  # in words, if all did
+    answer: str = ""  # where the two sides are of one run
 
 
 class _Questions:
@@ -145,6 +165,18 @@ class _Questions:
         metric = METRICS[key]
         sides = self._sides(pairs, key, answer)
         return Claim(*said, f"{metric.title}, {answer}", _judge(sides, metric))
+
+    def within(self, key: str, single: str) -> Claim:
+        """Whether the mixture of a run is better than one of its networks, of each algorithm."""
+        metric = METRICS[key]
+        sides = [
+            (s, *(_side(s, a, x, key)._replace(answer=f" {x}") for x in ("mixture", single)))
+            for s in self.stages
+            for a in s.protocol.algorithms
+        ]
+        said = _OF_ONE_RUN.format({"last": "last iterate", "ema": "EMA"}[single])
+        measure = f"{metric.title}, mixture against {single}"
+        return Claim(said, _PROTOCOL, measure, _judge(sides, metric))
 
     def comparable(self, said: tuple[str, str], pairs, key, answer) -> Claim:
         """Whether the first of each pair is not worse than the second, by the margin."""
@@ -234,10 +266,11 @@ def _judge(
     found = []
     for (stage, one, two), e, m in zip(sides, judged(family, margins), margins, strict=True):
         text = " against ".join(
-            f"{ALGORITHMS[s.name].title} {s.failed or _shown(s, metric)}" for s in (one, two)
+            f"{ALGORITHMS[s.name].title}{s.answer} {s.failed or _shown(s, metric)}"
+            for s in (one, two)
         )
         found.append(
-            Verdict(stage.dataset, text, _outcome(one, two, e, m), gains(e, metric.digits))
+            Verdict(stage.dataset, text, _outcome(one, two, e, m), gains(e, metric.digits), e.gain)
         )
     return found
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from trainers.campaigns.study.claims import Claim, claims
+from trainers.campaigns.study.claims import Claim, claims, questions
 from trainers.campaigns.study.figures import draw_curves, draw_samples, draw_sweep
 from trainers.campaigns.study.protocol import (
     ALGORITHMS,
@@ -58,16 +58,20 @@ def render(protocol: Protocol, results: Path) -> list[Path]:
 def _blocks(protocol: Protocol, records: Records, results: Path) -> Iterator[str]:
     """The content of the report, as pieces of Markdown; draws its figures."""
     mine = planned(protocol, records)
-    judged = [
-        (f"{', '.join(sets)}: {_stage_title(protocol, stage)}", claims(mine, protocol, stage))
-        for stage in ("final", "large")
-        if (sets := protocol.sets_of(stage))
-    ]
+    judged, asked = (
+        [
+            (f"{', '.join(sets)}: {_stage_title(protocol, stage)}", ask(mine, protocol, stage))
+            for stage in ("final", "large")
+            if (sets := protocol.sets_of(stage))
+        ]
+        for ask in (claims, questions)
+    )
     yield f"# The paper's study with numbers ({protocol.name} protocol)"
     if protocol.note:
         yield f"**{protocol.note}**"
     yield from _state(protocol, mine)
     yield from _claims(judged)
+    yield from _questions(asked)
     for data in protocol.datasets:
         yield f"## {data}"
         yield from _stage(Stage(mine, protocol, data, "final"), results)
@@ -77,7 +81,7 @@ def _blocks(protocol: Protocol, records: Records, results: Path) -> Iterator[str
     yield (_HERE / "figure_2.md").read_text().strip()
     yield from _protocol(protocol)
     yield from _origin(mine)
-    yield from _comparisons(judged)
+    yield from _comparisons([*judged, *asked])
 
 
 def _state(protocol: Protocol, records: Records) -> Iterator[str]:
@@ -110,11 +114,49 @@ def _claims(judged: Judged) -> Iterator[str]:
         "no spread, and only the direction is told. A claim holds if every comparison does. The "
         "paper judged by eye. `last` is what it shows; the mixture is what its theory is about."
     )
-    head = ("claim", "where", "measured by", "what the runs say")
+    yield from _summaries("claim", judged)
+    yield "Every comparison is at the end."
+
+
+def _questions(asked: Judged) -> Iterator[str]:
+    yield "## When does a mixture in time help?"
+    yield (
+        "The same tests. Last iterate and EMA are one network, the mixture 30 of the same run; "
+        "RMSProp has none of the paper's noise."
+    )
+    yield from _summaries("statement", asked)
+    rival = ("last iterate", "EMA")
+    head = ("data set", *(f"nearer than the {x}: {y}" for x in rival for y in ("mean", "decided")))
+    for title, found in asked:
+        if rows := [row for data in _data_of(found) if (row := _within(data, found[:2]))]:
+            yield Table(f"Of how many algorithms, {title}", (*head, "farther"), rows).markdown()
+
+
+def _within(data: str, found: Sequence[Claim]) -> tuple[str, ...]:
+    """A row: of how many algorithms the mixture is nearer than one network; () without runs."""
+    known = [[v for v in c.verdicts if v.dataset == data and v.outcome != "no data"] for c in found]
+    if not any(known):
+        return ()
+    nearer = (
+        text
+        for s in known
+        for text in (
+            f"{sum(v.gain > 0 for v in s)} of {len(s)}",
+            str(sum(v.outcome == "held" for v in s)),
+        )
+    )
+    return (data, *nearer, str(sum(v.outcome == "opposite" for s in known for v in s)))
+
+
+def _data_of(found: Sequence[Claim]) -> list[str]:
+    return list(dict.fromkeys(v.dataset for c in found for v in c.verdicts))
+
+
+def _summaries(what: str, judged: Judged) -> Iterator[str]:
     for title, found in judged:
         rows = [(c.text, c.source, c.measure, c.summary) for c in found]
+        head = (what, "where", "measured by", "what the runs say")
         yield Table(title, head, rows).markdown()
-    yield "Every comparison is at the end."
 
 
 def _comparisons(judged: Judged) -> Iterator[str]:
@@ -323,6 +365,18 @@ def _centres(protocol: Protocol) -> str:
     )
 
 
+def _hours(records: Records) -> str:
+    """What the runs took, in words; those of one program share its wall time."""
+    training, wall = (
+        sum(r[what] or 0.0 for r in records.values()) / 3_600
+        for what in ("seconds", "wall_seconds")
+    )
+    return (
+        f"Hours: {training:.1f} of training and {wall:.1f} with starts, tracing, scores and "
+        f"pictures, summed over {len(records)} runs."
+    )
+
+
 def _origin(records: Records) -> Iterator[str]:
     yield "## Machines, versions, commands"
     if not records:
@@ -343,11 +397,11 @@ def _origin(records: Records) -> Iterator[str]:
             f"- {dirty} runs were made while files of the checkout differed from the commit."
         )
     if lines:
-        yield "\n".join(lines)
+        yield "\n".join([*lines, f"- {_hours(records)}"])
     yield "Each record in `runs/` has the command of its run. All of it:"
-    protocol = next((r["protocol"] for r in records.values()), "full")
-    flag = "" if protocol == "full" else f" --protocol={protocol}"
-    yield f"    python -m trainers.reproduce all{flag}"
+    protocol = next((r["protocol"] for r in records.values()), "narrow")
+    which = f"all --protocol={protocol} --together=10 --compile=whole"
+    yield f"    python -m trainers.reproduce {which}"
     if records:
         example = next(iter(runs))
         yield f"One run: {example['dataset']}, {example['stage']}, {example['algorithm']}:"
