@@ -9,15 +9,19 @@ no images, and takes no data.tfds_dir.
 
 from __future__ import annotations
 
+import operator
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks import former, studies
 from benchmarks.studies import Setting, Study
+from trainers.campaigns import evidence
+from trainers.campaigns.study.tables import METRICS
 from trainers.system import cli
 
-__all__ = ["STAGES", "STUDY"]
+__all__ = ["PUBLISHED", "STAGES", "STUDY", "compared", "tables"]
 
 _STACKED = "configs/stacked_mnist_mp.py:pure"
 _RPGAN = (
@@ -79,7 +83,7 @@ STAGES: dict[str, list[Setting]] = {
         ),
         Setting(
             "textbook_ours",
-            "WGAN-GP, alternated Mirror-GAN (the config)",
+            "WGAN-GP, alternated Mirror-GAN (its former defaults)",
             "configs/gaussians25_md.py:pure",
             former.items("alt_mirror_gan"),
         ),
@@ -132,6 +136,95 @@ STUDY = Study(
     },
     "networks and algorithm",
 )
+
+# What is compared, of last iterates: (first, second, in words, whether the runs of a seed share
+# their initial networks and mini-batches, and are pairs).
+_DIGITS = (
+    ("rmsprop_same", "rmsprop", "RMSProp with the Mirrors' step size and lambda, against RMSProp"),
+    ("mirror_gan", "rmsprop_same", "Mirror-GAN, against RMSProp with its step size and lambda"),
+    ("mirror_gan", "adam", "Mirror-GAN, against Adam"),
+    ("particles", "mirror_prox_gan", "four generators, against one of the width of each"),
+    ("particles", "one", "four generators, against one of as many parameters"),
+)
+_PAIRED = {"rmsprop_same", "rmsprop", "mirror_gan", "adam"}
+_COMPARED: Mapping[str, tuple[tuple[str, str, str], ...]] = {
+    "stacked": _DIGITS,
+    "quarter": _DIGITS,
+    "textbook": (("rpgan", "ours", "RpGAN + R1 + R2 by Adam, against WGAN-GP by Mirror-GAN"),),
+    "fashion": (("residual", "dcgan", "the residual pair, against DCGAN"),),
+    "cifar10": (("residual", "dcgan", "the residual pair, against DCGAN"),),
+}
+_JUDGED = {
+    "stacked": ("modes_captured", "reverse_kl"),
+    "quarter": ("modes_captured", "reverse_kl"),
+    "textbook": ("law_distance", "high_quality_3sigma"),
+    "fashion": ("fid", "kid"),
+    "cifar10": ("fid", "kid"),
+}
+# Of others, with their protocols: (who, modes, reverse KL, protocol). R3GAN's Table 3 has the first
+# seven (Huang et al. 2024), PacGAN's Tables 2 and 3 the rest (Lin et al. 2018).
+_R3 = "32 px, batch 512, 10 M images, 20.7 M parameters"
+_PAC = "28 px, width 128, batch 64, 50 epochs of 128,000 stacks"
+_PAC_QUARTER = f"{_PAC}, a quarter of the discriminator"
+PUBLISHED = {
+    "stacked": (
+        ("R3GAN", "1000", "0.029", _R3),
+        ("MEG", "1000", "0.031", _R3),
+        ("DDGAN", "1000", "0.071", _R3),
+        ("PresGAN", "1000", "0.12", _R3),
+        ("StyleGAN2", "940", "0.42", _R3),
+        ("WGAN-GP", "959", "0.73", _R3),
+        ("VEEGAN", "150", "2.95", _R3),
+        ("DCGAN", "78.9", "4.50", _PAC),
+        ("PacDCGAN2", "1000", "0.06", _PAC),
+    ),
+    "quarter": (
+        ("DCGAN", "30.6", "5.99", _PAC_QUARTER),
+        ("PacDCGAN4", "667", "1.81", _PAC_QUARTER),
+    ),
+}
+
+
+def compared(
+    runs: Mapping[str, Mapping[str, Any]], stage: str, number: str
+) -> list[tuple[str, evidence.Evidence]]:
+    """(what, evidence) of last iterates, with Holm's correction over the stage's comparisons.
+
+    Args:
+      runs: setting's name -> seed -> record; what has none is left out.
+      stage: a key of STAGES.
+      number: a scorecard's key.
+    """
+    metric = METRICS.get(number)
+    distance = metric.distance if metric else operator.pos  # FID and KID: the smaller the better
+    found = []
+    for *names, what in _COMPARED[stage]:
+        sides = [
+            {int(s): one["answers"]["last"][number] for s, one in mine.items()}
+            for mine in (runs.get(f"{stage}_{name}", {}) for name in names)
+        ]
+        if all(sides):
+            paired = _PAIRED.issuperset(names)
+            found.append((what, evidence.weigh(*sides, distance, paired)))
+    judged = evidence.judged([e for _, e in found])
+    return [(what, e) for (what, _), e in zip(found, judged, strict=True)]
+
+
+def tables(runs: Mapping[str, Mapping[str, Any]], stage: str) -> str:
+    """Markdown: the settings, what is compared, and what others have published."""
+    parts = [studies.table(STUDY, stage, runs)]
+    rows = [
+        [what, title, e.outcome, evidence.gains(e, digits)]
+        for number in _JUDGED[stage]
+        for title, digits in [studies.columns(number)[number][:2]]
+        for what, e in compared(runs, stage, number)
+    ]
+    if rows:
+        parts.append(studies.markdown(["last iterates", "number", "", "gain"], rows))
+    if stage in PUBLISHED:
+        head = ["published", "modes", "reverse KL", "protocol"]
+        parts.append(studies.markdown(head, PUBLISHED[stage]))
+    return "\n\n".join(parts)
 
 
 def main() -> int:

@@ -218,7 +218,7 @@ def _compared(stage: str) -> str:
 
 
 def _modern(stage: str) -> str:
-    return studies.table(modern_study.STUDY, stage, _runs(modern_study.STUDY))
+    return modern_study.tables(_runs(modern_study.STUDY), stage)
 
 
 def _sampled(stage: str) -> str:

@@ -55,7 +55,7 @@ class GapOptions:
     num_steps: int = 100
     step_size: float = 1e-4
     num_samples: int = 4_096
-    regularized: bool = False
+    regularized: bool = True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
