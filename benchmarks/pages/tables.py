@@ -23,6 +23,7 @@ from benchmarks import (
 from benchmarks.pages.code import ROOT
 from benchmarks.studies import markdown
 from trainers.campaigns.cells import over
+from trainers.campaigns.study.claims import in_time, questions
 from trainers.campaigns.study.protocol import ALGORITHMS, PROTOCOLS
 from trainers.campaigns.study.tables import METRICS, Stage, show
 from trainers.system import names
@@ -210,6 +211,16 @@ def _keys() -> str:
     return markdown(["key", "default", "what it is"], rows)
 
 
+def _in_time() -> str:
+    """Of how many algorithms the mixture is nearer than one network, of both stages."""
+    records, rows, head = studies.paper_study(), [], ()
+    for stage, more in (("final", ""), ("large", ", batch 256 x 50,000")):
+        if table := in_time(questions(records, _PROTOCOL, stage), stage):
+            head = table.head
+            rows += [(row[0] + more, *row[1:]) for row in table.rows]
+    return markdown(head, rows)
+
+
 def _reached(stage: str) -> str:
     return particles_study.reached(stage, _runs(particles_study.STUDY))
 
@@ -296,6 +307,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     },
     "ablation": lambda: ablation.tables(_runs(ablation.STUDY)),
     "ablation, window": lambda: ablation.tables(_runs(ablation.STUDY), "window"),
+    "study, in time": _in_time,
     "pools": lambda: pools.table(json.loads((ROOT / pools.RECORDS).read_text())),
     "tuned": lambda: tuned_study.tables(studies.runs_of(tuned_study.RECORDS)),
     "unbalanced": _unbalanced,

@@ -619,11 +619,10 @@ def test_mixtures_are_asked_of_their_own_networks_and_of_rmsprops():
     (only,) = (v for v in noise.verdicts if v.outcome != "no data")
     assert only.text.startswith("Mirror-GAN 0.1100 ± 0.0058 against RMSProp 0.6000")
     # EMAs are at 0.3 in all runs: Mirror-GAN's mixture alone is nearer; RMSProp's is farther.
-    assert report._within("gaussians8", [last, ema]) == (
-        "gaussians8",
-        *("2 of 3", "2", "1 of 3", "1", "1"),
-    )
-    assert report._within("swissroll", [last, ema]) == ()
+    table = study_claims.in_time([last, ema, noise], "final")
+    assert table is not None
+    assert table.rows == [("gaussians8", "2 of 3", "2", "1 of 3", "1", "1")]
+    assert study_claims.in_time(study_claims.questions({}, FULL), "final") is None
 
 
 def test_the_new_protocol_chooses_by_the_judge_and_the_old_one_as_it_did():

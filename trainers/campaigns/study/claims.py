@@ -16,13 +16,14 @@ from trainers.campaigns.study.tables import (
     STEPS,
     Metric,
     Stage,
+    Table,
     costs,
     show,
     steps_to,
     values_of,
 )
 
-__all__ = ["Claim", "Verdict", "claims", "questions"]
+__all__ = ["Claim", "Verdict", "claims", "in_time", "questions"]
 
 
 class Verdict(NamedTuple):
@@ -143,6 +144,35 @@ def questions(records: Records, protocol: Protocol, stage: str = "final") -> lis
         pairs = [(a, "rmsprop") for a in langevin]
         found.append(ask.better((_NOISE, _PROTOCOL), pairs, key, "mixture"))
     return found
+
+
+def in_time(found: Sequence[Claim], title: str) -> Table | None:
+    """Of how many algorithms the mixture is nearer than a network of its run; None without runs.
+
+    Args:
+      found: of `questions`.
+      title: of the stage.
+    """
+    rivals = ("last iterate", "EMA")
+    head = ("data set", *(f"nearer than the {x}: {y}" for x in rivals for y in ("mean", "decided")))
+    rows = []
+    for data in dict.fromkeys(v.dataset for c in found for v in c.verdicts):
+        known = [
+            [v for v in c.verdicts if v.dataset == data and v.outcome != "no data"]
+            for c in found[: len(rivals)]
+        ]
+        nearer = [
+            text
+            for of in known
+            for text in (
+                f"{sum(v.gain > 0 for v in of)} of {len(of)}",
+                str(sum(v.outcome == "held" for v in of)),
+            )
+        ]
+        if any(known):
+            farther = sum(v.outcome == "opposite" for of in known for v in of)
+            rows.append((data, *nearer, str(farther)))
+    return Table(f"Of how many algorithms, {title}", (*head, "farther"), rows) if rows else None
 
 
 class _Side(NamedTuple):

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from trainers.campaigns.study.claims import Claim, claims, questions
+from trainers.campaigns.study.claims import Claim, claims, in_time, questions
 from trainers.campaigns.study.figures import draw_curves, draw_samples, draw_sweep
 from trainers.campaigns.study.protocol import (
     ALGORITHMS,
@@ -125,31 +125,9 @@ def _questions(asked: Judged) -> Iterator[str]:
         "RMSProp has none of the paper's noise."
     )
     yield from _summaries("statement", asked)
-    rival = ("last iterate", "EMA")
-    head = ("data set", *(f"nearer than the {x}: {y}" for x in rival for y in ("mean", "decided")))
     for title, found in asked:
-        if rows := [row for data in _data_of(found) if (row := _within(data, found[:2]))]:
-            yield Table(f"Of how many algorithms, {title}", (*head, "farther"), rows).markdown()
-
-
-def _within(data: str, found: Sequence[Claim]) -> tuple[str, ...]:
-    """A row: of how many algorithms the mixture is nearer than one network; () without runs."""
-    known = [[v for v in c.verdicts if v.dataset == data and v.outcome != "no data"] for c in found]
-    if not any(known):
-        return ()
-    nearer = (
-        text
-        for s in known
-        for text in (
-            f"{sum(v.gain > 0 for v in s)} of {len(s)}",
-            str(sum(v.outcome == "held" for v in s)),
-        )
-    )
-    return (data, *nearer, str(sum(v.outcome == "opposite" for s in known for v in s)))
-
-
-def _data_of(found: Sequence[Claim]) -> list[str]:
-    return list(dict.fromkeys(v.dataset for c in found for v in c.verdicts))
+        if table := in_time(found, title):
+            yield table.markdown()
 
 
 def _summaries(what: str, judged: Judged) -> Iterator[str]:
