@@ -66,8 +66,7 @@ def diagnose(workdir: Path, step: str | None = None, records_only: bool = False)
             f"{workdir} has neither records nor a checkpoint yet. Let the run reach its first "
             "--config.log_every."
         )
-    found = [*findings.find(records, num_batches), *findings.diverged(workdir)]
-    looks = [r for r in records if findings.looked([r])]
+    found, looks = findings.of_run(workdir, records, num_batches), findings.looks_of(records)
     measures, looked_at = (_measures(looks[-1]) if looks else {}), None
     if not records_only and not steps:
         notes.append("there is no checkpoint yet to look at")
@@ -86,7 +85,7 @@ def diagnose(workdir: Path, step: str | None = None, records_only: bool = False)
         "step": max([r["step"] for r in records] + steps),
         "num_batches": num_batches,
         "finished": finished,
-        "findings": [{**f._asdict(), "helps": f.helps} for f in found],
+        "findings": [f.facts for f in found],
         "measures": measures,
         "looked_at": looked_at,
         "notes": notes,

@@ -27,8 +27,10 @@ import scipy.special
 __all__ = [
     "FEWEST_REPLICATES",
     "IN_MODE",
+    "ByMode",
     "Fit",
     "Law",
+    "by_mode",
     "distance_from_law",
     "energy_distance",
     "energy_distance_from_normal",
@@ -87,6 +89,21 @@ class Fit(NamedTuple):
     bridge_mass: float
     shape_distance: float
     law_distance: float
+
+
+class ByMode(NamedTuple):
+    """What `by_mode` says; NaN of a mode with fewer than 10 samples.
+
+    Attributes:
+      mass: [k], the fraction of all samples that is in each mode; what is missing to 1 is on
+        bridges.
+      stds: [k, c], the principal standard deviations of the samples in it, in sigmas, ascending.
+      radius_ks: [k], see `Fit`.
+    """
+
+    mass: np.ndarray
+    stds: np.ndarray
+    radius_ks: np.ndarray
 
 
 def energy_distance(samples: np.ndarray, law: Law) -> float:
@@ -170,25 +187,37 @@ def fit(
     radius = np.linalg.norm(u, axis=1)
     inside = radius <= IN_MODE
     counts = np.bincount(index[inside], minlength=num_modes)
-    logs, ks = [], []
+    each = by_mode(index, u, num_modes)
+    known = ~np.isnan(each.radius_ks)
+    logs = np.abs(np.log(np.maximum(each.stds[known], _NARROWEST))).mean(axis=1)
     shapes = np.full(num_modes, _of_a_point(c) + (0.0 if along is None else _MIDDLE))
     for mode in np.flatnonzero(counts >= 2):
         mine = inside & (index == mode)
         shapes[mode] = energy_distance_from_normal(u[mine])
         if along is not None:
             shapes[mode] += _energy_distance_from_uniform(along[mine])
-        if counts[mode] >= _FEWEST:
-            logs.append(np.abs(np.log(np.maximum(principal_stds(u[mine]), _NARROWEST))).mean())
-            ks.append(_radius_ks(radius[mine], c))
     shape = float(weights @ shapes)
     cells, law = np.append(counts, len(u) - counts.sum()), np.append(weights, 0.0)
     return Fit(
-        float(np.mean(logs)) if logs else math.nan,
-        float(np.mean(ks)) if ks else math.nan,
+        float(np.mean(logs)) if known.any() else math.nan,
+        float(np.mean(each.radius_ks[known])) if known.any() else math.nan,
         float(1.0 - inside.mean()),
         shape,
         mode_kl(cells, law) + shape,
     )
+
+
+def by_mode(index: np.ndarray, u: np.ndarray, num_modes: int) -> ByMode:
+    """The samples of each mode; args as of `fit`."""
+    radius = np.linalg.norm(u, axis=1)
+    inside = radius <= IN_MODE
+    counts = np.bincount(index[inside], minlength=num_modes)
+    stds, ks = np.full((num_modes, u.shape[1]), math.nan), np.full(num_modes, math.nan)
+    for mode in np.flatnonzero(counts >= _FEWEST):
+        mine = inside & (index == mode)
+        stds[mode] = principal_stds(u[mine])
+        ks[mode] = _radius_ks(radius[mine], u.shape[1])
+    return ByMode(counts / len(u), stds, ks)
 
 
 def distance_from_law(samples: np.ndarray, data) -> float:

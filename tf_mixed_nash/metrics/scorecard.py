@@ -195,6 +195,23 @@ _UNBIASED = ("energy_distance", "shape_distance", "law_distance")
 _SIZES = {"capture_samples": 2500, "wasserstein_samples": 2000, "energy_samples": 2500}
 
 
+def scores_by_mode(samples: np.ndarray, data) -> dict[str, list[float]]:
+    """The samples of each mode: "mass", "narrowest", "widest", "radius_ks", a number for each mode.
+
+    Args:
+      samples: [n, 2], finite.
+      data: see `scorecard`.
+
+    Returns:
+      Of `law.by_mode`: the least and the largest principal standard deviation in units of the
+      mode's own; NaN of a mode with fewer than 10 samples.
+    """
+    index, offset = data.nearest_mode(np.asarray(samples, np.float64))
+    each = law.by_mode(index, offset / data.sigma, data.num_modes)
+    columns = {"mass": each.mass, "narrowest": each.stds[:, 0], "widest": each.stds[:, -1]}
+    return {k: v.tolist() for k, v in {**columns, "radius_ks": each.radius_ks}.items()}
+
+
 def scores_by_atom(samples: np.ndarray, atom: np.ndarray, weights: np.ndarray, data) -> dict:
     """Which modes each atom of a measure covers: `by_atom` of the samples within 3 sigma of a mode.
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure as Drawing
 from trainers.experiment import settings
 from trainers.reports.html import Block, Code, Details, Figure, Section, Table, Text, page
 from trainers.system.files import write_atomically
-from trainers.workdir import folder
+from trainers.workdir import findings, folder
 from trainers.workdir.folder import ANSWERS, SAMPLES
 
 __all__ = ["NAME", "render", "write"]
@@ -72,6 +72,7 @@ def render(workdir: Path) -> str:
         [
             Section("Samples", list(_pictures(workdir))),
             Section("Scores", list(_scores(card))),
+            Section("Health", list(_health(workdir, config, card, records))),
             Section("Curves", list(_curves(records))),
             Section("Configuration", list(_config(config))),
             Section("Where it comes from", list(_origin(workdir))),
@@ -165,6 +166,36 @@ def _scores(card: Mapping[str, Any] | None) -> Iterator[Block]:
             caption="Duality gap",
             note=f"A lower bound, by {gap['num_steps']} steps of best response.",
         )
+
+
+def _health(
+    workdir: Path, config: Mapping[str, Any], card: Mapping[str, Any] | None, records: Sequence
+) -> Iterator[Block]:
+    """What the monitor found; nothing where it was off."""
+    looks, known = findings.looks_of(records), (card or {}).get("health")
+    if known is None and not looks:
+        return
+    if known is None:  # not finished
+        found = [f.facts for f in findings.of_run(workdir, records, config["num_batches"])]
+    else:
+        found = [*known, *(f.facts for f in findings.diverged(workdir))]
+    looked = "looks that are recorded no more."
+    if looks:
+        last = f"look{'s' if len(looks) > 1 else ''}, the last at mini-batch {looks[-1]['step']:,}"
+        looked = f"{len(looks)} {last}; {findings.LOOKS} in a row must agree."
+    if not found:
+        yield Text(f"No finding in {looked}")
+        return
+    yield Table(
+        ["finding", "evidence", "since mini-batch", "what usually helps"],
+        [[_finding(f), f["evidence"], f"{f['since']:,}", f["helps"]] for f in found],
+        note=f"In {looked}",
+    )
+
+
+def _finding(facts: Mapping[str, Any]) -> str:
+    player = _PLAYERS.get(facts["player"])
+    return facts["name"] + (f" ({player})" if player else "")
 
 
 def _is_number(value: Any) -> bool:

@@ -152,7 +152,7 @@ class Session:
         """Takes the newest checkpoint, and records the session; returns its mini-batch.
 
         Args:
-          say: how the steps are compiled.
+          say: how the steps are compiled; where the run begins, what its penalties are known for.
         """
         step = self._restore()
         if self.workers.chief:
@@ -162,6 +162,8 @@ class Session:
             provenance.record(self.workdir, run.config, step, choice, texts, more)
             if say:
                 print(f"compile={run.compile}: {run.choice.reason}.")
+                if not step and (note := run.game.regularizers.note):
+                    print(note)
         return step
 
     def go_on(self, until: int | None = None) -> int:
@@ -391,10 +393,8 @@ class Session:
         )
 
     def _notable(self, journal: Journal) -> tuple[str, str]:
-        """The newest scores of the published answer, and the names of the findings."""
-        options = self.loop.run.options
-        scores = best.said(journal.records, options.publish) if options.score_every else ""
-        return scores, findings.said(self._found)
+        """The newest scores, and the names of the findings."""
+        return best.said(journal.records, self.loop.run.options), findings.said(self._found)
 
     def _is_best(self, journal: Journal) -> bool:
         """Whether the record of now holds a better score than all before: a checkpoint is due."""
@@ -503,7 +503,7 @@ class Session:
         records, more = findings.read(self.workdir), dict[str, Any]()
         lines = findings.lines(self._found)
         if findings.looked(records):
-            more["health"] = [f._asdict() | {"helps": f.helps} for f in self._found]
+            more["health"] = [f.facts for f in self._found]
         if self._best and (found := self._best.of_records(records)):
             more["best"] = found._asdict()
             lines += [

@@ -38,6 +38,7 @@ from trainers.workdir.folder import CHECKPOINTS, CONFIG
 __all__ = ["Layer", "Start", "fitting", "has_begun", "kept", "layers_of", "read"]
 
 _WORDS = Pair("generator", "discriminator")
+_FEW = 5  # names that the start of the run says; provenance.json has all
 _DEFAULTS = {"init_from": "", "init_players": "", "init_answer": "last"}
 
 
@@ -186,18 +187,25 @@ class Start:
         return {**self._facts, **self._taken}
 
     def text(self) -> str:
-        """Lines for the start of the run."""
+        """Lines for the start of the run: parameters, names of the first layers taken, new ones."""
         lines = []
         for word, x in self._taken.items():
             part = f"{x['parameters_taken']:,} of {x['parameters']:,} parameters"
             new = f"; new: {', '.join(x['new'])}" if x["new"] else ""
-            lines.append(f"init_from    {word}: {part} of {self._origin}{new}")
+            taken = f"taken: {_shortened(x['taken'])}"
+            lines.append(f"init_from    {word}: {part} of {self._origin}; {taken}{new}")
         if not self._facts.get("finished", True):
             lines.append(
                 f"note         {self._origin} is not finished: its mini-batch "
                 f"{self._facts['step']:,} was taken"
             )
         return "\n".join(lines)
+
+
+def _shortened(names: Sequence[str]) -> str:
+    if len(names) <= _FEW + 1:  # "and 1 more" is no shorter than its name
+        return ", ".join(names)
+    return f"{', '.join(names[:_FEW])} and {len(names) - _FEW:,} more"
 
 
 def _shapes(layers: Sequence[Layer]) -> str:

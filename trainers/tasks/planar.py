@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tf_mixed_nash import rng
@@ -23,6 +24,7 @@ __all__ = ["COLUMNS", "UNBALANCED", "PlanarFeed", "PlanarTask", "score_samplers"
 _PICTURE_SAMPLES = 2_500
 _FEW = 3  # panels of a row that leave room for enlarged ones
 _LISTED = 12  # modes of an atom, in a terminal
+_REAL = "real_data"
 # Of tables, by scorecard key.
 COLUMNS = {
     "modes_captured": Column("modes", 1, of="num_modes"),
@@ -170,7 +172,8 @@ class PlanarTask(Task):
     def format_table(self, scores, published=None):
         """See `tasks.Task.format_table`; of measures of several atoms, what each covers."""
         text = tables.terminal(scores, self.columns, published)
-        return "\n".join([text, *_atom_lines(scores["strategies"])])
+        widths = _width_lines(scores.get("by_mode", {}), published)
+        return "\n".join([text, *widths, *_atom_lines(scores["strategies"])])
 
     def export_metadata(self):
         plot = {"window": list(self.data.window)}
@@ -186,6 +189,23 @@ class PlanarTask(Task):
     def _real(self):
         key = rng.stream(self.spec.seed, "picture")
         return self.data.sample(key, _PICTURE_SAMPLES).numpy()
+
+
+def _width_lines(
+    by_mode: Mapping[str, Mapping[str, Sequence[float]]], published: str | None
+) -> Iterator[str]:
+    """The widths of the narrowest and the widest mode of the published answer, and real data's."""
+    for name in (published, _REAL) if published else ():
+        each = by_mode.get(name)
+        if each and (narrow := [x for x in each["narrowest"] if not math.isnan(x)]):
+            wide = max(x for x in each["widest"] if not math.isnan(x))
+            lost = len(each["widest"]) - len(narrow)
+            of = f", {lost} modes with too few samples" if lost else ""
+            label = "real data" if name == _REAL else name
+            yield (
+                f" {label}".ljust(12) + f"widths of its modes {min(narrow):.2f} to {wide:.2f} "
+                f"of the data's, radius KS to {max(x for x in each['radius_ks'] if x == x):.2f}{of}"
+            )
 
 
 def _atom_lines(cards: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -209,7 +229,7 @@ def score_samplers(
     card: PlanarCard,
     strategies: Mapping[str, MixedStrategy] = NO_STRATEGIES,
 ) -> dict[str, Any]:
-    """`strategies` (the scorecard of each sampler) and `real_data_ceiling`.
+    """`strategies` (the scorecard of each sampler), `real_data_ceiling`, and both `by_mode`.
 
     With `card.replicates` each scorecard has "intervals" as well, (low, high) of its numbers.
 
@@ -220,7 +240,12 @@ def score_samplers(
       strategies: see `tasks.Task.score`.
     """
     # Here, because it loads POT, which --dry_run need not wait for.
-    from tf_mixed_nash.metrics.scorecard import scorecard, scorecard_intervals, scores_by_atom
+    from tf_mixed_nash.metrics.scorecard import (
+        scorecard,
+        scorecard_intervals,
+        scores_by_atom,
+        scores_by_mode,
+    )
 
     def fresh(name):
         return data.sample(rng.stream(SEED, name), num).numpy()
@@ -236,9 +261,12 @@ def score_samplers(
             scores["intervals"] = scorecard_intervals(samples, reference, data, **options)
         return scores
 
+    by_mode = {}
+
     def card_of(name, draw):
         samples = draw(seeds)
         scores = judged(samples)
+        by_mode[name] = scores_by_mode(samples, data)
         if atoms := atoms_of(strategies, name, seeds):
             scores |= scores_by_atom(samples, *atoms, data)
         return scores
@@ -246,4 +274,5 @@ def score_samplers(
     return {
         "strategies": {name: card_of(name, draw) for name, draw in samplers.items()},
         "real_data_ceiling": judged(real),
+        "by_mode": {**by_mode, _REAL: scores_by_mode(real, data)},
     }

@@ -9,17 +9,20 @@ This module must stay free of TensorFlow.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tf_mixed_nash.errors import InputError
 from trainers.experiment import settings
-from trainers.experiment.options import options_of
+from trainers.experiment.options import Options, options_of
 from trainers.workdir.checkpoints import Checkpoints, Retention
 from trainers.workdir.folder import CHECKPOINTS
 
 __all__ = ["Best", "Found", "said", "step_of"]
+
+_SHOWN = ("fid", "kid", "modes_captured")  # of progress
 
 
 class Found(NamedTuple):
@@ -64,7 +67,11 @@ class Best(NamedTuple):
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Best | None:
         """Of a resolved config; None where keep_best is none, or no score."""
-        options = options_of(config)
+        return cls.of_options(options_of(config))
+
+    @classmethod
+    def of_options(cls, options: Options) -> Best | None:
+        """`of`, of a config's options."""
         kind, _, key = options.keep_best.partition(":")
         answer, _, metric = key.rpartition("/")
         if not key or key in settings.METRICS:
@@ -100,18 +107,45 @@ class Best(NamedTuple):
         return {self.text.partition(":")[2]: found.value} if found else {}
 
 
-def said(records: Sequence[Mapping[str, Any]], answer: str) -> str:
-    """The first score of the newest scored record, for a line of progress; "" without any."""
-    for record in reversed(records):
-        for name in (answer, "last"):
-            scores = {
-                k.rpartition("/")[2]: v for k, v in record.items() if k.startswith(f"score/{name}/")
-            }
-            num = scores.pop("num_samples", None)
-            if scores:
-                metric, value = next(iter(scores.items()))
-                return f"{name} {metric} {value:.4g}" + (f" ({num:,.0f})" if num else "")
-    return ""
+def said(records: Sequence[Mapping[str, Any]], options: Options) -> str:
+    """The newest of what keep_best is by and of the published answer's scores; "" without any.
+
+    One line, for progress: of the scores FID, KID and modes where they are among them, and of
+    neither these nor keep_best's the first.
+    """
+    entry, scores, newest = "", "", records[::-1]
+    key = options.keep_best.partition(":")[2]
+    # The losses are in the line already.
+    if key in settings.METRICS and not key.startswith("loss/"):
+        entry = next((f"{key} {r[key]:.4g}" for r in newest if key in r), "")
+    if options.score_every:
+        best = Best.of_options(options)
+        texts = (_scores_said(r, options.publish, best) for r in newest)
+        scores = next(filter(None, texts), "")
+    return ", ".join(filter(None, (entry, scores)))
+
+
+def _scores_said(record: Mapping[str, Any], publish: str, best: Best | None) -> str:
+    """Of one record, for `said`; before the mixture's window the last iterate's."""
+    name = publish if _scores_of(record, publish) else "last"
+    scores = _scores_of(record, name)
+    found = best and best.score(record)
+    shown = {(found.answer, found.metric): found.value} if found else {}
+    shown |= {(name, k): scores[k] for k in _SHOWN if k in scores}
+    shown = shown or {(name, k): v for k, v in [*scores.items()][:1]}
+    parts = []
+    for answer, group in itertools.groupby(shown.items(), lambda item: item[0][0]):
+        parts.append(f"{answer} " + ", ".join(f"{key[1]} {v:.4g}" for key, v in group))
+    num = record.get(f"score/{name}/num_samples")
+    return ", ".join(parts) + (f" ({num:,.0f})" if num and parts else "")
+
+
+def _scores_of(record: Mapping[str, Any], answer: str) -> dict[str, float]:
+    """metric -> value of an answer, in the record's order; {} if it is not scored there."""
+    head = f"score/{answer}/"
+    found = {k.removeprefix(head): v for k, v in record.items() if k.startswith(head)}
+    found.pop("num_samples", None)
+    return found
 
 
 def step_of(workdir: Path, step: str | int | None) -> int | None:

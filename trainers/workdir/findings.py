@@ -30,7 +30,9 @@ __all__ = [
     "find",
     "lines",
     "looked",
+    "looks_of",
     "of_look",
+    "of_run",
     "read",
     "said",
 ]
@@ -94,6 +96,11 @@ class Finding(NamedTuple):
     def helps(self) -> str:
         """What usually does; without a full stop."""
         return HELP[self.name]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For JSON: its attributes and `helps`."""
+        return {**self._asdict(), "helps": self.helps}
 
 
 class _Rule(NamedTuple):
@@ -230,10 +237,15 @@ def find(records: Sequence[Mapping[str, Any]], num_batches: int) -> list[Finding
       records: lines of metrics.jsonl, in their order; of any version.
       num_batches: of the whole run.
     """
-    looks = [r for r in records if looked([r])]
+    looks = looks_of(records)
     found = [f for rule in _RULES if (f := _held(rule, looks, num_batches))]
     found += [f for p in _NAMES for f in _fields(records, p)]
     return found
+
+
+def of_run(workdir: Path, records: Sequence[Mapping[str, Any]], num_batches: int) -> list[Finding]:
+    """`find`, and what the workdir's post-mortems say (`diverged`)."""
+    return [*find(records, num_batches), *diverged(workdir)]
 
 
 def of_look(look: Mapping[str, Any]) -> list[Finding]:
@@ -248,6 +260,11 @@ def of_look(look: Mapping[str, Any]) -> list[Finding]:
 def looked(records: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the monitor looked at the run at all."""
     return any(key.startswith(LOOK) for record in records for key in record)
+
+
+def looks_of(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The records at which the monitor looked."""
+    return [r for r in records if looked([r])]
 
 
 def diverged(workdir: Path) -> list[Finding]:

@@ -206,3 +206,28 @@ def test_rows_behind_the_first_thousands_count():
     assert set(np.diff(some)) == {4, 5}
     assert law.spread(rows[:7], 7) is not None
     assert list(law.spread(rows[:7], 7)) == list(range(7))
+
+
+def test_each_mode_has_its_own_widths():
+    """Four modes: as the law, half as wide along one axis, with five samples, and 1.5 as wide."""
+    random = np.random.default_rng(0)
+    sizes = (4_000, 3_000, 5, 2_000)
+    index = np.repeat(np.arange(4), sizes)
+    u = random.standard_normal((len(index), 2))
+    u[index == 1] *= (0.5, 1.0)
+    u[index == 3] *= 1.5
+    far = np.array([[9.0, 0.0]] * 100)  # on a bridge, nearest to the first
+    each = law.by_mode(np.append(index, np.zeros(100, int)), np.concatenate([u, far]), 4)
+    inside = np.linalg.norm(u, axis=1) <= law.IN_MODE
+    counts = [np.sum(inside[index == k]) for k in range(4)]
+    np.testing.assert_allclose(each.mass, np.array(counts) / (len(index) + 100))
+    # Of n samples a standard deviation is off by 1 / sqrt(2 n): four times that, and of the cut
+    # at 5 sigma another thousandth for the wide one.
+    np.testing.assert_allclose(each.stds[0], [1.0, 1.0], atol=4 / np.sqrt(8_000))
+    np.testing.assert_allclose(each.stds[1], [0.5, 1.0], atol=4 / np.sqrt(6_000))
+    np.testing.assert_allclose(each.stds[3], [1.5, 1.5], atol=1.5 * 4 / np.sqrt(4_000) + 0.02)
+    assert np.isnan(each.stds[2]).all()
+    assert np.isnan(each.radius_ks[2])
+    ks = stats.kstest(np.linalg.norm(u[index == 1], axis=1), "chi", args=(2,)).statistic
+    assert each.radius_ks[1] == pytest.approx(ks, abs=1e-5)  # cut at 5 sigma
+    assert each.radius_ks[0] < 1.9 / np.sqrt(4_000) < each.radius_ks[1]

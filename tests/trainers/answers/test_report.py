@@ -10,6 +10,7 @@ from PIL import Image
 from tests.trainers.conftest import tiny
 from tf_mixed_nash.errors import InputError
 from trainers.answers import reading, report
+from trainers.workdir.findings import HELP, Finding
 
 CARD = {"num_samples": 500, "high_quality_3sigma": 0.5, "std_ratio": float("nan")}
 
@@ -91,6 +92,70 @@ def test_recoveries_and_a_divergence_are_shown(workdir):
     text = report.render(workdir)
     assert "<h2>Recoveries</h2>" in text
     assert "Before it diverged at 60" in text
+
+
+def look(workdir, *duplicates):
+    """Adds records, from mini-batch 3 on, at which the monitor looked."""
+    with (workdir / "metrics.jsonl").open("a") as file:
+        for step, value in enumerate(duplicates, 3):
+            file.write(json.dumps({"step": step, "health/duplicates": value}) + "\n")
+
+
+def health_of(text):
+    """The section's text; None without one."""
+    found = re.search(r'<section id="health"><h2>Health</h2>(.*?)</section>', text, re.DOTALL)
+    return found and found[1]
+
+
+def test_findings_of_an_unfinished_run_are_those_of_its_records(workdir):
+    look(workdir, 0.0, 0.5, 0.5, 0.75)
+    text = health_of(report.render(workdir))
+    assert re.search(r">duplicates</td><td>75% of the last iterate[^<]*</td><td[^>]*>4</td>", text)
+    assert f">{HELP['duplicates']}</td>" in text
+    assert "In 4 looks, the last at mini-batch 6; 3 in a row must agree." in text
+    facts = {"step": 1200, "players": ["w"]}
+    (workdir / "postmortem_1.json").write_text(json.dumps(facts))
+    text = health_of(report.render(workdir))
+    assert ">duplicates</td>" in text
+    assert "left the finite numbers at mini-batch 1,200" in text
+    assert ">1,200</td>" in text
+
+
+def test_findings_of_a_finished_run_are_its_scorecards(workdir):
+    look(workdir, 0.5, 0.5, 0.5)
+    finish(workdir)
+    card = json.loads((workdir / "scorecard.json").read_text())
+    one = Finding("discriminator_dead", "w", "its answers differ by 1e-05 only", 1500)
+    # Of another version, which advised otherwise.
+    card["health"] = [{**one.facts, "helps": "patience"}]
+    (workdir / "scorecard.json").write_text(json.dumps(card))
+    text = health_of(report.render(workdir))
+    assert re.search(
+        r">discriminator_dead \(discriminator\)</td><td>its answers differ by 1e-05 only</td>"
+        r"<td[^>]*>1,500</td><td[^>]*>patience<",
+        text,
+    )
+    assert "duplicates" not in text
+    card["health"] = []
+    (workdir / "scorecard.json").write_text(json.dumps(card))
+    assert "No finding in 3 looks" in health_of(report.render(workdir))
+    (workdir / "postmortem_1.json").write_text(json.dumps({"step": 1200, "players": ["w"]}))
+    text = health_of(report.render(workdir))
+    assert "left the finite numbers at mini-batch 1,200" in text
+    assert "No finding" not in text
+    (workdir / "postmortem_1.json").unlink()
+    (workdir / "metrics.jsonl").unlink()
+    assert "No finding in looks that are recorded no more." in health_of(report.render(workdir))
+
+
+def test_no_finding_is_said_where_it_was_looked_and_nothing_where_not(workdir):
+    assert health_of(report.render(workdir)) is None
+    finish(workdir)
+    assert health_of(report.render(workdir)) is None
+    (workdir / "scorecard.json").unlink()
+    look(workdir, 0.5)
+    text = health_of(report.render(workdir))
+    assert "No finding in 1 look, the last at mini-batch 3; 3 in a row must agree." in text
 
 
 def test_it_is_written_elsewhere_where_asked(workdir, tmp_path):

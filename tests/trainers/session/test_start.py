@@ -83,6 +83,8 @@ def test_a_run_begins_where_the_other_was_and_goes_on_without(source, tmp_path, 
     config = tiny("adam", init_from=str(source), num_batches=6, step_size=0.0)
     workdir = tmp_path / "run"
     assert train.train(config, workdir, until=2) == cli.STOPPED
+    part = f"of {source}; taken: dense_1, dense_2, dense_3\n"
+    assert capsys.readouterr().out.count(part) == 2  # both players
     there, here = reading.load_loop(source), reading.load_loop(workdir).last()
     for player in ("theta", "w"):
         network = there.run.networks.of(player)
@@ -145,6 +147,61 @@ def test_a_keras_file_is_one_player(tmp_path):
     np.testing.assert_array_equal(mine[0].numpy(), weights[0].numpy())
     assert start.facts["generator"]["new"] == ["dense_2", "dense_3"]
     assert start.facts["generator"]["parameters_taken"] == 48
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (6, "dense_1, dense_2, dense_3, dense_4, dense_5, dense_6"),
+        (8, "dense_1, dense_2, dense_3, dense_4, dense_5 and 3 more"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Keras's own, when it saves
+def test_of_many_layers_taken_the_first_are_named(count, said, tmp_path):
+    layers = [keras.layers.Dense(3) for _ in range(count)]
+    keras.Sequential([keras.Input((2,)), *layers]).save(tmp_path / "g.keras")
+    more = {"model__hidden_units": (3,) * count, "init_from": str(tmp_path / "g.keras")}
+    _, start = begun(tiny("adam", **more))
+    new = f"dense_{count + 1}"
+    assert start.text().endswith(f"g.keras; taken: {said}; new: {new}")
+    assert len(start.facts["generator"]["taken"]) == count
+
+
+@pytest.mark.slow
+def test_a_run_of_larger_images_begins_with_the_layers_that_fit(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (8, 64, 64, 1), np.uint8))
+    more = {"data__path": str(tmp_path / "x.npy"), "image__channels": 1, "batch_size": 2}
+    more |= {"model__width": 1, "model__latent_dim": 2, "num_batches": 4, "picture_every": 0}
+    small, large = tmp_path / "small", tmp_path / "large"
+    assert train.train(tiny_images("adam", 32, **more), small, until=2) == cli.STOPPED
+    capsys.readouterr()
+    more |= {"init_from": str(small), "step_size": 0.0}
+    assert train.train(tiny_images("adam", 64, **more), large, until=2) == cli.STOPPED
+
+    def numbered(kind, numbers, shift=0):
+        return {f"{kind}_{i + shift}": f"{kind}_{i}" for i in numbers}
+
+    # 64 pixels take one more block: the generator's first, the discriminator's last.
+    expected = {
+        "theta": numbered("conv2d_transpose", (1, 2, 3), shift=1)
+        | numbered("batch_normalization", (1, 2, 3), shift=1),
+        "w": numbered("conv2d", (1, 2, 3)) | numbered("batch_normalization", (1, 2)),
+    }
+    lines = [x for x in capsys.readouterr().out.splitlines() if x.startswith("init_from ")]
+    there, here = (reading.load_loop(x) for x in (small, large))
+    for player, line in zip(("theta", "w"), lines, strict=True):
+        theirs, mine = (
+            {x.name: x for x in sut.layers_of(n.model, n.unflatten(loop.last().of(player)))}
+            for loop in (there, here)
+            for n in [loop.run.networks.of(player)]
+        )
+        taken, _, new = line.partition("; taken: ")[2].partition("; new: ")
+        assert {*taken.split(", ")} == {*expected[player]}
+        assert {*new.split(", ")} == {*mine} - {*expected[player]}
+        for name, source in expected[player].items():
+            assert mine[name].weights == theirs[source].weights
+            for ours, given in zip(mine[name].values, theirs[source].values, strict=True):
+                np.testing.assert_array_equal(ours, given)
 
 
 @pytest.mark.parametrize(
