@@ -45,11 +45,11 @@ class Regularizers(NamedTuple):
       r2: weight of E |grad_x f_w(x)|^2 / 2 on generated data (Mescheder et al. 2018).
       own: a penalty of the user's, (critic, real, fake, key) -> one number: critic maps data to
         logits, real and fake are as many rows each, key is int32[2].
-      every: the penalties are computed on every so many mini-batches, and so many times as large
-        ("lazy", Karras et al. 2020). It saves time; R3GAN's authors found that on Stacked MNIST
-        and the 25 Gaussians it fails, where a penalty on every mini-batch does not.
-      span: mini-batches that count as one for `every`, those of an outer step: of a mirror-prox
-        step the first only extrapolates, and a penalty on it alone would never move the point.
+      every: the penalties are computed in every so many outer steps, on all of their mini-batches,
+        and so many times as large ("lazy", Karras et al. 2020): of a mirror-prox step the first
+        half only extrapolates, and a penalty on it alone would never move the point. It saves
+        time; R3GAN's authors found that on Stacked MNIST and the 25 Gaussians it fails, where a
+        penalty on every mini-batch does not.
       factor: a schedule of the mini-batch's number, which multiplies the penalties; None: 1.
 
     Example:
@@ -63,18 +63,27 @@ class Regularizers(NamedTuple):
     r2: float = 0.0
     own: Penalty | None = None
     every: int = 1
-    span: int = 1
     factor: Callable[[Any], Any] | None = None
 
     @property
     def moving(self) -> bool:
-        """Whether the penalties depend on the mini-batch's number."""
+        """Whether the penalties depend on the outer step's number or the mini-batch's."""
         return self.every > 1 or self.factor is not None
 
     @property
     def any(self) -> bool:
         """Whether there is a penalty."""
         return bool(self.gradient_penalty or self.r1 or self.r2 or self.own)
+
+    @property
+    def note(self) -> str:
+        """What a user is told of penalties that are not in every outer step; "" of others."""
+        if self.every == 1 or not self.any:
+            return ""
+        return (
+            f"penalty_every={self.every}: it saves time, no more; R3GAN's authors found that "
+            "penalties not at every step fail on Stacked MNIST and the 25 Gaussians."
+        )
 
     def check(self) -> None:
         """Raises InputError for a weight below 0 or an interval below 1."""
@@ -83,7 +92,7 @@ class Regularizers(NamedTuple):
                 raise InputError(f"{name} must be at least 0, got {getattr(self, name)}.")
         if self.every < 1:
             raise InputError(
-                f"Penalties are computed every n-th mini-batch, n >= 1, got {self.every}."
+                f"Penalties are computed every n-th outer step, n >= 1, got {self.every}."
             )
 
 
@@ -265,7 +274,7 @@ class GanGame:
 
     @property
     def reads_the_step(self) -> bool:
-        """Whether `field` must be given m, the mini-batch's number."""
+        """Whether `field` must be given m and t, the mini-batch's number and the outer step's."""
         moving = self.regularizers.any and self.regularizers.moving
         return moving or self.augmentation is not None
 
@@ -280,6 +289,7 @@ class GanGame:
         states=None,
         m=None,
         chance=None,
+        t=None,
     ):
         """See `Game.field`; `batch` is real data [n, ...] of the parameters' dtype.
 
@@ -296,8 +306,12 @@ class GanGame:
           m: the mini-batch's number, where `reads_the_step`; without it the penalties are those of
             every mini-batch, times 1, and nothing is augmented.
           chance: the augmentations' probability, where it follows the critic.
+          t: the outer step's number, where m is given and penalties are of every n-th one.
+
+        Raises:
+          InputError: for m without t there.
         """
-        layers = _Layers(self, key, shard, states, m)
+        layers = _Layers(self, key, shard, states, m, t)
         if self.augmentation and m is not None:
             seen = self.augmentation.of_field(player, m, shard, chance, self.num_classes)
             layers = layers._replace(seen=seen)
@@ -502,7 +516,7 @@ class GanGame:
             penalty = self._penalty(
                 lambda: self._penalties(f, real, weights, fakes, key, shard),
                 tf.zeros_like(loss),
-                layers.m,
+                layers,
             )
             total = (loss + penalty) * self._loss_scale
         g = self.discriminator.flatten(self._gradient(tape, total, leaves))
@@ -591,7 +605,7 @@ class GanGame:
                 f = lambda x: self._logits(leaves, x, of(_PENALTY))  # noqa: E731
                 return self._block_penalties(f, leaves, real, weights, fake, split, key, shard, of)
 
-            penalty = self._penalty(penalties, tf.zeros_like(loss), layers.m)
+            penalty = self._penalty(penalties, tf.zeros_like(loss), layers)
             total = tf.reduce_sum(loss + penalty) * self._loss_scale
         g = self.discriminator.flatten(self._gradient(tape, total, leaves))
         sign = {name: tf.fill([many], x) for name, x in self._sign(of_real).items()}
@@ -669,9 +683,9 @@ class GanGame:
         norm = tf.sqrt(self._squared_gradient_norm(f, between) + 1e-12)
         return self.regularizers.gradient_penalty * tf.reduce_mean((norm - 1.0) ** 2)
 
-    def _penalty(self, penalties, zero, m):
+    def _penalty(self, penalties, zero, layers):
         """What `penalties` computes, when it is due and times the regularisers' factor."""
-        r = self.regularizers
+        r, m, t = self.regularizers, layers.m, layers.t
         if not r.any:
             return zero
         if m is None or not r.moving:
@@ -679,7 +693,12 @@ class GanGame:
         factor = tf.cast(1.0 if r.factor is None else r.factor(m), zero.dtype)
         if r.every == 1:
             return factor * penalties()
-        due = tf.equal(tf.math.floormod(tf.cast(m, tf.int64) // r.span, r.every), 0)
+        if t is None:
+            raise InputError(
+                f"Penalties are of every n-th outer step, n = {r.every}, and the field was asked "
+                "without its number t. Ask oracle.with_outer_step(t)."
+            )
+        due = tf.equal(tf.math.floormod(tf.cast(t, tf.int64), r.every), 0)
         return tf.cond(due, lambda: r.every * factor * penalties(), lambda: zero)
 
     def _penalties(self, f, real, weights, fakes, key, shard):
@@ -801,6 +820,7 @@ class _Layers(NamedTuple):
     shard: Shard
     states: Pair | None
     m: Any = None
+    t: Any = None
     seen: Augmented | None = None
 
     def real(self, x: tf.Tensor) -> tf.Tensor:

@@ -56,6 +56,7 @@ class Oracle:
         self._state_key = rng.stream(seed, "states")
         self._states: Pair | None = None
         self._chance: Any = None
+        self._outer_step: Any = None
 
     def with_batches(self, batch_at: Callable[[Any], Any]) -> Oracle:
         """The same oracle on other real data: same latents, same noise."""
@@ -86,6 +87,12 @@ class Oracle:
         other._chance = chance
         return other
 
+    def with_outer_step(self, t: Any) -> Oracle:
+        """The same oracle in outer step t, which mini-batches do not tell where K_t moves."""
+        other = copy.copy(self)
+        other._outer_step = t
+        return other
+
     def logged(self, player: Player) -> tuple[str, ...]:
         """What the logs of this player's fields have beside "loss" and "penalty"."""
         augmentation = getattr(self.game, "augmentation", None)
@@ -113,7 +120,7 @@ class Oracle:
         key = _key(self._field_keys[player], m)
         carried: Any = {} if self._states is None else {"states": self._states}
         if getattr(self.game, "reads_the_step", False):
-            carried["m"] = m
+            carried |= {"m": m, "t": self._outer_step}
         if self._chance is not None:
             carried["chance"] = self._chance
         return self._evaluate(player, z, opponent, self._batch_at(m), key, **carried)

@@ -155,7 +155,8 @@ class DualityGap:
 
         def body(k, z, state):
             seen = self._atoms_at(opponent, key, k)
-            move = prox.step(self._oracle, player, z, z, seen, state, k, k)
+            asked = self._oracle.with_outer_step(k)
+            move = prox.step(asked, player, z, z, seen, state, k, k)
             return k + 1, move.z, move.state
 
         K = tf.constant(self._num_steps, tf.int64)

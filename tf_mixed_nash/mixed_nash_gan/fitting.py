@@ -36,7 +36,7 @@ def in_memory(run: Run, epochs: Epochs, bar: bool, keep: Keep) -> None:
     Args:
       run: built, at its beginning.
       epochs: the callbacks.
-      bar: whether progress is shown.
+      bar: whether progress and lines are shown.
       keep: takes the trained loop, also of a training that ends early.
 
     Raises:
@@ -44,6 +44,8 @@ def in_memory(run: Run, epochs: Epochs, bar: bool, keep: Keep) -> None:
       KeyboardInterrupt: after SIGINT.
       SystemExit: after SIGTERM.
     """
+    if bar and (note := run.game.regularizers.note):
+        print(note)
     loop = Loop(run)
     epochs.start(0)
     code, diverged = memory.train(loop, epochs.observe, bar)

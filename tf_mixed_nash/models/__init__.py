@@ -2,6 +2,7 @@
 
 from tf_mixed_nash.models.adapters import Inputs, data_and_labels, latents_and_labels
 from tf_mixed_nash.models.dcgan import SpectralConv2D, dcgan_discriminator, dcgan_generator
+from tf_mixed_nash.models.families import FAMILIES
 from tf_mixed_nash.models.fourier import FourierFeatures
 from tf_mixed_nash.models.mlp import mlp
 from tf_mixed_nash.models.network import FrozenNetwork, Network
@@ -15,7 +16,7 @@ from tf_mixed_nash.models.residual import (
 )
 
 __all__ = [
-    "RESIDUAL",
+    "FAMILIES",
     "FourierFeatures",
     "FrozenNetwork",
     "GroupedConv2D",
@@ -33,9 +34,3 @@ __all__ = [
     "wgan_gp_discriminator",
     "wgan_gp_generator",
 ]
-
-# What `--config.model.family` may be beside dcgan: (generator, discriminator).
-RESIDUAL = {
-    "residual": (residual_generator, residual_discriminator),
-    "wgan_gp": (wgan_gp_generator, wgan_gp_discriminator),
-}

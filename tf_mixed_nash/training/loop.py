@@ -418,7 +418,7 @@ class Loop(Generic[R]):
         states = self._of_players(s["state"]) if "state" in s else None
         asked, p = oracle.with_states(states), s.get("augment_probability")
         asked = asked if p is None else asked.with_chance(p)
-        state, logs = scheme.step(asked, s["scheme"], t, m)
+        state, logs = scheme.step(asked.with_outer_step(t), s["scheme"], t, m)
         for key in self._may_be_nan:
             logs = Pair(*({**x, "finite": x["finite"] & tf.math.is_finite(x[key])} for x in logs))
         theta = scheme.output(state).theta

@@ -41,7 +41,7 @@ __all__ = ["CHAINS", "DATA", "LAZY", "REBORN", "Population", "of_runs", "refusal
 # Why some runs cannot be.
 DATA = "only data that the program draws itself, those of the plane, are each run's own in it"
 CHAINS = "{} remembers the players' past, for which there is no such program"
-LAZY = "penalties are computed on every {}th mini-batch, for which there is no such program"
+LAZY = "penalties are of every n-th outer step, n = {}, for which there is no such program"
 REBORN = "atoms are reborn (rebirth_below), each run's at other steps"
 
 # A call has room for so many snapshots of each run.

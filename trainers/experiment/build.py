@@ -161,7 +161,7 @@ def build(
         nets.w,
         config["model"]["latent_dim"],
         given.objective if given and given.objective else _objective(config["game"]["objective"]),
-        _regularizers(config, given, int(scheme.num_batches(0))),
+        _regularizers(config, given),
         task.num_classes,
         ParticleDraws(**config["particles"]),
         given.latents if given else _latents(config),
@@ -381,7 +381,7 @@ def _missing_penalty(name: str) -> Penalty:
     return missing
 
 
-def _regularizers(config: Mapping[str, Any], given: Given | None, span: int) -> Regularizers:
+def _regularizers(config: Mapping[str, Any], given: Given | None) -> Regularizers:
     game = config["game"]
     own = given.penalty if given else None
     if own is None and (name := game["penalty"]):
@@ -395,7 +395,6 @@ def _regularizers(config: Mapping[str, Any], given: Given | None, span: int) -> 
         game["r2"],
         own,
         game["penalty_every"],
-        span,
         _moving(factor),
     )
 

@@ -608,12 +608,12 @@ def _check_perceptrons(flat: Mapping[str, Any]) -> None:
 
 
 def _check_images(flat: Mapping[str, Any]) -> None:
-    from tf_mixed_nash.models import RESIDUAL, residual
-    from tf_mixed_nash.models.dcgan import NORMALIZATIONS, SIZES
+    from tf_mixed_nash.models import FAMILIES
+    from tf_mixed_nash.models.dcgan import NORMALIZATIONS
 
-    _choices(flat, ("dcgan", *RESIDUAL), "model.family")
+    _choices(flat, FAMILIES, "model.family")
     dcgan = flat["model.family"] == "dcgan"
-    _choices(flat, SIZES if dcgan else residual.SIZES, "image.size")
+    _choices(flat, FAMILIES[flat["model.family"]].sizes, "image.size")
     _integers(flat, 0, "model.discriminator_width", symbol=" (0: model.width)")
     if "model.blocks" in flat:
         _integers(flat, 1, "model.blocks")

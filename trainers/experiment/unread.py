@@ -103,7 +103,7 @@ def _of_game(game: Mapping[str, Any], last: str, num_batches: int) -> str:
     if last in ("penalty_every", "penalty_schedule") and not any(game[k] for k in _PENALTIES):
         return f"there is no penalty: set one of {', '.join(f'game.{k}' for k in _PENALTIES)}"
     if last == "penalty_every" and game[last] >= num_batches > 1:
-        return f"the run has {num_batches:,} mini-batches, and the first alone has a penalty"
+        return f"of {num_batches:,} mini-batches those of the first outer step alone have a penalty"
     if last == "augment_speed" and game["augment"] and not game["augment_target"]:
         return "it is of a probability that follows the discriminator: set game.augment_target"
     if last.startswith("augment_") and not game["augment"]:

@@ -155,7 +155,7 @@ def _text(value: Any) -> str:
 
 
 def help_text() -> str:
-    """Algorithms, data sets, objectives and KEYS with their defaults; for `--help`."""
+    """Algorithms, data sets, networks, objectives and KEYS with defaults; for `--help`."""
     known = names.algorithms()
     wide = max(map(len, [*known, *names.datasets()])) + 2
     at = max(map(len, KEYS)) + 2
@@ -163,6 +163,16 @@ def help_text() -> str:
     lines += [f"  {name:<{wide}}{title} ({source})" for name, (title, source) in known.items()]
     lines += ["", "Data sets, --config.dataset=NAME (each has its experiment; see --list):"]
     lines += [f"  {name:<{wide}}{what}" for name, what in names.datasets().items()]
+    lines += ["", "Networks, --config.model.family=NAME, of images (model.width: how wide):"]
+    for name, family in names.families().items():
+        pixels = ", ".join(map(str, family.sizes))
+        lines += [f"  {name:<{wide}}{family.title}; {pixels} pixels"]
+        lines += [f"  {'':<{wide}}{', '.join(family.models)}"]
+    lines += [
+        "  Those functions of tf_mixed_nash.models make the same from Python, plain Keras models.",
+        "  Data in the plane and tables have perceptrons: model.hidden_units, mlp(...).model.",
+        "  Networks of your own, of any data: model.generator and .discriminator=FILE.py:NAME.",
+    ]
     lines += ["", "Objectives, --config.game.objective=NAME:"]
     lines += _wrapped([*names.objectives(), "FILE.py:NAME"])
     lines += ["", "The keys that matter, --config.KEY=VALUE (all of them: --list):"]
@@ -185,7 +195,11 @@ def everything(flat: Mapping[str, Any]) -> str:
     lines += _wrapped(configs.names())
     lines += ["  behind a name: :pure, one generator; :tiny, two steps in seconds"]
     at = max(map(len, flat)) + 2
-    lines += ["", "Every key (configs/common.py says what each is; -: the algorithm's own):"]
+    kind, other, experiment = "data in the plane and tables", "images", "cifar10_mp"
+    if "image.size" in flat:
+        kind, other, experiment = other, kind, "gaussians8_mp"
+    lines += ["", f"Every key of {kind}; those of {other}: --config={experiment} --list"]
+    lines += ["(configs/common.py says what each is; -: the algorithm's own)"]
     lines += [f"  {key:<{at}}{'-' if v is None else _text(v)}" for key, v in sorted(flat.items())]
     return "\n".join(lines)
 

@@ -10,10 +10,11 @@ import ast
 import functools
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import configs
 
-__all__ = ["algorithms", "datasets", "objectives"]
+__all__ = ["Family", "algorithms", "datasets", "families", "objectives"]
 
 ROOT = Path(__file__).parents[2]
 _OWN_DATA = {
@@ -34,11 +35,30 @@ _DATA = {
 }
 
 
+class Family(NamedTuple):
+    """A family of networks for images.
+
+    Attributes:
+      title: in words.
+      models: how its generator and its discriminator are made as Keras models, after
+        "tf_mixed_nash.models.".
+      sizes: in pixels.
+    """
+
+    title: str
+    models: tuple[str, str]
+    sizes: tuple[int, ...]
+
+
 @functools.cache
-def _registry(path: str, name: str) -> dict[str, ast.expr]:
+def _body(path: str) -> list[ast.stmt]:
+    """The statements of a module."""
+    return ast.parse((ROOT / path).read_text(encoding="utf-8")).body
+
+
+def _registry(path: str, name: str) -> dict[Any, ast.expr]:
     """key -> the expression of its value, of a dict literal NAME = {...} in a module."""
-    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-    for node in tree.body:
+    for node in _body(path):
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if any(isinstance(t, ast.Name) and t.id == name for t in targets):
             value = getattr(node, "value", None)
@@ -74,6 +94,31 @@ def algorithms() -> Mapping[str, tuple[str, str]]:
 def objectives() -> tuple[str, ...]:
     """The names of `tf_mixed_nash.games.objectives.OBJECTIVES`, in its order."""
     return tuple(_registry("tf_mixed_nash/games/objectives.py", "OBJECTIVES"))
+
+
+def families() -> Mapping[str, Family]:
+    """name -> what it is, of `tf_mixed_nash.models.FAMILIES`, in its order."""
+    found = _registry("tf_mixed_nash/models/families.py", "FAMILIES")
+    return {name: _family(entry) for name, entry in found.items() if isinstance(entry, ast.Call)}
+
+
+def _family(entry: ast.Call) -> Family:
+    title, *others = entry.args
+    generator, discriminator, sizes = map(_place, others)
+    models = (_model(*generator), _model(*discriminator))
+    return Family(ast.literal_eval(title), models, tuple(_registry(*sizes)))
+
+
+def _place(expression: Any) -> tuple[str, str]:
+    """(file, name) of MODULE.NAME, of tf_mixed_nash.models."""
+    return f"tf_mixed_nash/models/{expression.value.id}.py", expression.attr
+
+
+def _model(path: str, name: str) -> str:
+    """How a function of a module gives a Keras model: NAME(...), or .model of the Network."""
+    (made,) = (x for x in _body(path) if isinstance(x, ast.FunctionDef) and x.name == name)
+    of_network = isinstance(made.returns, ast.Name) and made.returns.id == "Network"
+    return f"{name}(...){'.model' if of_network else ''}"
 
 
 def datasets() -> Mapping[str, str]:

@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mixed_nash import compile as compiling
-from tf_mixed_nash import models, rng
+from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.models import dcgan_discriminator, dcgan_generator
+from tf_mixed_nash.models import FAMILIES, dcgan_discriminator, dcgan_generator
 from tf_mixed_nash.strategies.mixed import MixedStrategy, seed_rows
 from tf_mixed_nash.training import order
 from tf_mixed_nash.types import Pair
@@ -211,14 +211,14 @@ class ImageTask(Task):
 
     def _residual(self, salt):
         spec = self.spec
-        make, judge = models.RESIDUAL[spec.family]
+        family = FAMILIES[spec.family]
         blocks = {"blocks": spec.blocks} if spec.family == "residual" else {}
         common = {"num_classes": self.num_classes, "dtype": spec.precision, **blocks}
         theta, w = user_models.seeds_of(spec.seed, salt)
-        generator = make(
+        generator = family.generator(
             spec.size, spec.channels, spec.latent_dim, spec.width, seed=theta, **common
         )
-        discriminator = judge(
+        discriminator = family.discriminator(
             spec.size,
             spec.channels * spec.packing,
             spec.discriminator_width or spec.width,

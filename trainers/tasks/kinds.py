@@ -173,7 +173,7 @@ class ImageSpec:
       num_classes: of a class-conditional generator; 0 without classes.
       devices: one of `devices.DEVICES`: each worker reads its rows of a mini-batch.
       publish: the answer that the final pictures show.
-      family: of the networks: "dcgan", or a key of `tf_mixed_nash.models.RESIDUAL`.
+      family: of the networks, a key of `tf_mixed_nash.models.FAMILIES`.
       blocks: residual blocks at each resolution.
       discriminator_width: 0: `width`.
       generator: FILE.py:NAME, in place of the family's; "": none.

@@ -1,4 +1,4 @@
-"""Penalties: of the user, on every n-th mini-batch, by a schedule, of blocks; and packs of data."""
+"""Penalties: of the user, in every n-th outer step, by a schedule, of blocks; packs of data."""
 
 import numpy as np
 import pytest
@@ -58,32 +58,49 @@ def test_a_users_penalty_is_added_to_the_critics_loss():
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_a_lazy_penalty_is_that_of_its_mini_batches_times_their_interval(compiled):
+def test_a_lazy_penalty_is_that_of_its_outer_steps_times_their_interval(compiled):
     bare, whole = field(game())[0], field(game(**R))[0]
     lazy = game(every=4, **R)
 
-    def at(m):
+    def at(t):
         if not compiled:
-            return field(lazy, m=m)[0]
+            return field(lazy, t=t)[0]
         start = helpers.gan_start(lazy)
         key = rng.fold_in(rng.stream(0, "field/w"), 3)
         step = tf.function(
-            lambda m: lazy.field("w", start.w, dirac(start.theta), REAL, key, m=m)[0],
+            lambda t: lazy.field("w", start.w, dirac(start.theta), REAL, key, m=t, t=t)[0],
             autograph=False,
         )
-        return step(tf.constant(m, tf.int64)).numpy()
+        return step(tf.constant(t, tf.int64)).numpy()
 
-    for m in (0, 4, 8):
-        assert_close(at(m), bare + 4 * (whole - bare), 1e-12)
-    for m in (1, 3, 7):
-        assert_close(at(m), bare, 1e-12)
+    for t in (0, 4, 8):
+        assert_close(at(t), bare + 4 * (whole - bare), 1e-12)
+    for t in (1, 3, 7):
+        assert_close(at(t), bare, 1e-12)
 
 
-def test_the_mini_batches_of_one_outer_step_share_a_lazy_penalty():
+def test_a_lazy_penalty_follows_the_outer_step_whatever_the_mini_batch():
     bare, whole = field(game())[0], field(game(**R))[0]
-    lazy = game(every=3, span=2, **R)
-    for m, due in enumerate([True, True, False, False, False, False, True, True]):
-        assert_close(field(lazy, m=m)[0], bare + 3 * due * (whole - bare), 1e-12)
+    lazy = game(every=3, **R)
+    for m in (0, 1, 3, 5):
+        assert_close(field(lazy, m=m, t=6)[0], bare + 3 * (whole - bare), 1e-12)
+        assert_close(field(lazy, m=m, t=1)[0], bare, 1e-12)
+    start, index = helpers.gan_start(lazy), tf.constant(3, tf.int64)
+    asked = Oracle(lazy, lambda m: REAL)
+    given = ("w", start.w, dirac(start.theta), index)
+    due, not_due = (asked.with_outer_step(t).field(*given)[0] for t in (3, 4))
+    bare, whole = (Oracle(g, lambda m: REAL).field(*given)[0] for g in (game(), game(**R)))
+    assert_close(due, bare + 3 * (whole - bare), 1e-12)
+    assert_close(not_due, bare, 1e-12)
+    with pytest.raises(InputError, match=r"n = 3, and the.*Ask oracle\.with_outer_step\(t\)"):
+        asked.field(*given)
+
+
+def test_what_is_known_of_lazy_penalties_is_said_of_them_alone():
+    said = Regularizers(every=4, **R).note
+    assert said.startswith("penalty_every=4: it saves time, no more; R3GAN's authors")
+    assert Regularizers(**R).note == ""
+    assert Regularizers(every=4).note == "", "there is no penalty"
 
 
 def test_a_factor_follows_the_mini_batches_through_the_oracle():

@@ -222,6 +222,18 @@ def test_the_regularised_payoff_has_the_penalties():
     assert float(halves(regularised, w).gap) == 0.0
 
 
+def test_a_lazy_penalty_is_of_the_responses_own_steps():
+    """One step, the 0th, is due: twice as large as the weight says. The next one is not."""
+    games = small_gan("wgan", r1=1.4), small_gan("wgan", r1=0.7, every=2), small_gan("wgan")
+    theta, w = gan_start(games[0])
+    nu, mu = Measure(theta[None], f64([1.0])), Measure(w[None], f64([1.0]))
+    each, lazy, none = (float(gan_gap(game, 1, 0.05)[0](nu, mu).ascended) for game in games)
+    assert lazy == pytest.approx(each, rel=1e-12)
+    assert abs(lazy - none) > 1e-6
+    each, lazy, _ = (float(gan_gap(game, 2, 0.05)[0](nu, mu).ascended) for game in games)
+    assert abs(lazy - each) > 1e-6
+
+
 CLASSES = 3
 
 

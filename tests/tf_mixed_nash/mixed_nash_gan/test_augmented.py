@@ -97,6 +97,28 @@ def test_a_run_that_stops_goes_on_as_if_it_had_not(tmp_path, whole):
     assert again.generator("ema_64").predict(np.zeros((1, 4)), verbose=0).shape == (1, 8, 8, 1)
 
 
+@pytest.mark.slow  # XLA compiles each for seconds
+@pytest.mark.parametrize("adaptive", [{}, {"augment_target": 0.3, "augment_speed": 40}])
+def test_augmentations_are_the_same_in_one_program(adaptive):
+    """DiffAugment, and ADA, whose probability leaves 0 after the first mini-batch."""
+
+    def end(xla, **options):
+        gan = game(**options)
+        gan.compile(step_size=0.01, num_inner_steps=1, seed=4, window=(0.0, 1.0), xla=xla)
+        few = {"batch_size": 8, "num_batches": 2, "steps_per_epoch": 1, "verbose": 0}
+        history = gan.fit(IMAGES, health_every=0, **few).history
+        ends = [m.get_weights() for m in (gan.generator("last"), gan.discriminator())]
+        weights = np.concatenate([x.ravel() for pair in ends for x in pair])
+        return weights, history.get("augment_probability", [None])[0]
+
+    (parts, p), (whole, same), (plain, _) = (
+        end("parts", **adaptive), end("whole", **adaptive), end("parts", augment=""),
+    )  # fmt: skip
+    assert p == same == pytest.approx(8 / 40 if adaptive else 1.0)
+    np.testing.assert_allclose(whole, parts, rtol=1e-5, atol=1e-6)
+    assert np.abs(parts - plain).max() > 1e-3
+
+
 def test_rows_that_are_no_images_are_refused():
     with pytest.raises(InputError, match=r'augment="cutout".*augmentations of images'):
         MixedNashGAN(

@@ -510,7 +510,7 @@ def test_a_discriminator_that_ends_with_a_sigmoid_is_warned_of():
     MixedNashGAN(net(2, 2), net(2, 1, **end), algorithm="adam", objective="least_squares")
 
 
-def test_penalties_packs_and_schedules_of_todays_gans(tmp_path):
+def test_penalties_packs_and_schedules_of_todays_gans(tmp_path, capsys):
     """As docs/modern.md has them; a packed critic reads twice the columns."""
 
     def net(inputs, outputs):
@@ -526,7 +526,8 @@ def test_penalties_packs_and_schedules_of_todays_gans(tmp_path):
     gan.compile(step_size=1e-3, step_size_schedule="cyclical(cycles=2)",
                 decay_2_schedule="cosine(end=1.1)", seed=0)  # fmt: skip
     points = np.random.default_rng(0).normal(size=(100, 2))
-    history = gan.fit(points, batch_size=16, num_batches=4, steps_per_epoch=2, verbose=0)
+    history = gan.fit(points, batch_size=16, num_batches=4, steps_per_epoch=2)
+    assert "penalty_every=2: it saves time, no more" in capsys.readouterr().out
     assert np.isfinite(history.history["penalty/w"]).all()
     assert history.history["penalty/w"][0] > 0
     again = MixedNashGAN.load(gan.save(tmp_path / "gan"), penalty=small_logits)

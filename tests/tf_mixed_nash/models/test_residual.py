@@ -45,6 +45,15 @@ def test_images_of_every_size_and_one_logit(pair, size):
 
 
 @each_pair
+def test_128_pixels_are_built(pair):
+    """Shapes alone, of the least width."""
+    make, judge = PAIRS[pair]
+    assert make(128, 3, latent_dim=D, width=1).output_shape == (None, 128, 128, 3)
+    judge = judge(128, 3, width=1)
+    assert (judge.input_shape, judge.output_shape) == ((None, 128, 128, 3), (None, 1))
+
+
+@each_pair
 def test_a_size_that_is_not_offered_is_named(pair):
     for make in PAIRS[pair]:
         with pytest.raises(ValueError, match=r"No residual networks for 48 px\. Choose one of: 28"):

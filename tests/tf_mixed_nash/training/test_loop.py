@@ -186,6 +186,7 @@ def test_the_loop_as_one_program_does_the_same(monkeypatch):
     keys = {"num_batches": 12, "num_inner_steps": 2, "temperature": 1e-3, "precision": "float64"}
     keys["mixture__window"] = (0.9, 1.0)  # no call ends earlier
     keys["inner_steps_rate"] = 0.5
+    keys["game__penalty_every"] = 2
     loops = [Loop(build(tiny("alt_mirror_gan", compile=c, **keys))) for c in WAYS]
     start = loops[0].last().theta.numpy()
     for loop in loops:

@@ -97,7 +97,7 @@ def test_runs_that_cannot_be_one_population():
     first = configs("rmsprop")[0]
     others = {
         "have the same batch_size, got 4 and 8": {"batch_size": 8},
-        "penalties are computed on every 2th mini-batch": {"game__penalty_every": 2},
+        "penalties are of every n-th outer step, n = 2": {"game__penalty_every": 2},
         "rebirth_below": {
             "num_particles": 2, "weights": "learnt", "rebirth_below": 0.2, "weight_floor": 0.1,
         },

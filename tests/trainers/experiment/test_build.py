@@ -9,7 +9,7 @@ import tensorflow as tf
 from tests.trainers.conftest import tiny, tiny_images
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.training.loop import Loop
-from trainers.experiment.build import build, check_schedules
+from trainers.experiment.build import Given, build, check_schedules, task_of
 
 FILE = """
 import tensorflow as tf
@@ -83,6 +83,37 @@ def test_a_run_with_all_of_it_trains(file, algorithm):
     assert loop.advance(4) is None
     assert loop.logs()["penalty/w"] > 0
     assert np.isfinite(loop.last().theta).all()
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "per_step", "moving", "inner_steps"),
+    [
+        ("mirror_prox_gan", 2, {"inner_steps_rate": 0.5}, [1, 1, 2, 3]),
+        ("mirror_gan", 2, {"inner_steps_schedule": "linear(end=0.3)", "discriminator_steps": 2},
+         [3, 3, 2, 2, 2, 1]),
+    ],
+)  # fmt: skip
+def test_penalties_are_of_every_nth_outer_step_however_long_it_is(
+    algorithm, per_step, moving, inner_steps
+):
+    """All of an outer step's mini-batches have them, or none, also where K_t moves."""
+    count = tf.Variable(0)
+
+    def counting(critic, real, fake, key):
+        count.assign_add(1)
+        return tf.reduce_mean(critic(real) ** 2)
+
+    config = tiny(algorithm, num_batches=per_step * sum(inner_steps), num_inner_steps=3,
+                  game__penalty_every=2, **moving)  # fmt: skip
+    run = build(config, given=Given(task=task_of(config), penalty=counting))
+    loop, seen, K = Loop(run), [], run.hyperparameters.w.num_inner_steps
+    for t in range(len(inner_steps)):
+        before = int(count)
+        assert loop.advance(loop.step + 1) is None
+        seen.append(int(count) - before)
+        assert loop.outer_step == t + 1
+    assert [int(K(tf.constant(t, tf.int64))) for t in range(len(inner_steps))] == inner_steps
+    assert seen == [per_step * k * (t % 2 == 0) for t, k in enumerate(inner_steps)]
 
 
 def test_packs_of_labelled_images_train():

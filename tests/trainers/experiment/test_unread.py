@@ -51,7 +51,11 @@ def test_what_has_no_effect_is_told(algorithm, key, said):
         ("score_samples", {}, "set score_every"),
         ("score_samples", {"score_every": 5}, ""),
         ("max_rollbacks", {}, "on_divergence=rollback"),
-        ("game.penalty_every", {"game__r1": 0.1, "game__penalty_every": 10**6}, "the first alone"),
+        (
+            "game.penalty_every",
+            {"game__r1": 0.1, "game__penalty_every": 10**6},
+            "of the first outer step alone",
+        ),
         ("game.penalty_every", {"game__r1": 0.1, "game__penalty_every": 1}, ""),
         ("step_size_schedule", {"step_size_schedule": "linear"}, ""),
         ("duality_gap.num_steps", {}, "the gap is off"),

@@ -27,6 +27,7 @@ from trainers.answers import reading
 from trainers.experiment import settings
 from trainers.experiment.build import build
 from trainers.session import train
+from trainers.session.session import Session
 from trainers.tasks.data.synthetic import DATASETS
 
 
@@ -134,6 +135,18 @@ def test_a_run_may_end_without_a_model(tmp_path, capsys):
     assert "finished" in (out := capsys.readouterr().out)
     assert f"It has no model. python -m export.saved_model --workdir={workdir}" in out
     assert not (workdir / "export").exists()
+
+
+@pytest.mark.parametrize(("every", "step", "said"), [(2, 0, 1), (2, 2, 0), (1, 0, 0)])
+def test_what_is_known_of_lazy_penalties_is_said_where_the_run_begins(
+    every, step, said, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(Session, "_restore", lambda self: step)
+    monkeypatch.setattr(Session, "go_on", lambda self, until=None: 0)
+    assert train.train(tiny("sgd", game__penalty_every=every), tmp_path / "run") == 0
+    out = capsys.readouterr().out
+    assert out.count("penalty_every=2: it saves time, no more; R3GAN's authors found") == said
+    assert "compile=" in out
 
 
 def test_another_config_is_refused(finished):

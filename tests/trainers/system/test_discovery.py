@@ -1,9 +1,11 @@
 """What can be named, and what words of other libraries mean."""
 
+import keras
 import pytest
 
 from configs import common, tuned
 from tests.trainers.conftest import command
+from tf_mixed_nash import models
 from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.games.objectives import OBJECTIVES
 from trainers.system import cli, discovery, names
@@ -22,6 +24,20 @@ def test_what_is_read_from_the_text_is_what_is_imported():
     assert not any("[" in source for _, source in found.values())
     assert names.objectives() == tuple(OBJECTIVES)
     assert {*DATASETS} < {*names.datasets()}
+
+
+def test_families_are_read_as_the_networks_that_they_make():
+    found = names.families()
+    assert list(found) == list(models.FAMILIES)
+    for name, (title, made, sizes) in found.items():
+        family = models.FAMILIES[name]
+        assert (title, sizes) == (family.title, tuple(family.sizes))
+        for call, function in zip(made, family[1:3], strict=True):
+            own, _, attribute = call.partition("(...)")
+            assert getattr(models, own) is function
+            model = function(28, 1, width=2)
+            assert isinstance(getattr(model, attribute[1:]) if attribute else model, keras.Model)
+    assert isinstance(models.mlp(2, 1, (2,)).model, keras.Model)
 
 
 def test_there_are_twenty_keys_that_matter_each_with_its_default():
@@ -94,10 +110,29 @@ def test_commands_of_many_runs_take_keys_by_set(name):
 
 def test_the_help_names_all_that_can_be_chosen():
     text = discovery.help_text()
-    for word in (*ALGORITHMS, *OBJECTIVES, *names.datasets(), *discovery.KEYS):
+    for word in (*ALGORITHMS, *OBJECTIVES, *names.datasets(), *models.FAMILIES, *discovery.KEYS):
         assert f" {word}" in text
+    networks = text.partition("\nNetworks")[2].partition("\n\n")[0]
+    for family in names.families().values():
+        for said in (family.title, ", ".join(map(str, family.sizes)), *family.models):
+            assert said in networks
     assert max(map(len, text.splitlines())) <= 120
     whole = discovery.everything(cli.flatten(common.planar("gaussians8", "adam")))
     assert whole.startswith(text)
     assert "swissroll_md" in whole
     assert "  duality_gap.num_steps" in whole
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "other"),
+    [
+        ("data in the plane", common.planar("gaussians8", "adam"), "cifar10_mp"),
+        ("images", common.images("mnist", "adam"), "gaussians8_mp"),
+    ],
+)
+def test_the_list_says_how_to_see_the_keys_of_the_other_kind(kind, config, other):
+    whole = discovery.everything(cli.flatten(config))
+    (line,) = (x for x in whole.splitlines() if x.startswith(f"Every key of {kind}"))
+    assert line.endswith(f"--config={other} --list")
+    beside = cli.keys_of(cli.load_config(other))
+    assert ("image.size" in beside) != ("  image.size" in whole)
