@@ -198,14 +198,14 @@ def compared(
     metric = METRICS.get(number)
     distance = metric.distance if metric else operator.pos  # FID and KID: the smaller the better
     found = []
-    for *names, what in _COMPARED[stage]:
-        sides = [
-            {int(s): one["answers"]["last"][number] for s, one in mine.items()}
-            for mine in (runs.get(f"{stage}_{name}", {}) for name in names)
-        ]
-        if all(sides):
-            paired = _PAIRED.issuperset(names)
-            found.append((what, evidence.weigh(*sides, distance, paired)))
+    for one, two, what in _COMPARED[stage]:
+        a, b = (
+            {int(s): run["answers"]["last"][number] for s, run in mine.items()}
+            for mine in (runs.get(f"{stage}_{name}", {}) for name in (one, two))
+        )
+        if a and b:
+            paired = _PAIRED.issuperset((one, two))
+            found.append((what, evidence.weigh(a, b, distance, paired)))
     judged = evidence.judged([e for _, e in found])
     return [(what, e) for (what, _), e in zip(found, judged, strict=True)]
 

@@ -833,7 +833,7 @@ MUTATIONS: list[Mutation] = [
             '"opposite" if len(two.values) > 1 else "against"',
             '"held" if len(two.values) > 1 else "against"',
         ),
-        ('for x in ("mixture", single)', 'for x in (single, "mixture")'),
+        ('side(stage, a, "mixture"), side(', 'side(stage, a, "ema"), side('),
         ('"temperature" in ALGORITHMS[a].ranges', '"temperature" not in ALGORITHMS[a].ranges'),
         ("v.gain > 0 for v in of", "v.gain >= -1 for v in of"),
         ('v.outcome == "held" for v in of)', 'v.outcome != "held" for v in of)'),
@@ -1448,9 +1448,9 @@ MUTATIONS: list[Mutation] = [
     *_of(
         "benchmarks/modern_study.py",
         ("tests/benchmarks/test_modern_study.py",),
-        ("paired = _PAIRED.issuperset(names)", "paired = True"),
+        ("paired = _PAIRED.issuperset((one, two))", "paired = True"),
         ("metric.distance if metric else operator.pos", "operator.pos"),
-        ('one["answers"]["last"][number]', 'one["answers"]["ema"].get(number, 0.0)'),
+        ('run["answers"]["last"][number]', 'run["answers"]["ema"].get(number, 0.0)'),
     ),
     *_of(
         "benchmarks/pools.py",

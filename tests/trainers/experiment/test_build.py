@@ -97,7 +97,7 @@ def test_penalties_are_of_every_nth_outer_step_however_long_it_is(
     algorithm, per_step, moving, inner_steps
 ):
     """All of an outer step's mini-batches have them, or none, also where K_t moves."""
-    count = tf.Variable(0)
+    count = tf.Variable(tf.constant(0))
 
     def counting(critic, real, fake, key):
         count.assign_add(1)

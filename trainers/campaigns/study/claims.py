@@ -199,10 +199,14 @@ class _Questions:
     def within(self, key: str, single: str) -> Claim:
         """Whether the mixture of a run is better than one of its networks, of each algorithm."""
         metric = METRICS[key]
+
+        def side(stage: Stage, name: str, answer: str) -> _Side:
+            return _side(stage, name, answer, key)._replace(answer=f" {answer}")
+
         sides = [
-            (s, *(_side(s, a, x, key)._replace(answer=f" {x}") for x in ("mixture", single)))
-            for s in self.stages
-            for a in s.protocol.algorithms
+            (stage, side(stage, a, "mixture"), side(stage, a, single))
+            for stage in self.stages
+            for a in stage.protocol.algorithms
         ]
         said = _OF_ONE_RUN.format({"last": "last iterate", "ema": "EMA"}[single])
         measure = f"{metric.title}, mixture against {single}"
