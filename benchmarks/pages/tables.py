@@ -85,20 +85,22 @@ _TITLES = {"gaussians8": "8 Gaussians", "gaussians25": "25 Gaussians", "swissrol
 
 
 def _of_all_data() -> str:
-    """Law distance and HQ of every algorithm's mixtures, on each data set."""
+    """Law distance and HQ of every algorithm's mixtures: each data set, then large mini-batches."""
     keys = ("law_distance", "high_quality_3sigma")
-    head = ["mixtures of", *(f"{_TITLES[d]}: {METRICS[k].title}" for d in _TITLES for k in keys)]
+    large = [(d, "large", f"{_TITLES[d]}, 256") for d in _PROTOCOL.large_datasets]
+    sets = [*((d, "final", title) for d, title in _TITLES.items()), *large]
+    head = ["mixtures of", *(f"{title}: {METRICS[k].title}" for *_, title in sets for k in keys)]
     rows = []
     for name in _PROTOCOL.algorithms:
         title = ALGORITHMS[name].title
         cells = []
-        for data in _TITLES:
-            known = _summaries(data, "final", "mixture")
+        for data, stage, _ in sets:
+            known = _summaries(data, stage, "mixture")
             row = known.get(name)
             cells += [show(row[k], METRICS[k]) if row else "-" for k in keys]
-            cells[-2] += lost(data, "final", name)
+            cells[-2] += lost(data, stage, name)
         rows.append([f"**{title}**" if name in _MIRRORS else title, *cells])
-    real = [_stage(data, "final").real for data in _TITLES]
+    real = [_stage(data, stage).real for data, stage, _ in sets]
     rows.append(["real data", *(show(over([r.get(k)]), METRICS[k]) for r in real for k in keys)])
     return markdown(head, rows)
 
