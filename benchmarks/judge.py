@@ -22,7 +22,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks.given import integers
-from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.errors import unknown
 from tf_mixed_nash.metrics import law
 from tf_mixed_nash.metrics.scorecard import wasserstein2
 from trainers.system import cli
@@ -237,8 +237,15 @@ class Row(NamedTuple):
     means: Mapping[str, tuple[float, float]]
 
 
-def rows_of(name: str, samples: int, draws: int, wasserstein_draws: int, seed: int) -> list[Row]:
-    """Every fake of a data set, at a number of samples."""
+def rows_of(
+    name: str,
+    samples: int,
+    draws: int,
+    wasserstein_draws: int,
+    seed: int,
+    fakes: Sequence[str] = (),
+) -> list[Row]:
+    """Every fake of a data set, or those called so, at a number of samples."""
     made = _Set(name)
     sigma = made.data.sigma
 
@@ -259,7 +266,7 @@ def rows_of(name: str, samples: int, draws: int, wasserstein_draws: int, seed: i
     real = drawn(Fake(_same, _plain), 0)
     rows = []
     for number, (title, fake) in enumerate(FAKES.items(), 1):
-        if name not in fake.sets:
+        if name not in fake.sets or (fakes and title not in fakes):
             continue
         mine = drawn(fake, number)
         rows.append(
@@ -304,8 +311,9 @@ def main() -> int:
     if f.failures:
         print(failures(f.seed), end="")
         return 0
-    if unknown := [name for name in f.sets if name not in SETS]:
-        raise InputError(f"--sets={unknown[0]}: choose of {', '.join(SETS)}.")
+    for flag, given, known in (("sets", f.sets, SETS), ("fakes", f.fakes, FAKES)):
+        if strange := [name for name in given if name not in known]:
+            raise unknown(f"--{flag}", strange[0], known, of="some of")
     if f.output:
         make_writable(Path(f.output).parent, "--output")
     rows, began = [], time.process_time()
@@ -313,7 +321,7 @@ def main() -> int:
         for samples in sizes:
             # W2 reads 2,000 of them, however many there are.
             few = f.wasserstein_draws if samples == min(sizes) else 0
-            found = rows_of(name, samples, f.draws, few, f.seed)
+            found = rows_of(name, samples, f.draws, few, f.seed, f.fakes)
             print(table(found), flush=True)
             rows += found
     text = table(rows)
@@ -329,6 +337,7 @@ def main() -> int:
 
 if __name__ == "__main__":
     flags.DEFINE_list("sets", list(SETS), "Data sets.")
+    flags.DEFINE_multi_string("fakes", [], "A fake, by name, once for each; none: all.")
     flags.DEFINE_list("sizes", ["2500", str(STUDY_SAMPLES)], "Numbers of samples.")
     flags.DEFINE_integer("draws", 40, "Of real data and of each fake.", lower_bound=2)
     flags.DEFINE_integer("wasserstein_draws", 10, "Of the draws at the least size, with W2.")

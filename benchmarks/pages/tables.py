@@ -223,6 +223,14 @@ def _in_time() -> str:
     return markdown(head, rows)
 
 
+def _judge() -> str:
+    # Here, because it loads TensorFlow.
+    from benchmarks import judge
+
+    found = json.loads((ROOT / "docs/results/judge.json").read_text())
+    return judge.table([judge.Row(**one) for one in found]).rstrip()
+
+
 def _reached(stage: str) -> str:
     return particles_study.reached(stage, _runs(particles_study.STUDY))
 
@@ -310,6 +318,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "ablation": lambda: ablation.tables(_runs(ablation.STUDY)),
     "ablation, window": lambda: ablation.tables(_runs(ablation.STUDY), "window"),
     "study, in time": _in_time,
+    "judge": _judge,
     "pools": lambda: pools.table(json.loads((ROOT / pools.RECORDS).read_text())),
     "tuned": lambda: tuned_study.tables(studies.runs_of(tuned_study.RECORDS)),
     "unbalanced": _unbalanced,
