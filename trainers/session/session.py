@@ -162,7 +162,10 @@ class Session:
             provenance.record(self.workdir, run.config, step, choice, texts, more)
             if say:
                 print(f"compile={run.compile}: {run.choice.reason}.")
-                if not step and (note := run.game.regularizers.note):
+                notes = [run.game.regularizers.note]
+                if run.options.duality_gap.every:
+                    notes.append(run.task.seen_by_the_monitor)
+                for note in filter(None, notes if not step else ()):
                     print(note)
         return step
 

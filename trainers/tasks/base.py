@@ -108,6 +108,11 @@ class Task(Protocol):
         """num real data [num, ...] of a stream apart from the training's."""
         ...
 
+    @property
+    def seen_by_the_monitor(self) -> str:
+        """What a user is told of data that `held_out` gives and the training has; "" of others."""
+        return ""
+
     def some_data(self, num: int, dtype: tf.DType) -> tuple[tf.Tensor, int | None]:
         """At most num different training rows [m, ...], as `feed` gives them, and how many are.
 

@@ -308,6 +308,16 @@ class ImageTask(Task):
         block = tf.constant(0, tf.int64), tf.constant(np.stack(pixels)), tf.constant(labels)
         return lambda m: _batch_at(block, m, self.num_classes, dtype)
 
+    @property
+    def seen_by_the_monitor(self):
+        """See `tasks.Task.seen_by_the_monitor`."""
+        if self.spec.held_out:
+            return ""
+        return (
+            "The duality gap is measured on images that the training sees, too: "
+            "--config.image.held_out=0.05 keeps a twentieth of them for it."
+        )
+
     def held_out(self, stream, num, dtype):
         """See `tasks.Task.held_out`: of image.held_out records that the training never sees.
 

@@ -18,6 +18,7 @@ from tests.trainers.conftest import (
     process,
     started,
     tiny,
+    tiny_images,
 )
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.metrics.scorecard import KEYS
@@ -135,6 +136,19 @@ def test_a_run_may_end_without_a_model(tmp_path, capsys):
     assert "finished" in (out := capsys.readouterr().out)
     assert f"It has no model. python -m export.saved_model --workdir={workdir}" in out
     assert not (workdir / "export").exists()
+
+
+@pytest.mark.parametrize(("held_out", "every", "said"), [(0.0, 4, 1), (0.25, 4, 0), (0.0, 0, 0)])
+def test_a_gap_of_images_that_are_trained_on_is_said(
+    held_out, every, said, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(Session, "go_on", lambda self, until=None: 0)
+    np.save(tmp_path / "images.npy", np.zeros((16, 32, 32, 3), np.uint8))
+    data = {"data__path": str(tmp_path / "images.npy"), "image__held_out": held_out}
+    config = tiny_images("mirror_gan", duality_gap__every=every, **data)
+    assert train.train(config, tmp_path / "run") == 0
+    out = capsys.readouterr().out
+    assert out.count("--config.image.held_out=0.05 keeps a twentieth of them for it.") == said
 
 
 @pytest.mark.parametrize(("every", "step", "said"), [(2, 0, 1), (2, 2, 0), (1, 0, 0)])

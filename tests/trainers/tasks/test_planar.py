@@ -45,6 +45,13 @@ def test_a_scorecard_has_the_widths_of_every_mode(scores):
     assert np.argmin(mine["narrowest"]) == np.argmin(mine["widest"]) == 3
     assert mine["widest"][3] == pytest.approx(0.5, abs=0.05)  # four of 1 / sqrt(2 * 500) halves
     assert min(by_mode["real_data"]["narrowest"]) > 0.85
+    # The scorecards' numbers are means of these.
+    cards = {**scores["strategies"], "real_data": scores["real_data_ceiling"]}
+    for name, card in cards.items():
+        each = by_mode[name]
+        logs = np.abs(np.log([each["narrowest"], each["widest"]]))
+        assert card["principal_std_log"] == pytest.approx(np.nanmean(logs), rel=1e-9)
+        assert card["radius_ks"] == pytest.approx(np.nanmean(each["radius_ks"]), rel=1e-9)
     assert sum(mine["mass"]) == pytest.approx(1.0)
     assert math.isnan(by_mode["last"]["widest"][0])
     assert math.isnan(by_mode["last"]["radius_ks"][0])
