@@ -98,6 +98,20 @@ def cases(tfds_dir: str) -> dict[str, Case]:
             generator__step_size=1e-5,
             discriminator__step_size=1e-3,
         ),
+        "plane/fast_generator": plane(
+            "the generator learns 100 times faster",
+            ("discriminator_left_behind", *_HUGE, *_COLLAPSED),
+            **free,
+            generator__step_size=1e-2,
+            discriminator__step_size=1e-4,
+        ),
+        "plane/minimax": plane(
+            "minimax, whose loss is flat where the discriminator wins, which learns 100 times faster",
+            _LOST,
+            **{**free, "game__objective": "minimax"},
+            generator__step_size=1e-5,
+            discriminator__step_size=1e-3,
+        ),
         "plane/constant": plane(
             "a generator that ignores its latents",
             _COLLAPSED,
@@ -132,6 +146,12 @@ def cases(tfds_dir: str) -> dict[str, Case]:
         ),
         "images/fifty": images(
             "50 images", ("memorised_data", "discriminator_overfits"), data__split="train[:50]"
+        ),
+        "images/eight": images(
+            "8 images",
+            ("memorised_data", "discriminator_overfits"),
+            data__split="train[:8]",
+            batch_size=8,
         ),
         "images/constant": images(
             "a generator that ignores its latents",
