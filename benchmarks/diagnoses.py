@@ -106,7 +106,7 @@ def cases(tfds_dir: str) -> dict[str, Case]:
             discriminator__step_size=1e-4,
         ),
         "plane/minimax": plane(
-            "minimax, whose loss is flat where the discriminator wins, which learns 100 times faster",
+            "minimax, and the discriminator learns 100 times faster",
             _LOST,
             **{**free, "game__objective": "minimax"},
             generator__step_size=1e-5,
