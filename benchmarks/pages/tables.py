@@ -223,6 +223,13 @@ def _in_time() -> str:
     return markdown(head, rows)
 
 
+def _diagnoses() -> str:
+    from benchmarks import diagnoses
+
+    found = json.loads((ROOT / "docs/results/diagnoses.json").read_text())
+    return diagnoses.table(found, diagnoses.cases("there"))
+
+
 def _judge() -> str:
     # Here, because it loads TensorFlow.
     from benchmarks import judge
@@ -319,6 +326,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "ablation, window": lambda: ablation.tables(_runs(ablation.STUDY), "window"),
     "study, in time": _in_time,
     "judge": _judge,
+    "diagnoses": _diagnoses,
     "pools": lambda: pools.table(json.loads((ROOT / pools.RECORDS).read_text())),
     "tuned": lambda: tuned_study.tables(studies.runs_of(tuned_study.RECORDS)),
     "unbalanced": _unbalanced,
