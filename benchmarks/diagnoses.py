@@ -180,6 +180,7 @@ def run(case: Case, seed: int, workdir: Path) -> int:
     """
     from trainers.experiment import settings
     from trainers.session import train
+    from trainers.workdir.checkpoints import Checkpoints
 
     config = cli.load_config(case.config)
     for key, value in {**case.keys, "seed": seed}.items():
@@ -188,11 +189,14 @@ def run(case: Case, seed: int, workdir: Path) -> int:
         config[key] = 10**9
     config.mixture.num_components = 1
     resolved = settings.resolve(config)
-    began = time.process_time()
+    began, until = time.process_time(), config.num_batches - 1
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        code = train.train(resolved, workdir, until=config.num_batches - 1)
+        code = train.train(resolved, workdir, until=until)
+    # STOPPED is what a run says that ends at `until`, too.
     if code in (cli.STOPPED, cli.INTERRUPTED):
-        return code
+        steps = Checkpoints(workdir / "checkpoints").steps()
+        if not steps or steps[-1] < until:
+            return code
     write_json(workdir / _DONE, {"seconds": round(time.process_time() - began, 1)})
     return cli.DONE
 

@@ -1,21 +1,31 @@
 """The runs that are made ill: which are judged, and how they are counted."""
 
 import pytest
+import tensorflow as tf
 
 from benchmarks import diagnoses
 from trainers.session import train
 from trainers.system import cli
+from trainers.workdir.checkpoints import Checkpoints
 
 
 @pytest.mark.parametrize(
-    ("code", "comes", "kept"),
-    [(cli.INTERRUPTED, cli.INTERRUPTED, False), (cli.STOPPED, cli.STOPPED, False),
-     (cli.DIVERGED, cli.DONE, True)],
+    ("code", "step", "comes", "kept"),
+    [(cli.INTERRUPTED, 0, cli.INTERRUPTED, False), (cli.STOPPED, 2_998, cli.STOPPED, False),
+     (cli.STOPPED, 2_999, cli.DONE, True), (cli.DIVERGED, 0, cli.DONE, True)],
 )  # fmt: skip
 def test_a_run_that_a_signal_stopped_is_none_that_was_trained(
-    code, comes, kept, tmp_path, monkeypatch
+    code, step, comes, kept, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(train, "train", lambda config, workdir, until: code)
+    def trained(config, workdir, until):
+        assert until == 2_999
+        checkpoints = Checkpoints(workdir / "checkpoints")
+        if step:
+            checkpoints.save(step, {"m": tf.constant(step)}, {})
+            checkpoints.wait()
+        return code
+
+    monkeypatch.setattr(train, "train", trained)
     assert diagnoses.run(diagnoses.cases("")["plane/wgan"], 0, tmp_path) == comes
     assert (tmp_path / diagnoses._DONE).exists() == kept
 
