@@ -194,7 +194,7 @@ def run(case: Case, seed: int, workdir: Path) -> int:
         code = train.train(resolved, workdir, until=until)
     # STOPPED is what a run says that ends at `until`, too.
     if code in (cli.STOPPED, cli.INTERRUPTED):
-        steps = Checkpoints(workdir / "checkpoints").steps()
+        steps = Checkpoints(workdir / "checkpoints").steps
         if not steps or steps[-1] < until:
             return code
     write_json(workdir / _DONE, {"seconds": round(time.process_time() - began, 1)})
