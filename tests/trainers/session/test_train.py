@@ -83,8 +83,9 @@ def test_a_workdir_holds_what_the_contract_names(finished):
 
 def test_the_scorecard_has_the_contracts_keys(finished):
     card = json.loads((finished[0] / "scorecard.json").read_text())
-    assert set(card) == {*KEYS, "strategies", "real_data_ceiling"}
+    assert set(card) == {*KEYS, "strategies", "real_data_ceiling", "by_mode"}
     assert set(card["strategies"]) == {"last", "ema", "mixture"}
+    assert set(card["by_mode"]) == {"last", "ema", "mixture", "real_data"}
     for part in (*card["strategies"].values(), card["real_data_ceiling"]):
         assert set(part) == set(KEYS)
     assert {k: card[k] for k in KEYS} == card["strategies"]["mixture"], "mixture is published"

@@ -40,7 +40,7 @@ def test_the_run_is_bitwise_the_same_with_and_without_them(watched):
     for name in plain:
         np.testing.assert_array_equal(plain[name], looked_at[name], name)
     card = json.loads((watched.off / "scorecard.json").read_text())
-    assert set(card) == {*scorecard.KEYS, "strategies", "real_data_ceiling"}
+    assert set(card) == {*scorecard.KEYS, "strategies", "real_data_ceiling", "by_mode"}
 
 
 def test_a_resumed_run_has_the_same_looks(watched):
