@@ -126,8 +126,7 @@ def effects(runs: Runs, answer: str, number: str) -> list[tuple[str, Any]]:
         # These are distances already; that of HQ is below 0.
         shown = evidence.weigh(mean(mirror), mean(rmsprop), float)
         found.append((f"{letter} {mirror} instead of {rmsprop}", shown))
-    judged = evidence.judged([e for _, e in found])
-    return [(what, e) for (what, _), e in zip(found, judged, strict=True)]
+    return studies.judged(found)
 
 
 def interactions(runs: Runs, answer: str, number: str) -> list[tuple[str, Any]]:
@@ -156,8 +155,7 @@ def interactions(runs: Runs, answer: str, number: str) -> list[tuple[str, Any]]:
         (at, low, high), letter = _FACTORS[other], _FACTORS[factor][0]
         shown = evidence.weigh(harm(factor, (other, high)), harm(factor, (other, low)), float)
         found.append((f"what {letter} does at {at} {high} instead of {low}", shown))
-    judged = evidence.judged([e for _, e in found])
-    return [(what, e) for (what, _), e in zip(found, judged, strict=True)]
+    return studies.judged(found)
 
 
 def _effects_table(runs: Runs) -> str:

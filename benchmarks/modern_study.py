@@ -137,8 +137,7 @@ STUDY = Study(
     "networks and algorithm",
 )
 
-# What is compared, of last iterates: (first, second, in words, whether the runs of a seed share
-# their initial networks and mini-batches, and are pairs).
+# What is compared, of last iterates: (first, second, in words).
 _DIGITS = (
     ("rmsprop_same", "rmsprop", "RMSProp with the Mirrors' step size and lambda, against RMSProp"),
     ("mirror_gan", "rmsprop_same", "Mirror-GAN, against RMSProp with its step size and lambda"),
@@ -146,6 +145,7 @@ _DIGITS = (
     ("particles", "mirror_prox_gan", "four generators, against one of the width of each"),
     ("particles", "one", "four generators, against one of as many parameters"),
 )
+# Of one architecture: the runs of a seed share their initial networks and mini-batches.
 _PAIRED = {"rmsprop_same", "rmsprop", "mirror_gan", "adam"}
 _COMPARED: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "stacked": _DIGITS,
@@ -206,8 +206,7 @@ def compared(
         if a and b:
             paired = _PAIRED.issuperset((one, two))
             found.append((what, evidence.weigh(a, b, distance, paired)))
-    judged = evidence.judged([e for _, e in found])
-    return [(what, e) for (what, _), e in zip(found, judged, strict=True)]
+    return studies.judged(found)
 
 
 def tables(runs: Mapping[str, Mapping[str, Any]], stage: str) -> str:

@@ -101,8 +101,7 @@ def compared(
             what, sides = f"{setting.title}, against RMSProp", (mine, theirs)
         if mine:
             found.append((what, evidence.weigh(*sides, METRICS[number].distance)))
-    judged = evidence.judged([e for _, e in found])
-    return [(what, e) for (what, _), e in zip(found, judged, strict=True)]
+    return studies.judged(found)
 
 
 def tables(runs: Mapping[str, Mapping[str, Any]]) -> str:

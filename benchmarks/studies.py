@@ -20,8 +20,9 @@ from absl import flags
 from benchmarks.given import integers
 from benchmarks.pages.code import ROOT
 from tf_mixed_nash.errors import InputError, unknown
-from trainers.campaigns import cells, groups, jobs
+from trainers.campaigns import cells, evidence, groups, jobs
 from trainers.campaigns.comparison import Comparison
+from trainers.campaigns.evidence import Evidence
 from trainers.campaigns.jobs import Ended, Job
 from trainers.campaigns.study.protocol import PROTOCOLS, Records, planned
 from trainers.campaigns.study.records import load
@@ -239,6 +240,12 @@ def table(study: Study, stage: str, runs: Mapping[str, Mapping[str, Any]]) -> st
         text += [""] * study.atoms + ["", ""]
         lines.append(["real data", "", *text])
     return markdown(head, lines)
+
+
+def judged(found: Sequence[tuple[str, Evidence]]) -> list[tuple[str, Evidence]]:
+    """(what, evidence) of comparisons that are read together, each decided by Holm's correction."""
+    outcomes = evidence.judged([e for _, e in found])
+    return [(what, e) for (what, _), e in zip(found, outcomes, strict=True)]
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

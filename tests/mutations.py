@@ -1461,7 +1461,7 @@ MUTATIONS: list[Mutation] = [
     *_of(
         "trainers/tasks/planar.py",
         ("tests/trainers/tasks/test_planar.py",),
-        ("{min(narrow):.2f} to {wide:.2f}", "{max(narrow):.2f} to {wide:.2f}"),
+        ("{min(narrow):.2f} to {max(wide):.2f}", "{max(narrow):.2f} to {max(wide):.2f}"),
         ("scores_by_mode(real, data)", "scores_by_mode(reference, data)"),
         ("for name in (published, _REAL) if published else ()", "for name in (published, _REAL)"),
     ),

@@ -152,7 +152,7 @@ class Session:
         """Takes the newest checkpoint, and records the session; returns its mini-batch.
 
         Args:
-          say: how the steps are compiled; where the run begins, what its penalties are known for.
+          say: how the steps are compiled; where the run begins, what else is known of its config.
         """
         step = self._restore()
         if self.workers.chief:
@@ -162,12 +162,15 @@ class Session:
             provenance.record(self.workdir, run.config, step, choice, texts, more)
             if say:
                 print(f"compile={run.compile}: {run.choice.reason}.")
-                notes = [run.game.regularizers.note]
-                if run.options.duality_gap.every:
-                    notes.append(run.task.seen_by_the_monitor)
-                for note in filter(None, notes if not step else ()):
-                    print(note)
+                if not step:
+                    self._print_notes()
         return step
+
+    def _print_notes(self) -> None:
+        run = self.loop.run
+        seen = run.task.seen_by_the_monitor if run.options.duality_gap.every else ""
+        for note in filter(None, (run.game.regularizers.note, seen)):
+            print(note)
 
     def go_on(self, until: int | None = None) -> int:
         """`run` from where the loop stands."""

@@ -196,15 +196,17 @@ def _width_lines(
 ) -> Iterator[str]:
     """The widths of the narrowest and the widest mode of the published answer, and real data's."""
     for name in (published, _REAL) if published else ():
-        each = by_mode.get(name)
-        if each and (narrow := [x for x in each["narrowest"] if not math.isnan(x)]):
-            wide = max(x for x in each["widest"] if not math.isnan(x))
-            lost = len(each["widest"]) - len(narrow)
+        each = by_mode.get(name, {})
+        columns = (each.get(k, ()) for k in ("narrowest", "widest", "radius_ks"))
+        modes = [*zip(*columns, strict=True)]
+        if known := [mode for mode in modes if not math.isnan(mode[0])]:
+            narrow, wide, ks = zip(*known, strict=True)
+            lost = len(modes) - len(known)
             of = f", {lost} modes with too few samples" if lost else ""
             label = "real data" if name == _REAL else name
             yield (
-                f" {label}".ljust(12) + f"widths of its modes {min(narrow):.2f} to {wide:.2f} "
-                f"of the data's, radius KS to {max(x for x in each['radius_ks'] if x == x):.2f}{of}"
+                f" {label}".ljust(12) + f"widths of its modes {min(narrow):.2f} to {max(wide):.2f} "
+                f"of the data's, radius KS to {max(ks):.2f}{of}"
             )
 
 
