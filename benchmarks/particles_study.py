@@ -41,7 +41,9 @@ WIDTHS_OF_25 = {1: ONE_OF_25, 2: 231, 4: 163, 8: 115, 16: 81, 25: 64}
 
 # What several generators have by default, for one.
 _SAME = ("step_size=1.5e-3", "stability=1e-6", "temperature=1e-9")
-_THIRD = "num_batches=18000"
+# Where snapshots began when these were run.
+_WINDOW = "mixture.window=(0.87,1.0)"
+_THIRD = ("num_batches=18000", _WINDOW)
 
 
 def _particles(num: int, units: int | None = None) -> tuple[str, ...]:
@@ -64,9 +66,14 @@ def _of(config: str, prefix: str, nums: Iterable[int]) -> Iterator[Setting]:
         yield Setting(f"{prefix}_{num}", title, config, (*_particles(num), *own))
 
 
+def _earlier(name: str, title: str, *items: str) -> Setting:
+    """`make run` when its snapshots began after 0.87 of it, and what differs."""
+    return Setting(f"make_run_{name}", title, _MAKE_RUN, (*items, _WINDOW))
+
+
 def _eight(name: str, title: str, *items: str) -> Setting:
     """Eight of 64 units as `make run` has them, a third of the length, and what differs."""
-    return Setting(f"eight_{name}", title, _MAKE_RUN, (*items, _THIRD))
+    return Setting(f"eight_{name}", title, _MAKE_RUN, (*items, *_THIRD))
 
 
 # One generator as configs/tuned.py had it.
@@ -81,42 +88,42 @@ _FOUR = Setting("", "", _RING, _particles(4))
 # What `make run` trained before docs/results/best_default.md.
 _THIN_EIGHT = (
     *_particles(8),
-    *("particles.batch=thin", "num_batches=18000", "mixture.window=(0.87,1.0)"),
+    *("particles.batch=thin", *_THIRD),
 )
+
+_MADE = Setting("make_run_8", "8 x 64 (`make run`)", _MAKE_RUN)
+_EARLIER = _earlier("8_earlier", "8 x 64, snapshots after 0.87 of the run, as in the rows below")
 
 STAGES: dict[str, list[Setting]] = {
     "make_run": [
-        Setting("make_run_8", "8 x 64 (`make run`)", _MAKE_RUN),
-        Setting(
-            "make_run_1", "1 x 184, the same settings", _MAKE_RUN, (*_particles(1, 184), *_SAME)
-        ),
+        _MADE,
+        _EARLIER,
+        _earlier("1", "1 x 184, the same settings", *_particles(1, 184), *_SAME),
         # The seconds of eight on two cores, where a mini-batch of theirs costs 1.96 of the single
         # one's (benchmarks.scaling --axes=particles).
-        Setting(
-            "make_run_1_longer",
+        _earlier(
+            "1_longer",
             "1 x 184, the same settings, 108,000 mini-batches",
-            _MAKE_RUN,
-            (*_particles(1, 184), *_SAME, "num_batches=108000"),
+            *(*_particles(1, 184), *_SAME, "num_batches=108000"),
         ),
-        Setting("make_run_mirror_gan", "8 x 64, Mirror-GAN", _MAKE_RUN, ("algorithm=mirror_gan",)),
+        _earlier("mirror_gan", "8 x 64, Mirror-GAN", "algorithm=mirror_gan"),
         # What of Mirror-Prox-GAN does it: without its second phase, its damping, its noise.
-        Setting(
-            "make_run_mirror_gan_same",
+        _earlier(
+            "mirror_gan_same",
             "8 x 64, Mirror-GAN, step size of Mirror-Prox-GAN",
-            _MAKE_RUN,
-            ("algorithm=mirror_gan", "step_size=1.5e-3"),
+            *("algorithm=mirror_gan", "step_size=1.5e-3"),
         ),
-        Setting("make_run_undamped", "8 x 64, beta = 1", _MAKE_RUN, ("damping=1.0",)),
-        Setting("make_run_noiseless", "8 x 64, epsilon = 0", _MAKE_RUN, ("temperature=0.0",)),
-        Setting("make_run_adam", "8 x 64, Adam", _MAKE_RUN, ("algorithm=adam",)),
-        Setting("make_run_rmsprop", "8 x 64, RMSProp", _MAKE_RUN, ("algorithm=rmsprop",)),
-        Setting(
-            "make_run_rmsprop_same",
+        _earlier("undamped", "8 x 64, beta = 1", "damping=1.0"),
+        _earlier("noiseless", "8 x 64, epsilon = 0", "temperature=0.0"),
+        _earlier("adam", "8 x 64, Adam", "algorithm=adam"),
+        _earlier("rmsprop", "8 x 64, RMSProp", "algorithm=rmsprop"),
+        _earlier(
+            "rmsprop_same",
             "8 x 64, RMSProp, step size and lambda of Mirror-Prox-GAN",
-            _MAKE_RUN,
-            ("algorithm=rmsprop", "step_size=1.5e-3", "stability=1e-6"),
+            *("algorithm=rmsprop", "step_size=1.5e-3", "stability=1e-6"),
         ),
     ],
+    "window": [_MADE, _EARLIER],
     "modes_25": [
         Setting("modes_25_25", "25 x 64 (`gaussians25_mp`)", _MODES_25),
         Setting("modes_25_md", "25 x 64, alternated Mirror-GAN (`gaussians25_md`)", _MODES_25_MD),
@@ -147,7 +154,7 @@ STAGES: dict[str, list[Setting]] = {
             "default_1",
             "1 x 512, 18,000 mini-batches",
             _RING,
-            (*_ONE, "num_batches=18000", "mixture.window=(0.87,1.0)"),
+            (*_ONE, *_THIRD),
         ),
         # One network with the step size, lambda and epsilon of several: what is theirs alone.
         Setting(
@@ -156,7 +163,7 @@ STAGES: dict[str, list[Setting]] = {
             _RING,
             (
                 *_particles(1),
-                *("num_batches=18000", "mixture.window=(0.87,1.0)"),
+                *_THIRD,
                 *("step_size=1.5e-3", "stability=1e-6", "temperature=1e-9"),
             ),
         ),
@@ -261,7 +268,8 @@ STAGES: dict[str, list[Setting]] = {
 }
 _COLUMNS = ("modes_captured", "high_quality_3sigma", "reverse_kl", "std_ratio", "wasserstein2")
 _COLUMNS += ("specialisation",)
-_OF_THE_LAW = ("make_run", "modes_25", "widths_25", "unbalanced", "widths", "eight", "roll")
+_OF_THE_LAW = ("make_run", "window", "modes_25", "widths_25", "unbalanced")
+_OF_THE_LAW += ("widths", "eight", "roll")
 _LAW = ("principal_std_log", "law_distance")
 _IMAGES = ("fid", "recall", "coverage", "classes_captured", "specialisation")
 _BY_SEED = ("make_run", "widths", "eight", "widths_25")
@@ -273,7 +281,7 @@ _OF_IMAGES = ("fid", "recall", "coverage")
 _COMPARED: dict[str, tuple[tuple[str, ...], str, dict[str, bool]]] = {
     "make_run": (
         _JUDGED,
-        "make_run_8",
+        "make_run_8_earlier",
         {
             "make_run_1": False,
             "make_run_1_longer": False,
@@ -287,6 +295,7 @@ _COMPARED: dict[str, tuple[tuple[str, ...], str, dict[str, bool]]] = {
             ),
         },
     ),
+    "window": (_JUDGED, "make_run_8", {"make_run_8_earlier": True}),
     "modes_25": (_JUDGED, "modes_25_25", {"modes_25_1": False, "modes_25_md": True}),
     "widths_25": (
         _JUDGED,
