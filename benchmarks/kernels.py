@@ -2,7 +2,7 @@
 
     python -m benchmarks.kernels [--models=mlp,dcgan32,dcgan64] [--algorithms=all|rmsprop,...]
         [--batch_sizes=64,256] [--precisions=float32] [--width=512] [--peers=jax|none]
-        [--stage=optimized_hlo|hlo] [--text=FOLDER] [--output=kernels.json]
+        [--stage=optimized_hlo|hlo] [--set=KEY=VALUE,... ...] [--text=FOLDER] [--output=FILE]
 
 The program is that of `compile=whole`: XLA's text of a call of many outer steps, of which the
 loop's body is counted (benchmarks/hlo.py) and divided by the mini-batches of an outer step. On a
@@ -11,7 +11,8 @@ float64 more in every step is seen here, where there is none. XLA makes other pr
 other devices, so that counts compare programs of one machine and do not explain times.
 
 `trips` is how often the loop turns, if XLA knows it: else it asks the host after every turn.
---text keeps the programs.
+--text keeps the programs. Each --set is a row of its own, of ours with these keys of the config;
+an empty one is the config as it is.
 """
 
 from __future__ import annotations
@@ -96,10 +97,11 @@ def count(text: str, per_step: int = 1) -> dict[str, float | None]:
     return {**{name: found[name] / per_step for name in COLUMNS}, "trips": loop.trips}
 
 
-def _row(who: str, work: Work, text: str, per_step: int) -> dict[str, Any]:
+def _row(who: str, work: Work, given: str, text: str, per_step: int) -> dict[str, Any]:
     model = work.model if work.model == "mlp" else f"dcgan{work.size}"
     return {
         "framework": who,
+        "set": given,
         "algorithm": work.algorithm,
         "model": model,
         "batch_size": work.batch_size,
@@ -111,11 +113,13 @@ def _row(who: str, work: Work, text: str, per_step: int) -> dict[str, Any]:
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as text."""
-    lines = [f"{'':<10}{'algorithm':<20}" + "".join(f"{c[:11]:>12}" for c in (*COLUMNS, "trips"))]
+    head = f"{'':<10}{'algorithm':<20}" + "".join(f"{c[:11]:>12}" for c in (*COLUMNS, "trips"))
+    lines = [head]
     for row in rows:
         numbers = "".join(f"{row[c]:>12g}" for c in COLUMNS)
         trips = "unknown" if row["trips"] is None else str(row["trips"])
-        lines.append(f"{row['framework']:<10}{row['algorithm']:<20}{numbers}{trips:>12}")
+        given = f"  {row['set']}" if row["set"] else ""
+        lines.append(f"{row['framework']:<10}{row['algorithm']:<20}{numbers}{trips:>12}{given}")
     return "\n".join(lines)
 
 
@@ -169,9 +173,13 @@ def main() -> int:
             rows = []
             for name in algorithms:
                 mine = dataclasses.replace(work, algorithm=name)
-                rows.append(_kept(f, "ours", mine, *of_ours(mine, Path(folder), f.stage)))
+                for given in f.set or [""]:
+                    program = of_ours(
+                        mine, Path(folder), f.stage, [*filter(None, given.split(","))]
+                    )
+                    rows.append(_kept(f, "ours", mine, given, *program))
                 if with_jax and work.model == "mlp" and name in common.ALGORITHMS:
-                    rows.append(_kept(f, "jax", mine, of_jax(mine), 1))
+                    rows.append(_kept(f, "jax", mine, "", of_jax(mine), 1))
             facts = rows[0]
             print(
                 f"\n{facts['model']}, {work.precision}, batch {work.batch_size}, width "
@@ -184,10 +192,11 @@ def main() -> int:
     return cli.DONE
 
 
-def _kept(f, who: str, work: Work, text: str, per_step: int) -> dict[str, Any]:
-    row = _row(who, work, text, per_step)
+def _kept(f, who: str, work: Work, given: str, text: str, per_step: int) -> dict[str, Any]:
+    row = _row(who, work, given, text, per_step)
     if f.text:
-        name = f"{who}-{row['model']}-{work.algorithm}-{work.batch_size}-{work.precision}.txt"
+        name = f"{who}-{row['model']}-{work.algorithm}-{work.batch_size}-{work.precision}"
+        name = f"{name}{'-' * bool(given)}{given.replace('/', '_')}.txt"
         folder = Path(f.text)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
@@ -202,6 +211,7 @@ if __name__ == "__main__":
     flags.DEFINE_integer("width", 0, "Of the networks; 0: that of the model.", lower_bound=0)
     flags.DEFINE_enum("peers", "none", ["jax", "none"], "Who else is counted.")
     flags.DEFINE_enum("stage", "optimized_hlo", _STAGES, "Of XLA.")
+    flags.DEFINE_multi_string("set", [], "KEY=VALUE,... of the config: a row. Several times.")
     flags.DEFINE_string("text", None, "Also write the programs into this folder.")
     flags.DEFINE_string("output", None, "Also write a JSON file.")
     cli.main(main, sys.argv)

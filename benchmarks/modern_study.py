@@ -93,7 +93,7 @@ STAGES: dict[str, list[Setting]] = {
             "fashion_dcgan",
             "DCGAN, Adam",
             "configs/fashion_mnist_mp.py:pure",
-            ("algorithm=adam", "model.width=16", "num_batches=24000"),
+            ("algorithm=adam", "model.width=16", "num_batches=21000"),
         ),
         Setting(
             "fashion_residual",
@@ -110,7 +110,7 @@ STAGES: dict[str, list[Setting]] = {
             "cifar10_dcgan",
             "DCGAN, Adam",
             "configs/cifar10_mp.py:pure",
-            ("algorithm=adam", "model.width=16", "num_batches=25000"),
+            ("algorithm=adam", "model.width=16", "num_batches=17000"),
         ),
         Setting(
             "cifar10_residual",

@@ -149,11 +149,13 @@ def _record(job: Job) -> dict[str, Any]:
     last = records(job.workdir)[-1]
     session = json.loads((job.workdir / "provenance.json").read_text())["sessions"][-1]
     config = json.loads((job.workdir / "config.json").read_text())
-    answers = {}
+    answers, by_mode = {}, card.get("by_mode", {})
     for answer in ANSWERS:
         own = dict(card["strategies"][answer])
         if own.pop("atoms", None):
             own["modes_by_atom"] = modes_by_atom(card["strategies"][answer]["atoms"])
+        if answer in by_mode:
+            own["by_mode"] = by_mode[answer]
         answers[answer] = own
     return {
         "settings": list(job.settings),

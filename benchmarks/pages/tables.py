@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks import (
@@ -141,7 +141,7 @@ def particles() -> str:
     return (
         f"**25 generators on the 25 Gaussians** (`gaussians25_mp`): {said('modes_25_25')}. **Eight "
         f"on the 8 Gaussians** (`make run`): {said('make_run_8')}; one with as many parameters and "
-        f"the same settings: {said('make_run_1')}."
+        f"the same settings (but snapshots after 0.87 of the run): {said('make_run_1')}."
     )
 
 
@@ -154,13 +154,25 @@ def seeds(name: str) -> str:
     keys = ("high_quality_3sigma", "std_ratio", "principal_std_log", "reverse_kl", "law_distance")
     keys += ("bridge_mass", "radius_ks")
     found = _runs(particles_study.STUDY)[name]
-    cards = {seed: found[seed]["answers"]["mixture"] for seed in sorted(found, key=int)}
+    answers = {seed: found[seed]["answers"] for seed in sorted(found, key=int)}
+    cards = {seed: own["mixture"] for seed, own in answers.items()}
     cards["real data"] = next(iter(found.values()))["real"]
     rows = [
         [seed, f"{c['modes_captured']:g}", *(show(over([c[k]]), METRICS[k]) for k in keys)]
         for seed, c in cards.items()
     ]
-    return markdown(["seed", "modes", *(METRICS[k].title for k in keys)], rows)
+    head = ["seed", "modes", *(METRICS[k].title for k in keys)]
+    # Records of before 28 November 2026 have no widths mode by mode.
+    if all("by_mode" in card for own in answers.values() for card in own.values()):
+        head += ["widths of its modes", "of the last iterate's"]
+        for row, own in zip(rows, answers.values(), strict=False):
+            row += [_widths(own["mixture"]["by_mode"]), _widths(own["last"]["by_mode"])]
+        rows[-1] += ["-", "-"]
+    return markdown(head, rows)
+
+
+def _widths(by_mode: Mapping[str, Sequence[float]]) -> str:
+    return f"{min(by_mode['narrowest']):.2f} to {max(by_mode['widest']):.2f}"
 
 
 def turns(name: str) -> str:
@@ -278,6 +290,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
         f"particles, {stage}": functools.partial(_particles_stage, stage)
         for stage in (
             "make_run",
+            "window",
             "modes_25",
             "widths_25",
             "widths",
@@ -296,7 +309,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "particles, compared": lambda: particles_study.compared(_runs(particles_study.STUDY)),
     **{
         f"particles, {stage} compared": functools.partial(_compared, stage)
-        for stage in ("modes_25", "widths", "widths_25", "unbalanced", "roll", "fashion")
+        for stage in ("window", "modes_25", "widths", "widths_25", "unbalanced", "roll", "fashion")
     },
     **{
         f"particles, {stage} by seed": functools.partial(_reached, stage)

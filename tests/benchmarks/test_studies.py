@@ -5,6 +5,7 @@ import json
 import pytest
 
 from benchmarks import ablation, mixtures_study, modern_study, particles_study, sampled, studies
+from benchmarks.pages import tables
 from benchmarks.pages.code import ROOT
 from benchmarks.particles_study import CRITIC_WIDTHS, SMALL_WIDTHS, WIDTHS, WIDTHS_OF_25
 from tests.trainers.conftest import command
@@ -65,8 +66,9 @@ def test_every_setting_is_a_valid_config_and_that_of_its_records(setting):
 
 @pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
 def test_names_are_unique_and_stages_have_columns(study):
-    names = [s.name for stage in study.stages.values() for s in stage]
-    assert len(set(names)) == len(names)
+    every = {s for stage in study.stages.values() for s in stage}  # some are in two stages
+    assert len({s.name for s in every}) == len(every)
+    assert all(len({s.name for s in stage}) == len(stage) for stage in study.stages.values())
     assert {*study.columns} == {*study.stages}
 
 
@@ -127,7 +129,7 @@ def test_comparisons_are_of_the_seeds():
         }
 
     eight = (0.98, 0.99, 0.97, 0.99, 0.98)
-    made = {"make_run_8": runs(*eight), "make_run_rmsprop": runs(*eight)}
+    made = {"make_run_8_earlier": runs(*eight), "make_run_rmsprop": runs(*eight)}
     made["make_run_1"] = runs(*(hq - 0.06 for hq in eight))
     one, rmsprop = particles_study.compared(made).splitlines()[2:4]
     assert "1 x 184" in one
@@ -152,11 +154,28 @@ def test_who_reaches_the_target_is_told_by_seed():
     assert particles_study.reached("widths", runs) == ""
 
 
+def test_widths_mode_by_mode_are_in_the_records_and_in_the_table():
+    found = RECORDS["make_run_8"]
+    assert set(found) >= set("01234")
+    lines = tables.seeds("make_run_8").splitlines()
+    assert lines[0].endswith("| widths of its modes | of the last iterate's |")
+    for line, seed in zip(lines[2:], sorted(found, key=int), strict=False):
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        own = [found[seed]["answers"][answer]["by_mode"] for answer in ("mixture", "last")]
+        assert cells[0] == seed
+        for cell, each in zip(cells[-2:], own, strict=True):
+            assert len(each["narrowest"]) == 8
+            least, most = map(float, cell.split(" to "))
+            assert least == pytest.approx(min(each["narrowest"]), abs=0.005)
+            assert most == pytest.approx(max(each["widest"]), abs=0.005)
+    assert "widths" not in tables.seeds("modes_25_25")  # its records are of before
+
+
 def test_an_unknown_stage_is_refused():
     done = command("benchmarks.particles_study", "--stages=rings")
     assert done.returncode == 2
     assert (
-        "Unknown stage 'rings'. Did you mean 'ring'? Choose some of: make_run, modes_25,"
+        "Unknown stage 'rings'. Did you mean 'ring'? Choose some of: make_run, window, modes_25,"
         in done.stderr
     )
 
