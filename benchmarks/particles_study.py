@@ -92,7 +92,7 @@ _THIN_EIGHT = (
 )
 
 _MADE = Setting("make_run_8", "8 x 64 (`make run`)", _MAKE_RUN)
-_EARLIER = _earlier("8_earlier", "8 x 64, snapshots after 0.87 of the run, as in the rows below")
+_EARLIER = _earlier("8_earlier", "8 x 64, snapshots after 0.87 of it")
 
 STAGES: dict[str, list[Setting]] = {
     "make_run": [

@@ -161,7 +161,10 @@ def _record(job: Job) -> dict[str, Any]:
         "settings": list(job.settings),
         "config": {key: config[key] for key in _DETERMINES},
         "answers": answers,
-        "real": card["real_data_ceiling"],
+        "real": {
+            **card["real_data_ceiling"],
+            **({"by_mode": by_mode["real_data"]} if by_mode else {}),
+        },
         "seconds": last.get("seconds"),
         "commit": session["commit"],
         "draws": session.get("draws", 1),  # which law of them (docs/decisions/0023)

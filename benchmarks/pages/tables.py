@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from benchmarks import (
@@ -165,13 +165,14 @@ def seeds(name: str) -> str:
     # Records of before 28 November 2026 have no widths mode by mode.
     if all("by_mode" in card for own in answers.values() for card in own.values()):
         head += ["widths of its modes", "of the last iterate's"]
-        for row, own in zip(rows, answers.values(), strict=False):
-            row += [_widths(own["mixture"]["by_mode"]), _widths(own["last"]["by_mode"])]
-        rows[-1] += ["-", "-"]
+        lasts = [_widths(own["last"]) for own in answers.values()]
+        for row, card, last in zip(rows, cards.values(), [*lasts, "-"], strict=True):
+            row += [_widths(card), last]
     return markdown(head, rows)
 
 
-def _widths(by_mode: Mapping[str, Sequence[float]]) -> str:
+def _widths(card: Mapping[str, Any]) -> str:
+    by_mode = card["by_mode"]
     return f"{min(by_mode['narrowest']):.2f} to {max(by_mode['widest']):.2f}"
 
 
