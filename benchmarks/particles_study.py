@@ -55,7 +55,7 @@ def _particles(num: int, units: int | None = None) -> tuple[str, ...]:
 def _like_make_run(name: str, title: str, num: int, *items: str) -> Setting:
     """What differs from `make run` is n', at as many parameters, and a third of the length."""
     return Setting(
-        name, title, _MAKE_RUN, (*_particles(num, SMALL_WIDTHS[num]), *(items or _SAME), _THIRD)
+        name, title, _MAKE_RUN, (*_particles(num, SMALL_WIDTHS[num]), *(items or _SAME), *_THIRD)
     )
 
 
