@@ -198,6 +198,35 @@ def turns(name: str) -> str:
     return markdown(head, rows)
 
 
+def _penalties(network: str) -> str:
+    """Times of an objective's mini-batch by its penalty, from a file of benchmarks.turns."""
+    report = json.loads((ROOT / f"docs/results/turns_cpu_penalties_{network}.json").read_text())
+    rows = []
+    for one in report["results"]:
+        items = one["label"].split(" ")[0].split(",")
+        own = [
+            i.removeprefix("game.") for i in items if i.startswith("game.") and "objective" not in i
+        ]
+        on = [i for i in own if not i.endswith("=0")] or ["none"]
+        ms = one["ms"]
+        spread = f"{ms['median']:.1f} ({ms['quartile_1']:.1f}-{ms['quartile_3']:.1f})"
+        rows.append([", ".join(f"`{i}`" for i in on), spread, f"{one['ratio']:.3f}"])
+    return markdown(["penalty", "ms a mini-batch", "ratio within a round, median"], rows)
+
+
+def _kernels() -> str:
+    """Kernels of a mini-batch, by algorithm and network, as benchmarks.kernels counted them."""
+    record = json.loads((ROOT / "docs/results/kernels.json").read_text())["results"]
+    models = list(dict.fromkeys(one["model"] for one in record))
+    rows: dict[str, list[str]] = {}
+    for one in record:
+        inner = " *" if one["whiles"] else ""
+        products = one["dots"] + one["convolutions"]
+        cell = f"{one['kernels']:g} ({products:g}){inner}"
+        rows.setdefault(one["algorithm"], []).append(cell)
+    return markdown(["algorithm", *models], [[f"`{a}`", *cells] for a, cells in rows.items()])
+
+
 def _runs(study: studies.Study) -> dict[str, Any]:
     return studies.runs_of(study.records)
 
@@ -331,6 +360,9 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "turns flags": lambda: turns("turns_h100_flags"),
     "turns flags, later": lambda: turns("turns_h100_flags_2"),
     "turns dcgan64, later": lambda: turns("turns_h100_dcgan64_2"),
+    "turns penalties, MLP": lambda: _penalties("mlp"),
+    "turns penalties, DCGAN 32": lambda: _penalties("dcgan32"),
+    "kernels of all": _kernels,
     "turns dcgan64, peers": lambda: turns("turns_h100_dcgan64_peers"),
     **{
         f"sampled, {stage}": functools.partial(_sampled, stage)

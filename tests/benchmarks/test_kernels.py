@@ -114,9 +114,11 @@ def test_what_is_no_program_is_said():
         hlo.main_loop(hlo.parse(PROGRAM.replace("while(", "tuple(")))
 
 
-# Of every algorithm, the paper's networks and two DCGANs at batch 64: docs/speed.md has the command.
+# Of every algorithm and three networks at batch 64; docs/speed.md has the command.
 RECORD = json.loads((ROOT / "docs/results/kernels.json").read_text())["results"]
 COUNTS = {(row["algorithm"], row["model"]): row for row in RECORD}
+# The row of the history that an iterate is drawn from is a float64 scalar.
+OF_64_BITS = {"sample_mp"}
 QUICK = {("mirror_gan", "mlp")}
 
 
@@ -124,7 +126,8 @@ def test_the_record_is_of_every_algorithm_and_model():
     assert {*COUNTS} == {(a, model) for a in ALGORITHMS for model in MODELS}
     for one in COUNTS.values():
         assert one["trips"], "the loop asks the host whether to go on"
-        assert one["f64"] == one["generators"] == 0, one
+        assert one["generators"] == 0, one
+        assert bool(one["f64"]) == (one["algorithm"] in OF_64_BITS), one
 
 
 @pytest.mark.parametrize(
@@ -138,7 +141,8 @@ def test_a_step_is_no_more_work_than_it_was(which, tmp_path):
     work = dataclasses.replace(MODELS[model], algorithm=algorithm, batch_size=8, width=16)
     found = kernels.count(*kernels.of_ours(work, tmp_path))
     assert found["trips"] == known["trips"]
-    assert found["f64"] == found["generators"] == 0
+    assert found["generators"] == 0
+    assert bool(found["f64"]) == (algorithm in OF_64_BITS)
     # Of smaller networks XLA fuses a little otherwise.
     assert found["kernels"] <= 1.08 * known["kernels"], found
 
