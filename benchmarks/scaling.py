@@ -56,7 +56,10 @@ def _of_particles(axis: str) -> Iterator[tuple[str, Contestant]]:
     for setting in STAGES[stage]:
         num = setting.name.removeprefix(f"{stage}_")
         if num.isdecimal():
-            items = [x for x in setting.items if not x.startswith("num_batches=")]
+            # Neither is of a mini-batch: how many there are, and where the snapshots begin.
+            items = [
+                x for x in setting.items if not x.startswith(("num_batches=", "mixture.window="))
+            ]
             yield num, contest.configured(f"gaussians{modes}_mp", items)
 
 

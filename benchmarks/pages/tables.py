@@ -176,6 +176,11 @@ def _widths(card: Mapping[str, Any]) -> str:
     return f"{min(by_mode['narrowest']):.2f} to {max(by_mode['widest']):.2f}"
 
 
+def _spread(ms: Mapping[str, float], digits: int) -> str:
+    low, high = (f"{ms[f'quartile_{q}']:.{digits}f}" for q in (1, 3))
+    return f"{ms['median']:.{digits}f} ({low}-{high})"
+
+
 def turns(name: str) -> str:
     """A table of benchmarks.turns, from its file.
 
@@ -189,29 +194,42 @@ def turns(name: str) -> str:
             who, reason = one["label"].replace("xla=--xla_gpu_", ""), one["failed"].split("  [")[0]
             rows.append([who.replace(",", ", "), f"left out: {reason}", "", ""])
             continue
-        ms = one["ms"]
-        spread = f"{ms['median']:.3f} ({ms['quartile_1']:.3f}-{ms['quartile_3']:.3f})"
         who = one["label"].split(" ")[0].replace("xla=--xla_gpu_", "").replace(",", ", ")
         facts = f"{one['algorithm']}, {one['batch_size']}, {one['precision']}"
-        rows.append([who, facts, spread, f"{one['first_steps']:.0f}"])
+        rows.append([who, facts, _spread(one["ms"], 3), f"{one['first_steps']:.0f}"])
     head = ["who", "algorithm, batch, precision", "ms a mini-batch", "seconds to the first steps"]
     return markdown(head, rows)
 
 
 def _penalties(network: str) -> str:
-    """Times of an objective's mini-batch by its penalty, from a file of benchmarks.turns."""
-    report = json.loads((ROOT / f"docs/results/turns_cpu_penalties_{network}.json").read_text())
+    """What a mini-batch is made of and takes, by its penalties: benchmarks.kernels and turns."""
+    counted, timed = (
+        json.loads((ROOT / f"docs/results/{of}_penalties_{network}.json").read_text())["results"]
+        for of in ("kernels", "turns_cpu")
+    )
+    times = {_penalties_of(one["label"].split(" ")[0]): one for one in timed}
     rows = []
-    for one in report["results"]:
-        items = one["label"].split(" ")[0].split(",")
-        own = [
-            i.removeprefix("game.") for i in items if i.startswith("game.") and "objective" not in i
-        ]
-        on = [i for i in own if not i.endswith("=0")] or ["none"]
-        ms = one["ms"]
-        spread = f"{ms['median']:.1f} ({ms['quartile_1']:.1f}-{ms['quartile_3']:.1f})"
-        rows.append([", ".join(f"`{i}`" for i in on), spread, f"{one['ratio']:.3f}"])
-    return markdown(["penalty", "ms a mini-batch", "ratio within a round, median"], rows)
+    for one in counted:
+        who = _penalties_of(one["set"])
+        time = times.get(who)
+        cells = [_spread(time["ms"], 1), f"{time['ratio']:.3f}"] if time else ["-", "-"]
+        rows.append([who, _work(one), *cells])
+    head = ["penalties", "kernels (products)", "ms a mini-batch", "ratio to `gradient_penalty`"]
+    return markdown(head, rows)
+
+
+def _penalties_of(items: str) -> str:
+    """Which of KEY=VALUE,... is a penalty that is on."""
+    keys = dict(item.split("=", 1) for item in items.split(",") if "=" in item)
+    penalties = ("gradient_penalty", "r1", "r2")
+    on = [f"`{name}`" for name in penalties if float(keys.get(f"game.{name}", 0))]
+    return " and ".join(on) or "none"
+
+
+def _work(one: Mapping[str, Any]) -> str:
+    """Kernels of a row of benchmarks.kernels, and in brackets those that are products."""
+    inner = " *" if one["whiles"] else ""
+    return f"{one['kernels']:g} ({one['dots'] + one['convolutions']:g}){inner}"
 
 
 def _kernels() -> str:
@@ -220,10 +238,7 @@ def _kernels() -> str:
     models = list(dict.fromkeys(one["model"] for one in record))
     rows: dict[str, list[str]] = {}
     for one in record:
-        inner = " *" if one["whiles"] else ""
-        products = one["dots"] + one["convolutions"]
-        cell = f"{one['kernels']:g} ({products:g}){inner}"
-        rows.setdefault(one["algorithm"], []).append(cell)
+        rows.setdefault(one["algorithm"], []).append(_work(one))
     return markdown(["algorithm", *models], [[f"`{a}`", *cells] for a, cells in rows.items()])
 
 
@@ -360,8 +375,8 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "turns flags": lambda: turns("turns_h100_flags"),
     "turns flags, later": lambda: turns("turns_h100_flags_2"),
     "turns dcgan64, later": lambda: turns("turns_h100_dcgan64_2"),
-    "turns penalties, MLP": lambda: _penalties("mlp"),
-    "turns penalties, DCGAN 32": lambda: _penalties("dcgan32"),
+    "penalties, MLP": lambda: _penalties("mlp"),
+    "penalties, DCGAN 32": lambda: _penalties("dcgan32"),
     "kernels of all": _kernels,
     "turns dcgan64, peers": lambda: turns("turns_h100_dcgan64_peers"),
     **{

@@ -142,7 +142,7 @@ def test_a_step_is_no_more_work_than_it_was(which, tmp_path):
     found = kernels.count(*kernels.of_ours(work, tmp_path))
     assert found["trips"] == known["trips"]
     assert found["generators"] == 0
-    assert bool(found["f64"]) == (algorithm in OF_64_BITS)
+    assert found["f64"] <= known["f64"], "of the networks' entries, too?"
     # Of smaller networks XLA fuses a little otherwise.
     assert found["kernels"] <= 1.08 * known["kernels"], found
 
