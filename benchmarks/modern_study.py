@@ -4,7 +4,8 @@
         [--seeds=0,1,2] [--jobs=2] [--threads=1] [--budget=MIN] --set=data.tfds_dir=DIR
 
 The protocol is at the head of that page; how it runs, benchmarks/studies.py. `textbook` alone needs
-no images, and takes no data.tfds_dir.
+no images, and takes no data.tfds_dir. `few_source` comes before few100 and few1000, which begin at
+its networks.
 """
 
 from __future__ import annotations
@@ -54,6 +55,28 @@ def _stacked(prefix: str, *items: str) -> Iterator[Setting]:
     one = (*_NARROW, "model.width=56", "model.discriminator_width=16", *items)
     title = "one DCGAN generator of as many parameters, Mirror-Prox-GAN"
     yield Setting(f"{prefix}_one", title, _STACKED, (*one, "algorithm=mirror_prox_gan"))
+
+
+# Small data sets (docs/modern.md). Scores compare with images that no run trains on.
+_SMALL = ("image.size=28", "model.width=16")
+_FEW = ("num_batches=2000", "scorecard.split=train[1000:]")
+_FLIP = "image.flip=true"
+_AUGMENT = "game.augment=color,translation,cutout"
+_ADA = ("game.augment_target=0.6", "game.augment_speed=100000")
+_WARM = "init_from={out}/few_source/seed{seed}"
+
+
+def _few(num: int) -> Iterator[Setting]:
+    for name, title, items in (
+        ("scratch", "as it is", ()),
+        ("flip", "flipped", (_FLIP,)),
+        ("augment", "flipped, DiffAugment", (_FLIP, _AUGMENT)),
+        ("ada", "flipped, ADA", (_FLIP, _AUGMENT, *_ADA)),
+        ("warm", "flipped, begun at MNIST's networks", (_FLIP, _WARM)),
+        ("warm_augment", "flipped, begun at MNIST's, DiffAugment", (_FLIP, _WARM, _AUGMENT)),
+    ):
+        own = (*_SMALL, *_FEW, f"data.split=train[:{num}]", *items)
+        yield Setting(f"few{num}_{name}", title, "configs/fashion_mnist_mp.py:pure", own)
 
 
 STAGES: dict[str, list[Setting]] = {
@@ -119,6 +142,16 @@ STAGES: dict[str, list[Setting]] = {
             ("model.width=16", "num_batches=1000"),
         ),
     ],
+    "few_source": [
+        Setting(
+            "few_source",
+            "DCGAN of width 16 on MNIST, Mirror-Prox-GAN",
+            "configs/mnist_mp.py:pure",
+            (*_SMALL, "num_batches=4000"),
+        )
+    ],
+    "few100": [*_few(100)],
+    "few1000": [*_few(1000)],
 }
 _IMAGE_COLUMNS = studies.columns("fid", "kid", "recall", "coverage")
 _STACKED_COLUMNS = studies.columns("modes_captured", "reverse_kl", "fid", "recall")
@@ -132,7 +165,7 @@ STUDY = Study(
             *("modes_captured", "high_quality_3sigma", "reverse_kl", "std_ratio", "law_distance")
         ),
         "fashion": _IMAGE_COLUMNS,
-        "cifar10": _IMAGE_COLUMNS,
+        **dict.fromkeys(("cifar10", "few_source", "few100", "few1000"), _IMAGE_COLUMNS),
     },
     "networks and algorithm",
 )
@@ -146,10 +179,20 @@ _DIGITS = (
     ("particles", "one", "four generators, against one of as many parameters"),
 )
 # Of one architecture: the runs of a seed share their initial networks and mini-batches.
-_PAIRED = {"rmsprop_same", "rmsprop", "mirror_gan", "adam"}
+_PAIRED = {"rmsprop_same", "rmsprop", "mirror_gan", "adam", *("scratch", "flip", "augment", "ada")}
+_BEGUN = (
+    ("flip", "scratch", "flips, against none"),
+    ("augment", "flip", "DiffAugment, against flips alone"),
+    ("ada", "flip", "ADA, against flips alone"),
+    ("warm", "flip", "MNIST's networks, against fresh ones"),
+    ("warm_augment", "augment", "MNIST's networks with DiffAugment, against fresh ones with it"),
+)
 _COMPARED: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "stacked": _DIGITS,
     "quarter": _DIGITS,
+    "few_source": (),
+    "few100": _BEGUN,
+    "few1000": _BEGUN,
     "textbook": (("rpgan", "ours", "RpGAN + R1 + R2 by Adam, against WGAN-GP by Mirror-GAN"),),
     "fashion": (("residual", "dcgan", "the residual pair, against DCGAN"),),
     "cifar10": (("residual", "dcgan", "the residual pair, against DCGAN"),),
@@ -157,6 +200,7 @@ _COMPARED: Mapping[str, tuple[tuple[str, str, str], ...]] = {
 _JUDGED = {
     "stacked": ("modes_captured", "reverse_kl"),
     "quarter": ("modes_captured", "reverse_kl"),
+    **dict.fromkeys(("few_source", "few100", "few1000"), ("fid", "kid")),
     "textbook": ("law_distance", "high_quality_3sigma"),
     "fashion": ("fid", "kid"),
     "cifar10": ("fid", "kid"),

@@ -55,7 +55,8 @@ class Setting(NamedTuple):
       name: of its folder.
       title: in the table.
       config: FILE.py[:VARIANT].
-      items: KEY=VALUE each.
+      items: KEY=VALUE each; {out} and {seed} are where the runs go and whose run it is, where a run
+        begins at another's networks.
     """
 
     name: str
@@ -117,12 +118,17 @@ def _jobs(
         (s.name, seed): Job(
             f"{s.name}, seed {seed}",
             f"{s.config.partition(':')[0]}:tiny" if tiny else s.config,
-            [*(i for i in s.items if not (tiny and _is_size(i))), f"seed={seed}", *_OWN, *extra],
+            [*_items(s, seed, out, tiny), f"seed={seed}", *_OWN, *extra],
             out / s.name / f"seed{seed}",
         )
         for seed in seeds
         for s in settings
     }
+
+
+def _items(setting: Setting, seed: int, out: Path, tiny: bool) -> list[str]:
+    kept = (item for item in setting.items if not (tiny and _is_size(item)))
+    return [item.replace("{out}", str(out)).replace("{seed}", str(seed)) for item in kept]
 
 
 def _is_size(item: str) -> bool:

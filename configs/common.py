@@ -337,6 +337,10 @@ def images(dataset: str, algorithm: str, variant: str | None = None) -> ml_colle
         c.data.num_stacks = 128_000 if variant != "tiny" else 256
     c.scorecard = ml_collections.ConfigDict(
         {
+            # What scores compare with, where it is not the training's: a split of the TFDS data set
+            # (of few images trained on, the others), or a path as data.path.
+            "split": "",
+            "path": "",
             "features": "auto",  # a committed network, FILE.npz, FILE.keras[:LAYER], inception:FILE
             "num_samples": facts.get("num_samples", 10_000),
             "prdc_samples": 5_000,

@@ -246,7 +246,7 @@ def assign(config: ml_collections.ConfigDict, key: str, value: Any, flag: str) -
     Args:
       config: changed in place.
       key: dotted.
-      value: of the key's type.
+      value: of the key's type; true and false also as texts, as --config takes them.
       flag: that gave it, --FLAG=KEY=...; for messages.
 
     Raises:
@@ -258,6 +258,8 @@ def assign(config: ml_collections.ConfigDict, key: str, value: Any, flag: str) -
     group: Any = config
     for name in groups:
         group = group[name]
+    if isinstance(value, str) and group.get_type(last) is bool:
+        value = {"true": True, "false": False}.get(value.lower(), value)
     try:
         group[last] = value
     except (TypeError, ValueError):
@@ -628,6 +630,7 @@ def _check_images(flat: Mapping[str, Any]) -> None:
     _integers(flat, 1, "scorecard.nearest_k", "scorecard.kid_subsets")
     _integers(flat, 2, "scorecard.kid_subset_size")
     _integers(flat, 16, "scorecard.num_samples", "scorecard.prdc_samples")
+    _check_judged(flat)
     norms = tuple(n for n in NORMALIZATIONS if n != "spectral")
     if dcgan:
         _choices(flat, norms, "model.generator_normalization")
@@ -642,6 +645,21 @@ def _check_images(flat: Mapping[str, Any]) -> None:
         )
     if flat["duality_gap.every"] and flat["image.size"] > 64:
         raise InputError("duality_gap.every works on images of up to 64 pixels. Set it to 0.")
+
+
+def _check_judged(flat: Mapping[str, Any]) -> None:
+    split, path = (flat[f"scorecard.{key}"] for key in ("split", "path"))
+    if split and path:
+        raise InputError(
+            f"scorecard.split={split} and scorecard.path={path} both say what scores compare "
+            "with. Leave one out."
+        )
+    if split and flat["data.path"]:
+        raise InputError(
+            f"scorecard.split={split} is a split of a TFDS data set, and the data are those at "
+            f"data.path={flat['data.path']}. Give the images that scores compare with by "
+            "--config.scorecard.path."
+        )
 
 
 def _check_best(given: str, scores: Iterable[str], answers: Iterable[str]) -> None:
@@ -710,6 +728,7 @@ def load_workdir_config(workdir: Path) -> dict[str, Any]:
     if "image" in config:
         config["model"] = {**_LATER_OF_IMAGES, **config["model"]}
         config["image"] = {"held_out": 0.0, **config["image"]}
+        config["scorecard"] = {"split": "", "path": "", **config["scorecard"]}
     if "hidden_units" in config.get("model", {}):
         config["model"] = {**{key: [] for key in _WIDTHS}, **config["model"]}
     for player in PLAYERS:

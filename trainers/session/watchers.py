@@ -259,7 +259,7 @@ def _image_scores(task: ImageTask, num: int | None) -> _Scoring:
         card = image_scores.scorecard(images, task.real, task.features, task.spec.card)
         found = {metric: card[metric] for metric in MONITORED["images"]}
         if isinstance(task, StackedTask):
-            modes = mode_card(images, task.classifier, task.source.frequencies)
+            modes = mode_card(images, task.classifier, task.law)
             found |= {metric: modes[metric] for metric in ("modes_captured", "reverse_kl")}
         return _counted(found, num)
 

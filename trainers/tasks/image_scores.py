@@ -1,9 +1,9 @@
 """The scorecard of generated images against real ones, in the space of a feature network.
 
-The protocol (docs/image_metrics.md): n records drawn once from the training data are the
-reference, n others the ceiling, which is scored as if it were generated; n samples of each
-strategy. Every figure depends on the feature network, on n and on the resize, which
-scorecard.json says; figures of another protocol cannot be compared.
+The protocol (docs/image_metrics.md): n records drawn once from the training data, or from others
+that the config names, are the reference, n others the ceiling, which is scored as if it were
+generated; n samples of each strategy. Every figure depends on the feature network, on n and on
+the resize, which scorecard.json says; figures of another protocol cannot be compared.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def real_statistics(
     """The statistics of 2 n records, n = num or half of the data, kept for the next time.
 
     Args:
-      images: the training data.
+      images: the training data, or those that scores compare with in their place.
       features: the network.
       num: n, at least 2.
       cache: the folder; None is `cache_folder()`. One that cannot be written is done without.
@@ -234,7 +234,7 @@ def protocol(images: Images, features: FeatureNetwork, card: ImageCard) -> dict[
         f"{features.channels} channels",
         "real_data": images.source.name,
         "real_fingerprint": images.source.fingerprint,
-        **{k: v for k, v in dataclasses.asdict(card).items() if k != "features"},
+        **{k: v for k, v in dataclasses.asdict(card).items() if k != "features" and v != ""},
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -112,7 +113,19 @@ class ImageTask(Task):
 
     @functools.cached_property
     def _records(self) -> Source:
-        return open_source(self.name, self.spec.data)
+        return self._open(self.spec.data)
+
+    @functools.cached_property
+    def _judged_records(self) -> Source:
+        card, data = self.spec.card, self.spec.data
+        if card.path:
+            return self._open(dataclasses.replace(data, path=card.path))
+        return (
+            self._open(dataclasses.replace(data, split=card.split)) if card.split else self._records
+        )
+
+    def _open(self, data: ImageData) -> Source:
+        return open_source(self.name, data)
 
     @functools.cached_property
     def source(self) -> Source:
@@ -163,6 +176,26 @@ class ImageTask(Task):
         self._take_corrupt(images)
         return images
 
+    @functools.cached_property
+    def judged(self) -> Images:
+        """The images that scores compare with: the training's, or those of the scorecard's own.
+
+        Raises:
+          InputError: if they are not there or cannot be read.
+        """
+        spec = self.spec
+        if self._judged_records is self._records:
+            return self.images
+        return Images(
+            self._judged_records,
+            self.preprocessing,
+            spec.batch_size,
+            self.images.seed,
+            spec.data.max_corrupt,
+            False,
+            spec.data.num_threads,
+        )
+
     def _classes_found(self) -> str:
         source = self.source
         if not source.num_classes:
@@ -174,12 +207,16 @@ class ImageTask(Task):
         """See `tasks.Task.check`: opens the source, decodes a mini-batch, loads the features."""
         images = self.images
         images.batch(0)
-        if (good := len(images) - len(images.corrupt)) < _FEWEST:
-            bad = found.unreadable(self.source, images.corrupt) if images.corrupt else ""
+        judged = self.judged
+        if judged is not images:
+            judged.batch(0)
+        if (good := len(judged) - len(judged.corrupt)) < _FEWEST:
+            bad = found.unreadable(judged.source, judged.corrupt) if judged.corrupt else ""
+            key = "data.path" if judged is images else "scorecard.path or scorecard.split"
             raise InputError(
-                f"{self.source.name} has {good} readable images{f' ({bad})' if bad else ''}"
+                f"{judged.source.name} has {good} readable images{f' ({bad})' if bad else ''}"
                 f", and scores need at least {_FEWEST}: a half is compared with the other half. "
-                "Give more images with --config.data.path."
+                f"Give more images with --config.{key}."
             )
         _ = self.features
 
@@ -196,9 +233,12 @@ class ImageTask(Task):
         num, batch = len(self.source), self.spec.batch_size
         if num < batch:
             lines.append(f"note         a mini-batch of {batch} has some of the {num} images twice")
-        if num // 2 < (asked := self.spec.card.num_samples):
+        judged = self.judged
+        if judged is not self.images:
+            lines.append(f"scores       against {len(judged):,} records of {judged.source.name}")
+        if (half := len(judged) // 2) < (asked := self.spec.card.num_samples):
             lines.append(
-                f"note         scores are of {num // 2:,} images against {num // 2:,} others, not "
+                f"note         scores are of {half:,} images against {half:,} others, not "
                 f"of {asked:,}: fewer say less, and compare with no others"
             )
         return "\n".join(lines)
@@ -408,7 +448,7 @@ class ImageTask(Task):
     @functools.cached_property
     def real(self) -> RealStatistics:
         """The reference of the scores, in feature space."""
-        return image_scores.real_statistics(self.images, self.features, self.spec.card.num_samples)
+        return image_scores.real_statistics(self.judged, self.features, self.spec.card.num_samples)
 
     def score(self, samplers, strategies=NO_STRATEGIES):
         """See `tasks.Task.score`; beside them `protocol` and `data`."""
@@ -427,7 +467,7 @@ class ImageTask(Task):
         return {
             "strategies": cards,
             "real_data_ceiling": image_scores.ceiling_scorecard(self.real, card),
-            "protocol": image_scores.protocol(self.images, self.features, card),
+            "protocol": image_scores.protocol(self.judged, self.features, card),
             "data": found.facts(self.source, self.found, self.images.corrupt),
         }
 
@@ -443,9 +483,13 @@ class ImageTask(Task):
 
     def _draw_nearest(self, path, samples):
         """Samples, the nearest real images in feature space, and those nearest in pixels."""
-        n = len(self.real.reference)
-        pixels, _ = self.images.at(self.real.indices[:n])
-        by_features = image_scores.nearest(self.features(samples)[0], self.real.reference)
+        num, trained = self.spec.card.num_samples, self.real
+        if self.judged is not self.images:
+            trained = image_scores.real_statistics(self.images, self.features, num)
+        # Of few images all, also those that scores have as the ceiling.
+        seen = np.concatenate([trained.reference, trained.ceiling])[:num]
+        pixels, _ = self.images.at(trained.indices[: len(seen)])
+        by_features = image_scores.nearest(self.features(samples)[0], seen)
         by_pixels = image_scores.nearest(samples, pixels)
         rows = [samples, pixels[by_features], pixels[by_pixels]]
         pictures.grid(

@@ -141,7 +141,12 @@ class PlanarSpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageCard:
-    """How samples of images are scored (configs/common.py)."""
+    """How samples of images are scored (configs/common.py).
+
+    Attributes:
+      split: of the TFDS data set, whose records scores compare with; "": those of the training.
+      path: of other images that they compare with; "": none.
+    """
 
     features: str
     num_samples: int
@@ -149,6 +154,8 @@ class ImageCard:
     nearest_k: int
     kid_subsets: int
     kid_subset_size: int
+    split: str = ""
+    path: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

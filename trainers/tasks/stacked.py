@@ -13,6 +13,7 @@ from trainers.tasks.data.sources import TfdsSource, open_path
 from trainers.tasks.data.stacked import StackedSource
 from trainers.tasks.features import FeatureNetwork
 from trainers.tasks.imaging import ImageTask, draw_pixels
+from trainers.tasks.kinds import ImageData
 from trainers.tasks.tables import Column
 
 __all__ = ["StackedTask", "mode_card"]
@@ -30,9 +31,7 @@ class StackedTask(ImageTask):
 
     columns = _COLUMNS
 
-    @functools.cached_property
-    def _records(self) -> StackedSource:
-        data = self.spec.data
+    def _open(self, data: ImageData) -> StackedSource:
         digits = (
             open_path(data.path)
             if data.path
@@ -45,17 +44,22 @@ class StackedTask(ImageTask):
         """That of the digits: the committed network of MNIST."""
         return features.load("mnist", "mnist", 1)
 
+    @property
+    def law(self) -> np.ndarray:
+        """Of the digits, [k]: in the data that scores compare with."""
+        return self._judged_records.frequencies
+
     def score(self, samplers, strategies=NO_STRATEGIES):
         """See `tasks.Task.score`; with the modes of samples and of real data."""
         scores = super().score(samplers, strategies)
-        law, num = self._records.frequencies, self.spec.card.num_samples
+        law, num = self.law, self.spec.card.num_samples
         for name, draw in samplers.items():
             images = draw_pixels(draw, SEED, num)
             scores["strategies"][name] |= mode_card(images, self.classifier, law)
-        ceiling = self.images.at(self.real.indices[len(self.real.reference) :])[0]
+        ceiling = self.judged.at(self.real.indices[len(self.real.reference) :])[0]
         scores["real_data_ceiling"] |= mode_card(ceiling, self.classifier, law)
         scores["protocol"]["digits"] = {
-            "number": self._records.num_digits,
+            "number": self._judged_records.num_digits,
             "classifier": "mnist",
             "sha256": self.classifier.sha256,
             **self.classifier.about,

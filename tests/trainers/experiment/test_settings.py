@@ -212,6 +212,14 @@ def test_overrides_are_of_the_types_of_the_keys():
     assert (config.data.path, config.seed, config.game.r1) == ("a/b", 2, 1.0)
 
 
+def test_true_and_false_are_what_they_are_on_the_command_line():
+    config = common.images("mnist", "adam", "tiny")
+    settings.override(config, ["image.flip=true", "export=False", "data.cache=TRUE", "publish=ema"])
+    assert (config.image.flip, config.export, config.data.cache) == (True, False, True)
+    with pytest.raises(InputError, match="must be of type bool, got 'yes'"):
+        settings.override(config, ["image.flip=yes"])
+
+
 def test_a_run_of_an_earlier_version_has_the_penalties_it_had(tmp_path):
     config = tiny("adam")
     kept = ("objective", "gradient_penalty", "r1", "weight_clip")

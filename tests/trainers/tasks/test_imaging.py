@@ -419,3 +419,75 @@ def test_records_that_are_held_out_are_never_trained_on(patches):
     assert plain.source.fingerprint != task.source.fingerprint
     with pytest.raises(InputError, match=r"image.held_out must be in \[0, 1\), a fraction"):
         make(patches, image__held_out=1.0)
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    """40 dark patches, that no run of `patches` trains on."""
+    photo = photograph() // 4
+    images = np.stack([photo[9 * i : 9 * i + 40, 5 * i : 5 * i + 40] for i in range(40)])
+    path = tmp_path_factory.mktemp("others") / "others.npy"
+    np.save(path, images)
+    return path
+
+
+def test_scores_compare_with_the_images_that_the_config_names(patches, others, tmp_path):
+    """Real rows, ceiling and protocol are theirs; the training and what lies near it are not."""
+    small = {"scorecard__num_samples": 16, "scorecard__prdc_samples": 16}
+    plain = build(make(patches, **small)).task
+    task = build(make(patches, **small, scorecard__path=str(others))).task
+    task.check()
+    pixels = task.judged.at(np.arange(40))[0]
+    assert len(task.judged) == 40
+    assert len(task.images) == 60
+    np.testing.assert_array_equal(
+        task.images.at(np.arange(60))[0], plain.images.at(np.arange(60))[0]
+    )
+    kept = task.real.indices[:16]
+    np.testing.assert_allclose(task.real.reference, task.features(pixels[kept])[0], atol=1e-5)
+
+    def draw(of):
+        # The samples are the judge's own images: the nearest of all that there is.
+        return lambda seeds: tf.constant(of[: len(seeds)] / 127.5 - 1.0, tf.float32)
+
+    scores = task.score({"last": draw(pixels)})
+    assert scores["protocol"]["path"] == str(others)
+    assert scores["protocol"]["real_fingerprint"] == task.judged.source.fingerprint
+    assert scores["protocol"]["real_fingerprint"] != task.source.fingerprint
+    assert "path" not in plain.score({"last": draw(pixels)})["protocol"]
+    mine, trained = scores["strategies"]["last"], plain.score({"last": draw(pixels)})
+    assert mine["fid"] < 0.5 * trained["strategies"]["last"]["fid"]
+    asked = []
+    real_at = task.images.at
+    task.images.at = lambda indices: asked.append(indices) or real_at(indices)
+    task._draw_nearest(tmp_path / "nearest.png", pixels[:3])
+    assert sorted(asked[-1]) == sorted(set(asked[-1].tolist())), "no training image twice"
+    assert len(asked[-1]) == 16
+    assert f"against 40 records of {task.judged.source.name}" in task.describe()
+
+
+def test_pictures_of_what_is_near_look_through_all_of_a_few_images(patches, tmp_path):
+    """Also those that scores have as the ceiling."""
+    task = build(make(patches, scorecard__num_samples=1_000)).task
+    asked, real_at = [], task.images.at
+    _ = task.real
+    task.images.at = lambda indices: asked.append(indices) or real_at(indices)
+    task._draw_nearest(tmp_path / "nearest.png", real_at(np.arange(3))[0])
+    assert sorted(asked[-1].tolist()) == list(range(60))
+
+
+def test_what_scores_compare_with_is_said_once_and_where_it_is_read(patches):
+    with pytest.raises(InputError, match=r"a split of a TFDS data set.*config\.scorecard\.path"):
+        make(patches, scorecard__split="test")
+    with pytest.raises(InputError, match=r"both say what scores compare with\. Leave one out"):
+        tiny_images(dataset="mnist", scorecard__split="test", scorecard__path="x")
+
+
+def test_too_few_images_to_compare_with_are_refused_at_once(patches, tmp_path):
+    np.save(tmp_path / "two.npy", np.zeros((2, 40, 40, 3), np.uint8))
+    task = build(make(patches, scorecard__path=str(tmp_path / "two.npy"))).task
+    with pytest.raises(InputError, match=r"2 readable images.*scorecard\.path or scorecard\.split"):
+        task.check()
+    task = build(make(patches, scorecard__path=str(tmp_path / "none.npy"))).task
+    with pytest.raises(InputError, match=r"none\.npy"):
+        task.check()
