@@ -112,6 +112,31 @@ def cases(tfds_dir: str) -> dict[str, Case]:
             generator__step_size=1e-5,
             discriminator__step_size=1e-3,
         ),
+        "plane/frozen_discriminator": plane(
+            "the discriminator hardly learns",
+            ("discriminator_left_behind", *_COLLAPSED),
+            **free,
+            discriminator__step_size=1e-8,
+        ),
+        "plane/jump": plane(
+            "a step size 1,000 times as large from four fifths on",
+            _HUGE + _COLLAPSED,
+            step_size_schedule=f"{_MODELS}:jump",
+        ),
+        "plane/jump_nonsaturating": plane(
+            "the same without a penalty",
+            ("vanishing_field", *_HUGE, *_LOST, *_COLLAPSED),
+            **free,
+            step_size_schedule=f"{_MODELS}:jump",
+        ),
+        "rows/memory": plane(
+            "50 rows, and a generator that begins with them",
+            ("memorised_data", "discriminator_overfits"),
+            dataset=f"{_MODELS}:few_rows",
+            model__generator=f"{_MODELS}:memory",
+            model__latent_dim=16,
+            batch_size=50,
+        ),
         "plane/constant": plane(
             "a generator that ignores its latents",
             _COLLAPSED,
@@ -141,6 +166,13 @@ def cases(tfds_dir: str) -> dict[str, Case]:
         "images/fast_discriminator": images(
             "the discriminator learns 100 times faster",
             _LOST + _COLLAPSED,
+            generator__step_size=2e-5,
+            discriminator__step_size=2e-3,
+        ),
+        "images/minimax": images(
+            "minimax, and the discriminator learns 100 times faster",
+            _LOST,
+            game__objective="minimax",
             generator__step_size=2e-5,
             discriminator__step_size=2e-3,
         ),

@@ -1,12 +1,24 @@
-"""Generators that cannot do their work, for `benchmarks.diagnoses`."""
+"""Networks, data and schedules with which no training goes well, for `benchmarks.diagnoses`."""
 
 from __future__ import annotations
 
 import keras
+import numpy as np
+import tensorflow as tf
 
-__all__ = ["constant_image", "constant_point", "narrow_image", "narrow_point"]
+__all__ = [
+    "constant_image",
+    "constant_point",
+    "few_rows",
+    "jump",
+    "memory",
+    "narrow_image",
+    "narrow_point",
+]
 
 _NARROW = 0.1
+# Data without any structure.
+few_rows = np.random.default_rng(0).normal(size=(50, 16)).astype(np.float32)
 
 
 def _point(spread: float) -> keras.Model:
@@ -53,3 +65,22 @@ def constant_image() -> keras.Model:
 def narrow_image() -> keras.Model:
     """To 28 x 28 pixels: variations of one image."""
     return _image(_NARROW)
+
+
+def memory() -> keras.Model:
+    """To 16 numbers: nearly one of `few_rows`, which one the latents say."""
+    latents = keras.Input((16,))
+    which = keras.layers.Dense(64, activation="relu")(latents)
+    which = keras.layers.Dense(len(few_rows))(which)
+    which = keras.layers.Softmax()(keras.layers.Rescaling(20.0)(which))
+    rows = keras.layers.Dense(
+        16,
+        use_bias=False,
+        kernel_initializer=lambda shape, dtype=None: tf.constant(few_rows, dtype),
+    )
+    return keras.Model(latents, rows(which))
+
+
+def jump(t):
+    """A step size: 1e-3, and from outer step 2,400 on a thousand times as large."""
+    return tf.where(t < 2_400, 1e-3, 1.0)

@@ -119,7 +119,10 @@ class ImageTask(Task):
     def _judged_records(self) -> Source:
         card, data = self.spec.card, self.spec.data
         if card.path:
-            return self._open(dataclasses.replace(data, path=card.path))
+            try:
+                return self._open(dataclasses.replace(data, path=card.path))
+            except InputError as error:  # in the words of the key that is about
+                raise InputError(str(error).replace(".data.path", ".scorecard.path")) from None
         return (
             self._open(dataclasses.replace(data, split=card.split)) if card.split else self._records
         )

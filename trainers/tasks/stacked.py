@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_mixed_nash.errors import InputError
 from trainers.tasks import features, image_scores
 from trainers.tasks.base import NO_STRATEGIES, SEED
 from trainers.tasks.data.sources import TfdsSource, open_path
@@ -26,6 +27,9 @@ _COLUMNS = {
 }
 
 
+_DIGITS = 10  # that the classifier tells apart
+
+
 class StackedTask(ImageTask):
     """See `ImageTask`. The records are stacks of MNIST's digits, or of those at data.path."""
 
@@ -37,7 +41,13 @@ class StackedTask(ImageTask):
             if data.path
             else TfdsSource("mnist", data.split, data.tfds_dir, data.download)
         )
-        return StackedSource(digits, data.num_stacks)
+        stacks = StackedSource(digits, data.num_stacks)
+        if (k := len(stacks.frequencies)) > _DIGITS:
+            raise InputError(
+                f"{digits.name} has {k} classes, and the classifier that tells the modes of stacks "
+                "knows ten, the digits 0 to 9. Give digits with those labels."
+            )
+        return stacks
 
     @functools.cached_property
     def classifier(self) -> FeatureNetwork:
@@ -46,8 +56,9 @@ class StackedTask(ImageTask):
 
     @property
     def law(self) -> np.ndarray:
-        """Of the digits, [k]: in the data that scores compare with."""
-        return self._judged_records.frequencies
+        """Of the digits 0 to 9, [10]: in the data that scores compare with."""
+        known: np.ndarray = self._judged_records.frequencies
+        return np.pad(known, (0, _DIGITS - len(known)))
 
     def score(self, samplers, strategies=NO_STRATEGIES):
         """See `tasks.Task.score`; with the modes of samples and of real data."""
@@ -87,9 +98,10 @@ def mode_card(
       frequencies: of the classes in the data, [k]; the law of a mode is their product.
 
     Returns:
-      num_modes, k^3; modes_captured, those with at least one sample; reverse_kl, KL(samples ||
-      data) of the histograms over modes, in nats. A finite number of real samples has a reverse KL
-      above 0: the data's own is the ceiling.
+      num_modes, those that the data have, k^3 if they have every class; modes_captured, those of
+      them with at least one sample; reverse_kl, KL(samples || data) of the histograms over modes,
+      in nats, infinite with a sample of a mode that the data never have. A finite number of real
+      samples has a reverse KL above 0: the data's own is the ceiling.
     """
     guesses = []
     for channel in range(3):
@@ -100,7 +112,11 @@ def mode_card(
     k = len(frequencies)
     p = np.bincount((a * k + b) * k + c, minlength=k**3) / len(images)
     q = np.einsum("i,j,k->ijk", frequencies, frequencies, frequencies).ravel()
-    some = p > 0
+    some, there = p > 0, q > 0
     with np.errstate(divide="ignore"):
         divergence = float((p[some] * np.log(p[some] / q[some])).sum())
-    return {"num_modes": k**3, "modes_captured": int(some.sum()), "reverse_kl": divergence}
+    return {
+        "num_modes": int(there.sum()),
+        "modes_captured": int((some & there).sum()),
+        "reverse_kl": divergence,
+    }

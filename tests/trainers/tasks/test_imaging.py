@@ -489,5 +489,5 @@ def test_too_few_images_to_compare_with_are_refused_at_once(patches, tmp_path):
     with pytest.raises(InputError, match=r"2 readable images.*scorecard\.path or scorecard\.split"):
         task.check()
     task = build(make(patches, scorecard__path=str(tmp_path / "none.npy"))).task
-    with pytest.raises(InputError, match=r"none\.npy"):
+    with pytest.raises(InputError, match=r"nothing at .*none\.npy \(--config\.scorecard\.path\)"):
         task.check()

@@ -83,13 +83,15 @@ def test_modes_and_their_divergence_by_hand():
     skewed = np.array([0.5, 0.5, *[0.0] * 8])
     card = mode_card(images, Levels(), skewed)
     assert card["reverse_kl"] == pytest.approx(np.log(0.5 / 0.125))
+    assert (card["num_modes"], card["modes_captured"]) == (8, 2)
     images[3, ..., 2] = 40  # mode 002
     card = mode_card(images, Levels(), frequencies)
     assert card["modes_captured"] == 3
     assert card["reverse_kl"] == pytest.approx(0.5 * np.log(500) + 0.5 * np.log(250))
     images[3, ..., 2] = 0
     # A mode that the data never have.
-    assert mode_card(np.full_like(images, 180), Levels(), skewed)["reverse_kl"] == np.inf
+    card = mode_card(np.full_like(images, 180), Levels(), skewed)
+    assert (card["modes_captured"], card["reverse_kl"]) == (0, np.inf)
 
 
 @pytest.fixture
@@ -125,6 +127,29 @@ def test_modes_of_answers_and_of_real_data_are_counted(config):
     assert "40 different digits" in text
     assert "modes" in text
     assert "classes" not in text, "those of the features' network are of photographs"
+
+
+def test_modes_are_of_the_digits_that_scores_compare_with(config, tmp_path):
+    """Which are of four classes, where the training has ten."""
+    random = np.random.default_rng(2)
+    digits = random.integers(0, 256, (20, 28, 28), np.uint8)
+    np.savez(tmp_path / "four.npz", images=digits, labels=np.arange(20) % 4)
+    config["scorecard"]["path"] = str(tmp_path / "four.npz")
+    task = build(config).task
+    np.testing.assert_array_equal(task.law, [*[0.25] * 4, *[0.0] * 6])
+    np.testing.assert_array_equal(task.source.frequencies, np.full(10, 0.1))
+    noise = random.uniform(-1, 1, (64, 28, 28, 3)).astype(np.float32)
+    card = task.score({"last": lambda seeds: noise[np.asarray(seeds)[:, 1] % 64]})
+    assert card["strategies"]["last"]["num_modes"] == 64
+    assert card["protocol"]["digits"]["number"] == 20
+
+
+def test_digits_of_more_classes_than_the_classifier_tells_are_refused(config, tmp_path):
+    digits = np.zeros((24, 28, 28), np.uint8)
+    np.savez(tmp_path / "letters.npz", images=digits, labels=np.arange(24))
+    config["data"]["path"] = str(tmp_path / "letters.npz")
+    with pytest.raises(InputError, match=r"24 classes, and the classifier .* knows ten"):
+        build(config).task.check()
 
 
 # Its parts: the score above, residual networks in test_residual.py, a run on images in

@@ -284,13 +284,14 @@ class TfdsSource(Source):
         self.num_classes = features[labels[0]].num_classes if labels else None
         self.class_names = tuple(features[labels[0]].names) if labels else None
         self._image, self._label = images[0], labels[0] if labels else None
+        sizes = (f"{key} ({one.num_examples:,})" for key, one in builder.info.splits.items())
+        have = f"It has: {', '.join(sizes)}."
         try:
             info = builder.info.splits[split]
         except (KeyError, ValueError):
-            raise InputError(
-                f"The TFDS data set {name!r} has no split {split!r}. It has: "
-                f"{', '.join(builder.info.splits)}."
-            ) from None
+            raise InputError(f"The TFDS data set {name!r} has no split {split!r}. {have}") from None
+        if not info.num_examples:
+            raise InputError(f"The TFDS data set {name!r} has nothing in {split!r}. {have}")
         self.fingerprint = digest(str(builder.info.full_name), split, info.num_examples)
         self._records = self._open(builder, split, info)
 

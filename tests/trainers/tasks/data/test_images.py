@@ -259,3 +259,7 @@ def test_fashion_mnist_as_tfds_has_it():
 def test_an_unknown_split_is_named():
     with pytest.raises(InputError, match="It has: "):
         TfdsSource("mnist", "validation", str(TFDS_DIR))
+    with pytest.raises(
+        InputError, match=r"has nothing in 'test\[0:0\]'. It has: .*test \([\d,]+\)"
+    ):
+        TfdsSource("fashion_mnist", "test[0:0]", str(TFDS_DIR))
