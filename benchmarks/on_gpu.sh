@@ -1,11 +1,13 @@
 #!/bin/sh
 # What docs/ calls unmeasured on a GPU, in one sitting, each command with a limit of its own:
 #
-#     sh benchmarks/on_gpu.sh OUT [PYTHON]
+#     sh benchmarks/on_gpu.sh OUT [PYTHON [TFDS_DIR]]
 #
 # OUT gets a JSON file and a log for each. A command that fails or takes too long stops no other.
+# With TFDS_DIR, where a prepared MNIST lies, Stacked MNIST at PacGAN's length, too.
 out=${1:?give a folder for the results}
 python=${2:-python}
+tfds_dir=${3:-}
 mkdir -p "$out"
 
 measure() { # NAME SECONDS COMMAND...
@@ -61,3 +63,12 @@ measure verify 100 export.verify --model="$out/bfloat16/export/generator"
 # Four seeds and two step sizes as one program, from the command to published models.
 measure many 300 trainers.many --config=configs/gaussians8_mp.py:pure --set=num_batches=2000 \
     --each=seed=0,1,2,3 --each=step_size=1e-4,3e-4 --workdir="$out/many"
+# R3GAN's manner at 64 pixels, beside DCGAN (docs/modern.md).
+r3=model.family=residual,game.objective=relativistic,game.r1=0.05,game.r2=0.05,game.gradient_penalty=0.0
+measure turns_residual64 200 benchmarks.turns --model=dcgan64 --algorithms=adam --precisions=bfloat16,float32 \
+    --contestants=ours --contestants="ours,$r3" --output="$out/turns_residual64.json"
+# 50 epochs of 128,000 stacks, resumed by the same command where the limit cuts it off.
+if [ -n "$tfds_dir" ]; then
+    measure stacked_full 590 trainers.run --config=configs/stacked_mnist_md.py --config.data.tfds_dir="$tfds_dir" \
+        --workdir="$out/stacked_full"
+fi
