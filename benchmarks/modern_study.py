@@ -74,6 +74,7 @@ def _few(num: int) -> Iterator[Setting]:
         ("ada", "flipped, ADA", (_FLIP, _AUGMENT, *_ADA)),
         ("warm", "flipped, begun at MNIST's networks", (_FLIP, _WARM)),
         ("warm_augment", "flipped, begun at MNIST's, DiffAugment", (_FLIP, _WARM, _AUGMENT)),
+        ("warm_ada", "flipped, begun at MNIST's, ADA", (_FLIP, _WARM, _AUGMENT, *_ADA)),
     ):
         own = (*_SMALL, *_FEW, f"data.split=train[:{num}]", *items)
         yield Setting(f"few{num}_{name}", title, "configs/fashion_mnist_mp.py:pure", own)
@@ -186,6 +187,7 @@ _BEGUN = (
     ("ada", "flip", "ADA, against flips alone"),
     ("warm", "flip", "MNIST's networks, against fresh ones"),
     ("warm_augment", "augment", "MNIST's networks with DiffAugment, against fresh ones with it"),
+    ("warm_ada", "ada", "MNIST's networks with ADA, against fresh ones with it"),
 )
 _COMPARED: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "stacked": _DIGITS,
