@@ -204,6 +204,8 @@ MUTATIONS: list[Mutation] = [
         ("tests/trainers/tasks/test_stacked.py",),
         ("np.bincount((a * k + b) * k + c", "np.bincount((a * k + b) * k + b"),
         ("p[some] / q[some]", "p[some]"),
+        ("int((some & there).sum())", "int(some.sum())"),
+        ("self._judged_records.frequencies", "self._records.frequencies"),
     ),
     *_of(
         "trainers/tasks/data/stacked.py",
@@ -1114,6 +1116,11 @@ MUTATIONS: list[Mutation] = [
         "trainers/tasks/imaging.py",
         ("tests/trainers/tasks/test_imaging.py",),
         ("and kept[0].nbytes <= DEVICE_BYTES", ""),
+        (
+            "real_statistics(self.judged, self.features,",
+            "real_statistics(self.images, self.features,",
+        ),
+        ("[trained.reference, trained.ceiling])[:num]", "[trained.reference])[:num]"),
     ),
     *_of(
         "trainers/tasks/data/images.py",
@@ -1533,7 +1540,8 @@ MUTATIONS: list[Mutation] = [
     *_of(
         "benchmarks/studies.py",
         ("tests/benchmarks/test_studies.py",),
-        ("if not (tiny and _is_size(i))", "if True"),
+        ("if not (tiny and _is_size(item))", "if True"),
+        ('.replace("{seed}", str(seed))', ""),
         ("1e3 * s / one", "1e3 / s / one"),
     ),
     *_of(

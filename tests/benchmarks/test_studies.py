@@ -113,6 +113,9 @@ def test_tiny_runs_are_tiny(tmp_path):
     (tiny,) = studies._jobs([setting], [3], tmp_path, ["log_every=9"], tiny=True).values()
     assert full.settings == [*setting.items, "seed=3", "export=False", "log_every=9"]
     assert tiny.settings == ["generator.num_particles=2", "seed=3", "export=False", "log_every=9"]
+    begun = setting.with_items("init_from={out}/source/seed{seed}")
+    (full_begun,) = studies._jobs([begun], [3], tmp_path, [], tiny=False).values()
+    assert f"init_from={tmp_path}/source/seed3" in full_begun.settings
     assert (full.config, tiny.config) == tuple(
         f"configs/gaussians8_mp.py:{v}" for v in ("pure", "tiny")
     )
