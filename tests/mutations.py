@@ -1120,7 +1120,8 @@ MUTATIONS: list[Mutation] = [
             "real_statistics(self.judged, self.features,",
             "real_statistics(self.images, self.features,",
         ),
-        ("[trained.reference, trained.ceiling])[:num]", "[trained.reference])[:num]"),
+        ("num = min(self.spec.card.num_samples, total)", "num = total // 2"),
+        ("if self.judged is self.images and len(self.real", "if len(self.real"),
     ),
     *_of(
         "trainers/tasks/data/images.py",

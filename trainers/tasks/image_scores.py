@@ -38,6 +38,7 @@ __all__ = [
     "cache_folder",
     "cache_key",
     "ceiling_scorecard",
+    "embedded",
     "format_table",
     "nearest",
     "protocol",
@@ -123,12 +124,12 @@ def real_statistics(
         pass  # not there yet, or damaged: computed anew
     n = min(num, len(images) // 2)
     indices = order.permutation(np.arange(2 * n), len(images), _ORDER_KEY)
-    seen, probabilities = _in_parts(images, features, indices)
+    rows, probabilities = embedded(images, features, indices)
     none = np.zeros((0, 0), np.float32)
     statistics = RealStatistics(
         indices,
-        seen[:n],
-        seen[n:],
+        rows[:n],
+        rows[n:],
         np.zeros(0, np.int64) if probabilities is None else probabilities[:n].argmax(1),
         none if probabilities is None else probabilities[n:],
     )
@@ -142,14 +143,21 @@ def real_statistics(
     return statistics
 
 
-def _in_parts(images: Images, features: FeatureNetwork, indices: np.ndarray):
+def embedded(
+    images: Images, features: FeatureNetwork, indices: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The records at `indices` [k] as the network sees them, k at least 1.
+
+    Returns:
+      Features float32 [k, d], and of a network with classes their probabilities [k, c].
+    """
     # In parts: 20,000 images of 128 pixels would be a gigabyte.
     split = np.array_split(indices, -(-len(indices) // 1000))
     parts = [features(images.at(part)[0]) for part in split]
-    seen, probabilities = zip(*parts, strict=True)
+    rows, probabilities = zip(*parts, strict=True)
     if probabilities[0] is None:
-        return np.concatenate(seen), None
-    return np.concatenate(seen), np.concatenate(probabilities)
+        return np.concatenate(rows), None
+    return np.concatenate(rows), np.concatenate(probabilities)
 
 
 def scorecard(

@@ -118,14 +118,14 @@ class ImageTask(Task):
     @functools.cached_property
     def _judged_records(self) -> Source:
         card, data = self.spec.card, self.spec.data
-        if card.path:
-            try:
-                return self._open(dataclasses.replace(data, path=card.path))
-            except InputError as error:  # in the words of the key that is about
-                raise InputError(str(error).replace(".data.path", ".scorecard.path")) from None
-        return (
-            self._open(dataclasses.replace(data, split=card.split)) if card.split else self._records
-        )
+        if card.split:
+            return self._open(dataclasses.replace(data, split=card.split))
+        if not card.path:
+            return self._records
+        try:
+            return self._open(dataclasses.replace(data, path=card.path))
+        except InputError as error:  # in the words of the key that it is about
+            raise InputError(str(error).replace(".data.path", ".scorecard.path")) from None
 
     def _open(self, data: ImageData) -> Source:
         return open_source(self.name, data)
@@ -486,13 +486,16 @@ class ImageTask(Task):
 
     def _draw_nearest(self, path, samples):
         """Samples, the nearest real images in feature space, and those nearest in pixels."""
-        num, trained = self.spec.card.num_samples, self.real
-        if self.judged is not self.images:
-            trained = image_scores.real_statistics(self.images, self.features, num)
-        # Of few images all, also those that scores have as the ceiling.
-        seen = np.concatenate([trained.reference, trained.ceiling])[:num]
-        pixels, _ = self.images.at(trained.indices[: len(seen)])
-        by_features = image_scores.nearest(self.features(samples)[0], seen)
+        # Of few images all, which is more than the half that scores may compare with.
+        total = len(self.images)
+        num = min(self.spec.card.num_samples, total)
+        if self.judged is self.images and len(self.real.reference) == num:
+            indices, trained = self.real.indices[:num], self.real.reference
+        else:
+            indices = order.permutation(np.arange(num), total, _SOME)
+            trained, _ = image_scores.embedded(self.images, self.features, indices)
+        pixels, _ = self.images.at(indices)
+        by_features = image_scores.nearest(self.features(samples)[0], trained)
         by_pixels = image_scores.nearest(samples, pixels)
         rows = [samples, pixels[by_features], pixels[by_pixels]]
         pictures.grid(

@@ -20,7 +20,7 @@ from trainers.answers import reading
 from trainers.experiment import settings
 from trainers.experiment.build import build
 from trainers.session import train
-from trainers.tasks import imaging
+from trainers.tasks import image_scores, imaging
 from trainers.tasks.data.device_feed import DeviceFeed
 from trainers.tasks.data.images import Images
 from trainers.tasks.imaging import ImageFeed
@@ -431,7 +431,9 @@ def others(tmp_path_factory):
     return path
 
 
-def test_scores_compare_with_the_images_that_the_config_names(patches, others, tmp_path):
+def test_scores_compare_with_the_images_that_the_config_names(
+    patches, others, tmp_path, monkeypatch
+):
     """Real rows, ceiling and protocol are theirs; the training and what lies near it are not."""
     small = {"scorecard__num_samples": 16, "scorecard__prdc_samples": 16}
     plain = build(make(patches, **small)).task
@@ -457,12 +459,13 @@ def test_scores_compare_with_the_images_that_the_config_names(patches, others, t
     assert "path" not in plain.score({"last": draw(pixels)})["protocol"]
     mine, trained = scores["strategies"]["last"], plain.score({"last": draw(pixels)})
     assert mine["fid"] < 0.5 * trained["strategies"]["last"]["fid"]
-    asked = []
-    real_at = task.images.at
-    task.images.at = lambda indices: asked.append(indices) or real_at(indices)
+    looked, nearest = [], image_scores.nearest
+    monkeypatch.setattr(image_scores, "nearest", lambda a, b: looked.append(b) or nearest(a, b))
     task._draw_nearest(tmp_path / "nearest.png", pixels[:3])
-    assert sorted(asked[-1]) == sorted(set(asked[-1].tolist())), "no training image twice"
-    assert len(asked[-1]) == 16
+    by_features, by_pixels = looked
+    trained = {x.tobytes() for x in task.images.at(np.arange(60))[0]}
+    assert len(by_pixels) == len({x.tobytes() for x in by_pixels} & trained) == 16
+    np.testing.assert_allclose(by_features, task.features(by_pixels)[0], atol=1e-5)
     assert f"against 40 records of {task.judged.source.name}" in task.describe()
 
 
@@ -474,6 +477,14 @@ def test_pictures_of_what_is_near_look_through_all_of_a_few_images(patches, tmp_
     task.images.at = lambda indices: asked.append(indices) or real_at(indices)
     task._draw_nearest(tmp_path / "nearest.png", real_at(np.arange(3))[0])
     assert sorted(asked[-1].tolist()) == list(range(60))
+
+
+def test_one_training_image_is_enough_where_scores_have_their_own(others, tmp_path):
+    np.save(tmp_path / "one.npy", np.full((1, 40, 40, 3), 9, np.uint8))
+    task = build(make(tmp_path / "one.npy", scorecard__path=str(others))).task
+    task.check()
+    task._draw_nearest(tmp_path / "nearest.png", task.judged.at(np.arange(3))[0])
+    assert (tmp_path / "nearest.png").exists()
 
 
 def test_what_scores_compare_with_is_said_once_and_where_it_is_read(patches):
