@@ -1,6 +1,6 @@
 # make run    sets everything up, trains Mirror-Prox-GAN on the 8 Gaussians, publishes it
 # make test   sets everything up, runs the tests
-# make check  sets everything up, checks format, lint and types
+# make check  sets everything up, checks format, lint, types, and that every mutation still applies
 # make wheel-test  builds the wheel, installs it in a clean environment, tries it in strange folders
 # make walk   a stranger's first minutes, timed: an empty folder, a new environment, served
 # make docs   builds the site into site/, offline and strict; make pages renders what it takes from records
@@ -67,6 +67,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
+	$(BIN)/python -m tests.mutate --check
 
 format: $(STAMP)
 	$(BIN)/ruff format .

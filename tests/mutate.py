@@ -140,6 +140,23 @@ def _known(path: Path = KILLERS) -> dict[str, dict[str, str]]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
+def stale() -> list[str]:
+    """What no longer applies: lines that are not, or not once, in their file, and lost tests.
+
+    One that no longer applies breaks nothing, and nobody sees what nothing holds.
+    """
+    texts = {
+        file: (ROOT / file).read_text(encoding="utf-8") for file in {m.file for m in MUTATIONS}
+    }
+    lines = [
+        f"{m.file}: {m.old!r} is there {n} times"
+        for m in MUTATIONS
+        if (n := texts[m.file].count(m.old)) != 1
+    ]
+    tests = sorted({t for m in MUTATIONS for t in m.tests if not (ROOT / t).exists()})
+    return lines + [f"{test} is not there" for test in tests]
+
+
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -148,7 +165,13 @@ def main() -> int:
         "--after_green", action="store_true", help="the whole suite has just passed: not once more"
     )
     parser.add_argument("--first", nargs="+", default=[], help="parts of the paths to begin with")
+    parser.add_argument(
+        "--check", action="store_true", help="only whether every mutation still applies"
+    )
     arguments = parser.parse_args()
+    if arguments.check:
+        print("\n".join([*(lines := stale()), f"{len(MUTATIONS)} mutations, {len(lines)} stale"]))
+        return 1 if lines else 0
     only = arguments.only
     chosen = [m for m in MUTATIONS if only in m.file]
     chosen.sort(key=lambda m: not any(part in m.file for part in arguments.first))

@@ -535,7 +535,7 @@ MUTATIONS: list[Mutation] = [
     *_of(
         "trainers/tasks/image_scores.py",
         ("tests/trainers/tasks/test_image_scores.py",),
-        ("        seen[n:],", "        seen[:n],"),
+        ("        rows[n:],", "        rows[:n],"),
         ("p[some] * np.log(p[some] / q[some])", "p[some] * np.log(q[some] / p[some])"),
         ("images.source.fingerprint, list(unflipped)", "list(unflipped)"),
         ("parts += [features.sha256, features.size", "parts += [features.size"),
