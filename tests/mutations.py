@@ -610,9 +610,13 @@ MUTATIONS: list[Mutation] = [
     *_of(
         "tf_mixed_nash/rng.py",
         ("tests/tf_mixed_nash/test_rng.py",),
-        ("(*_words(key, count, at), dtype), axis=-1)", "(*_words(key, count, at), dtype), axis=0)"),
+        ("return tf.where(first, even, odd)", "return tf.where(first, odd, even)"),
+        (
+            "(*_words_of(key, _right(entries, 1), at), dtype)",
+            "(*_words_of(key, entries, at), dtype)",
+        ),
         ("halves[..., 1], tf.constant(_KEYS, tf.uint32)", "halves[..., 1], halves[..., 1]"),
-        ("tf.fill([num], tf.cast(at, tf.uint32))", "tf.zeros_like(first)"),
+        ("tf.zeros_like(first) + tf.cast(at, tf.uint32)", "tf.zeros_like(first)"),
         ("n * high + carried", "n * high"),
         ("_right(x1, 12)", "_right(x1, 13)"),
         ("s, c = tf.sin(x), tf.cos(x)", "c, s = tf.sin(x), tf.cos(x)"),
@@ -674,6 +678,22 @@ MUTATIONS: list[Mutation] = [
         ("tests/trainers/experiment/test_ways.py",),
         ("if replicas > 1:", "if replicas > 2:"),
         ('"whole", "on a GPU', '"parts", "on a GPU'),
+        ("if products > SMALL:", "if products >= SMALL:"),
+        ("if num_batches < LONG:", "if num_batches <= LONG:"),
+    ),
+    *_of(
+        "trainers/experiment/build.py",
+        ("tests/trainers/experiment/test_ways.py",),
+        ("given.objective or given.penalty or given.latents", "given.objective or given.latents"),
+        ("net.random or not net.known", "not net.known"),
+        ("len(shape) > 2", "len(shape) > 3"),
+        ("h.num_chains if chains else", "h.num_chains if not chains else"),
+        ("1 if shared and", "1 if not shared and"),
+    ),
+    *_of(
+        "trainers/tasks/custom.py",
+        ("tests/trainers/experiment/test_ways.py",),
+        ("not isinstance(data, user_data.FunctionData)", "True"),
     ),
     *_of(
         "export/rounding.py",

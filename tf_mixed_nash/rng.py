@@ -129,16 +129,15 @@ def normal(
     """
     shape = _static(shape)
     num, computed = math.prod(shape), _computed_in(dtype)
-    # Lengths with no power of two in them run at a quarter of the speed; the slice shares
-    # its buffer with the whole.
-    count = -(-num // 2048) * 1024 if num > 2048 else -(-num // 2)
     if in_whole():  # XLA cannot see complex numbers as real ones
-        normals = _draw(_normals, (count, computed), key, at)
-    else:
-        # A pair as one complex number: of two real tensors XLA would compute each by itself,
-        # words, logarithm and root included.
-        normals = tf.bitcast(_draw(_complex_normals, (count, computed), key, at), computed)
-    flat = tf.slice(tf.reshape(normals, [-1]), [0], [num])
+        flat = _draw(_normals, (num, computed), key, at)
+        return tf.cast(tf.reshape(flat, shape), dtype)
+    # A pair as one complex number: of two real tensors XLA would compute each by itself,
+    # words, logarithm and root included. Lengths with no power of two in them run at a quarter of
+    # the speed; the slice shares its buffer with the whole.
+    count = -(-num // 2048) * 1024 if num > 2048 else -(-num // 2)
+    pairs = tf.bitcast(_draw(_complex_normals, (count, computed), key, at), computed)
+    flat = tf.slice(tf.reshape(pairs, [-1]), [0], [num])
     return tf.cast(tf.reshape(flat, shape), dtype)
 
 
@@ -264,17 +263,32 @@ def _folded(key, counters) -> tf.Tensor:
 
 def _words(key, num: int, at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The two words of the counters (0, at), ..., (num - 1, at): uint32 [num] each."""
+    return _words_of(key, _entries(num), at)
+
+
+def _words_of(key, first: tf.Tensor, at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     words = tf.bitcast(key, tf.uint32)
-    first = tf.bitcast(tf.range(num, dtype=tf.int32), tf.uint32)
-    return threefry((words[0], words[1]), first, tf.fill([num], tf.cast(at, tf.uint32)))
+    return threefry((words[0], words[1]), first, tf.zeros_like(first) + tf.cast(at, tf.uint32))
+
+
+def _entries(num: int) -> tf.Tensor:
+    return tf.bitcast(tf.range(num, dtype=tf.int32), tf.uint32)
 
 
 def _complex_normals(count: int, dtype: tf.DType, key, at) -> tf.Tensor:
     return tf.complex(*normal_pair_from_bits(*_words(key, count, at), dtype))
 
 
-def _normals(count: int, dtype: tf.DType, key, at) -> tf.Tensor:
-    return tf.stack(normal_pair_from_bits(*_words(key, count, at), dtype), axis=-1)
+def _normals(num: int, dtype: tf.DType, key, at) -> tf.Tensor:
+    """The first `num` of the pairs in a row; each entry makes its pair and takes its half.
+
+    Of both halves put together XLA makes the pairs twice, too, and in a fusion on CPUs number by
+    number, with all that reads them: ten times as long (docs/decisions/0031).
+    """
+    entries = _entries(num)
+    even, odd = normal_pair_from_bits(*_words_of(key, _right(entries, 1), at), dtype)
+    first = tf.equal(tf.bitwise.bitwise_and(entries, tf.constant(1, tf.uint32)), 0)
+    return tf.where(first, even, odd)
 
 
 def _uniforms(num: int, dtype: tf.DType, key, at) -> tf.Tensor:

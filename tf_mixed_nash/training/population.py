@@ -31,6 +31,7 @@ from tf_mixed_nash.training.whole import (
     WIDTH,
     counted,
     first_batches,
+    is_known,
     row_of,
     text_of,
 )
@@ -208,7 +209,7 @@ class Population:
         return _ROOM * len(self.loops)
 
     def _made(self, count: int, slots: list[Any]) -> dict[str, tf.Tensor]:
-        known, keeping = self.compile == "whole" and count == LENGTH, bool(slots)
+        known, keeping = self.compile == "whole" and is_known(count), bool(slots)
         if (known, keeping) not in self._programs:
             self._programs[known, keeping] = self._traced(self._function(known, keeping))
         given = [] if known else [tf.constant(count, tf.int32)]

@@ -4,8 +4,8 @@ What a program must not do here is what costs nothing on a CPU and most of the t
 a step of small networks is as long as it takes to launch its kernels:
 
 - *Ask the host whether to go on.* A loop whose bound is an argument does so after every turn, and
-  nothing runs ahead. Most steps are in calls of LENGTH outer steps, a constant; a rest of fewer has
-  a program of its own, whose bound is an argument.
+  nothing runs ahead. On a GPU most steps are in calls of LENGTH outer steps, a constant; a rest of
+  fewer has a program of its own, whose bound is an argument.
 - *Small work in every step.* Keys, latents and data of the plane are made for all steps before the
   loop (tf_mixed_nash/ahead.py). Logs are one row of a table, which is added up after it, in
   float64: the loop has none. t and m are functions of the step's number in the call.
@@ -35,6 +35,7 @@ __all__ = [
     "Calls",
     "counted",
     "first_batches",
+    "is_known",
     "row_of",
     "text_of",
 ]
@@ -47,6 +48,14 @@ _LOGGED = (*SUMMED, "finite")
 WIDTH = len(PLAYERS) * len(_LOGGED)
 # Of the loop's state, what no step reads.
 COUNTERS = ("t", "m", "sums", "summed_steps", "diverged_at")
+
+
+def is_known(count: int) -> bool:
+    """Whether a call of so many steps has the program whose length is a constant.
+
+    On CPUs nothing waits for a look at the bound, and one program is compiled instead of two.
+    """
+    return count == LENGTH and compiling.on_gpu()
 
 
 class Calls:
@@ -71,11 +80,12 @@ class Calls:
 
     def __call__(self, count: int, block: tuple[Any, ...]) -> None:
         """Makes `count` outer steps on the mini-batches of a block."""
-        many, rest = divmod(count, LENGTH)
-        for _ in range(many):
-            self._many(block)
-        if rest:
-            self._rest(tf.constant(rest, tf.int32), block)
+        for done in range(0, count, LENGTH):
+            steps = min(LENGTH, count - done)
+            if is_known(steps):
+                self._many(block)
+            else:
+                self._rest(tf.constant(steps, tf.int32), block)
 
     # Called as they were traced: else TensorFlow warns a process that trains many times.
     @functools.cached_property

@@ -138,8 +138,6 @@ def build(
       InputError: if a file of the user's holds something else than the config says.
     """
     options, task = options_of(config), given.task if given else task_of(config)
-    choice = ways.choose(config["compile"], options.devices)
-
     cold: dict[str, np.ndarray] = {}
 
     def networks(j: int = 0) -> Pair:
@@ -156,6 +154,8 @@ def build(
     num_steps, horizon = _outer_steps(config, schedules)
     cuts = [recovery.outer_step for recovery in recoveries]
     scheme, hyperparameters = _scheme(config, schedules, num_steps, horizon, cuts)
+    products = _products(config, nets, hyperparameters, task, given)
+    choice = ways.choose(config["compile"], options.devices, options.num_batches, products)
     game = GanGame(
         nets.theta,
         nets.w,
@@ -202,6 +202,31 @@ def build(
         start=start,
         cold=cold,
         files=_files(config),
+    )
+
+
+def _products(
+    config: Mapping[str, Any], nets: Pair, hyperparameters: Pair, task: Task, given: Given | None
+) -> int | None:
+    """Weights times the rows that read them in a mini-batch, of both players (`ways.choose`).
+
+    None if a step has convolutions, which XLA computes slowly on CPUs, layers that draw by
+    TensorFlow's generators, slow there as well, or functions of the user's, of which nothing is
+    known.
+    """
+    functions = given and (given.objective or given.penalty or given.latents)
+    if functions or _files(config) or not task.without_functions or config["game"]["augment"]:
+        return None
+    if any(
+        net.random or not net.known or any(len(shape) > 2 for shape in net.shapes) for net in nets
+    ):
+        return None
+    chains = algorithms.ALGORITHMS[config["algorithm"]].chains
+    atoms = [h.num_chains if chains else h.num_particles for h in hyperparameters]
+    shared = config["particles"]["batch"] == "thin"  # the generators share the rows
+    return config["batch_size"] * sum(
+        net.num_parameters * (1 if shared and player == "theta" else n)
+        for player, net, n in zip(PLAYERS, nets, atoms, strict=True)
     )
 
 

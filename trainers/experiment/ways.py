@@ -1,8 +1,10 @@
 """How the steps of a run are compiled where its config leaves it to us: `compile=auto`.
 
 The two ways are the same run but for rounding (docs/decisions/0023), so that a session may choose
-by the machine it is on. The choice is made once, by a rule from what was measured, and is kept in
-provenance.json with its reason.
+by the machine it is on. The choice is made once, by a rule from what was measured and not by a
+measurement at the start, so that the same command is the same run, bit for bit; it is kept in
+provenance.json with its reason. On CPUs one program takes half the time of parts where layers are
+small, and a little more where they are large (docs/decisions/0031).
 """
 
 from __future__ import annotations
@@ -13,7 +15,14 @@ import tensorflow as tf
 
 from trainers.system import devices
 
-__all__ = ["Choice", "choose"]
+__all__ = ["LONG", "SMALL", "Choice", "choose"]
+
+# Mini-batches: one program takes about 8 seconds of a CPU longer to compile, and saves half a
+# millisecond to two of each (python -m benchmarks.compile, docs/speed.md).
+LONG = 20_000
+# Multiplications of a mini-batch, see `choose`: above it the products take most of the time, of
+# which one program's are no faster.
+SMALL = 20_000_000
 
 
 class Choice(NamedTuple):
@@ -30,12 +39,15 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose(asked: str, strategy: str) -> Choice:
+def choose(asked: str, strategy: str, num_batches: int, products: int | None) -> Choice:
     """The way of a run on this machine.
 
     Args:
       asked: the config's `compile`.
       strategy: the config's.
+      num_batches: of the run.
+      products: weights times the rows that read them in a mini-batch, of both players together;
+        None where a step is more than products of matrices and what we wrote ourselves.
     """
     if asked != "auto":
         return Choice(asked, asked, "the config says so")
@@ -46,4 +58,20 @@ def choose(asked: str, strategy: str) -> Choice:
         )
     if tf.config.list_logical_devices("GPU"):
         return Choice(asked, "whole", "on a GPU a step of single kernels waits for their launches")
-    return Choice(asked, "parts", "on CPUs one program gains less than compiling it takes")
+    if products is None:
+        return Choice(
+            asked,
+            "parts",
+            "on CPUs one program is for dense layers and data and functions of our own",
+        )
+    size = f"{products / 1e6:.3g} million products of weights and rows a mini-batch"
+    if products > SMALL:
+        return Choice(asked, "parts", f"on CPUs one program gains nothing with {size}")
+    if num_batches < LONG:
+        return Choice(
+            asked,
+            "parts",
+            f"on CPUs one program takes longer to compile than it saves in {num_batches:,} "
+            "mini-batches",
+        )
+    return Choice(asked, "whole", f"on CPUs one program is faster with {size}")

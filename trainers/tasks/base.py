@@ -56,12 +56,14 @@ class Task(Protocol):
       name: of the data set.
       num_classes: of a class-conditional generator; 0 without classes.
       is_image: whether samples are images.
+      without_functions: whether a step reads its data without functions of the user's.
       columns: of tables, by scorecard key.
     """
 
     name: str
     num_classes: int
     is_image: bool
+    without_functions: bool = True
     columns: Mapping[str, Column]
 
     def check(self) -> None:

@@ -53,6 +53,7 @@ class CustomTask(Task):
     ):
         self.spec, self.name, self.num_classes = spec, spec.dataset, spec.num_classes
         self._models, self._data, self._held_out = models, data, held_out
+        self.without_functions = not isinstance(data, user_data.FunctionData)
 
     @property
     def data(self) -> UserData:
