@@ -7,7 +7,7 @@ a step of small networks is as long as it takes to launch its kernels:
   nothing runs ahead. On a GPU most steps are in calls of LENGTH outer steps, a constant; a rest of
   fewer has a program of its own, whose bound is an argument.
 - *Small work in every step.* Keys, latents and data of the plane are made for all steps before the
-  loop (tf_mixed_nash/ahead.py). Logs are one row of a table, which is added up after it, in
+  loop (tf_mixed_nash/ahead.py); not on CPUs, where to trace that takes longer than it saves. Logs are one row of a table, which is added up after it, in
   float64: the loop has none. t and m are functions of the step's number in the call.
 """
 
@@ -112,12 +112,15 @@ class Calls:
         """The program of LENGTH steps, or of as many as its first argument says."""
 
         def many(block):
-            self._steps(LENGTH, block)
+            self._steps(LENGTH, block, tables=True)
+
+        def rest(count, block):
+            self._steps(count, block, tables=compiling.on_gpu())
 
         signature: list[Any] = [self._feed.signature]
         if not known:
             signature.insert(0, tf.TensorSpec([], tf.int32))
-        function = many if known else self._steps
+        function = many if known else rest
         return tf.function(function, input_signature=signature, autograph=False, jit_compile=True)
 
     def text(self, stage: str = "optimized_hlo") -> str:
@@ -129,7 +132,8 @@ class Calls:
         """
         return text_of(self._compiled(known=True), stage, self._feed.block(0, 1))
 
-    def _steps(self, count, block) -> None:
+    def _steps(self, count, block, tables: bool) -> None:
+        """`count` steps; with tables of what can be made before the loop, if `tables`."""
         feed = self._feed
         start = tf.nest.map_structure(tf.convert_to_tensor, self._state)
         counters = {name: start.pop(name) for name in COUNTERS}
@@ -145,7 +149,7 @@ class Calls:
             return i + 1, s, table.write(i, row_of(logs, dtype))
 
         table = tf.TensorArray(dtype, LENGTH, element_shape=[WIDTH])
-        with compiling.whole(), ahead.batches(m, per_step * LENGTH):
+        with compiling.whole(), ahead.batches(m, per_step * LENGTH if tables else None):
             _, end, table = tf.while_loop(
                 lambda i, *_: i < count, body, (tf.constant(0), start, table)
             )

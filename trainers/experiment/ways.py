@@ -17,9 +17,9 @@ from trainers.system import devices
 
 __all__ = ["LONG", "SMALL", "Choice", "choose"]
 
-# Mini-batches: one program takes about 8 seconds of a CPU longer to compile, and saves half a
+# Mini-batches: one program takes 3 to 9 seconds of a CPU longer to compile, and saves half a
 # millisecond to two of each (python -m benchmarks.compile, docs/speed.md).
-LONG = 20_000
+LONG = 10_000
 # Multiplications of a mini-batch, see `choose`: above it the products take most of the time, of
 # which one program's are no faster.
 SMALL = 20_000_000
