@@ -28,7 +28,7 @@ from trainers.campaigns.study.protocol import ALGORITHMS, PROTOCOLS
 from trainers.campaigns.study.tables import METRICS, Stage, show
 from trainers.system import names
 
-__all__ = ["REGIONS", "line_of", "lost", "particles", "seeds", "speed", "turns"]
+__all__ = ["REGIONS", "line_of", "lost", "particles", "seeds", "speed", "turns", "ways"]
 
 _PROTOCOL = PROTOCOLS["narrow"]
 _SHOWN = ("law_distance", "high_quality_3sigma", "std_ratio", "principal_std_log", "reverse_kl")
@@ -199,6 +199,29 @@ def turns(name: str) -> str:
         rows.append([who, facts, _spread(one["ms"], 3), f"{one['first_steps']:.0f}"])
     head = ["who", "algorithm, batch, precision", "ms a mini-batch", "seconds to the first steps"]
     return markdown(head, rows)
+
+
+def ways(*names: str) -> str:
+    """A table of benchmarks.compile: how `whole` compares with `parts`, from its files.
+
+    Args:
+      names: of the files in docs/results, without their endings.
+    """
+    rows = []
+    for name in names:
+        report = json.loads((ROOT / f"docs/results/{name}.json").read_text())
+        beside = f", beside {report['beside']} busy process" if report["beside"] else ""
+        for parts, whole in zip(report["results"][::2], report["results"][1::2], strict=True):
+            what = f"`{parts['config']}`" if "config" in parts else _perceptrons(parts)
+            times = [_spread(one["ms"], 2) for one in (parts, whole)]
+            first = [f"{one['first']:.0f}" for one in (parts, whole)]
+            rows.append([what + beside, *times, _spread(whole["ratio"], 2), ", ".join(first)])
+    head = ["what", "parts, ms", "whole, ms", "whole / parts", "CPU seconds to the first steps"]
+    return markdown(head, rows)
+
+
+def _perceptrons(one: Mapping[str, Any]) -> str:
+    return f"`{one['algorithm']}`, 3 x {one['width']}, batch {one['batch_size']}"
 
 
 def _penalties(network: str) -> str:
@@ -375,6 +398,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "turns flags": lambda: turns("turns_h100_flags"),
     "turns flags, later": lambda: turns("turns_h100_flags_2"),
     "turns dcgan64, later": lambda: turns("turns_h100_dcgan64_2"),
+    "ways on CPUs": lambda: ways("compile_xeon_configs", "compile_xeon_beside", "compile_xeon"),
     "penalties, MLP": lambda: _penalties("mlp"),
     "penalties, DCGAN 32": lambda: _penalties("dcgan32"),
     "kernels of all": _kernels,

@@ -22,7 +22,7 @@ __all__ = ["LONG", "SMALL", "Choice", "choose"]
 LONG = 10_000
 # Multiplications of a mini-batch, see `choose`: above it the products take most of the time, of
 # which one program's are no faster.
-SMALL = 20_000_000
+SMALL = 10_000_000
 
 
 class Choice(NamedTuple):
