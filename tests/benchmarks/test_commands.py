@@ -55,7 +55,18 @@ def test_compile_times_both_ways(tmp_path):
     rows, text = report(tmp_path, "compile", "--batch_sizes=8", "--algorithms=sgd", "--rounds=2")
     assert [(r["compile"], r["batch_size"]) for r in rows] == [("parts", 8), ("whole", 8)]
     assert rows[0]["ratio"]["median"] == 1.0
+    assert all(row["first"] > 0 for row in rows)
     assert "whole" in text
+
+
+def test_compile_times_configs_beside_other_work(tmp_path):
+    options = ("--configs=swissroll_md", "--set=model.hidden_units=(8,8)", "--beside=1")
+    rows, text = report(tmp_path, "compile", *options, "--rounds=2")
+    assert [(r["compile"], r["config"]) for r in rows] == [
+        ("parts", "swissroll_md"),
+        ("whole", "swissroll_md"),
+    ]
+    assert "swissroll_md" in text
 
 
 def test_a_target_is_printed_with_its_limit(tmp_path):
@@ -72,6 +83,8 @@ def test_a_target_is_printed_with_its_limit(tmp_path):
         ("targets", "--parts=luck", "mlp, small"),
         ("compile", "--algorithms=newton", "mirror_gan"),
         ("compile", "--batch_sizes=0", "above 0"),
+        ("compile", "--widths=0", "above 0"),
+        ("compile", "--configs=swiss", "swissroll_md"),
         ("judge", "--sizes=few", "above 0"),
         ("judge", "--sets=moons", "gaussians25_unequal"),
         ("diagnoses", "--seeds=-1", "0,1,2"),
