@@ -7,8 +7,9 @@ a step of small networks is as long as it takes to launch its kernels:
   nothing runs ahead. On a GPU most steps are in calls of LENGTH outer steps, a constant; a rest of
   fewer has a program of its own, whose bound is an argument.
 - *Small work in every step.* Keys, latents and data of the plane are made for all steps before the
-  loop (tf_mixed_nash/ahead.py); not on CPUs, where to trace that takes longer than it saves. Logs are one row of a table, which is added up after it, in
-  float64: the loop has none. t and m are functions of the step's number in the call.
+  loop (tf_mixed_nash/ahead.py); not on CPUs, where to trace that takes longer than it saves. Logs
+  are one row of a table, which is added up after it, in float64: the loop has none. t and m are
+  functions of the step's number in the call.
 """
 
 from __future__ import annotations
