@@ -16,6 +16,8 @@ from benchmarks.peers.common import PLAYERS, Work
 
 __all__ = ["FAR", "comparable", "difference", "make_loop"]
 
+# Of the tuned defaults what no peer has: V corrected for its start, and a prior.
+_AS_PEERS = ("rms_correction=false", "prior_std=0.0", "weight_decay=0.0")
 FAR = 10**6  # mini-batches: the decaying step size is constant over the few that are timed
 _RECORDS = 512
 
@@ -84,7 +86,7 @@ def difference(peer: Peer, work: Work, steps: int = 1) -> dict[str, float]:
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        loop = make_loop(work, folder, ("mixture.num_components=1",))
+        loop = make_loop(work, folder, ("mixture.num_components=1", *_AS_PEERS))
         nets = {p: loop.run.networks.of(p) for p in PLAYERS}
 
         def weights():
