@@ -70,7 +70,7 @@ def _experiment(dataset: str, algorithm: str, variant: str | None) -> Any:
     c.precision = "float32"  # or mixed_bfloat16, mixed_float16, float64
     c.strategy = "default"  # all GPUs of this machine; or mirrored, multi_worker
     # parts: XLA for updates and draws in a plain graph. whole: all of it one XLA program. auto:
-    # whole on a GPU, parts on several replicas; on CPUs whole for 10,000 mini-batches or more of
+    # whole on a GPU, parts on several replicas; on CPUs whole for 30,000 mini-batches or more of
     # small dense networks, else parts (docs/speed.md). The same run either way, but for rounding.
     c.compile = "auto"
     c.accumulate = 1  # parts of a mini-batch that are computed one after the other

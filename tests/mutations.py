@@ -684,7 +684,8 @@ MUTATIONS: list[Mutation] = [
     *_of(
         "trainers/experiment/build.py",
         ("tests/trainers/experiment/test_ways.py",),
-        ("given.objective or given.penalty or given.latents", "given.objective or given.latents"),
+        ("(given.objective, given.penalty, ", "(given.objective, "),
+        ("given.latents, given.schedules)", "given.latents)"),
         ("net.random or not net.known", "not net.known"),
         ("len(shape) > 2", "len(shape) > 3"),
         ("h.num_chains if chains else", "h.num_chains if not chains else"),
@@ -1104,6 +1105,12 @@ MUTATIONS: list[Mutation] = [
         "trainers/system/paths.py",
         ("tests/cases/test_environments.py",),
         ('set("[]*?\\\\")', 'set("*?")'),
+    ),
+    *_of(
+        "tf_mixed_nash/training/whole.py",
+        ("tests/tf_mixed_nash/training/test_loop.py",),
+        ("count == LENGTH and compiling.on_gpu()", "count == LENGTH"),
+        ("tables=compiling.on_gpu()", "tables=True"),
     ),
     *_of(
         "tf_mixed_nash/ahead.py",

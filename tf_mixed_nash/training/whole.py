@@ -125,7 +125,7 @@ class Calls:
         return tf.function(function, input_signature=signature, autograph=False, jit_compile=True)
 
     def text(self, stage: str = "optimized_hlo") -> str:
-        """XLA's program of LENGTH outer steps, as text.
+        """XLA's program of LENGTH outer steps as calls on a GPU are made, as text.
 
         Args:
           stage: of `tf.function.experimental_get_compiler_ir`: "hlo" is what TensorFlow gives XLA,

@@ -214,8 +214,8 @@ def _products(
     TensorFlow's generators, slow there as well, or functions of the user's, of which nothing is
     known.
     """
-    functions = given and (given.objective or given.penalty or given.latents)
-    if functions or _files(config) or not task.without_functions or config["game"]["augment"]:
+    own = (given.objective, given.penalty, given.latents, given.schedules) if given else ()
+    if any(own) or _files(config) or not task.without_functions or config["game"]["augment"]:
         return None
     if any(
         net.random or not net.known or any(len(shape) > 2 for shape in net.shapes) for net in nets

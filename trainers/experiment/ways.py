@@ -17,9 +17,9 @@ from trainers.system import devices
 
 __all__ = ["LONG", "SMALL", "Choice", "choose"]
 
-# Mini-batches: one program takes 3 to 9 seconds of a CPU longer to compile, and saves half a
-# millisecond to two of each (python -m benchmarks.compile, docs/speed.md).
-LONG = 10_000
+# Mini-batches: one program takes 3 to 11 seconds of a CPU longer to compile, and saves a fifth of a
+# millisecond to three of each (python -m benchmarks.compile, docs/decisions/0031).
+LONG = 30_000
 # Multiplications of a mini-batch, see `choose`: above it the products take most of the time, of
 # which one program's are no faster.
 SMALL = 10_000_000

@@ -123,6 +123,11 @@ def test_the_mixture_is_the_reservoir_over_the_window():
 @pytest.mark.parametrize("way", settings.COMPILE)
 def test_divergence_names_the_step_and_the_player(way, monkeypatch):
     monkeypatch.setattr(whole, "LENGTH", 10)
+    tables = []
+    made = whole.ahead.batches
+    monkeypatch.setattr(
+        whole.ahead, "batches", lambda first, size: tables.append(size) or made(first, size)
+    )
     run = build(tiny("sgd", num_batches=40, compile=way))
     loop = Loop(run)
     real = loop._feed.batch_at
@@ -141,6 +146,8 @@ def test_divergence_names_the_step_and_the_player(way, monkeypatch):
     diverged = loop.advance(40)
     assert diverged is not None
     assert (diverged.step, diverged.players) == (13, ("w",))
+    # On CPUs calls of LENGTH steps and of fewer are one program, without tables before its loop.
+    assert tables == ([None] if way == "whole" else [])
 
 
 @pytest.mark.parametrize(
