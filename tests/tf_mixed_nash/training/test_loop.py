@@ -123,11 +123,6 @@ def test_the_mixture_is_the_reservoir_over_the_window():
 @pytest.mark.parametrize("way", settings.COMPILE)
 def test_divergence_names_the_step_and_the_player(way, monkeypatch):
     monkeypatch.setattr(whole, "LENGTH", 10)
-    tables = []
-    made = whole.ahead.batches
-    monkeypatch.setattr(
-        whole.ahead, "batches", lambda first, size: tables.append(size) or made(first, size)
-    )
     run = build(tiny("sgd", num_batches=40, compile=way))
     loop = Loop(run)
     real = loop._feed.batch_at
@@ -146,8 +141,6 @@ def test_divergence_names_the_step_and_the_player(way, monkeypatch):
     diverged = loop.advance(40)
     assert diverged is not None
     assert (diverged.step, diverged.players) == (13, ("w",))
-    # On CPUs calls of LENGTH steps and of fewer are one program, without tables before its loop.
-    assert tables == ([None] if way == "whole" else [])
 
 
 @pytest.mark.parametrize(
@@ -184,6 +177,23 @@ def test_parts_and_whole_and_two_replicas_are_the_same_run(model, algorithm):
     assert line["moved"] > 1e-8
     bound = min(1e-10, 1e-3 * line["moved"])
     assert max(line[way] for way in ("whole", "replicas", "resumed")) < bound, line
+
+
+def test_on_cpus_there_is_one_program_without_tables(monkeypatch):
+    """A GPU has two, with tables: of LENGTH steps, a constant, and of fewer."""
+    assert not whole.is_known(whole.LENGTH)
+    sizes, made = [], whole.ahead.batches
+
+    def batches(first, size):
+        sizes.append(size)
+        return made(first, size)
+
+    monkeypatch.setattr(whole.ahead, "batches", batches)
+    loop = Loop(build(tiny("sgd", num_batches=4, compile="whole")))
+    assert loop._whole._rest is not None  # traced
+    assert sizes == [None]
+    monkeypatch.setattr(whole.compiling, "on_gpu", lambda: True)
+    assert [whole.is_known(n) for n in (whole.LENGTH - 1, whole.LENGTH)] == [False, True]
 
 
 @pytest.mark.slow  # one program against parts: test_law.py's and test_population.py's
@@ -253,10 +263,11 @@ def test_kernels_of_a_long_training_are_timed_once_before_anything_is_compiled(m
     short, long = (
         Loop(dataclasses.replace(run, num_batches=n)) for n in (xla_flags.LONG - 1, xla_flags.LONG)
     )
-    assert long._whole._rest.graph.get_operations(), "traced, and timed first"
-    long._whole._time_kernels()
+    with whole.compiling.deterministic():  # as the loop calls it
+        assert long._whole._rest.graph.get_operations(), "traced, and timed first"
+        long._whole._time_kernels()
+        assert determinism.is_op_determinism_enabled()
     assert seen == [("optimized_hlo", False)]
-    assert not determinism.is_op_determinism_enabled()
     assert not short._whole._timed
 
 
