@@ -34,7 +34,7 @@ from benchmarks.rounds import Contestant
 from tf_mixed_nash import compile as compiling
 from tf_mixed_nash.compile import WAYS
 from tf_mixed_nash.errors import InputError
-from trainers.system import cli
+from trainers.system import cli, threads
 from trainers.system.quiet import import_tensorflow
 
 _PRECISIONS = ("float32", "bfloat16")
@@ -127,6 +127,7 @@ def _cases(f: Any, folder: Path) -> Iterator[tuple[dict[str, Any], Callable[[str
 def main() -> int:
     """The command."""
     f = flags.FLAGS
+    threads.for_training()
     tf: Any = import_tensorflow()
     from tf_mixed_nash import ALGORITHMS
     from trainers.system import provenance

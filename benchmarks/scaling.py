@@ -32,7 +32,7 @@ from benchmarks.particles_study import STAGES
 from benchmarks.peers.common import Work
 from benchmarks.rounds import Contestant
 from tf_mixed_nash.errors import InputError
-from trainers.system import cli
+from trainers.system import cli, threads
 from trainers.system.quiet import import_tensorflow
 
 _BASE = Work(batch_size=64)
@@ -110,6 +110,7 @@ def main() -> int:
     for axis in f.axes:
         if axis not in (*AXES, *PARTICLES):
             raise InputError(f"--axes={axis}: choose of {', '.join((*AXES, *PARTICLES))}.")
+    threads.for_training()
     tf: Any = import_tensorflow()
     tf.get_logger().setLevel("ERROR")
     if f.child:

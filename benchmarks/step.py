@@ -33,7 +33,7 @@ from benchmarks.peers import common
 from benchmarks.peers.client import PEERS, Peer, PeerError, unavailable
 from benchmarks.peers.common import Work
 from tf_mixed_nash.errors import InputError
-from trainers.system import cli
+from trainers.system import cli, threads
 from trainers.system.quiet import import_tensorflow
 
 __all__ = ["MODELS", "measure", "table"]
@@ -176,6 +176,7 @@ def _chosen_peers(f) -> list[str]:
 def main() -> int:
     """The command."""
     # TensorFlow takes the loops of several algorithms for one function that it traces anew.
+    threads.for_training()
     import_tensorflow().get_logger().setLevel("ERROR")
     from tf_mixed_nash import ALGORITHMS
     from trainers.system import provenance

@@ -24,7 +24,7 @@ from benchmarks.peers.client import PEERS, PeerError, available
 from benchmarks.peers.common import Work
 from benchmarks.step import MODELS
 from tf_mixed_nash.errors import InputError
-from trainers.system import cli
+from trainers.system import cli, threads
 from trainers.system.quiet import import_tensorflow
 
 __all__ = ["Target", "judge"]
@@ -153,6 +153,7 @@ def main() -> int:
     for part in f.parts:
         if part not in PARTS:
             raise InputError(f"--parts={part}: choose of {', '.join(PARTS)}.")
+    threads.for_training()
     import_tensorflow().get_logger().setLevel("ERROR")
     from trainers.system import provenance
     from trainers.system.files import write_json

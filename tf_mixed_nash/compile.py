@@ -22,7 +22,9 @@ __all__ = [
     "WAYS",
     "apart",
     "as_before",
+    "as_for_gpu",
     "deterministic",
+    "for_gpu",
     "freely",
     "fused",
     "in_whole",
@@ -34,6 +36,7 @@ __all__ = [
 WAYS = ("parts", "whole")
 
 _whole: contextvars.ContextVar[bool] = contextvars.ContextVar("whole", default=False)
+_for_gpu: contextvars.ContextVar[bool] = contextvars.ContextVar("for_gpu", default=False)
 
 
 def fused(function):
@@ -80,6 +83,21 @@ def apart(x: tf.Tensor) -> tf.Tensor:
 def on_gpu() -> bool:
     """Whether TensorFlow computes on a GPU."""
     return bool(tf.config.list_logical_devices("GPU"))
+
+
+@contextlib.contextmanager
+def as_for_gpu() -> Iterator[None]:
+    """What is traced inside is made as for a GPU, where that is a choice of ours."""
+    token = _for_gpu.set(True)
+    try:
+        yield
+    finally:
+        _for_gpu.reset(token)
+
+
+def for_gpu() -> bool:
+    """Whether what is traced is to launch few kernels, rather than keep several cores busy."""
+    return _for_gpu.get() or on_gpu()
 
 
 def in_whole() -> bool:

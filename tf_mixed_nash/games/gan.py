@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -10,10 +11,12 @@ import tensorflow as tf
 from tf_mixed_nash import rng
 from tf_mixed_nash.ahead import of_key
 from tf_mixed_nash.errors import InputError, unknown
+from tf_mixed_nash.games import by_hand
 from tf_mixed_nash.games.augmentation import Augmentation, Augmented
 from tf_mixed_nash.games.game import Shard
 from tf_mixed_nash.games.objectives import Objective, wgan
 from tf_mixed_nash.latents import LatentLaw
+from tf_mixed_nash.models.chain import Chain, chain_of
 from tf_mixed_nash.models.network import Network
 from tf_mixed_nash.models.roles import reason
 from tf_mixed_nash.types import Measure, Pair, Particles, Player
@@ -490,6 +493,7 @@ class GanGame:
         the variance of signed measures such as 2 nu_t - nu_{t-1} that of the difference.
         """
         drawn = layers.one("theta", _GENERATED)
+        weights: tuple[Any, ...]
         weights, fakes = zip(
             *[
                 (a, self.packed(layers.fake(self.labelled(of_z, latents))))
@@ -499,6 +503,11 @@ class GanGame:
         )
         real = self.packed(layers.real(real))
         leaves = self.discriminator.unflatten(w)
+        if self._chain_of_critic(layers):
+            found = self._by_hand(leaves, real, weights, fakes, key, shard)
+            logs = {"loss": found.loss, "penalty": _or_zero(found.penalty, found.loss)}
+            sign = self._sign(found.passed.y[: real.shape[0]])
+            return self.discriminator.flatten(found.g), {**logs, **sign}
 
         def f(x, use=_PENALTY, j=0):
             return self._critic(leaves, x, **layers.one("w", use, j))
@@ -521,6 +530,108 @@ class GanGame:
             total = (loss + penalty) * self._loss_scale
         g = self.discriminator.flatten(self._gradient(tape, total, leaves))
         return g, {"loss": loss, "penalty": penalty, **self._sign(logits[0])}
+
+    # Of chains (`by_hand`): the discriminator's field, and both players' at once.
+
+    @functools.cached_property
+    def _chains(self) -> Pair:
+        """Pair of the networks' chains, each None where it is none, or is not differentiated so."""
+        if self._loss_scale != 1.0:
+            return Pair(None, None)
+        theta, w = chain_of(self.generator), chain_of(self.discriminator)
+        return Pair(theta, w if w and w.one_logit else None)
+
+    def both(self, points: Pair, batch: tf.Tensor, keys: Pair) -> Pair | None:
+        """Both players' fields at (theta, w), each with its own latents, or None.
+
+        Of two chains the generator's samples pass the discriminator beside those of its own field.
+
+        Args:
+          points: Pair of [d] and [e].
+          batch: real data [n, ...].
+          keys: Pair of int32[2], as `field` is given them.
+
+        Returns:
+          Pair of what `field` returns; None where it finds them one by one.
+        """
+        theta, w = self._chains
+        plain = not (self.num_classes or self.augmentation or self.reads_the_step)
+        if not (theta and w and plain and self.packing == 1 and self.regularizers.own is None):
+            return None
+        if any(not tf.is_tensor(z) or z.shape.rank != 1 for z in points):
+            return None
+        n, dtype = batch.shape[0], points.theta.dtype
+        of_theta, of_w = (
+            network.unflatten(z)
+            for network, z in zip((self.generator, self.discriminator), points, strict=True)
+        )
+        latents = [self._drawn(key, Shard(), dtype, n) for key in keys]
+        passed = theta.passed(of_theta, tf.concat(latents, axis=0))
+        own, fake = passed.y[:n], passed.y[n:]
+        found = self._by_hand(of_w, batch, (1.0,), (fake,), keys.w, Shard(), more=(own,))
+        slopes, (of_real, of_own) = found.slopes[0][-n:], (found.passed.y[:n], found.passed.y[-n:])
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(of_own)
+            loss = self.objective(of_real, of_own).generator
+        c = tape.gradient(loss, of_own, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        u, _ = w.of_inputs(of_w, own, slopes)
+        g = by_hand.generator(theta, of_theta, passed.rows(0, n), c * u)
+        zero = tf.zeros([], dtype)
+        return Pair(
+            (self.generator.flatten(g), {"loss": loss, "penalty": zero}),
+            (
+                self.discriminator.flatten(found.g),
+                {"loss": found.loss, "penalty": _or_zero(found.penalty, found.loss)},
+            ),
+        )
+
+    def _chain_of_critic(self, layers) -> Chain | None:
+        """The discriminator's, where its loss and penalties are those of a chain."""
+        r = self.regularizers
+        same = r.own is None and (layers.m is None or not (r.any and r.moving))
+        return self._chains.w if same else None
+
+    def _by_hand(self, leaves, real, weights, fakes, key, shard, more=()) -> by_hand.Found:
+        """The discriminator's field on `real` and `fakes`; rows `more` pass its chain with them."""
+        r, n = self.regularizers, real.shape[0]
+        sizes = [n, *(x.shape[0] for x in fakes)]
+        num = sum(sizes)
+        between = []
+        if r.gradient_penalty:
+            between = [self._between(real, x, key, shard) for x in fakes]
+
+        def loss(y):
+            of_real, *of_fakes = tf.split(y, sizes)
+            each = zip(weights, of_fakes, strict=True)
+            return sum(a * self.objective(of_real, y).discriminator for a, y in each)
+
+        span = self._span(n, num, num + sum(x.shape[0] for x in between))
+
+        def penalty(u):
+            squares = self._squares(u)
+            at = lambda begin, end: squares[begin - span[0] : end - span[0]]  # noqa: E731
+            value = tf.zeros([], u.dtype)
+            if r.gradient_penalty:
+                for j, a in enumerate(weights):
+                    value += a * self._far(at(num + j * n, num + (j + 1) * n))
+            if r.r1:
+                value += _total(weights) * (r.r1 * 0.5 * tf.reduce_mean(at(0, n)))
+            if r.r2:
+                for j, a in enumerate(weights):
+                    mean = tf.reduce_mean(at((1 + j) * n, (2 + j) * n))
+                    value += a * (r.r2 * 0.5 * mean)
+            return value
+
+        x = tf.concat([real, *fakes, *between, *more], axis=0)
+        return by_hand.critic(self._chains.w, leaves, x, num, loss, span, penalty if span else None)
+
+    def _span(self, n, num, end) -> Any:
+        """Of rows [real n, fakes up to num, between them up to end]: whose slopes count."""
+        r = self.regularizers
+        if not r.any:
+            return None
+        begin = 0 if r.r1 else n if r.r2 else num
+        return begin, end if r.gradient_penalty else num if r.r2 else n
 
     def _sign(self, logits) -> dict[str, tf.Tensor]:
         """For the augmentations' probability: the mean sign of D(real), of all logits."""
@@ -678,10 +789,17 @@ class GanGame:
         return self._squared_gradient_norm(f, tf.broadcast_to(x, [many, *x.shape]), rows=3)
 
     def _gradient_penalty(self, f, real, fake, key, shard):
+        return self._far(self._squared_gradient_norm(f, self._between(real, fake, key, shard)))
+
+    def _between(self, real, fake, key, shard):
+        """Where the gradient penalty looks: u x + (1 - u) x', u uniform."""
         u = _mixing(real, key, shard)
-        between = u * real + (1.0 - u) * fake
-        norm = tf.sqrt(self._squared_gradient_norm(f, between) + 1e-12)
-        return self.regularizers.gradient_penalty * tf.reduce_mean((norm - 1.0) ** 2)
+        return u * real + (1.0 - u) * fake
+
+    def _far(self, squares, axis=None):
+        """The gradient penalty of squared slopes."""
+        norm = tf.sqrt(squares + 1e-12)
+        return self.regularizers.gradient_penalty * tf.reduce_mean((norm - 1.0) ** 2, axis)
 
     def _penalty(self, penalties, zero, layers):
         """What `penalties` computes, when it is due and times the regularisers' factor."""
@@ -793,11 +911,15 @@ class GanGame:
             tape.watch(x)
             y = tf.reduce_sum(f(x)) * self._loss_scale
         (g,) = self._gradient(tape, y, [x])
+        return self._squares(g, rows)
+
+    def _squares(self, g, rows=1):
+        """|g|^2 of every row, but for its last channels, the classes."""
         if self.num_classes:
             of_data: Any = tf.reshape(g, [*g.shape[:-1], self.packing, -1])
             of_data = of_data[..., : -self.num_classes]
             g = tf.reshape(of_data, [*g.shape[:-1], -1])
-        return tf.reduce_sum(g**2, axis=list(range(rows, x.shape.rank)))
+        return tf.reduce_sum(g**2, axis=list(range(rows, g.shape.rank)))
 
 
 # What a call of a network is for: each has draws of its own (and `GanGame.latents` the counter 0,
@@ -873,6 +995,10 @@ def _of_group(layers: dict[str, Any], group: int) -> dict[str, Any]:
     if not group or "keys" not in layers:
         return layers
     return {**layers, "keys": [rng.fold_in(key, group) for key in layers["keys"]]}
+
+
+def _or_zero(x, like):
+    return tf.zeros_like(like) if x is None else x
 
 
 def _total(weights):

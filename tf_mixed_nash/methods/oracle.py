@@ -7,19 +7,42 @@ data, latents and weight noise are functions of (seed, m): the same m gives the 
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from tf_mixed_nash import rng
 from tf_mixed_nash.ahead import of_batch
+from tf_mixed_nash.compile import for_gpu
 from tf_mixed_nash.games.game import Game
 from tf_mixed_nash.types import PLAYERS, Measure, Pair, Player
 
 __all__ = ["Oracle"]
 
 _STREAMS = ("_field_keys", "_noise_keys", "_history_keys", "_state_key")
+
+
+class _Meeting(NamedTuple):
+    """Where both players' fields are asked for.
+
+    Attributes:
+      points: Pair of tensors.
+      m: the mini-batch.
+      fields: () -> Pair of what `Oracle.field` returns, or None where the game finds each alone.
+    """
+
+    points: Pair
+    m: Any
+    fields: Callable[[], Pair | None]
+
+    def has(self, player: Player, z, opponent: Measure, m) -> bool:
+        """Whether this is the question: of the same tensors, whatever numbers are in others."""
+        mine, theirs = self.points if player == "theta" else self.points[::-1]
+        atoms = opponent.atoms
+        alone = isinstance(atoms, tuple) and len(atoms) == 1 and opponent.weights == (1.0,)
+        return z is mine and m is self.m and alone and atoms[0] is theirs
 
 
 class Oracle:
@@ -57,6 +80,8 @@ class Oracle:
         self._states: Pair | None = None
         self._chance: Any = None
         self._outer_step: Any = None
+        self._meeting: _Meeting | None = None
+        self._meets = True
 
     def with_batches(self, batch_at: Callable[[Any], Any]) -> Oracle:
         """The same oracle on other real data: same latents, same noise."""
@@ -93,6 +118,30 @@ class Oracle:
         other._outer_step = t
         return other
 
+    def together(self, points: Pair, m) -> Oracle:
+        """The same oracle, for a step that may ask for both players' fields at `points`.
+
+        On a GPU a game that finds both at once (`GanGame.both`) does so, and who asks for one of
+        them on mini-batch m is given his half; every other question is answered by itself. On CPUs
+        all are: there the two fields are computed side by side, each on a part of the cores.
+        """
+        both = getattr(self.game, "both", None)
+        plain = self._states is None and self._chance is None
+        if not (self._meets and both and plain and for_gpu() and self._evaluate == self.game.field):
+            return self
+        other = copy.copy(self)
+        keys = lambda: Pair(*(_key(self._field_keys[p], m) for p in PLAYERS))  # noqa: E731
+        other._meeting = _Meeting(
+            points, m, functools.cache(lambda: both(points, self._batch_at(m), keys()))
+        )
+        return other
+
+    def alone(self) -> Oracle:
+        """The same oracle, without `together`: for steps of which one player's half is not kept."""
+        other = copy.copy(self)
+        other._meets = False
+        return other
+
     def logged(self, player: Player) -> tuple[str, ...]:
         """What the logs of this player's fields have beside "loss" and "penalty"."""
         augmentation = getattr(self.game, "augmentation", None)
@@ -117,6 +166,10 @@ class Oracle:
 
     def field(self, player: Player, z: tf.Tensor, opponent: Measure, m) -> tuple[tf.Tensor, dict]:
         """The descent direction of `player` at z against `opponent` on mini-batch m."""
+        if self._meeting and self._meeting.has(player, z, opponent, m):
+            fields = self._meeting.fields()
+            if fields is not None:
+                return fields.of(player)
         key = _key(self._field_keys[player], m)
         carried: Any = {} if self._states is None else {"states": self._states}
         if getattr(self.game, "reads_the_step", False):

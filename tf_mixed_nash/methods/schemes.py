@@ -127,6 +127,9 @@ def mirror_descent(prox: Pair[Prox], alternated: bool = False) -> Scheme:
         return Pair(Iterate(theta, prox.theta.init(theta)), Iterate(w, prox.w.init(w)))
 
     def step(oracle, s, t, m):
+        if not alternated:
+            oracle = _together(oracle, prox, Pair(s.theta.z, s.w.z), t, m)
+
         def MD(player: Player, against) -> Move:
             mine = s.of(player)
             return prox.of(player).step(
@@ -167,9 +170,11 @@ def mirror_prox(prox: Pair[Prox], alternated: bool = False) -> Scheme:
 
     def step(oracle, s, t, m):
         def phase(at: Pair, samplers: Pair, m, alternated) -> Pair[Move]:
+            asked = oracle if alternated else _together(oracle, prox, at, t, m)
+
             def MD(player: Player, against) -> Move:
                 return prox.of(player).step(
-                    oracle,
+                    asked,
                     player,
                     s.of(player).tilde,
                     at.of(player),
@@ -286,6 +291,7 @@ def past_extragradient(
 
     def step(oracle, s, t, m):
         half = _each(lambda p: extrapolate(oracle, p, s.of(p), t))
+        oracle = oracle.together(Pair(half.theta[0], half.w[0]), m)
 
         def update(player: Player, opponent: Player):
             z_half, state = half.of(player)
@@ -376,7 +382,7 @@ def discriminator_steps(scheme: Scheme, num_steps: int) -> Scheme:
     def step(oracle, s, t, m):
         finite = tf.constant(True)
         for _ in range(num_steps - 1):
-            new, logs = scheme.step(oracle, s, t, m)
+            new, logs = scheme.step(oracle.alone(), s, t, m)
             s = Pair(theta=s.theta, w=new.w)
             finite &= logs.w["finite"]
             m += scheme.num_batches(t)
@@ -385,6 +391,15 @@ def discriminator_steps(scheme: Scheme, num_steps: int) -> Scheme:
         return s, Pair(logs.theta, w_logs)
 
     return scheme._replace(step=step, num_batches=lambda t: num_steps * scheme.num_batches(t))
+
+
+def _together(oracle: Oracle, prox: Pair[Prox], points: Pair, t, m) -> Oracle:
+    """The oracle of prox steps of one field each, which begin at `points`.
+
+    Of more, the later ones are elsewhere, in a loop of each player's own.
+    """
+    one = all(isinstance(K := p.num_batches(t), int) and K == 1 for p in prox)
+    return oracle.together(points, m) if one else oracle
 
 
 def _points(s: Pair) -> Pair:

@@ -34,4 +34,5 @@ def leaky_relu(slope: float):
             gradients=upstream, features=sign, alpha=slope
         )
 
+    activation.slope = slope  # which `chain` reads
     return activation

@@ -131,7 +131,8 @@ class Calls:
           stage: of `tf.function.experimental_get_compiler_ir`: "hlo" is what TensorFlow gives XLA,
             "optimized_hlo" what XLA makes of it on this machine.
         """
-        return text_of(self._compiled(known=True), stage, self._feed.block(0, 1))
+        with compiling.as_for_gpu():
+            return text_of(self._compiled(known=True), stage, self._feed.block(0, 1))
 
     def _steps(self, count, block, tables: bool) -> None:
         """`count` steps; with tables of what can be made before the loop, if `tables`."""

@@ -4,7 +4,8 @@ The two ways are the same run but for rounding (docs/decisions/0023), so that a 
 by the machine it is on. The choice is made once, by a rule from what was measured and not by a
 measurement at the start, so that the same command is the same run, bit for bit; it is kept in
 provenance.json with its reason. On CPUs one program takes half the time of parts where layers are
-small, and a little more where they are large (docs/decisions/0031).
+small, and a little more where they are large, if TensorFlow cuts each operation into pieces
+(docs/decisions/0031); with one thread an operation parts are as fast (docs/decisions/0032).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from trainers.system import devices
+from trainers.system import devices, threads
 
 __all__ = ["LONG", "SMALL", "Choice", "choose"]
 
@@ -58,6 +59,10 @@ def choose(asked: str, strategy: str, num_batches: int, products: int | None) ->
         )
     if tf.config.list_logical_devices("GPU"):
         return Choice(asked, "whole", "on a GPU a step of single kernels waits for their launches")
+    if threads.of_an_operation() == 1:
+        return Choice(
+            asked, "parts", "on CPUs one program gains nothing where an operation has one thread"
+        )
     if products is None:
         return Choice(
             asked,

@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
 from trainers.system.files import write_atomically
 from trainers.workdir.folder import METRICS, TENSORBOARD, TIMES, whole_lines
@@ -107,8 +108,12 @@ class Journal:
             with self._times.open("a") as file:
                 file.write(json.dumps({"step": record["step"], **times}) + "\n")
         with self._board.as_default():
-            for name, value in {**record, **times}.items():
-                tf.summary.scalar(name, value, step=record["step"])
+            # As `tf.summary.scalar` writes them, by one operation: each takes half a millisecond,
+            # and a hundred mini-batches of small networks a hundred.
+            scalars = [scalar_pb(name, float(x)) for name, x in {**record, **times}.items()]
+            values = [value for each in scalars for value in each.value]
+            raw = type(scalars[0])(value=values).SerializeToString()
+            tf.summary.experimental.write_raw_pb(raw, step=record["step"])
             for name, values in histograms.items():
                 tf.summary.histogram(name, values, step=record["step"])
 
