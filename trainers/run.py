@@ -21,6 +21,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from tf_mixed_nash.errors import InputError
+from trainers.experiment.sizes import likely_one_program
 from trainers.system import cli, discovery, threads
 from trainers.system.quiet import import_tensorflow
 from trainers.tasks.kinds import program_of
@@ -46,7 +47,8 @@ def main() -> int:
         return cli.DONE
     if _CONFIG.value is None:
         raise InputError(f"Give an experiment with --config. There are: {cli.experiments()}.")
-    threads.for_training()
+    if not likely_one_program(_CONFIG.value):
+        threads.for_training()
     import_tensorflow(*program_of(_CONFIG.value))
     from trainers.experiment import settings
     from trainers.experiment.options import options_of

@@ -4,8 +4,7 @@ The two ways are the same run but for rounding (docs/decisions/0023), so that a 
 by the machine it is on. The choice is made once, by a rule from what was measured and not by a
 measurement at the start, so that the same command is the same run, bit for bit; it is kept in
 provenance.json with its reason. On CPUs one program takes half the time of parts where layers are
-small, and a little more where they are large, if TensorFlow cuts each operation into pieces
-(docs/decisions/0031); with one thread an operation parts are as fast (docs/decisions/0032).
+small, and more where they are large (docs/decisions/0031 and 0032).
 """
 
 from __future__ import annotations
@@ -14,16 +13,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from trainers.system import devices, threads
+from trainers.experiment.sizes import LONG, SMALL
+from trainers.system import devices
 
 __all__ = ["LONG", "SMALL", "Choice", "choose"]
-
-# Mini-batches: one program takes 3 to 11 seconds of a CPU longer to compile, and saves a fifth of a
-# millisecond to three of each (python -m benchmarks.compile, docs/decisions/0031).
-LONG = 30_000
-# Multiplications of a mini-batch, see `choose`: above it the products take most of the time, of
-# which one program's are no faster.
-SMALL = 10_000_000
 
 
 class Choice(NamedTuple):
@@ -59,10 +52,6 @@ def choose(asked: str, strategy: str, num_batches: int, products: int | None) ->
         )
     if tf.config.list_logical_devices("GPU"):
         return Choice(asked, "whole", "on a GPU a step of single kernels waits for their launches")
-    if threads.of_an_operation() == 1:
-        return Choice(
-            asked, "parts", "on CPUs one program gains nothing where an operation has one thread"
-        )
     if products is None:
         return Choice(
             asked,

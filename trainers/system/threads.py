@@ -2,17 +2,15 @@
 
 The two players' fields do not wait for each other, so that a step is two chains of operations side
 by side. TensorFlow by default cuts every operation into as many pieces as there are cores, which
-the two chains then take from each other; and of a product of 64 rows a piece is too small. On two
-cores one thread an operation makes the paper's networks 1.4 times as fast, eight small generators
-2.6 times (docs/decisions/0032). More than two cores have not been tried.
+the two chains then take from each other; and of a product of 64 rows a piece is too small
+(docs/decisions/0032). More than two cores have not been tried.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 
-__all__ = ["VARIABLE", "for_training", "of_an_operation"]
+__all__ = ["VARIABLE", "for_training"]
 
 # TensorFlow's, read when it first computes something.
 VARIABLE = "TF_NUM_INTRAOP_THREADS"
@@ -21,15 +19,6 @@ VARIABLE = "TF_NUM_INTRAOP_THREADS"
 def for_training() -> None:
     """Asks TensorFlow for it, before it is loaded; does nothing if the user chose otherwise."""
     os.environ.setdefault(VARIABLE, str(max(1, _cores() // 2)))
-
-
-def of_an_operation() -> int:
-    """How many threads one operation of this process may have."""
-    asked = 0
-    if tf := sys.modules.get("tensorflow"):
-        asked = tf.config.threading.get_intra_op_parallelism_threads()
-    given = os.environ.get(VARIABLE, "").strip()
-    return asked or (int(given) if given.isdecimal() and int(given) > 0 else _cores())
 
 
 def _cores() -> int:
