@@ -15,7 +15,7 @@ SEED   ?= 0
 KILLS  ?= 40
 JOBS   ?= 2
 
-.PHONY: run test test-slow wheel-test walk docs pages release browser mutate chaos check format bench peers lock clean
+.PHONY: run test test-slow wheel-test walk docs pages release browser mutate chaos check format bench peers gpu-compiler lock clean
 
 run: $(STAMP)
 	$(BIN)/python -m trainers.run --config=configs/gaussians8_mp.py --workdir=$(WORKDIR) --config.seed=$(SEED)
@@ -83,6 +83,14 @@ peers: $(STAMP)
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 	  'jax>=0.10,<0.11' 'jaxlib>=0.10,<0.11' 'torch>=2.13,<2.14'
 
+# XLA's compiler for NVIDIA GPUs, which needs no GPU (benchmarks.kernels --device=h100).
+gpu-compiler: $(STAMP)
+	test -x .venv-gpu/bin/python || $(PYTHON) -m venv .venv-gpu
+	.venv-gpu/bin/python -m pip install --quiet --disable-pip-version-check \
+	  jax==0.10.2 jaxlib==0.10.2 nvidia-cuda-nvcc-cu12
+	.venv-gpu/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  jax-cuda12-plugin==0.10.2 jax-cuda12-pjrt==0.10.2
+
 # The virtual environment, exactly as tested (constraints.txt).
 $(STAMP): setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -96,5 +104,5 @@ lock: $(STAMP)
 	$(BIN)/python -m pip freeze --exclude-editable | grep -v '^-e' > constraints.txt
 
 clean:
-	rm -rf $(VENV) .venv-release runs build dist site *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-release .venv-gpu runs build dist site *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,8 +14,18 @@ from benchmarks.peers.client import Peer
 from benchmarks.peers.common import Work
 from benchmarks.peers.ours import FAR, make_loop
 from benchmarks.rounds import Contestant
+from trainers.system import threads
 
-__all__ = ["PEAK", "configured", "gradients", "matrix_product", "ours", "peer", "peers"]
+__all__ = [
+    "PEAK",
+    "configured",
+    "gradients",
+    "matrix_product",
+    "of_config",
+    "ours",
+    "peer",
+    "peers",
+]
 
 PEAK = "matrix product"
 _SIDE = 2048
@@ -28,13 +38,18 @@ def ours(work: Work, folder: Path, overrides: Sequence[str] = ()) -> Contestant:
 
 def configured(config: str, overrides: Sequence[str] = ()) -> Contestant:
     """The same of a module of `configs`, as `trainers.run` reads it, at any length."""
+    return Contestant(_timed(of_config(config, overrides)))
+
+
+def of_config(config: str, overrides: Sequence[str] = ()) -> Any:
+    """The loop of a module of `configs`, at any length."""
     from tf_mixed_nash.training.loop import Loop
     from trainers.experiment import settings
     from trainers.experiment.build import build
 
     given = importlib.import_module(f"configs.{config}").get_config()
     settings.override(given, [*overrides, f"num_batches={FAR}"])
-    return Contestant(_timed(Loop(build(settings.resolve(given)))))
+    return Loop(build(settings.resolve(given)))
 
 
 def _timed(loop: Any) -> Callable[[int], float]:
@@ -95,16 +110,25 @@ def peers(names: Sequence[str]) -> Iterator[dict[str, Peer]]:
 
 
 def matrix_product(dtype: str = "float32") -> Contestant:
-    """The largest rate of TensorFlow's matrix product here: square matrices of side 2,048."""
+    """The largest rate of TensorFlow's matrix products here: square matrices of side 2,048.
+
+    As many side by side as keep all cores busy.
+    """
     import tensorflow as tf
 
+    count = threads.side_by_side()
+
     a, b = (tf.cast(tf.random.stateless_normal([_SIDE] * 2, (i, 0)), dtype) for i in range(2))
-    product: Callable[..., Any] = tf.function(tf.matmul, autograph=False)
+
+    def products(a, b):
+        return tf.add_n([tf.matmul(a + float(i), b)[0, 0] for i in range(count)])
+
+    product: Callable[..., Any] = tf.function(products, autograph=False)
 
     def seconds(steps: int) -> float:
         started = time.perf_counter()
         for _ in range(steps):
-            product(a, b)[0, 0].numpy()
+            product(a, b).numpy()
         return time.perf_counter() - started
 
-    return Contestant(seconds, 2.0 * _SIDE**3)
+    return Contestant(seconds, 2.0 * count * _SIDE**3)

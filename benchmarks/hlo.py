@@ -1,7 +1,7 @@
 """What XLA's text of a compiled program says: the instructions of its loop, and how often it turns.
 
 A parser of the text alone, so that programs of TensorFlow and of JAX are counted alike. It knows
-computations, instructions with type and opcode, and who calls whom; nothing of operands.
+computations, instructions with type, opcode and operands, and who calls whom.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-__all__ = ["Computation", "Instruction", "Loop", "counts", "main_loop", "parse"]
+__all__ = ["Computation", "Instruction", "Loop", "chain", "counts", "main_loop", "parse"]
 
 _HEADER = re.compile(r"^(ENTRY\s+)?%?([\w.\-]+)\s*(\(.*)?\{\s*$")
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT\s+)?%?([\w.\-]+) = (.*)$")
@@ -21,6 +21,7 @@ _CALLED = re.compile(
 )
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
+_NAME = re.compile(r"%([\w.\-]+)")
 _COMMENT = re.compile(r"/\*.*?\*/")
 
 # They are no work of their own: names of values, or calls whose insides are counted.
@@ -44,6 +45,7 @@ class Instruction(NamedTuple):
       opcode: such as dot.
       calls: the computations that it names, as (role, name).
       trips: of a while, how often it turns, if XLA knows.
+      operands: names of the instructions that it reads.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Instruction(NamedTuple):
     opcode: str
     calls: tuple[tuple[str, str], ...] = ()
     trips: int | None = None
+    operands: tuple[str, ...] = ()
 
 
 class Computation(NamedTuple):
@@ -119,7 +122,18 @@ def _instruction(name: str, rest: str) -> Instruction:
         opcode[1] if opcode else "?",
         tuple(calls),
         int(trips[1]) if trips else None,
+        _operands(rest, opcode.end() - 1) if opcode else (),
     )
+
+
+def _operands(text: str, begin: int) -> tuple[str, ...]:
+    """The names in the brackets that open at `begin`."""
+    depth = 0
+    for end in range(begin, len(text)):
+        depth += (text[end] in "([{") - (text[end] in ")]}")
+        if depth == 0:
+            break
+    return tuple(_NAME.findall(text[begin:end]))
 
 
 def _end_of_type(text: str) -> int:
@@ -204,3 +218,16 @@ def counts(program: Mapping[str, Computation], name: str) -> dict[str, int]:
         "whiles": of["while"],
         "f64": f64,
     }
+
+
+def chain(program: Mapping[str, Computation], name: str) -> int:
+    """The most kernels of a computation of which each reads what the one before wrote.
+
+    A GPU that runs what does not wait for each other side by side takes as long at least. What an
+    instruction calls counts as one kernel.
+    """
+    length: dict[str, int] = {}
+    for instruction in program[name].instructions:
+        before = max((length.get(operand, 0) for operand in instruction.operands), default=0)
+        length[instruction.name] = before + (instruction.opcode not in _NO_WORK)
+    return max(length.values(), default=0)

@@ -3,12 +3,17 @@
     python -m benchmarks.kernels [--models=mlp,dcgan32,dcgan64] [--algorithms=all|rmsprop,...]
         [--batch_sizes=64,256] [--precisions=float32] [--width=512] [--peers=jax|none]
         [--stage=optimized_hlo|hlo] [--set=KEY=VALUE,... ...] [--text=FOLDER] [--output=FILE]
+        [--device=here|h100]
 
 The program is that of `compile=whole`: XLA's text of a call of many outer steps, of which the
 loop's body is counted (benchmarks/hlo.py) and divided by the mini-batches of an outer step. On a
 GPU a step of small networks takes as long as launching its kernels, and a copy or a
 float64 more in every step is seen here, where there is none. XLA makes other programs for
 other devices, so that counts compare programs of one machine and do not explain times.
+
+--device=h100 compiles for an NVIDIA H100, which need not be here (`make gpu-compiler`; MLPs only),
+ours with the flags that a run of fewer than 500,000 mini-batches has there. `chain` is then the
+number of kernels that must wait for each other, the least that a step takes.
 
 `trips` is how often the loop turns, if XLA knows it: else it asks the host after every turn.
 --text keeps the programs. Each --set is a row of its own, of ours with these keys of the config;
@@ -45,6 +50,7 @@ COLUMNS = (
     *("kernels", "fusions", "dots", "convolutions", "custom_calls", "generators", "copies"),
     *("whiles", "f64"),
 )
+_ROOT = Path(__file__).parents[1]
 _STAGES = ("optimized_hlo", "hlo")
 
 
@@ -66,6 +72,29 @@ def of_ours(
         loop.close()
 
 
+def for_h100(program: bytes | Work) -> str:
+    """XLA's text for an H100 of a serialised program of ours, or of the JAX peer's scan of a work.
+
+    Raises:
+      InputError: if the compiler is not installed, or fails.
+    """
+    python = _ROOT / ".venv-gpu/bin/python"
+    if not python.exists():
+        raise InputError("--device=h100 needs XLA's compiler for GPUs. Run: make gpu-compiler")
+    given = [] if isinstance(program, bytes) else [json.dumps(dataclasses.asdict(program))]
+    done = subprocess.run(
+        [str(python), "-m", "benchmarks.peers.gpu_compiler", *given],
+        input=program if isinstance(program, bytes) else None,
+        capture_output=True,
+        check=False,
+        cwd=_ROOT,
+    )
+    if done.returncode:
+        last = done.stderr.decode(errors="replace").strip().splitlines()[-1]
+        raise InputError(f"XLA did not compile the program for an H100: {last}")
+    return done.stdout.decode()
+
+
 def of_jax(work: Work) -> str:
     """The text of the JAX peer's scan.
 
@@ -77,7 +106,7 @@ def of_jax(work: Work) -> str:
         capture_output=True,
         text=True,
         check=False,
-        cwd=Path(__file__).parents[1],
+        cwd=_ROOT,
     )
     if done.returncode:
         raise InputError(f"JAX did not compile the step: {done.stderr.strip().splitlines()[-1]}")
@@ -85,7 +114,7 @@ def of_jax(work: Work) -> str:
 
 
 def count(text: str, per_step: int = 1) -> dict[str, float | None]:
-    """The work of the program's loop per mini-batch, by COLUMNS; and `trips`, or None.
+    """The work of the program's loop per mini-batch, by COLUMNS; its `chain`; `trips`, or None.
 
     Args:
       text: of the program.
@@ -94,7 +123,8 @@ def count(text: str, per_step: int = 1) -> dict[str, float | None]:
     program = hlo.parse(text)
     loop = hlo.main_loop(program)
     found = hlo.counts(program, loop.body)
-    return {**{name: found[name] / per_step for name in COLUMNS}, "trips": loop.trips}
+    per_batch = {name: found[name] / per_step for name in COLUMNS}
+    return {**per_batch, "chain": hlo.chain(program, loop.body) / per_step, "trips": loop.trips}
 
 
 def _row(who: str, work: Work, given: str, text: str, per_step: int) -> dict[str, Any]:
@@ -113,10 +143,12 @@ def _row(who: str, work: Work, given: str, text: str, per_step: int) -> dict[str
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as text."""
-    head = f"{'':<10}{'algorithm':<20}" + "".join(f"{c[:11]:>12}" for c in (*COLUMNS, "trips"))
+    head = f"{'':<10}{'algorithm':<20}" + "".join(
+        f"{c[:11]:>12}" for c in (*COLUMNS, "chain", "trips")
+    )
     lines = [head]
     for row in rows:
-        numbers = "".join(f"{row[c]:>12g}" for c in COLUMNS)
+        numbers = "".join(f"{row[c]:>12g}" for c in (*COLUMNS, "chain"))
         trips = "unknown" if row["trips"] is None else str(row["trips"])
         given = f"  {row['set']}" if row["set"] else ""
         lines.append(f"{row['framework']:<10}{row['algorithm']:<20}{numbers}{trips:>12}{given}")
@@ -161,8 +193,8 @@ def main() -> int:
     tf.get_logger().setLevel("ERROR")
     algorithms = _chosen("algorithms", f.algorithms, list(ALGORITHMS))
     works = _works(f)
-    with_jax = f.peers == "jax" and f.stage == "optimized_hlo"
-    if with_jax and (reason := unavailable("jax")):
+    with_jax, there = f.peers == "jax" and f.stage == "optimized_hlo", f.device == "h100"
+    if with_jax and not there and (reason := unavailable("jax")):
         print(f"without jax: {reason}")
         with_jax = False
     about = provenance.describe({"seed": 0})
@@ -174,12 +206,15 @@ def main() -> int:
             for name in algorithms:
                 mine = dataclasses.replace(work, algorithm=name)
                 for given in f.set or [""]:
-                    program = of_ours(
-                        mine, Path(folder), f.stage, [*filter(None, given.split(","))]
+                    stage = "hlo_serialized" if there else f.stage
+                    text, per_step = of_ours(
+                        mine, Path(folder), stage, [*filter(None, given.split(","))]
                     )
-                    rows.append(_kept(f, "ours", mine, given, *program))
+                    text = for_h100(text) if there else text  # pyright: ignore
+                    rows.append(_kept(f, "ours", mine, given, text, per_step))
                 if with_jax and work.model == "mlp" and name in common.ALGORITHMS:
-                    rows.append(_kept(f, "jax", mine, "", of_jax(mine), 1))
+                    theirs = (for_h100 if there else of_jax)(mine)
+                    rows.append(_kept(f, "jax", mine, "", theirs, 1))
             facts = rows[0]
             print(
                 f"\n{facts['model']}, {work.precision}, batch {work.batch_size}, width "
@@ -211,6 +246,7 @@ if __name__ == "__main__":
     flags.DEFINE_integer("width", 0, "Of the networks; 0: that of the model.", lower_bound=0)
     flags.DEFINE_enum("peers", "none", ["jax", "none"], "Who else is counted.")
     flags.DEFINE_enum("stage", "optimized_hlo", _STAGES, "Of XLA.")
+    flags.DEFINE_enum("device", "here", ["here", "h100"], "For which XLA compiles.")
     flags.DEFINE_multi_string("set", [], "KEY=VALUE,... of the config: a row. Several times.")
     flags.DEFINE_string("text", None, "Also write the programs into this folder.")
     flags.DEFINE_string("output", None, "Also write a JSON file.")

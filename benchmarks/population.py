@@ -32,7 +32,7 @@ from benchmarks.peers.common import Work
 from benchmarks.peers.ours import make_loop
 from tf_mixed_nash.compile import WAYS
 from tf_mixed_nash.errors import InputError
-from trainers.system import cli, threads
+from trainers.system import cli
 from trainers.system.quiet import import_tensorflow
 
 __all__ = ["count", "make_population", "measure"]
@@ -113,7 +113,6 @@ def _rows(
 def main() -> int:
     """The command."""
     f = flags.FLAGS
-    threads.for_training()
     tf: Any = import_tensorflow()
     from tf_mixed_nash import ALGORITHMS
     from trainers.system import provenance

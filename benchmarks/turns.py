@@ -12,7 +12,8 @@ after the other.
 A contestant is a peer (benchmarks/peers/client.py) or `ours`, which may have options behind commas:
 `ours,KEY=VALUE` of the config, `ours,population=16`, `ours,deterministic=false`, `ours,choose=true`
 (kernels timed in a first compilation, deterministic in the second), `ours,call=100`, outer steps of
-a call whose length XLA knows. `xla=FLAG`, a flag of XLA such as
+a call whose length XLA knows, `threads=2`, of an operation on CPUs, `config=gaussians8_mp`, a
+shipped one instead of the work. `xla=FLAG`, a flag of XLA such as
 --xla_gpu_enable_triton_gemm=true, is an option of JAX, too. Who is not ready after --seconds, or
 fails, is left out and named.
 """
@@ -39,7 +40,7 @@ from benchmarks.peers.common import Work
 from benchmarks.peers.ours_peer import OPTIONS
 from benchmarks.step import MODELS
 from tf_mixed_nash.errors import InputError
-from trainers.system import cli
+from trainers.system import cli, threads
 from trainers.system.quiet import import_tensorflow
 
 __all__ = ["Contestant", "parse", "table", "times"]
@@ -86,6 +87,10 @@ def parse(text: str, work: Work) -> Contestant:
             (given[key],) = integers(key, [value]) or [1]
         elif key in ("deterministic", "choose"):
             given[key] = value != "false"
+        elif key == "threads":
+            environment[threads.VARIABLE] = str(*integers(key, [value]))
+        elif key == "config":
+            given[key] = value
         elif key == "xla":
             before = environment.get(_XLA, os.environ.get(_XLA, ""))
             environment[_XLA] = f"{before} {value}".strip()
@@ -93,6 +98,8 @@ def parse(text: str, work: Work) -> Contestant:
             given["set"].append(option)
     if name == _OURS:
         environment[OPTIONS] = json.dumps(given)
+    if "config" in given:
+        return Contestant(text, name, environment, work)
     facts = f"{work.algorithm} {work.batch_size} {work.precision}"
     return Contestant(f"{text} {facts}", name, environment, work)
 

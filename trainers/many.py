@@ -25,7 +25,7 @@ from typing import Any
 from absl import flags
 
 from tf_mixed_nash.errors import InputError
-from trainers.system import cli, threads
+from trainers.system import cli
 from trainers.system.files import write_json
 from trainers.system.quiet import import_tensorflow
 
@@ -36,7 +36,6 @@ def main() -> int:
     """The command."""
     f = flags.FLAGS
     jobs = _of_file(f.runs) if f.runs else list(_of_flags(f))
-    threads.for_training()
     tf: Any = import_tensorflow()
     # Every run has samplers of its own, which TensorFlow takes for one that is traced too often.
     tf.get_logger().setLevel("ERROR")

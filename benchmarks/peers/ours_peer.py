@@ -1,10 +1,11 @@
 """Our own loop as a process like the peers', for `benchmarks.turns`. See `common`.
 
 What differs from the default is in the variable OPTIONS, a JSON object: `set`, a list of KEY=VALUE
-of the config; `population`, how many seeds one program trains; `call`, the outer steps of a call
-whose length XLA knows; `choose`, whether kernels are timed (tf_mixed_nash/xla_flags.py), also of
-networks with convolutions, where no run does so; by default as of a run of a million mini-batches;
-`deterministic`, false to let XLA choose kernels by timing them, as without op determinism.
+of the config; `config`, a module of `configs` instead of the work; `population`, how many seeds one
+program trains; `call`, the outer steps of a call whose length XLA knows; `choose`, whether kernels
+are timed (tf_mixed_nash/xla_flags.py), also of networks with convolutions, where no run does so; by
+default as of a run of a million mini-batches; `deterministic`, false to let XLA choose kernels by
+timing them, as without op determinism.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 from benchmarks.peers import common
 from benchmarks.peers.common import Work
+from trainers.system import threads
 from trainers.system.quiet import import_tensorflow
 
 __all__ = ["OPTIONS", "Trainer"]
@@ -35,7 +37,10 @@ class Trainer:
         runs, timed = options.get("population", 1), options.get("choose")
         # As `trainers.run` does for a run of this kind; a population is no such run.
         dense = work.model == "mlp" and runs == 1
+        if runs == 1 and "compile=whole" not in options.get("set", ()):
+            threads.for_training()
         import_tensorflow(dense, 0 if timed is False else _FAR).get_logger().setLevel("ERROR")
+        from benchmarks.contest import of_config
         from benchmarks.peers.ours import make_loop
         from benchmarks.population import make_population
         from tf_mixed_nash import compile as compiling
@@ -54,8 +59,10 @@ class Trainer:
         # No snapshot is due in what is timed, so that calls have one length and one program.
         given = ("mixture.window=(0.99,1.0)", *options.get("set", ()))
         folder = Path(self._folder.name)
-        if runs > 1:
-            self._loop: Any = make_population(work, folder, runs, given)
+        if config := options.get("config"):
+            self._loop: Any = of_config(config, given)
+        elif runs > 1:
+            self._loop = make_population(work, folder, runs, given)
         else:
             self._loop = make_loop(work, folder, given)
 

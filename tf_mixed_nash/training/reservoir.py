@@ -22,6 +22,7 @@ import tensorflow as tf
 from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.rng import reservoir_slot
+from tf_mixed_nash.training.memory import give_back
 from tf_mixed_nash.training.rows import Row, Rows
 from tf_mixed_nash.types import PLAYERS, Pair, Player
 
@@ -151,7 +152,10 @@ class Reservoir:
         rows = list(reversed(self.rows(t)["mixture"].rows))
         if take:
             self.clear()
+            give_back()
         pieces = [tf.constant(rows.pop().value) for _ in range(len(rows))]
+        if take:
+            give_back()
         if not pieces:
             return tf.zeros([0, *self._shapes.theta], self._dtype)
         return tf.stack(pieces)

@@ -13,6 +13,7 @@ from export import publish
 from export.strategy import publish_strategy
 from tf_mixed_nash.errors import InputError
 from tf_mixed_nash.training.loop import Loop
+from tf_mixed_nash.training.memory import give_back
 from trainers.answers import reading
 from trainers.experiment import settings
 from trainers.experiment.build import Run
@@ -35,12 +36,14 @@ def finish(loop: Loop[Run], workdir: Path, more: Mapping[str, Any], said: str) -
     # Scoring and publishing need as much memory as the training does; not both at once.
     strategies = reading.answers_of(loop, take=True)
     loop.release()
+    give_back()
     samplers = reading.samplers(strategies)
     scores = task.score(samplers, strategies)
     picture = task.draw_published(workdir / SAMPLES, strategies, samplers)
     lines = [f"picture      {picture}"]
     if loop.run.options.export:
         del samplers
+        give_back()
         metadata = {
             **reading.export_metadata(workdir, task),
             "strategy": published,

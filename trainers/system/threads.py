@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["VARIABLE", "for_training"]
+__all__ = ["VARIABLE", "for_training", "side_by_side"]
 
 # TensorFlow's, read when it first computes something.
 VARIABLE = "TF_NUM_INTRAOP_THREADS"
@@ -19,6 +19,12 @@ VARIABLE = "TF_NUM_INTRAOP_THREADS"
 def for_training() -> None:
     """Asks TensorFlow for it, before it is loaded; does nothing if the user chose otherwise."""
     os.environ.setdefault(VARIABLE, str(max(1, _cores() // 2)))
+
+
+def side_by_side() -> int:
+    """How many operations keep all cores busy."""
+    given = os.environ.get(VARIABLE, "").strip()
+    return max(1, _cores() // int(given)) if given.isdecimal() and int(given) else 1
 
 
 def _cores() -> int:
