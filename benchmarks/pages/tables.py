@@ -394,6 +394,8 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "turns, what the MLP gains": lambda: turns("turns_h100_mlp_3"),
     "turns, DCGAN 64": lambda: turns("turns_h100_dcgan64_3"),
     "turns, DCGAN 64, 256 rows": lambda: turns("turns_h100_dcgan64_256"),
+    "turns, threads": lambda: turns("turns_cpu_threads"),
+    "turns, threads, configs": lambda: turns("turns_cpu_configs"),
     "turns peers": lambda: turns("turns_h100_peers"),
     "turns flags": lambda: turns("turns_h100_flags"),
     "turns flags, later": lambda: turns("turns_h100_flags_2"),

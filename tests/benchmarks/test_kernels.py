@@ -101,6 +101,16 @@ def test_work_is_counted_in_the_loop_that_has_most_of_it():
     assert hlo.counts(program, "small_body")["kernels"] == 1
 
 
+def test_the_chain_is_what_must_wait_for_each_other():
+    program = hlo.parse(PROGRAM)
+    total = next(i for i in program["body"].instructions if i.name == "total")
+    assert total.operands == ("called", "zero")
+    # f.1, then reduce; or the product, then the library's call. A call is no kernel of its own.
+    assert hlo.chain(program, "body") == 2
+    assert hlo.chain(program, "small_body") == 1
+    assert kernels.count(PROGRAM, per_step=2)["chain"] == 1
+
+
 def test_a_loop_whose_length_is_an_argument_is_of_unknown_length():
     text = PROGRAM.replace('"known_trip_count":{"n":"25"},', "")
     assert hlo.main_loop(hlo.parse(text)).trips is None

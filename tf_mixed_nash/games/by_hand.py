@@ -46,9 +46,9 @@ def critic(
     leaves: Sequence[tf.Tensor],
     x: tf.Tensor,
     num: int,
-    loss: Callable[[tf.Tensor], tf.Tensor],
+    loss: Callable[[tf.Tensor], Any],
     span: tuple[int, int] | None = None,
-    penalty: Callable[[tf.Tensor], tf.Tensor] | None = None,
+    penalty: Callable[[tf.Tensor], Any] | None = None,
 ) -> Found:
     """The gradient of sum loss(f of the first rows) + penalty(grad_x f of a span of rows).
 

@@ -560,7 +560,7 @@ class GanGame:
             return None
         if any(not tf.is_tensor(z) or z.shape.rank != 1 for z in points):
             return None
-        n, dtype = batch.shape[0], points.theta.dtype
+        n, dtype = cast(int, batch.shape[0]), points.theta.dtype
         of_theta, of_w = (
             network.unflatten(z)
             for network, z in zip((self.generator, self.discriminator), points, strict=True)
@@ -603,7 +603,7 @@ class GanGame:
         def loss(y):
             of_real, *of_fakes = tf.split(y, sizes)
             each = zip(weights, of_fakes, strict=True)
-            return sum(a * self.objective(of_real, y).discriminator for a, y in each)
+            return _total([a * self.objective(of_real, y).discriminator for a, y in each])
 
         span = self._span(n, num, num + sum(x.shape[0] for x in between))
 

@@ -145,7 +145,8 @@ class Chain:
             with tf.GradientTape(watch_accessed_variables=False) as inner:
                 inner.watch(x)
                 h = self._in_front(tf.cast(x, self._dtype))
-            u = tf.cast(inner.gradient(h, x, output_gradients=s), dtype)
+            of_x: Any = inner.gradient(h, x, output_gradients=s)
+            u = tf.cast(of_x, dtype)
         return u, lambda v: outer.gradient(u, s, output_gradients=v)
 
     def tangents(
@@ -180,9 +181,11 @@ class Chain:
         found = []
         for layer, h, d in zip(self._layers, rows, slopes, strict=True):
             found.append(tf.matmul(h, d, transpose_a=True))
-            if layer.biased and c is None:
+            if not layer.biased:
+                continue
+            if c is None:
                 found.append(tf.reduce_sum(d, axis=-2))
-            elif layer.biased:
+            else:
                 ours = _rows(d, 0, c.shape[-2], d.shape.rank - 2)
                 of_b = tf.matmul(tf.cast(c, d.dtype), ours, transpose_a=True)
                 found.append(tf.squeeze(of_b, axis=-2))
