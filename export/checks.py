@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
@@ -18,6 +17,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from export import rounding
 from export.runtime import ServedModel
 from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.memory import give_back
 from trainers.system.paths import literal
 
 __all__ = ["Call", "check_calls", "check_graph", "decode_png"]
@@ -150,7 +150,7 @@ def check_calls(
     # One after the other: each loader holds a copy of all components.
     for call, answer in zip(calls, _by_python(directory, calls), strict=True):
         _check_outputs(call, "by tf.saved_model.load", answer, tolerance)
-    gc.collect()
+    give_back()
     answers = []
     with contextlib.ExitStack() as exits:
         served = exits.enter_context(ServedModel(directory))

@@ -6,7 +6,6 @@ The signatures are those of `export.saved_model`, which publishes from a workdir
 from __future__ import annotations
 
 import functools
-import gc
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from export import card, checks, keras_model, publish, verify, warmup
 from export.checks import Call
 from export.publish import ARCHITECTURE, GOLDEN
 from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.memory import give_back
 from tf_mixed_nash.models import FrozenNetwork, Network
 from tf_mixed_nash.strategies.mixed import MixedStrategy, seed_rows
 from tf_mixed_nash.types import Measure
@@ -274,7 +274,7 @@ class _Unsaved:
         if self._architecture:
             extra.write_text(self._architecture)
         del self._module, self._functions
-        gc.collect()
+        give_back()
 
 
 def _write_version(

@@ -25,6 +25,7 @@ ORDER = (
             "tf_mixed_nash.compile",
             "tf_mixed_nash.ahead",
             "tf_mixed_nash.xla_flags",
+            "tf_mixed_nash.memory",
         )
     ),
     ("tf_mixed_nash.types", "tf_mixed_nash.shadows", "tf_mixed_nash.across"),

@@ -17,7 +17,6 @@ import tensorflow as tf
 
 from tf_mixed_nash.compile import fused, in_whole
 from tf_mixed_nash.errors import InputError
-from tf_mixed_nash.games.game import Game
 from tf_mixed_nash.methods.oracle import Oracle
 from tf_mixed_nash.methods.samplers import Sampler, moved_by
 from tf_mixed_nash.methods.schedules import Schedule
@@ -85,15 +84,15 @@ def one_step(sampler: Sampler) -> Prox:
     """anchor + displacement(field at `at`): gradient methods as mirror descent."""
 
     @functools.cache  # one compiled function per player, shared by the prox steps of a scheme
-    def compiled(game: Game, player: Player):
+    def compiled(oracle: Oracle, player: Player):
         def advance(anchor, g, state, t, xi):
             displacement, state = moved_by(sampler, anchor, g, state, t, xi)
-            return game.project(player, anchor + displacement), state
+            return oracle.project(player, anchor + displacement), state
 
         return fused(advance)
 
     def step(oracle: Oracle, player: Player, anchor, at, opponent: Measure, state, t, m) -> Move:
-        advance = compiled(oracle.game, player)
+        advance = compiled(oracle, player)
         g, logs = oracle.field(player, at, opponent, m)
         xi = oracle.noise(player, anchor, m) if sampler.noisy else None
         z, state = advance(anchor, g, state, t, xi)
@@ -147,10 +146,10 @@ def langevin_mean(sampler: Sampler, num_inner_steps: Schedule, damping: float) -
     beta = damping
 
     @functools.cache  # one set of compiled functions per player, shared by all prox steps
-    def compiled(game: Game, player: Player):
+    def compiled(oracle: Oracle, player: Player):
         def advance(z, z_bar, g, state, t, xi):
             displacement, state = moved_by(sampler, z, g, state, t, xi)
-            z = game.project(player, z + displacement)
+            z = oracle.project(player, z + displacement)
             z_bar = (1.0 - beta) * z_bar + beta * z
             return z, z_bar, state
 
@@ -164,7 +163,7 @@ def langevin_mean(sampler: Sampler, num_inner_steps: Schedule, damping: float) -
         return fused(advance), fused(summarise), fused(only_step)
 
     def step(oracle: Oracle, player: Player, anchor, at, opponent: Measure, state, t, m) -> Move:
-        advance, summarise, only_step = compiled(oracle.game, player)
+        advance, summarise, only_step = compiled(oracle, player)
 
         def field_and_noise(z, m):
             g, logs = oracle.field(player, z, opponent, m)
@@ -229,7 +228,7 @@ def langevin_atoms(
         raise InputError(f"mirror_step (eta) must be above 0, got {mirror_step}.")
 
     @functools.cache
-    def compiled(game: Game, player: Player):
+    def compiled(oracle: Oracle, player: Player):
         def advance(z, g, state, t, xi, num_terms):
             # The displacement is linear in sqrt(eps) xi: less noise is a lower temperature.
             if xi is not None:
@@ -237,13 +236,13 @@ def langevin_atoms(
             # The law has the sum of the past's losses, eta each, and its prior once.
             terms = mirror_step * num_terms
             displacement, state = moved_by(sampler, z, g, state, t, xi, terms)
-            z = tf.stack([game.project(player, x) for x in tf.unstack(z + displacement)])
+            z = tf.stack([oracle.project(player, x) for x in tf.unstack(z + displacement)])
             return z, state
 
         return fused(advance)
 
     def step(oracle: Oracle, player: Player, anchor, at, opponent, state, t, m) -> Move:
-        advance = compiled(oracle.game, player)
+        advance = compiled(oracle, player)
         num_chains, dim = anchor.shape
 
         def body(k, z, state, logs):

@@ -21,8 +21,8 @@ import tensorflow as tf
 
 from tf_mixed_nash import rng
 from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.memory import give_back
 from tf_mixed_nash.rng import reservoir_slot
-from tf_mixed_nash.training.memory import give_back
 from tf_mixed_nash.training.rows import Row, Rows
 from tf_mixed_nash.types import PLAYERS, Pair, Player
 

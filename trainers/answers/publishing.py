@@ -12,8 +12,8 @@ from typing import Any
 from export import publish
 from export.strategy import publish_strategy
 from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.memory import give_back
 from tf_mixed_nash.training.loop import Loop
-from tf_mixed_nash.training.memory import give_back
 from trainers.answers import reading
 from trainers.experiment import settings
 from trainers.experiment.build import Run

@@ -16,6 +16,7 @@ import tensorflow as tf
 from tf_mixed_nash import rng
 from tf_mixed_nash.algorithms import ALGORITHMS
 from tf_mixed_nash.errors import InputError
+from tf_mixed_nash.memory import give_back
 from tf_mixed_nash.training.loop import Divergence, Loop
 from tf_mixed_nash.types import PLAYERS
 from trainers.answers import publishing
@@ -408,6 +409,7 @@ class Session:
         return bool(self._best) and is_new and self._best.beats(journal.records)
 
     def _picture(self) -> Path:
+        give_back()  # what is drawn needs as much as a step
         run, step = self.loop.run, self.loop.step
         title = f"{run.algorithm}, last iterate, {step:,} mini-batches"
         path = self.workdir / SAMPLES / f"step_{step:08d}.png"
