@@ -17,7 +17,18 @@ _MADE = "<!-- Rendered by `python -m benchmarks.pages`. -->"
 _ROOMS = {
     "ground": (
         "The ground",
-        ("types", "errors", "compile", "across", "ahead", "rng", "latents", "shadows", "xla_flags"),
+        (
+            "types",
+            "errors",
+            "compile",
+            "across",
+            "ahead",
+            "memory",
+            "rng",
+            "latents",
+            "shadows",
+            "xla_flags",
+        ),
     ),
     "models": ("Models", ("models",)),
     "games": ("Games", ("games",)),
