@@ -191,6 +191,8 @@ def main() -> int:
     from trainers.system.files import write_json
 
     tf.get_logger().setLevel("ERROR")
+    if f.device == "h100" and f.stage != "optimized_hlo":
+        raise InputError(f"--stage={f.stage} is of no device. Leave out --device=h100.")
     algorithms = _chosen("algorithms", f.algorithms, list(ALGORITHMS))
     works = _works(f)
     with_jax, there = f.peers == "jax" and f.stage == "optimized_hlo", f.device == "h100"

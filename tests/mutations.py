@@ -688,7 +688,7 @@ MUTATIONS: list[Mutation] = [
     *_of(
         "tf_mixed_nash/games/by_hand.py",
         ("tests/tf_mixed_nash/games/test_by_hand.py",),
-        ("tf.cast(c, h.dtype) * h for h", "h for h"),
+        ("tf.cast(c, h.dtype) * h[:num] for h", "h[:num] for h"),
         ("if begin == num:", "if False:"),
         ("return of_loss + tangents", "return of_loss"),
     ),
@@ -700,10 +700,7 @@ MUTATIONS: list[Mutation] = [
             "found.append((lambda *x: x[0])(tf.matmul(found[-1], W), h,",
         ),
         ("outer.gradient(u, s, output_gradients=v)", "v"),
-        (
-            "ours = _rows(d, 0, c.shape[-2], d.shape.rank - 2)",
-            "ours = d[..., : c.shape[-2], :] * 0.5",
-        ),
+        ("found.append(of_b[0])", "found.append(0.5 * of_b[0])"),
         ("layers[-1].slope != _LINEAR", "False"),
         ("layer.max_value is None and ", ""),
         ("layer.compute_dtype != network.compute_dtype.name", "False"),

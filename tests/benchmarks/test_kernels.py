@@ -7,9 +7,11 @@ import pytest
 
 from benchmarks import hlo, kernels
 from benchmarks.pages.code import ROOT
+from benchmarks.peers import gpu_compiler
 from benchmarks.step import MODELS
 from tests.trainers.conftest import command
 from tf_mixed_nash.algorithms import ALGORITHMS
+from tf_mixed_nash.errors import InputError
 
 PROGRAM = """HloModule jit_many, entry_computation_layout={(f32[8]{0})->f32[8]{0}}
 
@@ -109,6 +111,26 @@ def test_the_chain_is_what_must_wait_for_each_other():
     assert hlo.chain(program, "body") == 2
     assert hlo.chain(program, "small_body") == 1
     assert kernels.count(PROGRAM, per_step=2)["chain"] == 1
+
+
+def test_copies_that_a_dialect_does_not_know_are_left_out():
+    text = "\n".join(
+        ("  %1 = add %0, %0", "  %2 = mhlo.copy %1 : f32", '  %3 = "mhlo.copy"(%1) : f32',
+         "  return %2, %3, %22")
+    )  # fmt: skip
+    assert gpu_compiler._without_copies(text) == "  %1 = add %0, %0\n  return %1, %1, %22"
+
+
+def test_a_compiler_that_is_not_there_is_said(monkeypatch, tmp_path):
+    monkeypatch.setattr(kernels, "_ROOT", tmp_path)
+    with pytest.raises(InputError, match="make gpu-compiler"):
+        kernels.for_h100(b"")
+
+
+def test_a_stage_before_the_device_is_none_of_a_device():
+    done = command("benchmarks.kernels", "--device=h100", "--stage=hlo")
+    assert done.returncode == 2
+    assert "Leave out --device=h100" in done.stderr
 
 
 def test_a_loop_whose_length_is_an_argument_is_of_unknown_length():

@@ -50,32 +50,32 @@ def critic(
     span: tuple[int, int] | None = None,
     penalty: Callable[[tf.Tensor], Any] | None = None,
 ) -> Found:
-    """The gradient of sum loss(f of the first rows) + penalty(grad_x f of a span of rows).
+    """The gradient of loss(f of the first rows) + penalty(grad_x f of a span of rows).
 
     Args:
       chain: with one logit.
-      leaves: of one critic, or [m, ...] of m.
-      x: rows [n, d] or [m or 1, n, d].
+      leaves: of the critic.
+      x: rows [n, d].
       num: how many rows, the first ones, the loss reads.
-      loss: logits [num, 1] or [m, num, 1] -> a scalar, or [m].
-      span: first and last + 1 of the rows whose slopes the penalty reads.
-      penalty: slopes u [k, d] or [m, k, d] -> as the loss.
+      loss: logits [num, 1] -> a scalar.
+      span: first and last + 1 of the rows whose slopes the penalty reads, within or behind those of
+        the loss, with no row between.
+      penalty: slopes u [k, d] -> a scalar.
     """
-    axis = x.shape.rank - 2
     passed = chain.passed(leaves, x)
     slopes = chain.slopes(leaves, passed)
-    value, (c,) = _derived(loss, passed.y, 0, num, axis)
-    of_loss = [tf.cast(c, h.dtype) * h for h in passed.rows(0, num).inputs]
+    value, c = _derived(loss, passed.y[:num])
+    rows = [tf.cast(c, h.dtype) * h[:num] for h in passed.inputs]
     if penalty is None or span is None:
-        g = chain.gradient(leaves, of_loss, _cut(slopes, 0, num, axis), c)
+        g = chain.gradient(leaves, rows, [d[:num] for d in slopes], c)
         return Found(g, value, None, passed, slopes)
-    some = passed.rows(*span)
-    u, back = chain.of_inputs(leaves, some.x, _cut(slopes[:1], *span, axis)[0])
-    far, (v,) = _derived(penalty, u, 0, u.shape[axis], axis)
+    begin, end = span
+    some = passed.rows(begin, end)
+    u, back = chain.of_inputs(leaves, some.x, slopes[0][begin:end])
+    far, v = _derived(penalty, u)
     tangents = chain.tangents(leaves, some, back(v))
-    rows = [_joined(*pair, num, span, axis) for pair in zip(of_loss, tangents, strict=True)]
-    begin, end = min(0, span[0]), max(num, span[1])
-    g = chain.gradient(leaves, rows, _cut(slopes, begin, end, axis), c)
+    rows = [_joined(h, a, begin) for h, a in zip(rows, tangents, strict=True)]
+    g = chain.gradient(leaves, rows, [d[: max(num, end)] for d in slopes], c)
     return Found(g, value, far, passed, slopes)
 
 
@@ -93,39 +93,21 @@ def generator(
     return chain.gradient(leaves, passed.inputs, chain.slopes(leaves, passed, c))
 
 
-def _derived(function, x, begin, end, axis) -> tuple[Any, Any]:
-    """function of some rows of x, and the derivative of its sum."""
-    rows = _cut([x], begin, end, axis)[0]
+def _derived(function, x) -> tuple[Any, Any]:
+    """(function(x), its derivative)."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(rows)
-        value = function(rows)
-        total = tf.reduce_sum(value)
-    zero = tf.UnconnectedGradients.ZERO
-    return value, tape.gradient(total, [rows], unconnected_gradients=zero)
+        tape.watch(x)
+        value = function(x)
+    return value, tape.gradient(value, x, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
 
-def _cut(tensors, begin, end, axis):
-    if begin == 0 and end == tensors[0].shape[axis]:
-        return list(tensors)
-    return [x[:, begin:end] if axis else x[begin:end] for x in tensors]
-
-
-def _joined(of_loss, tangents, num, span, axis):
-    """Rows of the loss, from 0 on, plus those of the penalty, in their place."""
-    begin, end = span
+def _joined(of_loss, tangents, begin):
+    """Rows of the loss, from 0 on, plus those of the penalty, from `begin` on."""
+    num, end = of_loss.shape[0], begin + tangents.shape[0]
     if begin == num:
-        return tf.concat([*_alike(of_loss, tangents)], axis=axis)
-    if span == (0, num):
+        return tf.concat([of_loss, tangents], axis=0)
+    if (begin, end) == (0, num):
         return of_loss + tangents
     length = max(num, end)
-    pads = [[0, 0]] * axis
-    ours = tf.pad(of_loss, [*pads, [0, length - num], [0, 0]])
-    return ours + tf.pad(tangents, [*pads, [begin, length - end], [0, 0]])
-
-
-def _alike(a, b):
-    """Both with the leading axis of the larger one."""
-    if a.shape.rank == 2 or a.shape[0] == b.shape[0]:
-        return a, b
-    many = max(a.shape[0], b.shape[0])
-    return (tf.broadcast_to(x, [many, *x.shape[1:]]) for x in (a, b))
+    ours = tf.pad(of_loss, [[0, length - num], [0, 0]])
+    return ours + tf.pad(tangents, [[begin, length - end], [0, 0]])

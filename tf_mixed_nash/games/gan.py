@@ -609,7 +609,10 @@ class GanGame:
 
         def penalty(u):
             squares = self._squares(u)
-            at = lambda begin, end: squares[begin - span[0] : end - span[0]]  # noqa: E731
+
+            def at(begin, end):
+                return squares[begin - span[0] : end - span[0]]
+
             value = tf.zeros([], u.dtype)
             if r.gradient_penalty:
                 for j, a in enumerate(weights):

@@ -129,11 +129,14 @@ class Oracle:
         plain = self._states is None and self._chance is None
         if not (self._meets and both and plain and for_gpu() and self._evaluate == self.game.field):
             return self
+
+        @functools.cache  # whoever asks first
+        def fields():
+            keys = Pair(*(_key(self._field_keys[p], m) for p in PLAYERS))
+            return both(points, self._batch_at(m), keys)
+
         other = copy.copy(self)
-        keys = lambda: Pair(*(_key(self._field_keys[p], m) for p in PLAYERS))  # noqa: E731
-        other._meeting = _Meeting(
-            points, m, functools.cache(lambda: both(points, self._batch_at(m), keys()))
-        )
+        other._meeting = _Meeting(points, m, fields)
         return other
 
     def alone(self) -> Oracle:

@@ -9,9 +9,16 @@ The values and the first and second derivatives are those of `tf.nn`, bit for bi
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import MutableMapping
+from typing import Any
+
 import tensorflow as tf
 
-__all__ = ["leaky_relu", "relu"]
+__all__ = ["leaky_relu", "relu", "slope_of"]
+
+# A user's activation may have an attribute of any name.
+_SLOPES: MutableMapping[Any, float] = weakref.WeakKeyDictionary()
 
 
 @tf.autograph.experimental.do_not_convert  # which loses the gradient of a custom gradient
@@ -34,5 +41,10 @@ def leaky_relu(slope: float):
             gradients=upstream, features=sign, alpha=slope
         )
 
-    activation.slope = slope  # which `chain` reads
+    _SLOPES[activation] = slope
     return activation
+
+
+def slope_of(activation: Any) -> float | None:
+    """The slope below 0 of a `leaky_relu` of this module; None of anything else."""
+    return _SLOPES.get(activation) if callable(activation) else None

@@ -55,7 +55,7 @@ class Passed(NamedTuple):
 
     Attributes:
       x: its input.
-      inputs: h_0 to h_{L-1}, [n, units] or [m, n, units], in the layers' precision.
+      inputs: h_0 to h_{L-1}, [n, units], in the layers' precision.
       outputs: h_1 to h_L likewise.
       y: h_L in the parameters' dtype.
     """
@@ -67,18 +67,16 @@ class Passed(NamedTuple):
 
     def rows(self, begin: int, end: int) -> Passed:
         """The same of rows begin to end - 1 alone."""
-        axis = self.y.shape.rank - 2
-        cut = lambda x: _rows(x, begin, end, axis)  # noqa: E731
         return Passed(
-            cut(self.x), [cut(h) for h in self.inputs], [cut(h) for h in self.outputs], cut(self.y)
+            self.x[begin:end],
+            [h[begin:end] for h in self.inputs],
+            [h[begin:end] for h in self.outputs],
+            self.y[begin:end],
         )
 
 
 class Chain:
-    """A network as a chain; made by `chain_of`.
-
-    Leaves are those of one network, or [m, ...] of m, as in `Network.unflatten`; rows of m
-    networks have a leading axis, of m or, where all read the same, of 1.
+    """A network as a chain; made by `chain_of`. Leaves are those of `Network.unflatten`.
 
     Args:
       front: layers without weights that come first.
@@ -92,13 +90,13 @@ class Chain:
         self.one_logit = network.output_shape == (1,)
 
     def passed(self, leaves: Sequence[tf.Tensor], x: tf.Tensor) -> Passed:
-        """The chain at rows x [n, ...] or [m, n, ...]."""
+        """The chain at rows x [n, d]."""
         h = self._in_front(tf.cast(x, self._dtype))
         inputs, outputs = [], []
         for layer, (W, b) in zip(self._layers, self._weights(leaves), strict=True):
             inputs.append(h)
             h = tf.matmul(h, W)
-            h = h if b is None else h + (b if b.shape.rank == 1 else b[:, None])
+            h = h if b is None else h + b
             h = _activated(h, layer.slope)
             outputs.append(h)
         return Passed(x, inputs, outputs, tf.cast(h, leaves[0].dtype))
@@ -138,8 +136,6 @@ class Chain:
         if not self._front:
             u = tf.cast(s, dtype)
             return u, lambda v: tf.cast(v, self._dtype)
-        if x.shape.rank == 3 and x.shape[0] != s.shape[0]:  # which all m networks read
-            x = tf.broadcast_to(x, [s.shape[0], *x.shape[1:]])
         with tf.GradientTape(watch_accessed_variables=False) as outer:
             outer.watch(s)
             with tf.GradientTape(watch_accessed_variables=False) as inner:
@@ -184,11 +180,10 @@ class Chain:
             if not layer.biased:
                 continue
             if c is None:
-                found.append(tf.reduce_sum(d, axis=-2))
+                found.append(tf.reduce_sum(d, axis=0))
             else:
-                ours = _rows(d, 0, c.shape[-2], d.shape.rank - 2)
-                of_b = tf.matmul(tf.cast(c, d.dtype), ours, transpose_a=True)
-                found.append(tf.squeeze(of_b, axis=-2))
+                of_b = tf.matmul(tf.cast(c, d.dtype), d[: c.shape[0]], transpose_a=True)
+                found.append(of_b[0])
         return [tf.cast(g, leaf.dtype) for g, leaf in zip(found, leaves, strict=True)]
 
     def _weights(self, leaves: Sequence[tf.Tensor]) -> list[tuple[tf.Tensor, Any]]:
@@ -234,13 +229,13 @@ def _slope_of(activation: Any) -> float | None:
         return 0.0
     if activation is keras.activations.leaky_relu:
         return 0.2
-    return getattr(activation, "slope", None)
+    return activations.slope_of(activation)
 
 
 def _slope_of_layer(layer: Any) -> float | None:
     if type(layer) is keras.layers.Activation:
         return _slope_of(layer.activation)
-    if type(layer) is keras.layers.LeakyReLU:
+    if type(layer) is keras.layers.LeakyReLU:  # Keras has none below 0
         return float(layer.negative_slope)
     if type(layer) is keras.layers.ReLU and layer.max_value is None and not layer.threshold:
         return float(layer.negative_slope)
@@ -264,14 +259,8 @@ def _scaled(s, h, slope):
 
 def _times_transposed(d, W):
     """d W^T."""
-    if in_whole() or W.shape.rank != 2 or min(W.shape) < _THIN:
+    if in_whole() or min(W.shape) < _THIN:
         return tf.matmul(d, W, transpose_b=True)
     # TensorFlow's product of matrices transposes W first on a CPU, that of stacks does not: 0.6 to
     # 0.8 of the time for 64 to 256 rows (docs/decisions/0032).
     return tf.matmul(d[None], W[None], transpose_b=True)[0]
-
-
-def _rows(x, begin, end, axis):
-    if begin == 0 and end == x.shape[axis]:
-        return x
-    return x[:, begin:end] if axis else x[begin:end]
