@@ -185,6 +185,11 @@ def test_which_networks_are_chains(layers, slopes):
     assert (found and [layer.slope for layer in found._layers]) == slopes
 
 
+def test_rows_of_more_than_one_axis_are_no_chains():
+    layers = [keras.Input((3, 2)), Dense(4, "relu"), Dense(1)]
+    assert chain_of(Network(keras.Sequential(layers))) is None
+
+
 class Sloping:
     """An activation of the user's, with an attribute of an inviting name."""
 
@@ -247,3 +252,22 @@ def test_steps_for_a_gpu_are_those_of_a_cpu(name, steps, monkeypatch):
     assert bool(calls) == (not name.startswith("alt_"))
     for player in PLAYERS:
         assert_close(together[player], apart[player], 1e-12)
+
+
+def test_only_the_question_that_was_met_is_answered_at_once():
+    one = game()
+    at, m = points(one), tf.constant(3, tf.int64)
+    plain = Oracle(one, lambda m: data(one) * tf.cast(1 + m, tf.float64), seed=3)
+    with compiling.as_for_gpu():
+        oracle = plain.together(at, m)
+    other = 0.9 * at.theta
+    for z, rival, batch in (
+        (at.w, dirac(at.theta), m),
+        (at.w, dirac(other), m),
+        (at.w, Measure((at.theta,), (2.0,)), m),
+        (at.w, Measure((at.theta, other), (2.0, -1.0)), m),
+        (at.w + 0.1, dirac(at.theta), m),
+        (at.w, dirac(at.theta), m + 1),
+    ):
+        ours, theirs = (o.field("w", z, rival, batch)[0] for o in (oracle, plain))
+        assert_close(ours, theirs, 1e-12)

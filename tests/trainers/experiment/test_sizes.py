@@ -22,6 +22,12 @@ def configured(name, *overrides):
     [
         ("gaussians8_mp", (), True),
         ("gaussians8_mp", ("num_batches=29999",), False),
+        ("gaussians8_mp", ("num_batches=30000",), True),
+        (
+            "gaussians8_md",
+            ("num_batches=100000", "model.hidden_units=(64, 64)", "num_particles=16"),
+            False,
+        ),
         ("gaussians8_mp", ("compile=parts",), False),
         ("gaussians8_mp", ("particles.batch=full",), False),
         ("gaussians8_md", ("num_batches=100000",), False),
